@@ -1,0 +1,272 @@
+//! What comes out of the engine: hits, observations for WHEN, faults.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
+use crate::clock::Timestamp;
+use crate::publish::Publish;
+use crate::publish::QoS;
+
+/// A rule's place in the running [`super::Engine`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleIndex(pub u32);
+
+/// Three-valued result of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// Exactly `true`.
+    True,
+    /// Exactly `false`.
+    False,
+    /// Missing field, null, wrong type, undecodable payload.
+    Unknown,
+}
+
+/// Why evaluating a rule over a message failed. Counted by rule and code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FaultCode {
+    /// The payload is not JSON and the rule needs fields of it.
+    PayloadNotJson,
+    /// The payload nests deeper than [`crate::limits::PAYLOAD_DEPTH_MAX`].
+    PayloadTooDeep,
+    /// The output is larger than [`crate::limits::OUTPUT_BYTES_MAX`].
+    OutputTooLarge,
+    /// Arrays grew past [`crate::limits::ARRAY_GROWTH_MAX`].
+    ArrayTooLarge,
+    /// A `${…}` or KEY expression is Undefined.
+    TemplateUndefined,
+    /// A rendered REPUBLISH topic is not a topic name.
+    TopicInvalid,
+    /// A partition key is empty or longer than 256 characters.
+    PartitionKeyInvalid,
+    /// A HASH KEY is not a decimal below 2^128.
+    HashKeyInvalid,
+    /// A PARTITION BY value is Undefined, or the key is too long.
+    HoldKeyInvalid,
+    /// The rule watches as many keys as it may.
+    HoldKeysFull,
+    /// The message has passed [`crate::limits::HOPS_MAX`] REPUBLISH actions.
+    HopsExceeded,
+}
+
+impl FaultCode {
+    /// The stable name used in counters, the API and `eval`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FaultCode::PayloadNotJson => "payload_not_json",
+            FaultCode::PayloadTooDeep => "payload_too_deep",
+            FaultCode::OutputTooLarge => "output_too_large",
+            FaultCode::ArrayTooLarge => "array_too_large",
+            FaultCode::TemplateUndefined => "template_undefined",
+            FaultCode::TopicInvalid => "topic_invalid",
+            FaultCode::PartitionKeyInvalid => "partition_key_invalid",
+            FaultCode::HashKeyInvalid => "hash_key_invalid",
+            FaultCode::HoldKeyInvalid => "hold_key_invalid",
+            FaultCode::HoldKeysFull => "hold_keys_full",
+            FaultCode::HopsExceeded => "hops_exceeded",
+        }
+    }
+}
+
+/// A fault of one rule over one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The rule.
+    pub rule: RuleIndex,
+    /// Which kind.
+    pub code: FaultCode,
+    /// What exactly, for people.
+    pub message: String,
+}
+
+/// What a rule sends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// JSON text.
+    Json(Bytes),
+    /// Bytes as they came (`SELECT *` over a payload that is not JSON), or the empty payload.
+    Raw(Bytes),
+}
+
+impl Output {
+    /// The bytes that leave.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Output::Json(bytes) | Output::Raw(bytes) => bytes,
+        }
+    }
+}
+
+/// An action with its expressions evaluated against the original message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PreparedAction {
+    /// Append to a shard stream. `BATCH` has been unfolded into `records`.
+    Stream {
+        /// Stream name.
+        stream: Arc<str>,
+        /// Partition key.
+        key: CompactString,
+        /// Explicit hash key.
+        hash_key: Option<u128>,
+        /// One record, or one per element.
+        records: SmallVec<[Bytes; 1]>,
+    },
+    /// Into a delivery buffer.
+    Deliver {
+        /// Delivery name.
+        delivery: Arc<str>,
+        /// One record, or one per element.
+        records: SmallVec<[Bytes; 1]>,
+    },
+    /// Call a hook.
+    Invoke {
+        /// Hook name.
+        hook: Arc<str>,
+        /// Body of the call.
+        payload: Bytes,
+    },
+    /// Publish to the broker.
+    Republish {
+        /// Rendered topic.
+        topic: crate::topic::TopicName,
+        /// Quality of service.
+        qos: QoS,
+        /// Retain flag.
+        retain: bool,
+        /// Payload.
+        payload: Bytes,
+    },
+    /// A line on the log.
+    Log {
+        /// Rendered text.
+        text: String,
+    },
+}
+
+/// The facts of an episode that SELECT can name as `hold.…`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HoldFacts {
+    /// The key as JSON text: an array of the PARTITION BY values, or of the concrete topic.
+    pub key: Arc<str>,
+    /// When the condition became true.
+    pub since: Timestamp,
+    /// When it fired.
+    pub fired_at: Timestamp,
+    /// TRUE messages of the episode so far.
+    pub samples: u64,
+}
+
+/// Why an episode ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleared {
+    /// The condition became false.
+    False,
+    /// CLEAR WHEN became true.
+    ClearWhen,
+    /// Silence longer than MAX GAP.
+    Gap,
+    /// The rule's condition, key or time changed.
+    RuleChanged,
+    /// The rule is gone.
+    RuleRemoved,
+}
+
+impl Cleared {
+    /// The word in `hold.reason` and in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cleared::False => "false",
+            Cleared::ClearWhen => "clear_when",
+            Cleared::Gap => "gap",
+            Cleared::RuleChanged => "rule_changed",
+            Cleared::RuleRemoved => "rule_removed",
+        }
+    }
+}
+
+/// What made a hit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HitEvent {
+    /// A rule without WHEN matched.
+    Match,
+    /// A condition has held long enough (or REPEAT EVERY came round).
+    Firing(HoldFacts),
+    /// A firing episode ended.
+    Cleared(HoldFacts, Cleared),
+}
+
+/// A rule decided: its output, and its actions ready to be carried out.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// The rule.
+    pub rule: RuleIndex,
+    /// What made it.
+    pub event: HitEvent,
+    /// When: receive time of the message, or the timer's due time.
+    pub at: Timestamp,
+    /// The message it speaks of: the matching one, or the episode's last TRUE one.
+    pub publish: Publish,
+    /// What goes out.
+    pub output: Output,
+    /// The actions in the rule's order: prepared, or why not.
+    pub actions: SmallVec<[Result<PreparedAction, Fault>; 2]>,
+}
+
+/// What a rule with WHEN saw in a message: input of the hold table.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The rule.
+    pub rule: RuleIndex,
+    /// The key as JSON text: an array of the PARTITION BY values, or of the concrete topic.
+    pub key: CompactString,
+    /// The condition.
+    pub condition: Truth,
+    /// CLEAR WHEN; `None` where the rule has none.
+    pub clear: Option<Truth>,
+    /// Time of the message.
+    pub at: Timestamp,
+    /// The message, kept when the condition is TRUE: SELECT is evaluated over the last one.
+    pub publish: Option<Publish>,
+}
+
+/// What an [`Episode`] reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EpisodeEvent {
+    /// It fires (or REPEAT EVERY came round).
+    Firing,
+    /// It ends.
+    Cleared(Cleared),
+}
+
+/// An event of the hold table, before SELECT has been evaluated over it.
+#[derive(Clone, Debug)]
+pub struct Episode {
+    /// The rule.
+    pub rule: RuleIndex,
+    /// Firing or cleared.
+    pub event: EpisodeEvent,
+    /// When: the timer's due time, or the time of the message that cleared it.
+    pub at: Timestamp,
+    /// Key, since, fired_at, samples.
+    pub facts: HoldFacts,
+    /// The last TRUE message.
+    pub publish: Publish,
+}
+
+/// Everything that evaluating one or more messages gave. Reused between batches.
+#[derive(Debug, Default)]
+pub struct Evaluation {
+    /// Matches of rules without WHEN.
+    pub hits: Vec<Hit>,
+    /// Inputs for the hold table, in order.
+    pub observations: Vec<Observation>,
+    /// Evaluation faults.
+    pub faults: Vec<Fault>,
+    /// How many messages reached each rule (topic matched).
+    pub topic_matches: Vec<RuleIndex>,
+    /// Rules whose WHERE was Undefined or not Boolean.
+    pub unknown: Vec<RuleIndex>,
+}

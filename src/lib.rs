@@ -1,0 +1,37 @@
+//! Tidegate: an IoT rules-engine gateway in one binary.
+//!
+//! A device publishes over MQTT, rules in a superset of AWS IoT SQL decide what matters (also over
+//! time), and matches are committed to an embedded shard stream, a delivery buffer and hook calls
+//! before the device gets its PUBACK. The modules below stand in the order in which a publish
+//! meets them; `ARCHITECTURE.md` tells the story.
+
+pub mod cli;
+pub mod config;
+pub mod gateway;
+
+pub mod broker;
+
+pub mod action;
+pub mod engine;
+pub mod rule;
+
+pub mod journal;
+
+pub mod checkpoint;
+pub mod delivery;
+pub mod hit_log;
+pub mod lambda;
+pub mod retained;
+pub mod stream;
+
+pub mod api;
+pub mod dashboard;
+
+pub mod storage;
+
+pub mod clock;
+pub mod diagnostic;
+pub mod limits;
+pub mod publish;
+pub mod topic;
+pub mod value;

@@ -1,0 +1,436 @@
+//! The syntax tree of a rule file, as `parse` makes it and `check` approves it.
+//!
+//! Spans are byte ranges into the file. The tree is what the engine compiles; nothing in it is
+//! evaluated here. `Display` of an expression prints text that parses back to the same tree.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::publish::QoS;
+use crate::topic::TopicFilter;
+use crate::value::Value;
+
+/// Byte range in the rule file.
+pub type Span = Range<usize>;
+
+/// A node and where it stands.
+#[derive(Clone, Debug)]
+pub struct Spanned<T> {
+    /// The node.
+    pub node: T,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A rule's name: letters, digits, underscore (AWS IoT: `ruleName`), at most 128 characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleName(pub Arc<str>);
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// AWS IoT SQL versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SqlVersion {
+    /// The original: `10.0` stays a Decimal.
+    V2015_10_08,
+    /// The default here: whole numbers are Int.
+    #[default]
+    V2016_03_23,
+}
+
+/// `CREATE RULE …;`
+#[derive(Clone, Debug)]
+pub struct CreateRule {
+    /// Its name, unique in the rule set.
+    pub name: Spanned<RuleName>,
+    /// `AWS 'version'`: nothing beyond AWS is accepted.
+    pub strict: Option<SqlVersion>,
+    /// `DESCRIPTION '…'`.
+    pub description: Option<String>,
+    /// `DISABLED`: checked, but not run.
+    pub disabled: bool,
+    /// The statement after AS.
+    pub select: Select,
+    /// `DO …`.
+    pub actions: Vec<Spanned<Action>>,
+    /// `ON CLEARED DO …`.
+    pub on_cleared: Vec<Spanned<Action>>,
+    /// `ON ERROR DO …`.
+    pub on_error: Vec<Spanned<Action>>,
+    /// The whole statement.
+    pub span: Span,
+}
+
+/// The top-level SELECT.
+#[derive(Clone, Debug)]
+pub struct Select {
+    /// `SET @v = expr, …`, in order.
+    pub sets: Vec<(Spanned<String>, Expr)>,
+    /// What goes out.
+    pub projection: Projection,
+    /// `FROM 'filter', …`; empty only for Basic Ingest rules.
+    pub from: Vec<Spanned<TopicFilter>>,
+    /// `WHERE`.
+    pub filter: Option<Expr>,
+    /// `WHEN … FOR …`.
+    pub when: Option<When>,
+    /// From SELECT (or SET) to the end of the last clause.
+    pub span: Span,
+}
+
+/// `SELECT …` or `SELECT VALUE …`.
+#[derive(Clone, Debug)]
+pub enum Projection {
+    /// An object, from its items in order; later keys win.
+    Items(Vec<SelectItem>),
+    /// The value itself.
+    Value(Expr),
+}
+
+/// One item of a SELECT list.
+#[derive(Clone, Debug)]
+pub enum SelectItem {
+    /// `*`: the payload's members (or the raw payload when it stands alone).
+    Star(Span),
+    /// `path.*`: the members of an object.
+    Spread(Expr),
+    /// `expr [AS a.b]`; without AS the key is the path's last segment or the function's name.
+    Expr {
+        /// What to evaluate.
+        expr: Expr,
+        /// `AS a.b.c` as its parts.
+        alias: Option<Spanned<Vec<String>>>,
+    },
+}
+
+/// `WHEN condition FOR duration …`.
+#[derive(Clone, Debug)]
+pub struct When {
+    /// What must stay true; `None` for `WHEN NO DATA FOR`.
+    pub condition: Expr,
+    /// `FOR`; zero fires on the first TRUE.
+    pub hold_for: Spanned<Duration>,
+    /// `PARTITION BY`; empty means the concrete topic.
+    pub partition_by: Vec<Expr>,
+    /// `CLEAR WHEN`; `None` means NOT condition.
+    pub clear_when: Option<Expr>,
+    /// `CLEAR FOR` (also the FOR of CLEAR WHEN); zero clears at once.
+    pub clear_for: Duration,
+    /// `KEEP`: stays firing this long after it would clear.
+    pub keep: Duration,
+    /// `MAX GAP`.
+    pub max_gap: Option<MaxGap>,
+    /// `REPEAT EVERY`.
+    pub repeat_every: Option<Duration>,
+    /// `ON RESTART`.
+    pub on_restart: OnRestart,
+    /// The clause.
+    pub span: Span,
+}
+
+/// `MAX GAP d [RESET | HOLD]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxGap {
+    /// Longest silence between two known messages of a key.
+    pub limit: Duration,
+    /// Whether a firing key stays firing over a longer one (HOLD) or is cleared (RESET).
+    pub hold: bool,
+}
+
+/// What downtime does to a pending clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnRestart {
+    /// Downtime is left out.
+    #[default]
+    Pause,
+    /// Downtime counts.
+    Count,
+    /// Pending keys start over.
+    Reset,
+}
+
+/// Where a match goes.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// `STREAM name KEY expr [HASH KEY expr]`.
+    Stream {
+        /// Stream name.
+        name: Spanned<String>,
+        /// Partition key; `None` means the concrete topic.
+        key: Option<Expr>,
+        /// Explicit hash key, a decimal below 2^128.
+        hash_key: Option<Expr>,
+        /// `BATCH`: an array result is a record an element.
+        batch: bool,
+    },
+    /// `DELIVER name [BATCH]`.
+    Deliver {
+        /// Delivery name.
+        name: Spanned<String>,
+        /// `BATCH`.
+        batch: bool,
+    },
+    /// `INVOKE name`.
+    Invoke {
+        /// Hook name.
+        name: Spanned<String>,
+    },
+    /// `REPUBLISH 'topic' [QOS n] [RETAIN]`.
+    Republish {
+        /// Topic with `${…}`; a leading `$$` stands for `$`.
+        topic: Spanned<Template>,
+        /// Quality of service; 0 when not said.
+        qos: QoS,
+        /// Retain flag.
+        retain: bool,
+    },
+    /// `LOG ['text']`: a line on the gateway's log.
+    Log {
+        /// Text with `${…}`; the output when absent.
+        text: Option<Spanned<Template>>,
+    },
+}
+
+/// Text with `${expr}` in it.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// Its parts in order.
+    pub parts: Vec<TemplatePart>,
+}
+
+/// A part of a [`Template`].
+#[derive(Clone, Debug)]
+pub enum TemplatePart {
+    /// Kept as it is.
+    Text(String),
+    /// Evaluated against the original message.
+    Expr(Expr),
+}
+
+/// An expression and where it stands.
+#[derive(Clone, Debug)]
+pub struct Expr {
+    /// What it is.
+    pub kind: ExprKind,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A step of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// `.name`
+    Name(String),
+    /// `[n]`, zero-based.
+    Index(usize),
+}
+
+/// Kinds of expression.
+#[derive(Clone, Debug)]
+pub enum ExprKind {
+    /// Number, string, true, false, NULL, UNDEFINED.
+    Literal(Value),
+    /// `a.b[0].c`: a field of the message, or of the element inside a sub-query, or `alias.x`.
+    Path {
+        /// First name.
+        root: String,
+        /// The rest.
+        segments: Vec<Segment>,
+    },
+    /// `@v`.
+    Variable(String),
+    /// `hold.since` and its like; only where WHEN stands.
+    Hold(HoldField),
+    /// `*`: the whole payload.
+    Star,
+    /// `[a, b]`.
+    Array(Vec<Expr>),
+    /// `{'k': v}`.
+    Object(Vec<(String, Expr)>),
+    /// `expr.a[0]` where `expr` is not a path.
+    Member {
+        /// What it is taken from.
+        base: Box<Expr>,
+        /// The steps.
+        segments: Vec<Segment>,
+    },
+    /// `NOT x`, `-x`.
+    Unary {
+        /// Which.
+        op: UnaryOp,
+        /// Its operand.
+        operand: Box<Expr>,
+    },
+    /// `a + b` and its like.
+    Binary {
+        /// Which.
+        op: BinaryOp,
+        /// Left side.
+        left: Box<Expr>,
+        /// Right side.
+        right: Box<Expr>,
+    },
+    /// `x [NOT] IN array`.
+    In {
+        /// The element.
+        needle: Box<Expr>,
+        /// The array.
+        haystack: Box<Expr>,
+        /// NOT IN.
+        negated: bool,
+    },
+    /// `x [NOT] BETWEEN a AND b`.
+    Between {
+        /// The value.
+        value: Box<Expr>,
+        /// Lower bound, inclusive.
+        low: Box<Expr>,
+        /// Upper bound, inclusive.
+        high: Box<Expr>,
+        /// NOT BETWEEN.
+        negated: bool,
+    },
+    /// `x [NOT] LIKE 'pattern'`: `%` any text, `_` one character.
+    Like {
+        /// The value.
+        value: Box<Expr>,
+        /// The pattern.
+        pattern: Box<Expr>,
+        /// NOT LIKE.
+        negated: bool,
+    },
+    /// `x IS [NOT] NULL`, `x IS [NOT] UNDEFINED`.
+    Is {
+        /// The value.
+        value: Box<Expr>,
+        /// What it is compared with.
+        what: IsWhat,
+        /// IS NOT.
+        negated: bool,
+    },
+    /// `CASE v WHEN t THEN r … [ELSE e] END`; without `v` each WHEN is a condition.
+    Case {
+        /// The value compared; `None` in the searched form.
+        operand: Option<Box<Expr>>,
+        /// WHEN, THEN.
+        branches: Vec<(Expr, Expr)>,
+        /// ELSE.
+        otherwise: Option<Box<Expr>>,
+    },
+    /// `name(args)`; the name as written, looked up in `rule::function` without regard to case.
+    Call {
+        /// Function name.
+        name: Spanned<String>,
+        /// Its arguments.
+        args: Vec<Expr>,
+    },
+    /// `cast(x AS type)`.
+    Cast {
+        /// The value.
+        value: Box<Expr>,
+        /// The type.
+        target: CastTarget,
+    },
+    /// `(SELECT … FROM … [WHERE …])`.
+    Subquery(Box<Subquery>),
+    /// `EXISTS (SELECT …)`.
+    Exists(Box<Subquery>),
+}
+
+/// `hold.…`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldField {
+    /// The key: one value, or an array of several.
+    Key,
+    /// When the condition became true, epoch ms.
+    Since,
+    /// When it fired, epoch ms.
+    FiredAt,
+    /// TRUE messages so far.
+    Samples,
+    /// From `since` to the event, ms.
+    DurationMs,
+    /// Why it cleared; Undefined in the firing record.
+    Reason,
+}
+
+/// Prefix operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnaryOp {
+    /// NOT
+    Not,
+    /// -
+    Negate,
+}
+
+/// Infix operators, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryOp {
+    /// OR
+    Or,
+    /// AND
+    And,
+    /// =
+    Equal,
+    /// <>, !=
+    NotEqual,
+    /// <
+    Less,
+    /// <=
+    LessOrEqual,
+    /// >
+    Greater,
+    /// >=
+    GreaterOrEqual,
+    /// +
+    Add,
+    /// -
+    Subtract,
+    /// *
+    Multiply,
+    /// /
+    Divide,
+    /// %
+    Remainder,
+}
+
+/// Right side of IS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsWhat {
+    /// NULL
+    Null,
+    /// UNDEFINED
+    Undefined,
+}
+
+/// Target of a cast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CastTarget {
+    /// String, Nvarchar, Text, Ntext, Varchar.
+    String,
+    /// Int, Integer.
+    Int,
+    /// Decimal, Double.
+    Decimal,
+    /// Bool, Boolean.
+    Bool,
+}
+
+/// A nested query.
+#[derive(Clone, Debug)]
+pub struct Subquery {
+    /// What each element becomes.
+    pub projection: Projection,
+    /// What it runs over: an array, or an object as one element.
+    pub source: Expr,
+    /// `AS alias`.
+    pub alias: Option<String>,
+    /// WHERE.
+    pub filter: Option<Expr>,
+}
