@@ -159,6 +159,10 @@ pub trait Stage: Send + 'static {
     /// Runs the timers that are due at or before `now`.
     fn advance(&mut self, now: Timestamp, batch: &mut Batch);
 
+    /// Called once before a commit: adds what is written once a batch, however many submissions it
+    /// carries (the last state of each changed key).
+    fn seal(&mut self, batch: &mut Batch);
+
     /// When [`Stage::advance`] has something to do next.
     fn next_deadline(&self) -> Option<Timestamp>;
 
