@@ -33,5 +33,6 @@ pub mod clock;
 pub mod diagnostic;
 pub mod limits;
 pub mod publish;
+pub mod recording;
 pub mod topic;
 pub mod value;

@@ -39,6 +39,13 @@ pub const TOPIC_CACHE_MAX: usize = 1024;
 pub const JOURNAL_QUEUE_MAX: usize = 4096;
 /// Submissions in one commit: bounds the time a commit takes and what a failed one holds back.
 pub const JOURNAL_BATCH_MAX: usize = 2048;
+/// One line of recorded telemetry, bytes: base64 of the largest MQTT packet we are ever set to take
+/// would be longer, but no recording of telemetry comes near this.
+pub const RECORDED_LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// MQTT connections that a replay opens at once; further devices share them.
+pub const REPLAY_CONNECTIONS_MAX: usize = 1000;
+/// Messages of one replayed device that may wait for their acknowledgement.
+pub const REPLAY_INFLIGHT_MAX: u16 = 100;
 
 const _: () = assert!(JOURNAL_BATCH_MAX <= JOURNAL_QUEUE_MAX, "a commit can empty the queue");
 const _: () = assert!(OUTPUT_BYTES_MAX <= RECORD_BYTES_MAX, "an output fits a stream record");

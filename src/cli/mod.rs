@@ -1,0 +1,130 @@
+//! The command line: one file a command, and what all commands share.
+//!
+//! Each command is a clap `Args` struct and a `run` that writes its answer to the writer it is
+//! given and ends as an [`Outcome`]. Shared here: parsing, logging, exit codes, and the quiet end
+//! when the reader of standard output has gone (`tidegate stream tail alerts | head`).
+//!
+//! Standard output carries answers only. Logs, diagnostics and progress go to standard error.
+
+mod answer;
+mod logging;
+mod replay;
+
+use std::ffi::OsString;
+use std::io;
+use std::io::IsTerminal;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use answer::Answer;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    the given text is wrong, or a check failed (the diagnostics are on standard error)
+  2    the command line is wrong
+  3    the operation failed (the reason is on standard error)
+  130  stopped by Ctrl-C
+
+Environment:
+  TIDEGATE_LOG  like --log
+  NO_COLOR      any value turns colours off";
+
+/// IoT rules-engine gateway: MQTT in, SQL rules decide, matches stored before the acknowledgement.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct CommandLine {
+    #[command(flatten)]
+    logging: logging::LoggingArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Replay(replay::ReplayArgs),
+}
+
+/// How a command ended, when nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Exit code 0.
+    Done,
+    /// The user's text is wrong, or a check failed; why is on standard error. Exit code 1.
+    Rejected,
+    /// The user stopped it. Exit code 130, as shells give for SIGINT.
+    Interrupted,
+}
+
+const EXIT_REJECTED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+const EXIT_FAILED: u8 = 3;
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// Parses the process's arguments and runs the command.
+pub fn main() -> ExitCode {
+    let line = match parse(std::env::args_os()) {
+        Ok(line) => line,
+        Err(error) => {
+            // Help and version go to standard output and are no error; a closed pipe is not either.
+            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    logging::start(&line.logging);
+    let mut answer = Answer::stdout();
+    let ended = execute(line.command, &mut answer).and_then(|outcome| {
+        answer.flush()?;
+        Ok(outcome)
+    });
+    match ended {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Rejected) => ExitCode::from(EXIT_REJECTED),
+        Ok(Outcome::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
+        Err(error) if answer::reader_has_gone(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error itself may be closed; then nobody is there to be told.
+            drop(writeln!(io::stderr(), "tidegate: {error:#}"));
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+fn parse<I, T>(arguments: I) -> Result<CommandLine, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    CommandLine::try_parse_from(arguments)
+}
+
+fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Replay(args) => replay::run(&args, answer),
+    }
+}
+
+/// Whether text on standard error may be coloured: a terminal that can, and no `NO_COLOR`
+/// (<https://no-color.org>).
+pub(crate) fn has_color_on_stderr() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none()
+        && set("TERM").is_none_or(|term| term != "dumb")
+        && io::stderr().is_terminal()
+}
+
+/// The runtime of a command that talks to the network.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    use anyhow::Context;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime did not start")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+//! Recorded telemetry: NDJSON lines `{"t":ms,"topic","payload"|"payload_base64","client_id"?}`.
+//!
+//! [`Recording`] reads a file or a pipe, gzip or plain (told apart by the first two bytes), one
+//! line at a time in bounded memory. A line that is not understood is handed out as
+//! [`MalformedLine`] with its number, and reading goes on. Other members of a line are passed over.
+//! `payload` is any JSON value and is published as it stands in the line, byte for byte.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::clock::Timestamp;
+use crate::limits::RECORDED_LINE_BYTES_MAX;
+use crate::topic::TopicName;
+
+/// Why a recording cannot be read any further.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// The file does not open.
+    #[error("cannot open the recording {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// Reading or decompressing failed.
+    #[error("cannot read the recording {} after line {line}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The last whole line, from 1; 0 when there was none.
+        line: u64,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// A line that is no recorded message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct MalformedLine {
+    /// Its number, from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// One recorded message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedPublish {
+    /// Number of its line, from 1.
+    pub line: u64,
+    /// When it was recorded.
+    pub t: Timestamp,
+    /// Its topic.
+    pub topic: TopicName,
+    /// Its payload.
+    pub payload: Bytes,
+    /// Who published it, when the recording says.
+    pub client_id: Option<Arc<str>>,
+}
+
+/// Reads recorded lines. See the module's text.
+pub struct Recording {
+    path: PathBuf,
+    reader: Box<dyn BufRead + Send>,
+    line: u64,
+    buffer: Vec<u8>,
+    bytes_read: Arc<AtomicU64>,
+    bytes_total: Option<u64>,
+    is_ended: bool,
+}
+
+impl Recording {
+    /// Opens `path`; `-` is standard input.
+    pub fn open(path: &Path) -> Result<Self, RecordingError> {
+        let error = |source| RecordingError::Open { path: path.to_owned(), source };
+        if path.as_os_str() == "-" {
+            return Self::start(path, Box::new(io::stdin()), None).map_err(error);
+        }
+        let file = File::open(path).map_err(error)?;
+        let metadata = file.metadata().map_err(error)?;
+        if metadata.is_dir() {
+            return Err(error(io::ErrorKind::IsADirectory.into()));
+        }
+        Self::start(path, Box::new(file), Some(metadata.len())).map_err(error)
+    }
+
+    fn start(path: &Path, source: Box<dyn Read + Send>, total: Option<u64>) -> io::Result<Self> {
+        let bytes_read = Arc::new(AtomicU64::new(0));
+        let mut source = Counted { source, bytes_read: bytes_read.clone() };
+        let mut magic = Vec::with_capacity(2);
+        source.by_ref().take(2).read_to_end(&mut magic)?;
+        let is_gzip = magic == [0x1f, 0x8b];
+        let whole = io::Cursor::new(magic).chain(source);
+        let reader: Box<dyn BufRead + Send> = if is_gzip {
+            Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(whole))))
+        } else {
+            Box::new(BufReader::new(whole))
+        };
+        Ok(Recording {
+            path: path.to_owned(),
+            reader,
+            line: 0,
+            buffer: Vec::new(),
+            bytes_read,
+            bytes_total: total,
+            is_ended: false,
+        })
+    }
+
+    /// Bytes of the file read so far (compressed ones when it is gzip); shared, for a progress bar.
+    pub fn bytes_read(&self) -> Arc<AtomicU64> {
+        self.bytes_read.clone()
+    }
+
+    /// Size of the file; `None` for a pipe.
+    pub fn bytes_total(&self) -> Option<u64> {
+        self.bytes_total
+    }
+
+    /// Reads the next line into the buffer. `None` at the end.
+    fn next_line(&mut self) -> io::Result<Option<LineLength>> {
+        self.buffer.clear();
+        let mut length = LineLength::Whole;
+        let mut is_empty = true;
+        loop {
+            let chunk = match self.reader.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if chunk.is_empty() {
+                return Ok(if is_empty { None } else { Some(length) });
+            }
+            is_empty = false;
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let part = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or(chunk);
+            if self.buffer.len() + part.len() > RECORDED_LINE_BYTES_MAX {
+                length = LineLength::TooLong;
+                self.buffer.clear();
+            }
+            if length == LineLength::Whole {
+                self.buffer.extend_from_slice(part);
+            }
+            let used = part.len() + usize::from(end.is_some());
+            self.reader.consume(used);
+            if end.is_some() {
+                return Ok(Some(length));
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LineLength {
+    Whole,
+    TooLong,
+}
+
+impl Iterator for Recording {
+    type Item = Result<Result<RecordedPublish, MalformedLine>, RecordingError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.is_ended {
+            let length = match self.next_line() {
+                Ok(Some(length)) => length,
+                Ok(None) => {
+                    self.is_ended = true;
+                    break;
+                }
+                Err(source) => {
+                    self.is_ended = true;
+                    let path = self.path.clone();
+                    return Some(Err(RecordingError::Read { path, line: self.line, source }));
+                }
+            };
+            self.line += 1;
+            let line = self.line;
+            if length == LineLength::TooLong {
+                let reason = format!("longer than {RECORDED_LINE_BYTES_MAX} bytes");
+                return Some(Ok(Err(MalformedLine { line, reason })));
+            }
+            if self.buffer.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let parsed = parse(&self.buffer, line);
+            return Some(Ok(parsed.map_err(|reason| MalformedLine { line, reason })));
+        }
+        None
+    }
+}
+
+/// A line as it is written.
+#[derive(Deserialize)]
+struct WrittenLine<'a> {
+    t: i64,
+    #[serde(borrow)]
+    topic: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    payload: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    payload_base64: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    client_id: Option<Cow<'a, str>>,
+}
+
+/// `"payload": null` is a payload, not the lack of one.
+fn present<'de, D>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+fn parse(line: &[u8], number: u64) -> Result<RecordedPublish, String> {
+    let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err("not a JSON object".to_owned());
+    }
+    let written: WrittenLine<'_> =
+        serde_json::from_str(text).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => error.to_string(),
+            _ => format!("not JSON: {error}"),
+        })?;
+    let payload = match (written.payload, written.payload_base64) {
+        (Some(json), None) => Bytes::copy_from_slice(json.get().as_bytes()),
+        (None, Some(base64)) => STANDARD
+            .decode(base64.as_bytes())
+            .map_err(|error| format!("payload_base64: {error}"))?
+            .into(),
+        (Some(_), Some(_)) => return Err("both payload and payload_base64 are given".to_owned()),
+        (None, None) => return Err("payload or payload_base64 is missing".to_owned()),
+    };
+    Ok(RecordedPublish {
+        line: number,
+        t: Timestamp::from_millis(written.t),
+        topic: TopicName::parse(&written.topic).map_err(|error| format!("topic: {error}"))?,
+        payload,
+        client_id: written.client_id.filter(|id| !id.is_empty()).map(|id| Arc::from(&*id)),
+    })
+}
+
+/// Counts what passes through.
+struct Counted {
+    source: Box<dyn Read + Send>,
+    bytes_read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(bytes)?;
+        self.bytes_read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Vec<Result<RecordedPublish, MalformedLine>> {
+        let source = Box::new(io::Cursor::new(bytes.to_vec()));
+        Recording::start(Path::new("test"), source, None).unwrap().map(Result::unwrap).collect()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    const LINES: &str = concat!(
+        "{\"t\":1,\"topic\":\"lab/1\",\"payload\":{\"n\":1.50, \"s\":\"é\"},\"src\":\"x\"}\n",
+        "\r\n",
+        "{\"t\":2,\"topic\":\"lab/\\u0031\",\"payload_base64\":\"AP8=\",\"client_id\":\"mote-1\"}\n",
+        "{\"t\":3,\"topic\":\"lab/1\",\"payload\":null}",
+    );
+
+    #[test]
+    fn payload_is_published_as_it_stands_in_the_line() {
+        let lines: Vec<_> = read(LINES.as_bytes()).into_iter().map(Result::unwrap).collect();
+        assert_eq!(lines[0].payload, "{\"n\":1.50, \"s\":\"é\"}".as_bytes());
+        assert_eq!(lines[1].payload, [0u8, 255][..]);
+        assert_eq!(lines[1].topic.as_str(), "lab/1");
+        assert_eq!(lines[1].client_id.as_deref(), Some("mote-1"));
+        assert_eq!((lines[1].line, lines[1].t), (3, Timestamp::from_millis(2)));
+        assert_eq!(lines[2].payload, "null".as_bytes());
+    }
+
+    #[test]
+    fn gzip_is_known_by_its_first_bytes_and_may_have_several_members() {
+        let plain = read(LINES.as_bytes());
+        let (first, rest) = LINES.as_bytes().split_at(70);
+        let members = [gzip(first), gzip(rest)].concat();
+        assert_eq!(read(&members), plain);
+    }
+
+    #[test]
+    fn malformed_lines_are_named_and_reading_goes_on() {
+        let lines = read(
+            b"{\"t\":1,\"topic\":\"a/+\",\"payload\":1}\n\
+              [1]\n\
+              {\"t\":1,\"topic\":\"a\"}\n\
+              {\"t\":1,\"topic\":\"a\",\"payload\":1,\"payload_base64\":\"\"}\n\
+              {\"t\":1,\"topic\":\"a\",\"payload_base64\":\"*\"}\n\
+              {\"t\":1,\"topic\":\"a\",\"payload\":{\n\
+              \xff\n\
+              {\"t\":1,\"topic\":\"a\",\"payload\":1}\n",
+        );
+        let told: Vec<_> = lines
+            .iter()
+            .map(|line| match line {
+                Ok(publish) => format!("line {}: ok", publish.line),
+                Err(malformed) => malformed.to_string(),
+            })
+            .collect();
+        insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[test]
+    fn a_line_without_end_costs_no_memory() {
+        let mut bytes = vec![b'x'; RECORDED_LINE_BYTES_MAX + 2];
+        bytes.extend_from_slice(b"\n{\"t\":1,\"topic\":\"a\",\"payload\":1}");
+        let lines = read(&bytes);
+        assert_eq!(lines[0].as_ref().unwrap_err().line, 1);
+        assert_eq!(lines[1].as_ref().unwrap().line, 2);
+    }
+
+    #[test]
+    fn a_cut_off_gzip_file_is_an_error_after_its_whole_lines() {
+        let mut cut = gzip(LINES.repeat(1000).as_bytes());
+        cut.truncate(cut.len() - 8);
+        let source = Box::new(io::Cursor::new(cut));
+        let last = Recording::start(Path::new("cut.gz"), source, None).unwrap().last().unwrap();
+        assert!(matches!(last, Err(RecordingError::Read { line: 1.., .. })), "{last:?}");
+    }
+
+    #[test]
+    fn opening_a_folder_or_nothing_is_an_error() {
+        assert!(Recording::open(Path::new("/")).is_err());
+        assert!(Recording::open(Path::new("/no/such/recording")).is_err());
+    }
+}
