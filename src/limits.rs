@@ -39,6 +39,10 @@ pub const TOPIC_CACHE_MAX: usize = 1024;
 pub const JOURNAL_QUEUE_MAX: usize = 4096;
 /// Submissions in one commit: bounds the time a commit takes and what a failed one holds back.
 pub const JOURNAL_BATCH_MAX: usize = 2048;
+/// The configuration file, bytes.
+pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// The name of a stream, delivery or hook, bytes (Kinesis: 1 to 128 characters).
+pub const TARGET_NAME_BYTES_MAX: usize = 128;
 /// One line of recorded telemetry, bytes: base64 of the largest MQTT packet we are ever set to take
 /// would be longer, but no recording of telemetry comes near this.
 pub const RECORDED_LINE_BYTES_MAX: usize = 16 * 1024 * 1024;

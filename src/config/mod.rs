@@ -1,12 +1,29 @@
 //! The configuration file as plain structs; unknown keys refused; checked whole before anything starts.
+//!
+//! [`load`] reads `tidegate.toml` and answers a [`Config`], or everything that is wrong with the
+//! file at once. A key's default, range and meaning stand in `docs/configuration.md`, which a test
+//! compares with these structs. Values of hook headers are secrets: neither diagnostics nor `Debug`
+//! show them.
+
+mod document;
+mod mask;
+mod quantity;
+mod read;
+mod section;
+
+use std::fmt;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use document::LoadError;
+pub use document::Rejected;
+pub use document::load;
+
 /// Everything `tidegate.toml` can say. `Config::default()` is the gateway without a file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `data_dir`: where everything durable lives. Default `data`.
     pub data_dir: PathBuf,
@@ -29,10 +46,13 @@ pub struct Config {
 }
 
 /// `[mqtt]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttConfig {
     /// `listen`
     pub listen: SocketAddr,
+    /// `allow_anonymous`: whether `listen` may be reachable from other machines although nobody is
+    /// asked who they are.
+    pub allow_anonymous: bool,
     /// `connections_max`
     pub connections_max: usize,
     /// `packet_bytes_max`
@@ -54,14 +74,16 @@ pub struct MqttConfig {
 }
 
 /// `[http]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
     /// `listen`
     pub listen: SocketAddr,
+    /// `allow_anonymous`: as for `[mqtt]`.
+    pub allow_anonymous: bool,
 }
 
 /// `[rules]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RulesConfig {
     /// `path`: a file, or a folder read with its sub-folders.
     pub path: PathBuf,
@@ -70,14 +92,14 @@ pub struct RulesConfig {
 }
 
 /// `[journal]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalConfig {
     /// `hits_max`: hits kept for the dashboard.
     pub hits_max: usize,
 }
 
 /// `[stream.NAME]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamConfig {
     /// `shards`
     pub shards: u32,
@@ -96,7 +118,7 @@ pub enum Compression {
 }
 
 /// `[delivery.NAME]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryConfig {
     /// `buffer_bytes`: flush when this much waits (1 to 128 MiB).
     pub buffer_bytes: usize,
@@ -109,7 +131,7 @@ pub struct DeliveryConfig {
 }
 
 /// `[hook.NAME]`
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HookConfig {
     /// `url`: http or https.
     pub url: String,
@@ -123,14 +145,68 @@ pub struct HookConfig {
     pub backoff: Duration,
     /// `backoff_max`
     pub backoff_max: Duration,
-    /// `[hook.NAME.headers]`
+    /// `[hook.NAME.headers]`; the values are secrets.
     pub headers: BTreeMap<String, String>,
+}
+
+/// Whether other machines can reach a listener on `address`.
+pub fn is_reachable_from_outside(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
+impl HookConfig {
+    /// A hook at `url` with the stated defaults.
+    pub fn with_url(url: impl Into<String>) -> Self {
+        HookConfig {
+            url: url.into(),
+            timeout: Duration::from_secs(10),
+            concurrency: 8,
+            attempts: 8,
+            backoff: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            headers: BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for HookConfig {
+    /// All but the values of the headers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HookConfig { url, timeout, concurrency, attempts, backoff, backoff_max, headers } =
+            self;
+        f.debug_struct("HookConfig")
+            .field("url", url)
+            .field("timeout", timeout)
+            .field("concurrency", concurrency)
+            .field("attempts", attempts)
+            .field("backoff", backoff)
+            .field("backoff_max", backoff_max)
+            .field("headers", &headers.keys().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data_dir: PathBuf::from("data"),
+            account_id: "000000000000".to_owned(),
+            mqtt: MqttConfig::default(),
+            http: HttpConfig::default(),
+            rules: RulesConfig::default(),
+            journal: JournalConfig::default(),
+            streams: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+        }
+    }
 }
 
 impl Default for MqttConfig {
     fn default() -> Self {
         MqttConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            allow_anonymous: false,
             connections_max: 10_000,
             packet_bytes_max: 256 * 1024,
             receive_maximum: 1024,
@@ -146,7 +222,7 @@ impl Default for MqttConfig {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+        HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), allow_anonymous: false }
     }
 }
 
@@ -178,3 +254,6 @@ impl Default for DeliveryConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Takes secrets out of the configuration's text before an excerpt of it is shown.
+
+/// Keys of a hook whose values are no secrets.
+const OPEN_KEYS: [&str; 6] =
+    ["url", "timeout", "concurrency", "attempts", "backoff", "backoff_max"];
+
+/// `text` with the secrets of hooks replaced by `*`, byte for byte, so that spans still fit.
+///
+/// Works on lines and not on the parsed document, because the text may be one that does not parse,
+/// or one with `headers` misspelt. What is said about hooks is shown only when its key is known to
+/// be harmless, and a URL loses its user name and password. Where it cannot tell, it hides too much.
+pub(super) fn mask_secrets(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut is_about_hooks = false;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim();
+        if trimmed.starts_with('[') && trimmed.contains(']') {
+            is_about_hooks = mentions_hooks(trimmed);
+            masked.push_str(line);
+            continue;
+        }
+        let (key, value) =
+            line.find('=').and_then(|at| line.split_at_checked(at)).unwrap_or(("", line));
+        let is_open = OPEN_KEYS.contains(&key.trim());
+        if trimmed.starts_with('#') || !(is_about_hooks || mentions_hooks(line)) {
+            masked.push_str(line);
+        } else if is_open {
+            push_without_credentials(&mut masked, line);
+        } else {
+            masked.push_str(key);
+            push_hidden(&mut masked, value);
+            // An inline table goes on over the following lines.
+            is_about_hooks |= value.contains('{');
+        }
+    }
+    masked
+}
+
+fn mentions_hooks(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    line.contains("hook") || line.contains("header")
+}
+
+/// Hides what stands between `://` and `@`.
+fn push_without_credentials(masked: &mut String, line: &str) {
+    let credentials = line.find("://").zip(line.rfind('@')).filter(|(from, to)| from + 3 <= *to);
+    match credentials {
+        None => masked.push_str(line),
+        Some((from, to)) => {
+            let (before, rest) = line.split_at_checked(from + 3).unwrap_or((line, ""));
+            let (hidden, after) = rest.split_at_checked(to - from - 3).unwrap_or((rest, ""));
+            masked.push_str(before);
+            push_hidden(masked, hidden);
+            masked.push_str(after);
+        }
+    }
+}
+
+fn push_hidden(masked: &mut String, value: &str) {
+    for character in value.chars() {
+        if character.is_whitespace() || character == '=' {
+            masked.push(character);
+        } else {
+            masked.extend(std::iter::repeat_n('*', character.len_utf8()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_values_are_hidden_and_offsets_kept() {
+        let text = "\
+[hook.page]
+url = \"http://ops:s3cret@a/\"
+hedders = { Authorization = \"Bearer s3cret\" }
+headers = { Authorization = \"Bearer s3cret\" }
+timeout = \"1s\"
+[hook.b.headers]
+Authorization = \"Béarer s3cret\"
+\"X-Key\" = '''
+s3cret'''
+[hook.c]
+headers = {
+  A = \"s3cret\",
+}
+[hook]
+page = { headers = { B = \"s3cret\" } }
+[mqtt]
+listen = 5";
+        let masked = mask_secrets(text);
+        assert_eq!(masked.len(), text.len());
+        assert!(!masked.contains("s3cret") && !masked.contains("arer"), "{masked}");
+        for shown in
+            ["url = \"http://**********@a/\"", "timeout = \"1s\"", "listen = 5", "Authorization ="]
+        {
+            assert!(masked.contains(shown), "{shown} in {masked}");
+        }
+        for (at, character) in masked.char_indices() {
+            assert!(text.is_char_boundary(at) || character == '*');
+        }
+    }
+}

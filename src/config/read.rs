@@ -1,0 +1,309 @@
+//! The document → [`Config`]: which keys there are, their ranges, and what must fit together.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use reqwest::Url;
+use reqwest::header::HeaderName;
+use reqwest::header::HeaderValue;
+use toml::Spanned;
+use toml::de::DeTable;
+use toml::de::DeValue;
+
+use super::Compression;
+use super::Config;
+use super::DeliveryConfig;
+use super::HookConfig;
+use super::HttpConfig;
+use super::JournalConfig;
+use super::MqttConfig;
+use super::RulesConfig;
+use super::StreamConfig;
+use super::is_reachable_from_outside;
+use super::quantity::duration_text;
+use super::quantity::size_text;
+use super::section::Findings;
+use super::section::Problem;
+use super::section::Section;
+use super::section::address;
+use super::section::boolean;
+use super::section::duration;
+use super::section::integer;
+use super::section::path;
+use super::section::size;
+use super::section::text;
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
+use crate::diagnostic::Label;
+use crate::limits::TARGET_NAME_BYTES_MAX;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const KIB: usize = 1024;
+const MIB: usize = 1024 * 1024;
+/// MQTT's largest packet (MQTT 5, section 2.1.4).
+const MQTT_PACKET_BYTES_MAX: usize = 268_435_455;
+
+/// Reads all of the document; what is wrong with it goes to `findings`.
+pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
+    let mut config = Config::default();
+    let mut root = Section::root(table);
+    root.read("data_dir", &mut config.data_dir, path, findings);
+    root.read("account_id", &mut config.account_id, account_id, findings);
+    config.mqtt = read_mqtt(root.section("mqtt", findings), findings);
+    config.http = read_http(root.section("http", findings), findings);
+    config.rules = read_rules(root.section("rules", findings), findings);
+    config.journal = read_journal(root.section("journal", findings), findings);
+    config.streams = read_named(root.named("stream", findings), read_stream, findings);
+    config.deliveries = read_named(root.named("delivery", findings), read_delivery, findings);
+    config.hooks = read_named(root.named("hook", findings), read_hook, findings);
+    root.finish(findings);
+    config
+}
+
+fn read_mqtt(mut section: Section<'_>, findings: &mut Findings) -> MqttConfig {
+    let mut mqtt = MqttConfig::default();
+    let listen = section.read("listen", &mut mqtt.listen, address, findings);
+    section.read("allow_anonymous", &mut mqtt.allow_anonymous, boolean, findings);
+    section.read("connections_max", &mut mqtt.connections_max, integer(1..=1_000_000), findings);
+    let packet = size(KIB..=MQTT_PACKET_BYTES_MAX);
+    let packet_at = section.read("packet_bytes_max", &mut mqtt.packet_bytes_max, packet, findings);
+    section.read("receive_maximum", &mut mqtt.receive_maximum, integer(1..=65_535), findings);
+    let connect = duration(Duration::from_millis(100)..=Duration::from_secs(600));
+    section.read("connect_timeout", &mut mqtt.connect_timeout, connect, findings);
+    let expiry = duration(Duration::ZERO..=DAY * 365);
+    section.read("session_expiry_max", &mut mqtt.session_expiry_max, expiry, findings);
+    let queue = integer(1..=10_000_000);
+    section.read("session_queue_max", &mut mqtt.session_queue_max, queue, findings);
+    let bytes = size(KIB..=16 * 1024 * MIB);
+    let queue = &mut mqtt.session_queue_bytes_max;
+    let queue_at = section.read("session_queue_bytes_max", queue, bytes, findings);
+    section.read("subscriptions_max", &mut mqtt.subscriptions_max, integer(1..=100_000), findings);
+    section.read("retained_max", &mut mqtt.retained_max, integer(0..=10_000_000), findings);
+    section.finish(findings);
+
+    check_exposure("mqtt", mqtt.listen, listen, mqtt.allow_anonymous, findings);
+    if mqtt.session_queue_bytes_max < mqtt.packet_bytes_max
+        && let Some(span) = queue_at.or(packet_at)
+    {
+        let (queue, packet) = (mqtt.session_queue_bytes_max, mqtt.packet_bytes_max);
+        let message = format!(
+            "session_queue_bytes_max ({}) is less than packet_bytes_max ({})",
+            size_text(queue as u64),
+            size_text(packet as u64)
+        );
+        let help = "a queue that cannot hold one message delivers none";
+        findings.diagnostics.push(Problem::new(Code("C009"), message, help).at(span, ""));
+    }
+    mqtt
+}
+
+fn read_http(mut section: Section<'_>, findings: &mut Findings) -> HttpConfig {
+    let mut http = HttpConfig::default();
+    let listen = section.read("listen", &mut http.listen, address, findings);
+    section.read("allow_anonymous", &mut http.allow_anonymous, boolean, findings);
+    section.finish(findings);
+    check_exposure("http", http.listen, listen, http.allow_anonymous, findings);
+    http
+}
+
+fn check_exposure(
+    section: &str,
+    listen: SocketAddr,
+    listen_at: Option<Range<usize>>,
+    is_allowed: bool,
+    findings: &mut Findings,
+) {
+    if is_allowed || !is_reachable_from_outside(listen) {
+        return;
+    }
+    let message = format!("{listen} is reachable from other machines, and nobody has to log in");
+    let help = format!(
+        "listen on 127.0.0.1, or, in a network you trust, set allow_anonymous = true in [{section}]"
+    );
+    let span = listen_at.expect("the default address is on loopback, so this one was given");
+    findings.diagnostics.push(Problem::new(Code("C008"), message, help).at(span, ""));
+}
+
+fn read_rules(mut section: Section<'_>, findings: &mut Findings) -> RulesConfig {
+    let mut rules = RulesConfig::default();
+    section.read("path", &mut rules.path, path, findings);
+    section.read("hold_keys_max", &mut rules.hold_keys_max, integer(1..=10_000_000), findings);
+    section.finish(findings);
+    rules
+}
+
+fn read_journal(mut section: Section<'_>, findings: &mut Findings) -> JournalConfig {
+    let mut journal = JournalConfig::default();
+    section.read("hits_max", &mut journal.hits_max, integer(1..=1_000_000), findings);
+    section.finish(findings);
+    journal
+}
+
+type Named<'t> = Vec<(Spanned<String>, Section<'t>)>;
+
+fn read_named<'t, T>(
+    sections: Named<'t>,
+    read_one: impl Fn(Section<'t>, Range<usize>, &mut Findings) -> T,
+    findings: &mut Findings,
+) -> BTreeMap<String, T> {
+    let mut targets = BTreeMap::new();
+    for (name, section) in sections {
+        let span = name.span();
+        if let Err(problem) = check_target_name(name.get_ref()) {
+            findings.diagnostics.push(problem.at(span.clone(), ""));
+        }
+        let target = read_one(section, span, findings);
+        targets.insert(name.into_inner(), target);
+    }
+    targets
+}
+
+/// Kinesis' alphabet for stream names. Names become folders, hence no leading dot.
+fn check_target_name(name: &str) -> Result<(), Problem> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let length = 1..=TARGET_NAME_BYTES_MAX;
+    if length.contains(&name.len()) && name.chars().all(is_allowed) && !name.starts_with('.') {
+        return Ok(());
+    }
+    let message = format!("{name:?} is not a name for a target");
+    let help = format!(
+        "1 to {TARGET_NAME_BYTES_MAX} letters, digits, _, - and ., not starting with a dot"
+    );
+    Err(Problem::new(Code("C006"), message, help))
+}
+
+fn read_stream(mut section: Section<'_>, _: Range<usize>, findings: &mut Findings) -> StreamConfig {
+    let mut stream = StreamConfig::default();
+    section.read("shards", &mut stream.shards, integer(1..=1024), findings);
+    section.read("retention", &mut stream.retention, duration(DAY..=DAY * 365), findings);
+    section.finish(findings);
+    stream
+}
+
+fn read_delivery(
+    mut section: Section<'_>,
+    _: Range<usize>,
+    findings: &mut Findings,
+) -> DeliveryConfig {
+    let mut delivery = DeliveryConfig::default();
+    section.read("buffer_bytes", &mut delivery.buffer_bytes, size(MIB..=128 * MIB), findings);
+    let interval = duration(Duration::ZERO..=Duration::from_secs(900));
+    section.read("buffer_interval", &mut delivery.buffer_interval, interval, findings);
+    let directory = |value: &DeValue<'_>| path(value).map(Some);
+    section.read("directory", &mut delivery.directory, directory, findings);
+    section.read("compression", &mut delivery.compression, compression, findings);
+    section.finish(findings);
+    delivery
+}
+
+fn compression(value: &DeValue<'_>) -> Result<Compression, Problem> {
+    match text(value)?.as_str() {
+        "none" => Ok(Compression::None),
+        "gzip" => Ok(Compression::Gzip),
+        other => {
+            let message = format!("{other:?} is not a compression");
+            Err(Problem::new(Code("C004"), message, "\"none\" or \"gzip\""))
+        }
+    }
+}
+
+fn read_hook(
+    mut section: Section<'_>,
+    name_at: Range<usize>,
+    findings: &mut Findings,
+) -> HookConfig {
+    let mut hook = HookConfig::with_url("");
+    if section.read("url", &mut hook.url, url, findings).is_none() {
+        let problem = Problem::new(Code("C007"), "a hook needs a url", "url = \"http://…\"");
+        findings.diagnostics.push(problem.at(name_at, "url is missing"));
+    }
+    let timeout = duration(Duration::from_millis(100)..=Duration::from_secs(900));
+    section.read("timeout", &mut hook.timeout, timeout, findings);
+    section.read("concurrency", &mut hook.concurrency, integer(1..=1000), findings);
+    section.read("attempts", &mut hook.attempts, integer(1..=100), findings);
+    let backoff = duration(Duration::from_millis(10)..=HOUR);
+    let backoff_at = section.read("backoff", &mut hook.backoff, backoff, findings);
+    let backoff_max = duration(Duration::from_millis(10)..=DAY);
+    let max_at = section.read("backoff_max", &mut hook.backoff_max, backoff_max, findings);
+    if hook.backoff > hook.backoff_max
+        && let Some(span) = max_at.or(backoff_at)
+    {
+        let message = format!(
+            "backoff_max ({}) is less than backoff ({})",
+            duration_text(hook.backoff_max),
+            duration_text(hook.backoff)
+        );
+        let help = "the wait doubles from backoff up to backoff_max";
+        findings.diagnostics.push(Problem::new(Code("C009"), message, help).at(span, ""));
+    }
+    let headers = section.section("headers", findings).texts(findings);
+    for (name, value) in headers {
+        match header(&name, &value) {
+            Ok(()) => drop(hook.headers.insert(name.into_inner(), value.into_inner())),
+            Err(diagnostic) => findings.diagnostics.push(diagnostic),
+        }
+    }
+    section.finish(findings);
+    hook
+}
+
+/// Says what is wrong with a header without repeating its value.
+fn header(name: &Spanned<String>, value: &Spanned<String>) -> Result<(), Diagnostic> {
+    let set_by_the_gateway =
+        ["host", "content-length", "content-type", "transfer-encoding", "connection"];
+    let name_text = name.get_ref().to_lowercase();
+    if set_by_the_gateway.contains(&name_text.as_str()) {
+        let message = format!("the header {name_text} is set by the gateway");
+        return Err(Problem::new(Code("C011"), message, "take it out").at(name.span(), ""));
+    }
+    if HeaderName::try_from(name.get_ref()).is_err() {
+        let message = format!("{:?} is not the name of an HTTP header", name.get_ref());
+        return Err(Problem::new(Code("C011"), message, "").at(name.span(), ""));
+    }
+    if HeaderValue::try_from(value.get_ref()).is_err() {
+        let message = format!("the value of {} is not allowed in an HTTP header", name.get_ref());
+        let help = "a header has no line breaks and no control characters";
+        return Err(Problem::new(Code("C011"), message, help).at(value.span(), ""));
+    }
+    Ok(())
+}
+
+fn url(value: &DeValue<'_>) -> Result<String, Problem> {
+    let text = text(value)?;
+    let help = "http://host:port/path or https://host/path";
+    let refused = |message: &str, help: &str| Err(Problem::new(Code("C010"), message, help));
+    // The same parser as the caller's, so that what is accepted here can be called later.
+    let Ok(url) = Url::parse(&text) else {
+        return refused("this is not a URL", help);
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        return refused("a hook is called over http or https", help);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let help = "send an Authorization header: [hook.NAME.headers]";
+        return refused("a URL must not carry a user name or password", help);
+    }
+    Ok(text)
+}
+
+fn account_id(value: &DeValue<'_>) -> Result<String, Problem> {
+    let help = "12 digits in quotes, as AWS writes account numbers";
+    let text = text(value)?;
+    if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(text);
+    }
+    Err(Problem::new(Code("C004"), format!("{text:?} is not an account id"), help))
+}
+
+/// A document that the TOML parser could not follow.
+pub(super) fn syntax_error(error: &toml::de::Error, length: usize) -> Diagnostic {
+    let span = error.span().unwrap_or(length..length);
+    let message = format!("this is not TOML: {}", error.message());
+    Diagnostic {
+        labels: vec![Label { span, text: String::new() }],
+        ..Problem::new(Code("C001"), message, "").at(0..0, "")
+    }
+}
