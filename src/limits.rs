@@ -50,6 +50,51 @@ pub const RECORDED_LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const REPLAY_CONNECTIONS_MAX: usize = 1000;
 /// Messages of one replayed device that may wait for their acknowledgement.
 pub const REPLAY_INFLIGHT_MAX: u16 = 100;
+/// A request body of the API, bytes: a record of [`RECORD_BYTES_MAX`] in base64, its key, and the JSON
+/// around them.
+pub const API_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// How long a request body may take to arrive.
+pub const API_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The query of a request, bytes: three times a rule name and a cursor, percent-encoded, with room.
+pub const API_QUERY_BYTES_MAX: usize = 4 * 1024;
+/// Items on one page of any list, when asked for the most.
+pub const API_PAGE_MAX: usize = 500;
+/// Items on one page when nothing is asked for.
+pub const API_PAGE_DEFAULT: usize = 100;
+/// Data in one answer of stream records, bytes (Kinesis GetRecords: 10 MB).
+pub const API_RECORDS_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// Output or body shown in a list, bytes; longer ones are cut there and whole on their own page.
+pub const LISTED_PAYLOAD_BYTES_MAX: usize = 4 * 1024;
+/// Pending and firing keys shown with a rule, of each.
+pub const HOLDS_SHOWN_MAX: usize = 100;
+/// Subscriptions shown with a client.
+pub const CLIENT_SUBSCRIPTIONS_SHOWN: usize = 20;
+/// Live pages at once. Each costs a task that wakes ten times a second.
+pub const EVENT_CLIENTS_MAX: usize = 64;
+/// How often a live page is sent what happened. Hits in between travel together.
+pub const EVENT_INTERVAL: Duration = Duration::from_millis(100);
+/// Counters are sent each so many [`EVENT_INTERVAL`]s: once a second.
+pub const EVENT_TICKS_PER_STATS: u32 = 10;
+/// Hits in one live message. More than this cannot be read; the newest are sent and the others counted.
+pub const EVENT_HITS_MAX: usize = 50;
+/// Whole seconds repeated in each live message of counters, so that one sent late leaves no hole.
+pub const EVENT_SERIES_SECONDS: usize = 5;
+/// Hits that wait for the slowest live page: 4 MB of views at most.
+pub const FEED_HITS_MAX: usize = 1024;
+/// A rule counts as faulting this long after a fault.
+pub const FAULTING_FOR: Duration = Duration::from_secs(60);
+/// Rates are remembered second by second for five minutes,
+pub const SERIES_SECONDS: usize = 300;
+/// and minute by minute for a day.
+pub const SERIES_MINUTES: usize = 24 * 60;
+/// Rules with a line of their own in the chart: as many colours as people tell apart.
+pub const SERIES_RULES_MAX: usize = 8;
 
 const _: () = assert!(JOURNAL_BATCH_MAX <= JOURNAL_QUEUE_MAX, "a commit can empty the queue");
 const _: () = assert!(OUTPUT_BYTES_MAX <= RECORD_BYTES_MAX, "an output fits a stream record");
+const _: () = assert!(
+    API_BODY_BYTES_MAX > RECORD_BYTES_MAX.div_ceil(3) * 4 + 4 * PARTITION_KEY_CHARS_MAX,
+    "the largest record fits a request"
+);
+const _: () = assert!(API_RECORDS_BYTES_MAX > RECORD_BYTES_MAX, "an answer holds any record");
+const _: () = assert!(EVENT_SERIES_SECONDS <= SERIES_SECONDS, "the ring reaches that far");

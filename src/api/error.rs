@@ -1,0 +1,77 @@
+//! How a request fails: always JSON `{"error":{"code","message"}}`, with the status that fits.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use serde_json::json;
+
+use crate::api::source::SourceError;
+
+/// A refused or failed request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl ApiError {
+    /// `code` is stable, `message` is for people.
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        ApiError { status, code, message: message.into() }
+    }
+
+    /// 400: the query or the body is not what the route takes.
+    pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        ApiError::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 404, with the nearest of the names that there are.
+    pub(crate) fn unknown<'a>(
+        kind: &str,
+        name: &str,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let mut message = format!("there is no {kind} named '{}'", shortened(name));
+        if let Some(near) = nearest(name, names) {
+            message.push_str(&format!(", did you mean '{near}'?"));
+        }
+        ApiError::new(StatusCode::NOT_FOUND, "unknown_name", message)
+    }
+}
+
+impl From<SourceError> for ApiError {
+    fn from(error: SourceError) -> Self {
+        let (status, code) = match &error {
+            SourceError::Unknown => (StatusCode::NOT_FOUND, "unknown_name"),
+            SourceError::Refused(_) => (StatusCode::BAD_REQUEST, "refused"),
+            SourceError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            SourceError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+        };
+        ApiError::new(status, code, error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({"error": {"code": self.code, "message": self.message}});
+        (self.status, Json(body)).into_response()
+    }
+}
+
+/// The name most like `name`, when one is like it.
+pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // The comparison takes time in the product of the lengths.
+    let name = shortened(name);
+    names
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(&name, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, known)| known)
+}
+
+fn shortened(name: &str) -> String {
+    name.chars().take(128).collect()
+}

@@ -1,0 +1,117 @@
+//! The live feed of hits: one writer that never waits, any number of readers that may fall behind.
+//!
+//! A reader that is too slow loses the oldest hits and learns how many. With no reader a hit costs
+//! nothing but the question.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::TryRecvError;
+
+use crate::api::view::HitView;
+use crate::limits::FEED_HITS_MAX;
+
+/// The writing end. The gateway has one and publishes each commit's hits to it.
+#[derive(Clone, Debug)]
+pub struct HitFeed {
+    sender: broadcast::Sender<Arc<HitView>>,
+}
+
+impl Default for HitFeed {
+    fn default() -> Self {
+        HitFeed { sender: broadcast::Sender::new(FEED_HITS_MAX) }
+    }
+}
+
+impl HitFeed {
+    /// Whether anybody looks; when not, there is no need to make views.
+    pub fn is_watched(&self) -> bool {
+        self.sender.receiver_count() > 0
+    }
+
+    /// Shows a hit to all who look. Never waits.
+    pub fn publish(&self, hit: HitView) {
+        // An error says that nobody looks any more.
+        drop(self.sender.send(Arc::new(hit)));
+    }
+
+    /// A reader of everything from now on.
+    pub fn subscribe(&self) -> HitReader {
+        HitReader { receiver: self.sender.subscribe(), missed: 0 }
+    }
+}
+
+/// A reading end.
+#[derive(Debug)]
+pub struct HitReader {
+    receiver: broadcast::Receiver<Arc<HitView>>,
+    /// Hits this reader did not get and has not yet been told of.
+    missed: u64,
+}
+
+impl HitReader {
+    /// The newest `most` of the hits since the last call, oldest first, and how many were passed over.
+    pub(super) fn take(&mut self, most: usize) -> (Vec<Arc<HitView>>, u64) {
+        let mut hits = std::collections::VecDeque::new();
+        loop {
+            match self.receiver.try_recv() {
+                Ok(hit) => {
+                    if hits.len() == most {
+                        hits.pop_front();
+                        self.missed += 1;
+                    }
+                    hits.push_back(hit);
+                }
+                Err(TryRecvError::Lagged(missed)) => self.missed += missed,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        (hits.into(), std::mem::take(&mut self.missed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::journal::HitRecord;
+
+    fn hit(id: u64) -> HitView {
+        let record = HitRecord {
+            at: Timestamp::EPOCH,
+            rule: Arc::from("r"),
+            event: "match",
+            topic: Arc::from("t"),
+            client_id: None,
+            key: None,
+            output: bytes::Bytes::from_static(b"{}"),
+        };
+        HitView::listed(id, &record)
+    }
+
+    #[test]
+    fn a_slow_reader_gets_the_newest_and_learns_what_it_missed() {
+        let feed = HitFeed::default();
+        assert!(!feed.is_watched());
+        let mut reader = feed.subscribe();
+        let sent = FEED_HITS_MAX as u64 + 10;
+        for id in 0..sent {
+            feed.publish(hit(id));
+        }
+        let (hits, missed) = reader.take(3);
+        let ids: Vec<u64> = hits.iter().map(|hit| hit.id).collect();
+        assert_eq!(ids, [sent - 3, sent - 2, sent - 1]);
+        assert_eq!(missed, sent - 3);
+        assert_eq!(reader.take(3).1, 0, "it is told once");
+    }
+
+    #[test]
+    fn a_reader_in_time_misses_nothing() {
+        let feed = HitFeed::default();
+        let mut reader = feed.subscribe();
+        feed.publish(hit(1));
+        feed.publish(hit(2));
+        let (hits, missed) = reader.take(50);
+        assert_eq!((hits.len(), missed), (2, 0));
+    }
+}

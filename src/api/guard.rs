@@ -1,0 +1,203 @@
+//! What stands between a browser and the routes: who may ask, and what the answer may do.
+//!
+//! The API has no password on loopback, so the browser must not be made an accomplice. A page of
+//! another origin is refused by `Origin` and `Sec-Fetch-Site`. A name that some DNS server points at
+//! 127.0.0.1 (DNS rebinding) is refused by `Host`. The answer may load nothing from elsewhere and may
+//! not be framed.
+
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::HeaderValue;
+use axum::http::Method;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::http::uri::Authority;
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use axum::response::Response;
+
+use crate::api::error::ApiError;
+use crate::api::source::Source;
+
+const HEADERS: [(HeaderName, HeaderValue); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; \
+             frame-ancestors 'none'",
+        ),
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("camera=(), geolocation=(), microphone=()"),
+    ),
+];
+
+/// Checks a request and dresses its answer. A layer over everything that is served.
+pub(crate) async fn guard(
+    State(source): State<Arc<dyn Source>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let checked = check(source.http_address(), &request);
+    let mut response = match checked {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response = explain_method(&response);
+    }
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, value);
+    }
+    response
+        .headers_mut()
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn check(bound: SocketAddr, request: &Request) -> Result<(), ApiError> {
+    let headers = request.headers();
+    if is_loopback(bound.ip()) && !host_is_loopback(headers) {
+        return Err(ApiError::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "host_not_loopback",
+            "this gateway listens on loopback and answers to localhost, 127.0.0.1 and [::1] only",
+        ));
+    }
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let is_page = !request.uri().path().starts_with("/api/");
+    // A link from elsewhere may open the page, and a scraper may read what has no secrets.
+    if !(reads && is_page) && comes_from_elsewhere(headers) {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "cross_origin",
+            "a page of another origin may not use this gateway",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a browser says that another site's page asks. Clients that are no browsers say neither.
+fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+    if let Some(site) = text(HeaderName::from_static("sec-fetch-site")) {
+        let opened_by_hand = site == b"none";
+        if site != b"same-origin" && !opened_by_hand {
+            return true;
+        }
+    }
+    let Some(origin) = text(header::ORIGIN) else { return false };
+    let host = text(header::HOST).unwrap_or_default();
+    let stripped = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+    !stripped.is_some_and(|origin_host| origin_host.eq_ignore_ascii_case(host))
+}
+
+/// Whether `Host` names this machine's loopback. A request without one comes from no browser.
+fn host_is_loopback(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let Some(host) = hosts.next() else { return true };
+    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    let Some(authority) = authority else { return false };
+    let name = authority.host().trim_end_matches('.');
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    hosts.next().is_none()
+        && (name.eq_ignore_ascii_case("localhost")
+            || address.parse::<IpAddr>().is_ok_and(is_loopback))
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// The router's own 405 has no body.
+fn explain_method(bare: &Response<Body>) -> Response {
+    let allowed = bare.headers().get(header::ALLOW).cloned();
+    let list = allowed.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("another method");
+    let message = format!("this route takes {list}");
+    let mut response =
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message).into_response();
+    if let Some(allowed) = allowed {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
+        let mut builder = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(Body::empty()).unwrap()
+    }
+
+    fn allowed(bound: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> bool {
+        check(bound.parse().unwrap(), &request(method, path, headers)).is_ok()
+    }
+
+    #[test]
+    fn a_loopback_listener_answers_to_loopback_names_only() {
+        for (host, fine) in [
+            ("localhost:8080", true),
+            ("LOCALHOST", true),
+            ("127.0.0.1:8080", true),
+            ("127.9.9.9", true),
+            ("[::1]:8080", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("evil.example:8080", false),
+            ("127.0.0.1.evil.example", false),
+            ("localhost.evil.example", false),
+            ("192.168.1.4:8080", false),
+            ("", false),
+            ("a b", false),
+        ] {
+            assert_eq!(allowed("127.0.0.1:8080", "GET", "/", &[("host", host)]), fine, "{host}");
+        }
+        assert!(allowed("127.0.0.1:8080", "GET", "/metrics", &[]), "no Host, no browser");
+        let two = [("host", "localhost"), ("host", "evil.example")];
+        assert!(!allowed("127.0.0.1:8080", "GET", "/", &two));
+        assert!(allowed("0.0.0.0:8080", "GET", "/", &[("host", "gateway.example")]));
+    }
+
+    #[test]
+    fn a_page_of_another_origin_may_link_here_and_nothing_else() {
+        let bound = "127.0.0.1:8080";
+        let host = ("host", "localhost:8080");
+        let foreign = [host, ("sec-fetch-site", "cross-site")];
+        assert!(allowed(bound, "GET", "/", &foreign));
+        assert!(!allowed(bound, "GET", "/api/events", &foreign));
+        assert!(!allowed(bound, "POST", "/api/streams/s/records", &foreign));
+        let sibling = [host, ("sec-fetch-site", "same-site")];
+        assert!(!allowed(bound, "POST", "/api/streams/s/records", &sibling));
+        let own = [host, ("sec-fetch-site", "same-origin"), ("origin", "http://localhost:8080")];
+        assert!(allowed(bound, "POST", "/api/streams/s/records", &own));
+        for origin in ["http://evil.example", "null", "http://localhost:9090", "localhost:8080"] {
+            let posted = [host, ("origin", origin)];
+            assert!(!allowed(bound, "POST", "/api/streams/s/records", &posted), "{origin}");
+        }
+        assert!(allowed(bound, "POST", "/api/streams/s/records", &[host]), "curl says neither");
+    }
+}

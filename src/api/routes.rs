@@ -1,0 +1,343 @@
+//! Every route of the API, and what each checks before it asks the [`Source`].
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::extract::Path;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::http::Uri;
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+
+use crate::api::error::ApiError;
+use crate::api::events::events;
+use crate::api::query::Params;
+use crate::api::series::SeriesSpan;
+use crate::api::source::HitFilter;
+use crate::api::source::NewRecord;
+use crate::api::source::Source;
+use crate::api::source::SourceError;
+use crate::api::view::Overview;
+use crate::api::view::Placed;
+use crate::api::view::Readiness;
+use crate::api::view::RuleDetail;
+use crate::limits::API_BODY_BYTES_MAX;
+use crate::limits::API_BODY_TIMEOUT;
+use crate::limits::API_RECORDS_BYTES_MAX;
+use crate::limits::EVENT_CLIENTS_MAX;
+use crate::limits::HOLDS_SHOWN_MAX;
+use crate::limits::PARTITION_KEY_CHARS_MAX;
+
+const OPENAPI: &str = include_str!("openapi.json");
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What every route sees.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) source: Arc<dyn Source>,
+    /// One for each live page that may be open.
+    pub(super) event_permits: Arc<Semaphore>,
+}
+
+/// Health, metrics and `/api/…`, without the [`super::guard`] that the whole site wears.
+pub(crate) fn router(source: Arc<dyn Source>) -> Router {
+    let event_permits = Arc::new(Semaphore::new(EVENT_CLIENTS_MAX));
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/openapi.json", get(openapi))
+        .route("/api/overview", get(overview))
+        .route("/api/series", get(series))
+        .route("/api/events", get(events))
+        .route("/api/rules", get(rules))
+        .route("/api/rules/:name", get(rule))
+        .route("/api/hits", get(hits))
+        .route("/api/hits/:id", get(hit))
+        .route("/api/streams", get(streams))
+        .route("/api/streams/:name/records", get(stream_records).post(put_record))
+        .route("/api/deliveries", get(deliveries))
+        .route("/api/hooks", get(hooks))
+        .route("/api/hooks/:name/dead-letters", get(dead_letters))
+        .route("/api/clients", get(clients))
+        .fallback(no_such_route)
+        .with_state(Shared { source, event_permits })
+}
+
+async fn healthz() -> Json<serde_json::Value> {
+    Json(json!({"status": "alive"}))
+}
+
+async fn readyz(State(shared): State<Shared>) -> Response {
+    let readiness = shared.source.readiness();
+    let status = match readiness {
+        Readiness::Ready => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, Json(readiness)).into_response()
+}
+
+async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], shared.source.metrics_text())
+}
+
+async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+async fn overview(
+    State(shared): State<Shared>,
+    params: Params,
+) -> Result<Json<Overview>, ApiError> {
+    params.only(&[])?;
+    Ok(Json(shared.source.overview()))
+}
+
+async fn series(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    let params = params.only(&["span"])?;
+    let span = match params.choice("span", &["5m", "24h"])? {
+        Some("24h") => SeriesSpan::MINUTES,
+        _ => SeriesSpan::SECONDS,
+    };
+    let mut series = shared.source.series(span);
+    series.keep_busiest();
+    Ok(Json(series).into_response())
+}
+
+async fn rules(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    Ok(Json(json!({"rules": shared.source.rules()})).into_response())
+}
+
+async fn rule(
+    State(shared): State<Shared>,
+    Name(name): Name,
+    params: Params,
+) -> Result<Json<RuleDetail>, ApiError> {
+    params.only(&[])?;
+    let answer = shared.source.rule(&name, HOLDS_SHOWN_MAX).await;
+    answer.map(Json).map_err(|error| shared.explain_rule(&name, error))
+}
+
+async fn hits(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    let params = params.only(&["rule", "event", "before", "limit"])?;
+    let filter = HitFilter {
+        rule: params.text("rule").map(str::to_owned),
+        event: params.choice("event", &["match", "firing", "cleared"])?,
+        before: params.cursor("before")?,
+    };
+    let named = filter.rule.clone();
+    let hits = shared.source.hits(filter, params.limit()?).await?;
+    // Hits outlive their rule, so a name is only wrong when nothing has ever had it.
+    if let Some(name) = named.filter(|_| hits.is_empty())
+        && !shared.source.rules().iter().any(|rule| *rule.name == *name)
+    {
+        return Err(shared.explain_rule(&name, SourceError::Unknown));
+    }
+    Ok(Json(json!({"hits": hits})).into_response())
+}
+
+async fn hit(
+    State(shared): State<Shared>,
+    Name(id): Name,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    let gone = || ApiError::new(StatusCode::NOT_FOUND, "unknown_hit", "no hit of this id is kept");
+    let id = id.parse().map_err(|_| gone())?;
+    match shared.source.hit(id).await {
+        Ok(hit) => Ok(Json(hit).into_response()),
+        Err(SourceError::Unknown) => Err(gone()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn streams(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    Ok(Json(json!({"streams": shared.source.streams().await?})).into_response())
+}
+
+async fn stream_records(
+    State(shared): State<Shared>,
+    Name(name): Name,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let params = params.only(&["from", "limit"])?;
+    let (from, limit) = (params.read_from()?, params.limit()?);
+    match shared.source.stream_records(&name, from, limit, API_RECORDS_BYTES_MAX).await {
+        Ok(records) => Ok(Json(json!({"records": records})).into_response()),
+        Err(error) => Err(shared.explain_stream(&name, error).await),
+    }
+}
+
+/// Body of `POST /api/streams/{name}/records`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutBody {
+    partition_key: String,
+    data: Option<Box<RawValue>>,
+    data_base64: Option<String>,
+    hash_key: Option<String>,
+}
+
+async fn put_record(
+    State(shared): State<Shared>,
+    Name(name): Name,
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Placed>, ApiError> {
+    params.only(&[])?;
+    let body = json_body(&headers, body).await?;
+    let record = new_record(&body)?;
+    match shared.source.put_record(&name, record).await {
+        Ok(placed) => Ok(Json(placed)),
+        Err(error) => Err(shared.explain_stream(&name, error).await),
+    }
+}
+
+/// Reads a JSON body within its bounds. The content type is insisted on because a foreign page can
+/// send a form without asking, and JSON only after a preflight that nothing here answers.
+async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    if !media_type.trim().eq_ignore_ascii_case("application/json") {
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not_json",
+            "the body must be sent as Content-Type: application/json",
+        ));
+    }
+    let read = axum::body::to_bytes(body, API_BODY_BYTES_MAX);
+    match tokio::time::timeout(API_BODY_TIMEOUT, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("a body has at most {API_BODY_BYTES_MAX} bytes, and must arrive whole"),
+        )),
+        Err(_) => Err(ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_too_slow",
+            format!("the body did not arrive within {} s", API_BODY_TIMEOUT.as_secs()),
+        )),
+    }
+}
+
+fn new_record(body: &[u8]) -> Result<NewRecord, ApiError> {
+    let body: PutBody = serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request("bad_json", error.to_string()))?;
+    let refuse = |message: &str| Err(ApiError::bad_request("bad_record", message));
+    let data = match (body.data, body.data_base64) {
+        (Some(json), None) => Bytes::copy_from_slice(json.get().as_bytes()),
+        (None, Some(base64)) => match STANDARD.decode(base64) {
+            Ok(data) => data.into(),
+            Err(_) => return refuse("data_base64 is not base64 with padding"),
+        },
+        _ => return refuse("give either data (any JSON) or data_base64"),
+    };
+    if !(1..=PARTITION_KEY_CHARS_MAX).contains(&body.partition_key.chars().count()) {
+        let message = format!("partition_key has 1 to {PARTITION_KEY_CHARS_MAX} characters");
+        return refuse(&message);
+    }
+    let hash_key = match body.hash_key.map(|text| text.parse::<u128>()).transpose() {
+        Ok(hash_key) => hash_key,
+        Err(_) => return refuse("hash_key is a decimal below 2^128, in quotes"),
+    };
+    Ok(NewRecord { partition_key: body.partition_key, hash_key, data })
+}
+
+async fn deliveries(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    Ok(Json(json!({"deliveries": shared.source.deliveries().await?})).into_response())
+}
+
+async fn hooks(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    Ok(Json(json!({"hooks": shared.source.hooks().await?})).into_response())
+}
+
+async fn dead_letters(
+    State(shared): State<Shared>,
+    Name(name): Name,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let params = params.only(&["before", "limit"])?;
+    let (before, limit) = (params.cursor("before")?, params.limit()?);
+    match shared.source.dead_letters(&name, before, limit).await {
+        Ok(letters) => Ok(Json(json!({"dead_letters": letters})).into_response()),
+        Err(SourceError::Unknown) => {
+            let hooks = shared.source.hooks().await?;
+            Err(ApiError::unknown("hook", &name, hooks.iter().map(|hook| &*hook.name)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn clients(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    let params = params.only(&["limit"])?;
+    let clients = shared.source.clients(params.limit()?);
+    let total = shared.source.overview().totals.clients;
+    Ok(Json(json!({"clients": clients, "total": total})).into_response())
+}
+
+async fn no_such_route(uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(128).collect();
+    let message = format!("nothing is at '{path}'; /api/openapi.json lists what is");
+    ApiError::new(StatusCode::NOT_FOUND, "unknown_route", message)
+}
+
+impl Shared {
+    fn explain_rule(&self, name: &str, error: SourceError) -> ApiError {
+        match error {
+            SourceError::Unknown => {
+                let rules = self.source.rules();
+                ApiError::unknown("rule", name, rules.iter().map(|rule| &*rule.name))
+            }
+            error => error.into(),
+        }
+    }
+
+    async fn explain_stream(&self, name: &str, error: SourceError) -> ApiError {
+        match error {
+            SourceError::Unknown => match self.source.streams().await {
+                Ok(streams) => {
+                    let names = streams.iter().map(|stream| &*stream.name);
+                    ApiError::unknown("stream", name, names)
+                }
+                Err(error) => error.into(),
+            },
+            error => error.into(),
+        }
+    }
+}
+
+/// The one variable part of a path. axum's own extractor answers bad UTF-8 in plain text.
+struct Name(String);
+
+#[axum::async_trait]
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Name(name)),
+            Err(_) => Err(ApiError::bad_request("bad_path", "the path is not UTF-8")),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! [`Source`]: what the API asks of the running gateway.
+//!
+//! The gateway implements it; the API knows nothing of how. Calls that answer from memory are plain
+//! functions and must not block; those that may read the disk or wait for a commit are futures.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use bytes::Bytes;
+
+use crate::api::feed::HitReader;
+use crate::api::series::SeriesSpan;
+use crate::api::series::SeriesView;
+use crate::api::view::ClientView;
+use crate::api::view::DeadLetter;
+use crate::api::view::DeliveryView;
+use crate::api::view::HitView;
+use crate::api::view::HookView;
+use crate::api::view::Overview;
+use crate::api::view::Placed;
+use crate::api::view::Readiness;
+use crate::api::view::RecordView;
+use crate::api::view::Rule;
+use crate::api::view::RuleDetail;
+use crate::api::view::StreamView;
+use crate::clock::Timestamp;
+
+/// An answer that may take a disk read or a commit.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send + 'a>>;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Nothing has that name.
+    #[error("there is no such name")]
+    Unknown,
+    /// What was sent breaks a bound or a form, said in words.
+    #[error("{0}")]
+    Refused(String),
+    /// Not now: starting, stopping, or the queue is full.
+    #[error("{0}")]
+    Busy(String),
+    /// Reading or committing failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Which hits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HitFilter {
+    /// Of this rule only.
+    pub rule: Option<String>,
+    /// `match`, `firing` or `cleared` only.
+    pub event: Option<&'static str>,
+    /// Older than the hit of this id.
+    pub before: Option<u64>,
+}
+
+/// Where reading a stream starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The oldest record kept.
+    TrimHorizon,
+    /// The newest `limit` records, in order.
+    Latest,
+    /// The first record that arrived at or after this.
+    At(Timestamp),
+}
+
+/// A record to append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Checked: 1 to 256 characters.
+    pub partition_key: String,
+    /// Picks the shard instead of the partition key.
+    pub hash_key: Option<u128>,
+    /// The record; the bound on it together with its key is the stream's to check.
+    pub data: Bytes,
+}
+
+/// The running gateway, as the API reads it.
+pub trait Source: Send + Sync + 'static {
+    /// Address of the HTTP listener; requests to a loopback listener must name a loopback host.
+    fn http_address(&self) -> SocketAddr;
+
+    /// Whether messages are taken. Asked ten times a second by each live page: from an atomic, please.
+    fn readiness(&self) -> Readiness;
+
+    /// The gateway as a whole.
+    fn overview(&self) -> Overview;
+
+    /// Prometheus text (OpenMetrics 1.0) of everything registered.
+    fn metrics_text(&self) -> String;
+
+    /// All rules, in the order of their files.
+    fn rules(&self) -> Vec<Rule>;
+
+    /// Messages and hits over time.
+    fn series(&self, span: SeriesSpan) -> SeriesView;
+
+    /// A reader of the hits from now on ([`super::HitFeed::subscribe`]).
+    fn subscribe_hits(&self) -> HitReader;
+
+    /// A rule with its text and at most `holds_max` pending and as many firing keys;
+    /// [`SourceError::Unknown`] when there is none.
+    fn rule<'a>(&'a self, name: &'a str, holds_max: usize) -> Answer<'a, RuleDetail>;
+
+    /// Hits, newest first, at most `limit`.
+    fn hits(&self, filter: HitFilter, limit: usize) -> Answer<'_, Vec<HitView>>;
+
+    /// One hit with its whole output; [`SourceError::Unknown`] when it is not kept any more.
+    fn hit(&self, id: u64) -> Answer<'_, HitView>;
+
+    /// All streams, by name.
+    fn streams(&self) -> Answer<'_, Vec<StreamView>>;
+
+    /// Records of a stream, oldest first, at most `limit` and as many as fit `bytes_max` bytes of
+    /// data (one at least); [`SourceError::Unknown`] when there is no such stream.
+    fn stream_records<'a>(
+        &'a self,
+        stream: &'a str,
+        from: ReadFrom,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Answer<'a, Vec<RecordView>>;
+
+    /// Appends a record and answers when it is on disk; [`SourceError::Unknown`] when there is no
+    /// such stream, [`SourceError::Refused`] when the record is too large.
+    fn put_record<'a>(&'a self, stream: &'a str, record: NewRecord) -> Answer<'a, Placed>;
+
+    /// All deliveries, by name.
+    fn deliveries(&self) -> Answer<'_, Vec<DeliveryView>>;
+
+    /// All hooks, by name.
+    fn hooks(&self) -> Answer<'_, Vec<HookView>>;
+
+    /// Dead letters of a hook, newest first, older than `before`, at most `limit`;
+    /// [`SourceError::Unknown`] when there is no such hook.
+    fn dead_letters<'a>(
+        &'a self,
+        hook: &'a str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Answer<'a, Vec<DeadLetter>>;
+
+    /// Connected clients, by client id, at most `limit`.
+    fn clients(&self, limit: usize) -> Vec<ClientView>;
+}

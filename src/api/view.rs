@@ -1,0 +1,477 @@
+//! What the routes answer, as plain structs: the only types of the crate that serialise for people.
+//!
+//! Times are milliseconds since the Unix epoch ([`Millis`]), durations milliseconds with `_ms` in
+//! the name, sizes bytes. Fields that do not apply are left out. The lists here are bounded by
+//! whoever fills them, with the bounds that [`super::Source`] names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::api::payload::Payload;
+use crate::api::payload::embed_json;
+use crate::clock::Timestamp;
+use crate::journal::HitRecord;
+use crate::limits::FAULTING_FOR;
+
+/// A point in time, milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Millis(i64);
+
+impl From<Timestamp> for Millis {
+    fn from(at: Timestamp) -> Self {
+        Millis(at.as_millis())
+    }
+}
+
+/// A name or topic, shared with whoever made it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text(Arc<str>);
+
+impl From<Arc<str>> for Text {
+    fn from(text: Arc<str>) -> Self {
+        Text(text)
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Text(Arc::from(text))
+    }
+}
+
+impl std::ops::Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+/// The gateway as a whole.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overview {
+    /// Version of the program.
+    pub version: &'static str,
+    /// The gateway's clock, to which the other times of the same answer compare.
+    pub now: Millis,
+    /// When it started.
+    pub started_at: Millis,
+    /// Where everything durable lives.
+    pub data_dir: String,
+    /// Where the rules were read from.
+    pub rules_path: String,
+    /// MQTT address, as on the `ready:` line: `127.0.0.1:1883`.
+    pub mqtt: String,
+    /// HTTP address, as on the `ready:` line: `http://127.0.0.1:8080`.
+    pub http: String,
+    /// Whether it takes messages.
+    pub readiness: Readiness,
+    /// Sums since the start.
+    pub totals: Totals,
+}
+
+/// Sums since the start, and what is true now.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Totals {
+    /// Messages taken in.
+    pub messages: u64,
+    /// Matches, firings and clearings.
+    pub hits: u64,
+    /// Messages whose condition was neither true nor false, over all rules.
+    pub unknown: u64,
+    /// Faults over all rules.
+    pub faults: u64,
+    /// Clients connected now.
+    pub clients: u64,
+    /// Commits of the journal.
+    pub commits: u64,
+    /// How long the last commit took; left out before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit_ms: Option<f64>,
+}
+
+/// Whether the gateway takes messages, and why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// Not yet: recovering state, opening listeners.
+    Starting,
+    /// No more: draining.
+    Stopping,
+    /// It would, but cannot commit.
+    Stalled {
+        /// For people: what is stuck and since when.
+        reason: String,
+    },
+}
+
+/// What a rule is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleState {
+    /// It evaluates messages.
+    Running,
+    /// `DISABLED` in its text.
+    Disabled,
+    /// It evaluates messages, and one of the last minute was a fault.
+    Faulting,
+}
+
+impl RuleState {
+    /// A running rule's state at `now`, from the time of its newest fault.
+    pub fn of_running(last_fault: Option<Timestamp>, now: Timestamp) -> Self {
+        match last_fault {
+            Some(at) if now.since(at) < FAULTING_FOR => RuleState::Faulting,
+            _ => RuleState::Running,
+        }
+    }
+}
+
+/// A fault, or a failed operation, as people read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// When.
+    pub at: Millis,
+    /// Stable name, as in the counters; empty where the failure has no kinds.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub code: &'static str,
+    /// What exactly.
+    pub message: String,
+}
+
+/// Where a rule sends its output: `STREAM alerts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ActionView {
+    /// `stream`, `deliver`, `invoke`, `republish`, `log`.
+    pub kind: &'static str,
+    /// Name, or topic template, or empty for `log`.
+    pub target: String,
+    /// Which list: `do`, `on_cleared`, `on_error`.
+    pub when: &'static str,
+}
+
+/// A rule with its counters.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rule {
+    /// Name.
+    pub name: Text,
+    /// DESCRIPTION, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// File it was read from.
+    pub file: String,
+    /// What it is doing.
+    pub state: RuleState,
+    /// Topic filters of FROM.
+    pub topics: Vec<String>,
+    /// Whether it has WHEN, and therefore keys that are pending and firing.
+    pub watches: bool,
+    /// Actions in the rule's order.
+    pub actions: Vec<ActionView>,
+    /// Messages whose topic matched FROM.
+    pub matched: u64,
+    /// Matches, firings and clearings.
+    pub hits: u64,
+    /// Messages whose condition was neither true nor false.
+    pub unknown: u64,
+    /// Faults of any kind.
+    pub faults: u64,
+    /// Faults by code, those that happened.
+    pub faults_by_code: BTreeMap<&'static str, u64>,
+    /// Keys on their way to firing.
+    pub pending: u64,
+    /// Keys firing.
+    pub firing: u64,
+    /// When it last hit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_hit: Option<Millis>,
+    /// Its newest fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_fault: Option<Failure>,
+}
+
+/// A rule with its text and its keys.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleDetail {
+    /// The rule.
+    #[serde(flatten)]
+    pub rule: Rule,
+    /// The statement as its author wrote it.
+    pub text: String,
+    /// Keys pending and firing; empty for a rule without WHEN.
+    pub holds: Holds,
+}
+
+/// Keys of a rule with WHEN: those nearest to firing first, then those firing longest.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Holds {
+    /// On their way, nearest to firing first.
+    pub pending: Vec<PendingKey>,
+    /// Firing, longest first.
+    pub firing: Vec<FiringKey>,
+    /// How many are pending in all.
+    pub pending_total: u64,
+    /// How many fire in all.
+    pub firing_total: u64,
+}
+
+/// A key whose condition is true and not yet for long enough.
+#[derive(Clone, Debug, Serialize)]
+pub struct PendingKey {
+    /// The PARTITION BY values, or the topic.
+    pub key: Key,
+    /// Since when the condition is true.
+    pub since: Millis,
+    /// When it fires unless the condition breaks.
+    pub due: Millis,
+    /// Messages that said so.
+    pub samples: u64,
+}
+
+/// A key that fires.
+#[derive(Clone, Debug, Serialize)]
+pub struct FiringKey {
+    /// The PARTITION BY values, or the topic.
+    pub key: Key,
+    /// Since when the condition is true.
+    pub since: Millis,
+    /// When it fired.
+    pub fired_at: Millis,
+    /// Messages that said so.
+    pub samples: u64,
+}
+
+/// A hold key: its JSON text, serialised as the JSON that it is.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Key(Box<RawValue>);
+
+impl Key {
+    /// From the key's JSON text; other text becomes a JSON string.
+    pub fn of(text: &str) -> Self {
+        Key(embed_json(text.as_bytes()).unwrap_or_else(|| {
+            serde_json::value::to_raw_value(text).expect("a str always serialises")
+        }))
+    }
+}
+
+/// A rule's hit.
+#[derive(Clone, Debug, Serialize)]
+pub struct HitView {
+    /// Grows by one a hit; the cursor of `before`.
+    pub id: u64,
+    /// When.
+    pub at: Millis,
+    /// Rule name.
+    pub rule: Text,
+    /// `match`, `firing`, `cleared`.
+    pub event: &'static str,
+    /// Topic of the message it speaks of.
+    pub topic: Text,
+    /// Client id of its publisher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<Text>,
+    /// Key of the episode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
+    /// What went out.
+    pub output: Payload,
+}
+
+impl HitView {
+    /// As lists and the live feed show it: a large output is cut.
+    pub fn listed(id: u64, record: &HitRecord) -> Self {
+        HitView::with(id, record, Payload::preview(&record.output))
+    }
+
+    /// With its whole output.
+    pub fn whole(id: u64, record: &HitRecord) -> Self {
+        HitView::with(id, record, Payload::whole(&record.output))
+    }
+
+    fn with(id: u64, record: &HitRecord, output: Payload) -> Self {
+        HitView {
+            id,
+            at: record.at.into(),
+            rule: Arc::clone(&record.rule).into(),
+            event: record.event,
+            topic: Arc::clone(&record.topic).into(),
+            client_id: record.client_id.clone().map(Text::from),
+            key: record.key.as_deref().map(Key::of),
+            output,
+        }
+    }
+}
+
+/// A shard stream.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamView {
+    /// Name.
+    pub name: Text,
+    /// Shards that take records.
+    pub shards: u32,
+    /// Records kept.
+    pub records: u64,
+    /// Bytes they take.
+    pub bytes: u64,
+    /// Arrival of the oldest record kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Millis>,
+    /// Arrival of the newest one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Millis>,
+    /// How long a record is kept.
+    #[serde(serialize_with = "duration_ms", rename = "retention_ms")]
+    pub retention: Duration,
+}
+
+/// A record of a stream; the words are those of `tidegate stream tail`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RecordView {
+    /// Decimal, grows within its shard.
+    pub sequence_number: String,
+    /// Partition key.
+    pub partition_key: String,
+    /// `shardId-000000000000`
+    pub shard: String,
+    /// Arrival.
+    pub t: Millis,
+    /// The record.
+    #[serde(flatten)]
+    pub data: RecordContent,
+}
+
+/// `data` when the record is JSON, `data_base64` when it is not.
+#[derive(Clone, Debug, Serialize)]
+pub enum RecordContent {
+    /// The record's own JSON text.
+    #[serde(rename = "data")]
+    Json(Box<RawValue>),
+    /// Anything else.
+    #[serde(rename = "data_base64")]
+    Base64(String),
+}
+
+/// Where a record went.
+#[derive(Clone, Debug, Serialize)]
+pub struct Placed {
+    /// Decimal.
+    pub sequence_number: String,
+    /// `shardId-000000000000`
+    pub shard: String,
+}
+
+/// A delivery buffer.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeliveryView {
+    /// Name.
+    pub name: Text,
+    /// Where its files go.
+    pub directory: String,
+    /// Records that wait.
+    pub buffered_records: u64,
+    /// Bytes that wait.
+    pub buffered_bytes: u64,
+    /// Flushed when this many wait.
+    pub buffer_bytes: u64,
+    /// Flushed when the oldest is this old.
+    #[serde(serialize_with = "duration_ms", rename = "buffer_interval_ms")]
+    pub buffer_interval: Duration,
+    /// Arrival of the oldest record that waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Millis>,
+    /// Files written since the start.
+    pub files: u64,
+    /// The newest file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_file: Option<String>,
+    /// Failed flushes since the start; each is tried again.
+    pub errors: u64,
+    /// The newest of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<Failure>,
+}
+
+/// A hook.
+#[derive(Clone, Debug, Serialize)]
+pub struct HookView {
+    /// Name.
+    pub name: Text,
+    /// What is called, without user and password.
+    pub url: String,
+    /// Calls that wait.
+    pub pending: u64,
+    /// Calls under way.
+    pub in_flight: u64,
+    /// Calls that succeeded since the start.
+    pub delivered: u64,
+    /// Attempts that failed since the start.
+    pub failed_attempts: u64,
+    /// Calls that ran out of attempts and are kept.
+    pub dead_letters: u64,
+    /// Arrival of the oldest call that waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Millis>,
+    /// Why the newest failed attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<Failure>,
+}
+
+/// A call that ran out of attempts.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadLetter {
+    /// Grows; the cursor of `before`.
+    pub id: u64,
+    /// When it was given up.
+    pub at: Millis,
+    /// Rule that called.
+    pub rule: String,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Why the last one failed.
+    pub error: String,
+    /// Request body.
+    pub payload: Payload,
+}
+
+/// A connected client.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClientView {
+    /// Client id.
+    pub client_id: String,
+    /// Where it connects from.
+    pub address: String,
+    /// `3.1.1` or `5`.
+    pub protocol: &'static str,
+    /// Since when.
+    pub connected_at: Millis,
+    /// Topic filters it subscribes to, the first [`crate::limits::CLIENT_SUBSCRIPTIONS_SHOWN`].
+    pub subscriptions: Vec<String>,
+    /// How many it subscribes to in all.
+    pub subscriptions_total: u64,
+    /// Messages it published on this connection.
+    pub messages_in: u64,
+    /// Messages it was sent on this connection.
+    pub messages_out: u64,
+}
+
+/// Serialises a duration as whole milliseconds.
+fn duration_ms<S: serde::Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
