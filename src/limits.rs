@@ -29,6 +29,11 @@ pub const HOLD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 pub const HOLD_KEYS_MAX: usize = 100_000;
 /// A key of a hold, encoded, bytes.
 pub const HOLD_KEY_BYTES_MAX: usize = 1024;
+/// Episodes that one advance of the hold table hands over before the caller gets its turn: bounds what
+/// a batch carries when many keys are due in one instant, or REPEAT EVERY has much to catch up.
+pub const HOLD_ADVANCE_EPISODES_MAX: usize = 8192;
+/// Unreadable rows of the hold table that are named one by one; the others are counted.
+pub const HOLD_REJECTED_ROWS_SHOWN: usize = 16;
 /// A partition key, characters (Kinesis: 1 to 256).
 pub const PARTITION_KEY_CHARS_MAX: usize = 256;
 /// A stream record: data and partition key together, bytes (Kinesis: 1 MiB).

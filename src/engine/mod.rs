@@ -12,6 +12,7 @@
 //! Start reading at `evaluate.rs`.
 
 mod hit;
+pub mod hold;
 
 pub use hit::Cleared;
 pub use hit::Episode;

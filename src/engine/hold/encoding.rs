@@ -1,0 +1,335 @@
+//! A key's state as the bytes of its row.
+//!
+//! Little-endian, no padding: version, rule fingerprint, clocks, last TRUE message, then a checksum of
+//! all that. JSON was the alternative: it would need base64 for the payload, and be four times as
+//! large for a small one. A reader refuses versions it does not know; the version rises with every
+//! change of the layout, and older ones stay readable for as long as a release wrote them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::BufMut;
+use bytes::Bytes;
+use bytes::BytesMut;
+
+use crate::clock::Timestamp;
+use crate::engine::Cleared;
+use crate::engine::hold::message::Message;
+use crate::engine::hold::state::Ending;
+use crate::engine::hold::state::Phase;
+use crate::engine::hold::state::State;
+use crate::publish::Origin;
+use crate::publish::PublishProperties;
+use crate::publish::QoS;
+use crate::topic::TopicName;
+
+/// Layout written by this build.
+const VERSION: u8 = 1;
+const CHECKSUM_BYTES: usize = 8;
+
+/// Why a stored row cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    /// Written by a newer build.
+    #[error("the row has layout {0}, this build reads up to {VERSION}")]
+    Version(u8),
+    /// Shorter than its own lengths say, or with bytes left over.
+    #[error("the row is cut off or has bytes left over")]
+    Length,
+    /// The checksum does not fit.
+    #[error("the row's checksum is wrong")]
+    Checksum,
+    /// A field holds something that is never written.
+    #[error("the row's {0} is not valid")]
+    Field(&'static str),
+}
+
+/// A decoded row.
+pub(super) struct Row {
+    pub(super) fingerprint: u64,
+    pub(super) state: State,
+    pub(super) message: Message,
+}
+
+/// FNV-1a, 64 bits: a checksum against torn and flipped bytes, and stable
+/// between builds, which the hash maps' hasher is not.
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Appends the row to `buffer` and splits it off, so that the rows of a batch share one allocation.
+pub(super) fn encode(
+    buffer: &mut BytesMut,
+    fingerprint: u64,
+    state: &State,
+    message: &Message,
+) -> Bytes {
+    debug_assert!(buffer.is_empty(), "the row before was split off");
+    buffer.put_u8(VERSION);
+    buffer.put_u64_le(fingerprint);
+    put_state(buffer, state);
+    put_message(buffer, message);
+    let checksum = fnv1a(buffer);
+    buffer.put_u64_le(checksum);
+    buffer.split().freeze()
+}
+
+/// Reads a row back.
+pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
+    // The version comes first and is judged first: a newer layout may keep its checksum elsewhere.
+    match bytes.first() {
+        None => return Err(RowError::Length),
+        Some(&VERSION) => {}
+        Some(&other) if other > VERSION => return Err(RowError::Version(other)),
+        Some(_) => return Err(RowError::Field("version")),
+    }
+    let Some((body, checksum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
+        return Err(RowError::Length);
+    };
+    if fnv1a(body) != u64::from_le_bytes(*checksum) {
+        return Err(RowError::Checksum);
+    }
+    let mut reader = Reader { rest: body };
+    reader.u8()?;
+    let row =
+        Row { fingerprint: reader.u64()?, state: reader.state()?, message: reader.message()? };
+    if reader.rest.is_empty() { Ok(row) } else { Err(RowError::Length) }
+}
+
+fn put_time(buffer: &mut BytesMut, time: Timestamp) {
+    buffer.put_i64_le(time.as_millis());
+}
+
+fn put_state(buffer: &mut BytesMut, state: &State) {
+    put_time(buffer, state.since);
+    buffer.put_i64_le(state.excluded);
+    put_time(buffer, state.last_known);
+    buffer.put_u64_le(state.samples);
+    match state.phase {
+        Phase::Inactive => buffer.put_u8(0),
+        Phase::Pending => buffer.put_u8(1),
+        Phase::Firing { fired_at, repeated_at, ending } => {
+            buffer.put_u8(2);
+            put_time(buffer, fired_at);
+            put_time(buffer, repeated_at);
+            match ending {
+                Ending::No => buffer.put_u8(0),
+                Ending::Clearing { since } => {
+                    buffer.put_u8(1);
+                    put_time(buffer, since);
+                }
+                Ending::Keeping { since, reason } => {
+                    buffer.put_u8(2);
+                    put_time(buffer, since);
+                    buffer.put_u8(reason_code(reason));
+                }
+            }
+        }
+    }
+}
+
+fn reason_code(reason: Cleared) -> u8 {
+    match reason {
+        Cleared::False => 0,
+        Cleared::ClearWhen => 1,
+        Cleared::Gap => 2,
+        Cleared::RuleChanged => 3,
+        Cleared::RuleRemoved => 4,
+    }
+}
+
+/// Lengths are written in 32 bits: packets, and so all their parts, are far below 4 GiB.
+fn put_bytes(buffer: &mut BytesMut, bytes: &[u8]) {
+    let length = u32::try_from(bytes.len()).expect("an MQTT packet has at most 256 MiB");
+    buffer.put_u32_le(length);
+    buffer.put_slice(bytes);
+}
+
+fn put_option<T>(buffer: &mut BytesMut, value: Option<T>, put: impl FnOnce(&mut BytesMut, T)) {
+    buffer.put_u8(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put(buffer, value);
+    }
+}
+
+fn put_message(buffer: &mut BytesMut, message: &Message) {
+    put_bytes(buffer, message.topic.as_str().as_bytes());
+    put_bytes(buffer, &message.payload);
+    buffer.put_u8(message.qos as u8);
+    buffer.put_u8(u8::from(message.retain));
+    buffer.put_u8(message.hops);
+    put_time(buffer, message.received_at);
+    let origin = &message.origin;
+    put_option(buffer, origin.client_id.as_ref(), |b, text| put_bytes(b, text.as_bytes()));
+    put_option(buffer, origin.principal.as_ref(), |b, text| put_bytes(b, text.as_bytes()));
+    put_option(buffer, origin.source_ip, |b, ip| match ip {
+        IpAddr::V4(ip) => put_bytes(b, &ip.octets()),
+        IpAddr::V6(ip) => put_bytes(b, &ip.octets()),
+    });
+    put_option(buffer, message.properties.as_ref(), |b, properties| put_properties(b, properties));
+}
+
+fn put_properties(buffer: &mut BytesMut, properties: &PublishProperties) {
+    let put_text = |b: &mut BytesMut, text: &String| put_bytes(b, text.as_bytes());
+    put_option(buffer, properties.payload_format, BytesMut::put_u8);
+    put_option(buffer, properties.message_expiry, BytesMut::put_u32_le);
+    put_option(buffer, properties.content_type.as_ref(), put_text);
+    put_option(buffer, properties.response_topic.as_ref(), put_text);
+    put_option(buffer, properties.correlation_data.as_ref(), |b, data| put_bytes(b, data));
+    let count = u32::try_from(properties.user_properties.len())
+        .expect("an MQTT packet has room for fewer than 2^32 properties");
+    buffer.put_u32_le(count);
+    for (name, value) in &properties.user_properties {
+        put_text(buffer, name);
+        put_text(buffer, value);
+    }
+}
+
+/// Takes fields off the front; every read is checked against what is left.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], RowError> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(RowError::Length)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RowError> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(RowError::Length)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    fn u8(&mut self) -> Result<u8, RowError> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u32(&mut self) -> Result<u32, RowError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, RowError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Result<i64, RowError> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    fn time(&mut self) -> Result<Timestamp, RowError> {
+        self.i64().map(Timestamp::from_millis)
+    }
+
+    fn flag(&mut self, field: &'static str) -> Result<bool, RowError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(RowError::Field(field)),
+        }
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], RowError> {
+        let length = usize::try_from(self.u32()?).map_err(|_| RowError::Length)?;
+        self.take(length)
+    }
+
+    fn text(&mut self, field: &'static str) -> Result<&'a str, RowError> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| RowError::Field(field))
+    }
+
+    fn option<T>(
+        &mut self,
+        field: &'static str,
+        read: impl FnOnce(&mut Self) -> Result<T, RowError>,
+    ) -> Result<Option<T>, RowError> {
+        if self.flag(field)? { read(self).map(Some) } else { Ok(None) }
+    }
+
+    fn state(&mut self) -> Result<State, RowError> {
+        let since = self.time()?;
+        let excluded = self.i64()?;
+        let last_known = self.time()?;
+        let samples = self.u64()?;
+        let phase = match self.u8()? {
+            1 => Phase::Pending,
+            2 => Phase::Firing {
+                fired_at: self.time()?,
+                repeated_at: self.time()?,
+                ending: self.ending()?,
+            },
+            _ => return Err(RowError::Field("phase")),
+        };
+        Ok(State { phase, since, excluded, last_known, samples })
+    }
+
+    fn ending(&mut self) -> Result<Ending, RowError> {
+        match self.u8()? {
+            0 => Ok(Ending::No),
+            1 => Ok(Ending::Clearing { since: self.time()? }),
+            2 => Ok(Ending::Keeping { since: self.time()?, reason: self.reason()? }),
+            _ => Err(RowError::Field("ending")),
+        }
+    }
+
+    fn reason(&mut self) -> Result<Cleared, RowError> {
+        match self.u8()? {
+            0 => Ok(Cleared::False),
+            1 => Ok(Cleared::ClearWhen),
+            2 => Ok(Cleared::Gap),
+            3 => Ok(Cleared::RuleChanged),
+            4 => Ok(Cleared::RuleRemoved),
+            _ => Err(RowError::Field("reason")),
+        }
+    }
+
+    fn message(&mut self) -> Result<Message, RowError> {
+        let topic = TopicName::parse(self.text("topic")?).map_err(|_| RowError::Field("topic"))?;
+        Ok(Message {
+            topic,
+            payload: self.bytes()?.to_vec(),
+            qos: QoS::from_bits(self.u8()?).ok_or(RowError::Field("qos"))?,
+            retain: self.flag("retain")?,
+            hops: self.u8()?,
+            received_at: self.time()?,
+            origin: self.origin()?,
+            properties: self.option("properties", Self::properties)?.map(Arc::new),
+        })
+    }
+
+    fn origin(&mut self) -> Result<Arc<Origin>, RowError> {
+        let client_id = self.option("client id", |r| r.text("client id").map(Arc::from))?;
+        let principal = self.option("principal", |r| r.text("principal").map(Arc::from))?;
+        let source_ip = self.option("address", |r| {
+            let octets = r.bytes()?;
+            if let Ok(v4) = <[u8; 4]>::try_from(octets) {
+                return Ok(IpAddr::from(v4));
+            }
+            <[u8; 16]>::try_from(octets).map(IpAddr::from).map_err(|_| RowError::Field("address"))
+        })?;
+        Ok(Arc::new(Origin { client_id, principal, source_ip }))
+    }
+
+    fn properties(&mut self) -> Result<PublishProperties, RowError> {
+        let text = |field| move |r: &mut Self| r.text(field).map(str::to_owned);
+        let mut properties = PublishProperties {
+            payload_format: self.option("payload format", Self::u8)?,
+            message_expiry: self.option("message expiry", Self::u32)?,
+            content_type: self.option("content type", text("content type"))?,
+            response_topic: self.option("response topic", text("response topic"))?,
+            correlation_data: self
+                .option("correlation data", |r| r.bytes().map(Bytes::copy_from_slice))?,
+            user_properties: Vec::new(),
+        };
+        // The count is not trusted with an allocation: each entry takes at least eight bytes.
+        for _ in 0..self.u32()? {
+            let name = self.text("user property")?.to_owned();
+            properties.user_properties.push((name, self.text("user property")?.to_owned()));
+        }
+        Ok(properties)
+    }
+}

@@ -1,0 +1,132 @@
+//! The semantics a second time, as naively as possible: every key alone, millisecond by millisecond.
+
+use crate::engine::Truth;
+
+/// The durations of a rule, milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Plan {
+    pub(super) hold_for: i64,
+    pub(super) clear_for: i64,
+    pub(super) keep: i64,
+    /// Limit, HOLD.
+    pub(super) gap: Option<(i64, bool)>,
+    pub(super) repeat: Option<i64>,
+    pub(super) clear_when: bool,
+}
+
+/// A message of one key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    pub(super) at: i64,
+    pub(super) condition: Truth,
+    /// Used when the plan has CLEAR WHEN.
+    pub(super) clear: Truth,
+}
+
+/// A record: when, what, since, samples, and the time of the message it speaks of.
+pub(super) type Told = (i64, &'static str, i64, u64, i64);
+
+#[derive(Default)]
+struct Watch {
+    on: bool,
+    firing: bool,
+    since: i64,
+    known: i64,
+    samples: u64,
+    said: i64,
+    message: i64,
+    clearing: Option<i64>,
+    keeping: Option<(i64, &'static str)>,
+}
+
+impl Watch {
+    fn fire(&mut self, at: i64, told: &mut Vec<Told>) {
+        (self.firing, self.said) = (true, at);
+        told.push((at, "fire", self.since, self.samples, self.message));
+    }
+
+    fn end(&mut self, at: i64, why: &'static str, told: &mut Vec<Told>) {
+        told.push((at, why, self.since, self.samples, self.message));
+        *self = Watch::default();
+    }
+
+    fn end_or_keep(&mut self, plan: &Plan, at: i64, why: &'static str, told: &mut Vec<Told>) {
+        if plan.keep == 0 {
+            self.end(at, why, told);
+        } else {
+            (self.clearing, self.keeping) = (None, Some((at, why)));
+        }
+    }
+}
+
+/// What one key must give, up to and including `end`.
+pub(super) fn expect(plan: &Plan, heard: &[Heard], end: i64) -> Vec<Told> {
+    let mut told = Vec::new();
+    let mut watch = Watch::default();
+    let usual = if plan.clear_when { "clear_when" } else { "false" };
+    for now in 0..=end {
+        let silent = plan.gap.is_some_and(|(limit, _)| watch.known + limit == now - 1);
+        let held = plan.gap.is_some_and(|(_, hold)| hold);
+        if watch.on && silent && !watch.firing {
+            watch = Watch::default();
+        } else if watch.on && silent && !held && watch.keeping.is_none() {
+            watch.end_or_keep(plan, now - 1, "gap", &mut told);
+        }
+        if watch.on && !watch.firing && watch.since + plan.hold_for == now {
+            watch.fire(now, &mut told);
+        }
+        if watch.firing && plan.repeat.is_some_and(|every| watch.said + every == now) {
+            watch.fire(now, &mut told);
+        }
+        if watch.clearing.is_some_and(|from| from + plan.clear_for == now) {
+            watch.end_or_keep(plan, now, usual, &mut told);
+        }
+        match watch.keeping {
+            Some((from, why)) if from + plan.keep == now => watch.end(now, why, &mut told),
+            _ => {}
+        }
+        for message in heard.iter().filter(|message| message.at == now) {
+            hear(plan, &mut watch, message, usual, &mut told);
+        }
+    }
+    told
+}
+
+fn hear(plan: &Plan, watch: &mut Watch, heard: &Heard, usual: &'static str, told: &mut Vec<Told>) {
+    let now = heard.at;
+    if heard.condition == Truth::True {
+        if !watch.on {
+            *watch = Watch { on: true, since: now, ..Watch::default() };
+        }
+        watch.samples += 1;
+        (watch.known, watch.message) = (now, now);
+        (watch.clearing, watch.keeping) = (None, None);
+        if !watch.firing && plan.hold_for == 0 {
+            watch.fire(now, told);
+        }
+        return;
+    }
+    if !watch.firing {
+        if heard.condition == Truth::False {
+            *watch = Watch::default();
+        }
+        return;
+    }
+    let clear = match (plan.clear_when, heard.condition) {
+        (true, _) => heard.clear,
+        (false, Truth::False) => Truth::True,
+        (false, _) => Truth::Unknown,
+    };
+    if heard.condition == Truth::False || clear != Truth::Unknown {
+        watch.known = now;
+    }
+    if watch.keeping.is_some() {
+        return;
+    }
+    match clear {
+        Truth::True if plan.clear_for == 0 => watch.end_or_keep(plan, now, usual, told),
+        Truth::True => watch.clearing = watch.clearing.or(Some(now)),
+        Truth::False => watch.clearing = None,
+        Truth::Unknown => {}
+    }
+}

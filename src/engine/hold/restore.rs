@@ -1,0 +1,225 @@
+//! State that outlives a rule set: a restart reads rows, a reload takes the keys over from memory.
+//!
+//! Both come to [`HoldTable::adopt`]: a key of a rule that is still the same goes on, one of a changed
+//! rule ends with `rule_changed`, one of a rule that is gone ends with `rule_removed`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::engine::Cleared;
+use crate::engine::Episode;
+use crate::engine::EpisodeEvent;
+use crate::engine::RuleIndex;
+use crate::engine::hold::encoding;
+use crate::engine::hold::encoding::RowError;
+use crate::engine::hold::hold_table::HoldTable;
+use crate::engine::hold::hold_table::Key;
+use crate::engine::hold::hold_table::Orphan;
+use crate::engine::hold::hold_table::Rule;
+use crate::engine::hold::hold_table::Transitions;
+use crate::engine::hold::hold_table::WatchedRule;
+use crate::engine::hold::hold_table::place;
+use crate::engine::hold::state::Phase;
+use crate::engine::hold::state::State;
+use crate::engine::hold::timer::Alarm;
+use crate::engine::hold::timer::TimerQueue;
+use crate::limits::HOLD_REJECTED_ROWS_SHOWN;
+
+/// A stored row that was left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedRow {
+    /// Rule name of the row.
+    pub rule: String,
+    /// Key of the row.
+    pub key: String,
+    /// What is wrong with it.
+    pub error: RowError,
+}
+
+/// What [`HoldTable::restore`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Rows whose key is watched again.
+    pub kept: usize,
+    /// Rows that ended: reset by ON RESTART, rule changed or gone.
+    pub ended: usize,
+    /// Rows that could not be read. They stay on disk until their key is written again.
+    pub rejected: usize,
+    /// The first [`HOLD_REJECTED_ROWS_SHOWN`] of those.
+    pub rejected_rows: Vec<RejectedRow>,
+}
+
+/// Why a key ends when rules change, and from which rule it comes.
+struct Heritage<'a> {
+    rule: &'a str,
+    fingerprint: u64,
+    /// When the new rule set took over.
+    at: Timestamp,
+    /// No timer of the key runs before this.
+    floor: Timestamp,
+}
+
+impl HoldTable {
+    /// Takes over what an earlier process left: rows of (rule name, key, state), the last instant at
+    /// which that process is known to have lived, and the time now. Clocks go on as each rule's ON
+    /// RESTART says. Timers that are due run in the next [`HoldTable::advance`].
+    ///
+    /// A clock moved by downtime is a changed key: the rows from [`HoldTable::take_changes`] must be
+    /// on disk before, or together with, a newer `alive_until`; otherwise a second crash would count
+    /// the first downtime.
+    ///
+    /// An `alive_until` after `now` (the wall clock went back) moves clocks back by the difference.
+    pub fn restore<R, K, S>(
+        &mut self,
+        rows: impl IntoIterator<Item = (R, K, S)>,
+        alive_until: Timestamp,
+        now: Timestamp,
+        out: &mut Transitions,
+    ) -> Restored
+    where
+        R: AsRef<str>,
+        K: AsRef<str>,
+        S: AsRef<[u8]>,
+    {
+        let places = self.places();
+        let start = alive_until.min(now);
+        self.now = self.now.max(start);
+        let mut restored = Restored::default();
+        for (rule, key, state) in rows {
+            let (rule, key) = (rule.as_ref(), key.as_ref());
+            let row = match encoding::decode(state.as_ref()) {
+                Ok(row) => row,
+                Err(error) => {
+                    restored.reject(rule, key, error);
+                    continue;
+                }
+            };
+            let mut key = Key::new(Arc::from(key), row.message);
+            key.state = row.state;
+            key.stored = true;
+            let index = places.get(rule).copied();
+            let mut floor = now;
+            let same = self.rule_mut(index).filter(|rule| rule.fingerprint == row.fingerprint);
+            if let Some(terms) = same.map(|rule| rule.terms) {
+                if key.state.resume(&terms, alive_until, now) {
+                    // Marked as changed once it has its place.
+                    key.changed = true;
+                }
+                if terms.counts_downtime() {
+                    floor = start;
+                }
+            }
+            let heritage = Heritage { rule, fingerprint: row.fingerprint, at: now, floor };
+            if self.adopt(key, index, &heritage, out) {
+                restored.kept += 1;
+            } else {
+                restored.ended += 1;
+            }
+        }
+        restored
+    }
+
+    /// Goes over to another rule set. Call [`HoldTable::advance`] to `now` before it. Keys of rules
+    /// with the same name and fingerprint are kept (new durations apply at once); other firing keys
+    /// end in `out`.
+    pub fn rebuild<'a>(
+        &mut self,
+        rules: impl IntoIterator<Item = WatchedRule<'a>>,
+        now: Timestamp,
+        out: &mut Transitions,
+    ) {
+        let now = now.max(self.now);
+        self.now = now;
+        let old: Vec<Rule> = self.rules.drain(..).flatten().collect();
+        self.timers = TimerQueue::default();
+        self.changed.clear();
+        self.install(rules);
+        let places = self.places();
+        for rule in old {
+            let index = places.get(&*rule.name).copied();
+            if let Some(new) = self.rule_mut(index) {
+                new.counts.unknown = rule.counts.unknown;
+                new.counts.refused = rule.counts.refused;
+            }
+            let heritage =
+                Heritage { rule: &rule.name, fingerprint: rule.fingerprint, at: now, floor: now };
+            let mut keys: Vec<Box<Key>> = rule.keys.into_values().collect();
+            // Timers of one instant keep their turns.
+            keys.sort_by_key(|key| key.alarm.wanted);
+            for mut key in keys {
+                key.alarm = Alarm::default();
+                self.adopt(key, index, &heritage, out);
+            }
+        }
+    }
+
+    fn places(&self) -> HashMap<Arc<str>, RuleIndex> {
+        self.rules.iter().flatten().map(|rule| (Arc::clone(&rule.name), rule.index)).collect()
+    }
+
+    fn rule_mut(&mut self, index: Option<RuleIndex>) -> Option<&mut Rule> {
+        self.rules.get_mut(place(index?))?.as_mut()
+    }
+
+    /// Gives a key to the rule at `index`, or ends it. Answers whether it lives on.
+    fn adopt(
+        &mut self,
+        mut key: Box<Key>,
+        index: Option<RuleIndex>,
+        from: &Heritage<'_>,
+        out: &mut Transitions,
+    ) -> bool {
+        let fired_at = match key.state.phase {
+            Phase::Firing { fired_at, .. } => Some(fired_at),
+            Phase::Inactive | Phase::Pending => None,
+        };
+        let place = index.map(place);
+        let Some(rule) = place.and_then(|place| self.rules.get_mut(place)?.as_mut()) else {
+            if let Some(fired_at) = fired_at {
+                out.orphans.push(Orphan {
+                    rule: Arc::from(from.rule),
+                    at: from.at,
+                    facts: key.facts(fired_at),
+                    publish: key.message.to_publish(),
+                });
+            }
+            if key.stored {
+                self.orphaned.push((Arc::from(from.rule), key.text));
+            }
+            return false;
+        };
+        if rule.fingerprint != from.fingerprint && key.state.is_active() {
+            if let Some(fired_at) = fired_at {
+                out.episodes.push(Episode {
+                    rule: rule.index,
+                    event: EpisodeEvent::Cleared(Cleared::RuleChanged),
+                    at: from.at,
+                    facts: key.facts(fired_at),
+                    publish: key.message.to_publish(),
+                });
+            }
+            key.state = State::inactive();
+            key.changed = true;
+        }
+        // An inactive key stays until its row is taken off the disk.
+        let lives = key.state.is_active();
+        if std::mem::take(&mut key.changed) {
+            key.mark(rule.index, &mut self.changed);
+        }
+        rule.counts.moved(Phase::Inactive, key.state.phase);
+        key.settle(rule.index, &rule.terms, &mut self.timers, from.floor);
+        rule.keys.insert(Arc::clone(&key.text), key);
+        lives
+    }
+}
+
+impl Restored {
+    fn reject(&mut self, rule: &str, key: &str, error: RowError) {
+        self.rejected += 1;
+        if self.rejected_rows.len() < HOLD_REJECTED_ROWS_SHOWN {
+            let (rule, key) = (rule.to_owned(), key.to_owned());
+            self.rejected_rows.push(RejectedRow { rule, key, error });
+        }
+    }
+}

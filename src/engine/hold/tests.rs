@@ -1,0 +1,863 @@
+//! Each case is a timeline and what it must give; then the table against the oracle.
+//!
+//! Timeline: `T@0` is a message at 0 ms whose condition is TRUE, `F` FALSE, `U` UNKNOWN; `C`, `H`, `N`
+//! are FALSE with CLEAR WHEN true, false, unknown; `c` UNKNOWN with CLEAR WHEN true. `.@9` lets time
+//! pass. `b:T@0` is of key b (a when not said). `down@20..80` is a process that lived until 20 and its
+//! successor that starts at 80.
+//!
+//! Records: `fire@5/0x2` fires (or repeats) at 5, true since 0, 2 TRUE messages; `false@7/0x2` clears.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use proptest::prelude::Just;
+use proptest::prelude::Strategy;
+use proptest::prelude::any;
+use proptest::prelude::prop;
+use proptest::prelude::prop_oneof;
+use proptest::prelude::proptest;
+use proptest::prop_assert;
+use proptest::prop_assert_eq;
+
+use crate::clock::Timestamp;
+use crate::engine::Episode;
+use crate::engine::EpisodeEvent;
+use crate::engine::FaultCode;
+use crate::engine::Observation;
+use crate::engine::RuleIndex;
+use crate::engine::Truth;
+use crate::engine::hold::HoldTable;
+use crate::engine::hold::KeyChange;
+use crate::engine::hold::Progress;
+use crate::engine::hold::RowError;
+use crate::engine::hold::Transitions;
+use crate::engine::hold::WatchedRule;
+use crate::engine::hold::oracle;
+use crate::engine::hold::oracle::Heard;
+use crate::engine::hold::oracle::Plan;
+use crate::engine::hold::oracle::Told;
+use crate::publish::Origin;
+use crate::publish::Publish;
+use crate::publish::PublishProperties;
+use crate::publish::QoS;
+use crate::rule::ast::Expr;
+use crate::rule::ast::ExprKind;
+use crate::rule::ast::MaxGap;
+use crate::rule::ast::OnRestart;
+use crate::rule::ast::Spanned;
+use crate::rule::ast::When;
+use crate::topic::TopicName;
+use crate::value::Value;
+
+const DAY: i64 = 24 * 3600 * 1000;
+
+fn millis(count: i64) -> Duration {
+    Duration::from_millis(u64::try_from(count).unwrap())
+}
+
+fn at(time: i64) -> Timestamp {
+    Timestamp::from_millis(time)
+}
+
+fn when(plan: &Plan) -> When {
+    let yes = || Expr { kind: ExprKind::Literal(Value::Bool(true)), span: 0..0 };
+    When {
+        condition: yes(),
+        hold_for: Spanned { node: millis(plan.hold_for), span: 0..0 },
+        partition_by: Vec::new(),
+        clear_when: plan.clear_when.then(yes),
+        clear_for: millis(plan.clear_for),
+        keep: millis(plan.keep),
+        max_gap: plan.gap.map(|(limit, hold)| MaxGap { limit: millis(limit), hold }),
+        repeat_every: plan.repeat.map(millis),
+        on_restart: OnRestart::Pause,
+        span: 0..0,
+    }
+}
+
+/// A rule set of its own, a table, a disk.
+struct Bench {
+    rules: Vec<(Arc<str>, When, u64)>,
+    keys_max: usize,
+    table: HoldTable,
+    disk: BTreeMap<(String, String), Bytes>,
+    out: Transitions,
+}
+
+impl Bench {
+    fn new(rules: Vec<(&str, When)>) -> Self {
+        let rules = rules.into_iter().map(|(name, when)| (Arc::from(name), when, 7)).collect();
+        let mut bench = Bench {
+            rules,
+            keys_max: 1_000_000,
+            table: HoldTable::new([]),
+            disk: BTreeMap::new(),
+            out: Transitions::default(),
+        };
+        bench.table = HoldTable::new(bench.watched());
+        bench
+    }
+
+    fn watched(&self) -> impl Iterator<Item = WatchedRule<'_>> {
+        self.rules.iter().enumerate().map(|(place, (name, when, fingerprint))| WatchedRule {
+            index: RuleIndex(u32::try_from(place).unwrap()),
+            name,
+            when,
+            fingerprint: *fingerprint,
+            keys_max: self.keys_max,
+        })
+    }
+
+    fn hear(&mut self, rule: u32, key: &str, condition: Truth, clear: Truth, time: i64) {
+        let has_clear = self.rules[rule as usize].1.clear_when.is_some();
+        let publish = (condition == Truth::True).then(|| message(key, time));
+        let observation = Observation {
+            rule: RuleIndex(rule),
+            key: CompactString::from(key),
+            condition,
+            clear: has_clear.then_some(clear),
+            at: at(time),
+            publish,
+        };
+        self.table.observe(observation, &mut self.out);
+    }
+
+    fn pass(&mut self, until: i64) {
+        while self.table.advance(at(until), &mut self.out) == Progress::More {}
+    }
+
+    /// Writes what changed, as a commit does.
+    fn commit(&mut self) {
+        let mut changes = Vec::new();
+        self.table.take_changes(&mut changes);
+        for KeyChange { rule, key, state } in changes {
+            let row = (rule.to_string(), key.to_string());
+            match state {
+                Some(state) => self.disk.insert(row, state),
+                None => self.disk.remove(&row),
+            };
+        }
+    }
+
+    /// A new process over the same disk.
+    fn restart(&mut self, alive_until: i64, now: i64) -> super::Restored {
+        let mut table = HoldTable::new(self.watched());
+        let rows = self.disk.iter().map(|((rule, key), state)| (rule, key, state));
+        let restored = table.restore(rows, at(alive_until), at(now), &mut self.out);
+        self.table = table;
+        restored
+    }
+
+    fn play(&mut self, timeline: &str) {
+        for word in timeline.split_whitespace() {
+            let (what, time) = word.split_once('@').unwrap();
+            if what == "down" {
+                let (dies, starts) = time.split_once("..").unwrap();
+                let (dies, starts) = (dies.parse().unwrap(), starts.parse().unwrap());
+                self.pass(dies);
+                self.commit();
+                self.restart(dies, starts);
+                self.pass(starts);
+                continue;
+            }
+            let time = time.parse().unwrap();
+            let (key, what) = what.split_once(':').unwrap_or(("a", what));
+            let (condition, clear) = match what {
+                "T" => (Truth::True, Truth::False),
+                "F" => (Truth::False, Truth::False),
+                "U" => (Truth::Unknown, Truth::Unknown),
+                "C" => (Truth::False, Truth::True),
+                "H" => (Truth::False, Truth::False),
+                "N" => (Truth::False, Truth::Unknown),
+                "c" => (Truth::Unknown, Truth::True),
+                "." => {
+                    self.pass(time);
+                    continue;
+                }
+                other => panic!("what is {other}?"),
+            };
+            self.hear(0, key, condition, clear, time);
+        }
+    }
+
+    /// What has come out since the last call, as words.
+    fn told(&mut self) -> String {
+        let words: Vec<String> = self.out.episodes.iter().map(word).collect();
+        self.out.clear();
+        words.join(" ")
+    }
+}
+
+fn event(episode: &Episode) -> &'static str {
+    match episode.event {
+        EpisodeEvent::Firing => "fire",
+        EpisodeEvent::Cleared(reason) => reason.as_str(),
+    }
+}
+
+fn word(episode: &Episode) -> String {
+    let key = match &*episode.facts.key {
+        "a" => String::new(),
+        key => format!("{key}:"),
+    };
+    let rule = if episode.rule.0 == 0 { String::new() } else { format!("#{}", episode.rule.0) };
+    format!(
+        "{key}{}{rule}@{}/{}x{}",
+        event(episode),
+        episode.at.as_millis(),
+        episode.facts.since.as_millis(),
+        episode.facts.samples
+    )
+}
+
+fn message(key: &str, time: i64) -> Publish {
+    Publish {
+        topic: TopicName::parse("t").unwrap(),
+        payload: Bytes::from(format!("{key} {time}")),
+        qos: QoS::AtMostOnce,
+        retain: false,
+        received_at: at(time),
+        origin: Origin::internal(),
+        properties: None,
+        hops: 0,
+    }
+}
+
+#[track_caller]
+fn check(plan: Plan, timeline: &str, expected: &str) {
+    check_when(when(&plan), timeline, expected);
+}
+
+#[track_caller]
+fn check_when(when: When, timeline: &str, expected: &str) {
+    let mut bench = Bench::new(vec![("r", when)]);
+    bench.play(timeline);
+    assert_eq!(bench.told(), expected, "for {timeline}");
+}
+
+fn hold(hold_for: i64) -> Plan {
+    Plan { hold_for, ..Plan::default() }
+}
+
+#[test]
+fn silence_after_the_first_true_fires_by_timer() {
+    check(hold(10), "T@0 .@9", "");
+    check(hold(10), "T@0 .@10", "fire@10/0x1");
+    check(hold(10), "T@0 .@5000", "fire@10/0x1");
+}
+
+#[test]
+fn the_bound_is_inclusive_and_timers_run_before_messages() {
+    check(hold(10), "T@0 T@9 F@9 .@99", "");
+    check(hold(10), "T@0 F@10 .@99", "fire@10/0x1 false@10/0x1");
+    check(hold(10), "T@0 T@10 .@99", "fire@10/0x1");
+    check(hold(10), "T@0 T@10 F@12", "fire@10/0x1 false@12/0x2");
+}
+
+#[test]
+fn flapping_faster_than_the_duration_never_fires() {
+    check(hold(10), "T@0 F@5 T@6 F@12 T@13 F@20 .@99", "");
+    check(hold(10), "T@0 F@5 T@6 .@99", "fire@16/6x1");
+}
+
+#[test]
+fn a_million_true_messages_give_one_record() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    for time in 0..1_000_000 {
+        bench.hear(0, "a", Truth::True, Truth::False, time);
+    }
+    assert_eq!(bench.told(), "fire@10/0x10");
+    assert!(bench.table.timers.entries() <= 1);
+}
+
+#[test]
+fn messages_of_one_instant_count_in_their_order() {
+    check(hold(10), "F@0 T@0 .@99", "fire@10/0x1");
+    check(hold(10), "T@0 F@0 .@99", "");
+    check(hold(10), "T@0 F@3 T@3 .@99", "fire@13/3x1");
+}
+
+#[test]
+fn unknown_changes_nothing() {
+    check(hold(10), "U@0 .@99", "");
+    check(hold(10), "U@0 T@3 U@5 .@99", "fire@13/3x1");
+    check(hold(10), "T@0 U@20 F@30", "fire@10/0x1 false@30/0x1");
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("U@0 T@3 U@5 U@50");
+    let counts = bench.table.counts(RuleIndex(0)).unwrap();
+    assert_eq!((counts.unknown, counts.pending, counts.firing), (3, 0, 1));
+}
+
+#[test]
+fn a_gap_must_be_exceeded() {
+    let reset = Plan { gap: Some((5, false)), ..hold(12) };
+    check(reset, "T@0 T@5 T@10 .@99", "fire@12/0x3 gap@15/0x3");
+    check(reset, "T@0 T@6 .@11", "");
+    check(reset, "T@0 T@6 T@11 T@16 .@18", "fire@18/6x3");
+    check(reset, "T@0 T@5 T@10 .@15", "fire@12/0x3");
+    check(reset, "T@0 T@5 T@10 .@16", "fire@12/0x3 gap@15/0x3");
+    check(reset, "T@0 T@5 T@10 T@15 F@16", "fire@12/0x3 false@16/0x4");
+}
+
+#[test]
+fn a_gap_held_keeps_firing_keys_only() {
+    let held = Plan { gap: Some((5, true)), ..hold(7) };
+    check(held, "T@0 T@4 .@900 F@901", "fire@7/0x2 false@901/0x2");
+    check(held, "T@0 T@6 .@99", "");
+}
+
+#[test]
+fn a_gap_as_long_as_the_duration_fires_then_clears() {
+    check(Plan { gap: Some((10, false)), ..hold(10) }, "T@0 .@99", "fire@10/0x1 gap@10/0x1");
+}
+
+#[test]
+fn unknown_does_not_end_a_gap() {
+    let reset = Plan { gap: Some((5, false)), ..hold(2) };
+    check(reset, "T@0 U@3 U@5 .@99", "fire@2/0x1 gap@5/0x1");
+    check(Plan { gap: Some((5, false)), ..hold(7) }, "T@0 U@3 T@6 .@8", "");
+}
+
+#[test]
+fn a_false_between_thresholds_ends_a_gap() {
+    let plan = Plan { gap: Some((5, false)), clear_when: true, ..hold(2) };
+    check(plan, "T@0 H@4 N@9 .@14", "fire@2/0x1");
+    check(plan, "T@0 H@4 N@9 .@15", "fire@2/0x1 gap@14/0x1");
+}
+
+#[test]
+fn keys_have_clocks_of_their_own() {
+    check(hold(10), "T@0 b:T@3 F@5 b:T@6 T@7 .@99", "b:fire@13/3x2 fire@17/7x1");
+}
+
+#[test]
+fn rules_over_one_topic_have_clocks_of_their_own() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10))), ("s", when(&hold(4)))]);
+    for rule in [0, 1] {
+        bench.hear(rule, "a", Truth::True, Truth::False, 0);
+    }
+    bench.pass(99);
+    assert_eq!(bench.told(), "fire#1@4/0x1 fire@10/0x1");
+}
+
+#[test]
+fn a_key_that_ended_starts_afresh() {
+    check(hold(10), "T@0 T@3 .@15 F@20 T@30 .@99", "fire@10/0x2 false@20/0x2 fire@40/30x1");
+}
+
+#[test]
+fn many_keys_due_at_once_fire_in_the_order_they_came() {
+    let mut bench = Bench::new(vec![("r", when(&hold(DAY)))]);
+    let keys = 100_000;
+    for key in 0..keys {
+        bench.hear(0, &format!("k{key}"), Truth::True, Truth::False, 0);
+    }
+    let mut rounds = 0;
+    while bench.table.advance(at(DAY), &mut bench.out) == Progress::More {
+        rounds += 1;
+    }
+    assert!(rounds > 10, "the caller gets its turn in between");
+    assert_eq!(bench.out.episodes.len(), keys);
+    for (place, episode) in bench.out.episodes.iter().enumerate() {
+        assert_eq!(*episode.facts.key, format!("k{place}"));
+        assert_eq!(episode.at, at(DAY));
+    }
+}
+
+#[test]
+fn a_key_over_the_bound_is_refused_and_admitted_when_one_has_gone() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.keys_max = 2;
+    bench.table = HoldTable::new(bench.watched());
+    bench.play("T@0 b:T@0 c:T@0 c:F@1 b:T@2");
+    assert_eq!(bench.out.faults.len(), 1);
+    assert_eq!(bench.out.faults[0].code, FaultCode::HoldKeysFull);
+    assert!(bench.out.faults[0].message.contains("key c"), "{}", bench.out.faults[0].message);
+    assert_eq!(bench.table.counts(RuleIndex(0)).unwrap().refused, 1);
+    bench.play("F@3 c:T@3 T@4");
+    assert_eq!(bench.out.faults.len(), 2, "a is now the one too many");
+    bench.play(".@99");
+    assert_eq!(bench.told(), "b:fire@10/0x2 c:fire@13/3x1");
+}
+
+#[test]
+fn between_the_thresholds_nothing_changes() {
+    let plan = Plan { clear_when: true, ..hold(10) };
+    check(plan, "T@0 .@15 H@20 T@25 H@30 C@40", "fire@10/0x1 clear_when@40/0x2");
+    check(plan, "T@0 .@15 N@20 U@21 c@22", "fire@10/0x1 clear_when@22/0x1");
+    check(plan, "T@0 H@5 .@99", "");
+}
+
+#[test]
+fn clear_for_wants_it_without_interruption() {
+    let plan = Plan { clear_for: 5, ..hold(10) };
+    check(plan, "T@0 F@20 .@24", "fire@10/0x1");
+    check(plan, "T@0 F@20 F@24 .@99", "fire@10/0x1 false@25/0x1");
+    check(plan, "T@0 F@20 T@24 F@26 .@99", "fire@10/0x1 false@31/0x2");
+    check(plan, "T@0 F@20 T@25 .@99", "fire@10/0x1 false@25/0x1 fire@35/25x1");
+    let both = Plan { clear_when: true, ..plan };
+    check(both, "T@0 C@20 H@22 .@30 C@31 N@33 .@99", "fire@10/0x1 clear_when@36/0x1");
+}
+
+#[test]
+fn keep_spans_a_return_to_true() {
+    let plan = Plan { keep: 5, ..hold(10) };
+    check(plan, "T@0 F@20 T@24 F@30 .@99", "fire@10/0x1 false@35/0x2");
+    check(plan, "T@0 F@20 T@25 .@99", "fire@10/0x1 false@25/0x1 fire@35/25x1");
+    check(plan, "T@0 F@20 F@23 F@24 .@99", "fire@10/0x1 false@25/0x1");
+}
+
+#[test]
+fn clear_for_and_keep_follow_each_other() {
+    let plan = Plan { keep: 5, clear_for: 3, ..hold(10) };
+    check(plan, "T@0 F@20 .@99", "fire@10/0x1 false@28/0x1");
+    check(plan, "T@0 F@20 T@27 .@99", "fire@10/0x1");
+}
+
+#[test]
+fn keep_holds_over_a_gap_too() {
+    let plan = Plan { keep: 5, gap: Some((4, false)), ..hold(2) };
+    check(plan, "T@0 .@99", "fire@2/0x1 gap@9/0x1");
+    check(plan, "T@0 T@8 F@10 .@99", "fire@2/0x1 false@15/0x2");
+}
+
+#[test]
+fn a_repetition_comes_before_the_end_at_its_instant() {
+    let plan = Plan { repeat: Some(5), ..hold(10) };
+    check(plan, "T@0 F@20", "fire@10/0x1 fire@15/0x1 fire@20/0x1 false@20/0x1");
+    check(plan, "T@0 T@12 F@19 .@99", "fire@10/0x1 fire@15/0x2 false@19/0x2");
+    let cleared_by_timer = Plan { clear_for: 5, ..plan };
+    check(cleared_by_timer, "T@0 F@15 .@99", "fire@10/0x1 fire@15/0x1 fire@20/0x1 false@20/0x1");
+}
+
+#[test]
+fn zero_fires_on_the_first_true_of_an_episode() {
+    check(hold(0), "T@0 T@1 F@2 T@3", "fire@0/0x1 false@2/0x2 fire@3/3x1");
+    check(hold(0), "T@0 F@0 T@0", "fire@0/0x1 false@0/0x1 fire@0/0x1");
+}
+
+#[test]
+fn the_longest_and_the_shortest_duration_hold() {
+    check(hold(1), "T@0 .@1", "fire@1/0x1");
+    let year = 366 * DAY;
+    check(hold(year), &format!("T@5 .@{}", year + 4), "");
+    check(hold(year), &format!("T@5 .@{}", year + 5), &format!("fire@{}/5x1", year + 5));
+    let late = i64::MAX - 5;
+    check(hold(10), &format!("T@{late} .@{}", i64::MAX), &format!("fire@{}/{late}x1", i64::MAX));
+}
+
+#[test]
+fn time_does_not_go_back() {
+    check(hold(10), "T@50 F@40 T@45 .@60", "fire@60/50x1");
+    check(hold(10), "T@50 .@60 F@10", "fire@60/50x1 false@60/50x1");
+}
+
+#[test]
+fn records_speak_of_the_last_true_message() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("T@0 T@4 U@5 .@10 T@12 F@13");
+    let spoken: Vec<&[u8]> =
+        bench.out.episodes.iter().map(|episode| &*episode.publish.payload).collect();
+    assert_eq!(spoken, [b"a 4".as_slice(), b"a 12"]);
+    let facts = &bench.out.episodes[1].facts;
+    assert_eq!((facts.fired_at, facts.samples), (at(10), 3));
+}
+
+#[test]
+fn a_restart_pauses_pending_clocks_and_fires_nothing_twice() {
+    check(hold(10), "T@0 down@4..1000 .@1005", "");
+    check(hold(10), "T@0 down@4..1000 .@1006", "fire@1006/0x1");
+    check(hold(10), "T@0 down@4..1000 down@1002..5000 .@5003", "");
+    check(hold(10), "T@0 down@4..1000 down@1002..5000 .@5004", "fire@5004/0x1");
+    check(hold(10), "T@0 .@10 down@12..1000 T@1001 F@1002", "fire@10/0x1 false@1002/0x2");
+    check(hold(10), "T@0 .@10 down@12..1000 F@1000", "fire@10/0x1 false@1000/0x1");
+    check(hold(10), "T@0 down@4..4 F@5 .@99", "");
+}
+
+#[test]
+fn a_restart_pauses_every_clock_of_a_firing_key() {
+    let clear = Plan { clear_for: 5, ..hold(10) };
+    check(clear, "T@0 F@20 down@22..100 .@102", "fire@10/0x1");
+    check(clear, "T@0 F@20 down@22..100 .@103", "fire@10/0x1 false@103/0x1");
+    let keep = Plan { keep: 5, ..hold(10) };
+    check(keep, "T@0 F@20 down@22..100 .@103", "fire@10/0x1 false@103/0x1");
+    let gap = Plan { gap: Some((5, false)), ..hold(2) };
+    check(gap, "T@0 down@3..100 .@102", "fire@2/0x1");
+    check(gap, "T@0 down@3..100 .@103", "fire@2/0x1 gap@102/0x1");
+    let repeat = Plan { repeat: Some(5), ..hold(10) };
+    check(repeat, "T@0 down@12..100 .@104", "fire@10/0x1 fire@103/0x1");
+}
+
+#[test]
+fn on_restart_count_counts_the_downtime() {
+    let count = |plan| When { on_restart: OnRestart::Count, ..when(&plan) };
+    check_when(count(hold(10)), "T@0 down@4..8 .@99", "fire@10/0x1");
+    check_when(count(hold(10)), "T@0 down@4..50", "fire@10/0x1");
+    check_when(
+        count(Plan { gap: Some((20, false)), ..hold(10) }),
+        "T@0 down@4..50",
+        "fire@10/0x1 gap@20/0x1",
+    );
+    let repeat = Plan { repeat: Some(5), ..hold(10) };
+    check_when(count(repeat), "T@0 down@12..100 .@105", "fire@10/0x1 fire@100/0x1 fire@105/0x1");
+    check_when(count(repeat), "T@0 down@12..101 .@105", "fire@10/0x1 fire@105/0x1");
+}
+
+#[test]
+fn on_restart_reset_starts_pending_keys_over() {
+    let reset = |plan| When { on_restart: OnRestart::Reset, ..when(&plan) };
+    check_when(reset(hold(10)), "T@0 down@4..5 .@99", "");
+    check_when(reset(hold(10)), "T@0 down@4..5 T@6 .@99", "fire@16/6x1");
+    check_when(reset(hold(10)), "T@0 down@14..15 F@16", "fire@10/0x1 false@16/0x1");
+    let mut bench = Bench::new(vec![("r", reset(hold(10)))]);
+    bench.play("T@0 down@4..5");
+    bench.commit();
+    assert!(bench.disk.is_empty(), "the row goes with its key");
+}
+
+#[test]
+fn a_wall_clock_that_went_back_over_a_restart_moves_no_duration() {
+    check(hold(10), "T@1000 down@1004..500 .@505", "");
+    check(hold(10), "T@1000 down@1004..500 .@506", "fire@506/1000x1");
+}
+
+#[test]
+fn a_shorter_duration_applies_at_once_and_a_longer_one_leaves_firing_alone() {
+    let mut bench = Bench::new(vec![("r", when(&hold(100)))]);
+    bench.play("T@0 b:T@15 .@20");
+    bench.rules[0].1 = when(&hold(10));
+    reload(&mut bench, 20);
+    bench.pass(20);
+    assert_eq!(bench.told(), "fire@20/0x1");
+    bench.rules[0].1 = when(&hold(1000));
+    reload(&mut bench, 22);
+    bench.play(".@100 F@200 .@2000");
+    assert_eq!(bench.told(), "false@200/0x1 b:fire@1015/15x1");
+}
+
+fn reload(bench: &mut Bench, now: i64) {
+    let mut table = std::mem::replace(&mut bench.table, HoldTable::new([]));
+    let mut out = std::mem::take(&mut bench.out);
+    table.rebuild(bench.watched(), at(now), &mut out);
+    (bench.table, bench.out) = (table, out);
+}
+
+#[test]
+fn a_changed_rule_clears_what_fires_and_forgets_what_is_pending() {
+    for restart in [false, true] {
+        let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+        bench.play("T@0 b:T@5 .@12");
+        bench.commit();
+        assert_eq!(bench.disk.len(), 2);
+        bench.rules[0].2 = 8;
+        if restart {
+            let restored = bench.restart(12, 13);
+            assert_eq!((restored.kept, restored.ended), (0, 2));
+        } else {
+            reload(&mut bench, 13);
+        }
+        bench.play(".@99");
+        assert_eq!(bench.told(), "fire@10/0x1 rule_changed@13/0x1");
+        bench.commit();
+        assert!(bench.disk.is_empty(), "{:?}", bench.disk.keys());
+    }
+}
+
+#[test]
+fn a_rule_that_is_gone_leaves_orphans_and_no_rows() {
+    for restart in [false, true] {
+        let mut bench = Bench::new(vec![("r", when(&hold(10))), ("s", when(&hold(10)))]);
+        bench.play("T@0 b:T@5 .@12");
+        bench.commit();
+        bench.rules.remove(0);
+        if restart {
+            bench.restart(12, 13);
+        } else {
+            reload(&mut bench, 13);
+        }
+        let [orphan] = &bench.out.orphans[..] else { panic!("{:?}", bench.out.orphans) };
+        assert_eq!((&*orphan.rule, &*orphan.facts.key, orphan.at), ("r", "a", at(13)));
+        assert_eq!(&*orphan.publish.payload, b"a 0");
+        bench.commit();
+        assert!(bench.disk.is_empty());
+        bench.out.clear();
+        // Created again, it starts afresh.
+        bench.rules = vec![(Arc::from("r"), when(&hold(10)), 7)];
+        reload(&mut bench, 14);
+        bench.play(".@20 T@21 .@99");
+        assert_eq!(bench.told(), "fire@31/21x1");
+    }
+}
+
+#[test]
+fn rules_may_change_places_in_a_reload() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10))), ("s", when(&hold(20)))]);
+    bench.hear(0, "a", Truth::True, Truth::False, 0);
+    bench.hear(1, "a", Truth::True, Truth::False, 0);
+    bench.rules.reverse();
+    reload(&mut bench, 5);
+    bench.pass(99);
+    assert_eq!(bench.told(), "fire#1@10/0x1 fire@20/0x1");
+}
+
+#[test]
+fn one_row_a_key_and_batch_and_none_for_a_key_that_came_and_went() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("T@0 T@1 T@2 b:T@3 b:F@4 c:F@5");
+    let mut changes = Vec::new();
+    bench.table.take_changes(&mut changes);
+    let rows: Vec<_> = changes.iter().map(|c| (&*c.rule, &*c.key, c.state.is_some())).collect();
+    assert_eq!(rows, [("r", "a", true)]);
+    changes.clear();
+    bench.table.take_changes(&mut changes);
+    assert_eq!(changes, []);
+    bench.play("U@6 F@7 T@8 F@9");
+    bench.table.take_changes(&mut changes);
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].state, None);
+}
+
+#[test]
+fn memory_returns_when_keys_end() {
+    let mut bench = Bench::new(vec![("r", when(&hold(DAY)))]);
+    for round in 0..10 {
+        for key in 0..20_000 {
+            let key = format!("{round} {key}");
+            bench.hear(0, &key, Truth::True, Truth::False, round);
+            bench.hear(0, &key, Truth::False, Truth::False, round);
+        }
+        bench.table.forget_changes();
+    }
+    let rule = bench.table.rules[0].as_ref().unwrap();
+    assert_eq!(rule.keys.len(), 0);
+    assert!(rule.keys.capacity() <= 64, "{}", rule.keys.capacity());
+    assert!(bench.table.timers.entries() <= 1024, "{}", bench.table.timers.entries());
+}
+
+#[test]
+fn the_view_shows_what_fires_next_and_what_fired_last() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("a:T@0 b:T@1 c:T@2 d:T@3 e:T@4 .@11");
+    let view = bench.table.view(2);
+    let pending: Vec<_> = view.pending.iter().map(|key| (&*key.key, key.due)).collect();
+    assert_eq!(pending, [("c", at(12)), ("d", at(13))]);
+    let firing: Vec<_> = view.firing.iter().map(|key| (&*key.key, key.fired_at)).collect();
+    assert_eq!(firing, [("b", at(11)), ("a", at(10))]);
+    assert_eq!(bench.table.view(0), super::HoldView::default());
+}
+
+#[test]
+fn a_row_gives_back_the_whole_message() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    let properties = PublishProperties {
+        payload_format: Some(1),
+        message_expiry: Some(60),
+        content_type: Some("application/json".to_owned()),
+        response_topic: Some("back".to_owned()),
+        correlation_data: Some(Bytes::from_static(&[0, 255])),
+        user_properties: vec![("k".to_owned(), "1".to_owned()), ("k".to_owned(), "2".to_owned())],
+    };
+    let origin = Origin {
+        client_id: Some(Arc::from("dév")),
+        principal: Some(Arc::from("cn")),
+        source_ip: Some("::1".parse().unwrap()),
+    };
+    let publish = Publish {
+        topic: TopicName::parse("lab/7").unwrap(),
+        payload: Bytes::from_static(&[0xff, 0, b'{']),
+        qos: QoS::ExactlyOnce,
+        retain: true,
+        received_at: at(3),
+        origin: Arc::new(origin),
+        properties: Some(Arc::new(properties)),
+        hops: 2,
+    };
+    bench.table.observe(
+        Observation {
+            rule: RuleIndex(0),
+            key: CompactString::from("[\"lab/7\"]"),
+            condition: Truth::True,
+            clear: None,
+            at: at(3),
+            publish: Some(publish.clone()),
+        },
+        &mut bench.out,
+    );
+    bench.commit();
+    bench.restart(3, 3);
+    bench.pass(99);
+    assert_eq!(bench.out.episodes[0].publish, publish);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_reported_and_skipped() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("T@0 b:T@0 c:T@0 d:T@0");
+    bench.commit();
+    let row = |key: &str| ("r".to_owned(), key.to_owned());
+    let whole = bench.disk[&row("a")].clone();
+    let mut newer = whole.to_vec();
+    newer[0] = 2;
+    let mut flipped = whole.to_vec();
+    flipped[20] ^= 4;
+    bench.disk.insert(row("b"), Bytes::from(newer));
+    bench.disk.insert(row("c"), Bytes::from(flipped));
+    bench.disk.insert(row("d"), Bytes::new());
+    let restored = bench.restart(0, 0);
+    assert_eq!((restored.kept, restored.rejected), (1, 3));
+    let errors: Vec<_> = restored.rejected_rows.iter().map(|row| row.error).collect();
+    assert_eq!(errors, [RowError::Version(2), RowError::Checksum, RowError::Length]);
+    bench.pass(99);
+    assert_eq!(bench.told(), "fire@10/0x1");
+}
+
+#[test]
+fn no_cut_of_a_row_panics_or_is_taken_for_a_row() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("T@0");
+    bench.commit();
+    let whole = bench.disk.values().next().unwrap();
+    for length in 0..whole.len() {
+        assert!(super::encoding::decode(&whole[..length]).is_err(), "{length}");
+    }
+}
+
+#[test]
+fn the_payload_copy_does_not_pin_the_buffer_it_came_in() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    let packet = Bytes::from(vec![b'x'; 4096]);
+    let mut publish = message("a", 0);
+    publish.payload = packet.slice(10..20);
+    let observation = Observation {
+        rule: RuleIndex(0),
+        key: CompactString::from("a"),
+        condition: Truth::True,
+        clear: None,
+        at: at(0),
+        publish: Some(publish),
+    };
+    bench.table.observe(observation, &mut bench.out);
+    assert!(packet.is_unique());
+}
+
+fn truth() -> impl Strategy<Value = Truth> {
+    prop_oneof![4 => Just(Truth::True), 2 => Just(Truth::False), 1 => Just(Truth::Unknown)]
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let gap = prop::option::of((1..9_i64, any::<bool>()));
+    let repeat = prop::option::of(1..7_i64);
+    let short = |most: i64| prop_oneof![1 => Just(0), 1 => 0..most];
+    (0..9_i64, short(6), short(6), gap, repeat, any::<bool>()).prop_map(
+        |(hold_for, clear_for, keep, gap, repeat, clear_when)| Plan {
+            hold_for,
+            clear_for,
+            keep,
+            gap,
+            repeat,
+            clear_when,
+        },
+    )
+}
+
+/// Silence before it, key, condition, CLEAR WHEN, and whether a commit and a restart come before it.
+type Beat = (i64, usize, Truth, Truth, bool, bool);
+
+fn beats() -> impl Strategy<Value = Vec<Beat>> {
+    let silence = prop_oneof![6 => 0..4_i64, 1 => 0..20_i64];
+    let restart = prop_oneof![9 => Just(false), 1 => Just(true)];
+    prop::collection::vec((silence, 0..3_usize, truth(), truth(), any::<bool>(), restart), 0..50)
+}
+
+const KEYS: [&str; 3] = ["a", "b", "c"];
+/// Time after the last message in which all clocks run out.
+const TAIL: i64 = 40;
+
+/// Plays the beats; downtime is added at each restart. Records by key.
+fn play(plan: &Plan, beats: &[Beat], downtime: i64) -> [Vec<Told>; 3] {
+    let mut bench = Bench::new(vec![("r", when(plan))]);
+    let mut now = 0;
+    for (silence, key, condition, clear, commit, restart) in beats {
+        now += silence;
+        // As the writer does: from deadline to deadline.
+        while let Some(due) = bench.table.next_deadline().filter(|due| *due <= at(now)) {
+            let said = bench.out.episodes.len();
+            assert_eq!(bench.table.advance(due, &mut bench.out), Progress::Done);
+            let late = |episode: &&Episode| episode.at + millis(1) < due;
+            assert!(bench.out.episodes[said..].iter().find(late).is_none(), "woken too late");
+        }
+        if *commit || *restart {
+            bench.commit();
+        }
+        if *restart {
+            bench.pass(now);
+            bench.commit();
+            bench.restart(now, now + downtime);
+            now += downtime;
+        }
+        bench.hear(0, KEYS[*key], *condition, *clear, now);
+    }
+    bench.pass(now + TAIL);
+    assert!(bench.out.episodes.is_sorted_by_key(|episode| episode.at));
+    KEYS.map(|key| {
+        let of_key = bench.out.episodes.iter().filter(|episode| &*episode.facts.key == key);
+        of_key
+            .map(|episode| {
+                let facts = &episode.facts;
+                let spoken = episode.publish.received_at.as_millis();
+                let since = facts.since.as_millis();
+                (episode.at.as_millis(), event(episode), since, facts.samples, spoken)
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_table_says_what_the_oracle_says(plan in plan(), beats in beats()) {
+        let told = play(&plan, &beats, 0);
+        let end = beats.iter().map(|beat| beat.0).sum::<i64>() + TAIL;
+        for (place, told) in told.iter().enumerate() {
+            let mut now = 0;
+            let mut heard = Vec::new();
+            for (silence, key, condition, clear, ..) in &beats {
+                now += silence;
+                if *key == place {
+                    heard.push(Heard { at: now, condition: *condition, clear: *clear });
+                }
+            }
+            prop_assert_eq!(told, &oracle::expect(&plan, &heard, end));
+        }
+    }
+
+    /// PAUSE: an outage leaves a hole in the times and changes nothing else.
+    #[test]
+    fn downtime_is_left_out(plan in plan(), beats in beats(), downtime in 1..1000_i64) {
+        let without = play(&plan, &beats, 0);
+        let with = play(&plan, &beats, downtime);
+        // Where the restarts are on the timeline without downtime.
+        let mut now = 0;
+        let mut restarts = Vec::new();
+        for (silence, .., restart) in &beats {
+            now += silence;
+            restarts.extend(restart.then_some(now));
+        }
+        for (without, with) in without.iter().zip(&with) {
+            prop_assert_eq!(without.len(), with.len());
+            for (a, b) in without.iter().zip(with) {
+                prop_assert_eq!((a.1, a.3), (b.1, b.3));
+                let before = restarts.iter().filter(|restart| **restart < a.0).count();
+                let up_to = restarts.iter().filter(|restart| **restart <= a.0).count();
+                let (before, up_to) = (i64::try_from(before).unwrap(), i64::try_from(up_to).unwrap());
+                let moved = b.0 - a.0;
+                prop_assert!(
+                    (before * downtime..=up_to * downtime).contains(&moved),
+                    "{a:?} became {b:?}"
+                );
+            }
+        }
+    }
+}
