@@ -4,6 +4,7 @@
 //! runs, and [`Rule`] is what both approved. Nothing here evaluates.
 
 pub mod ast;
+pub mod function;
 
 use std::path::PathBuf;
 use std::sync::Arc;
