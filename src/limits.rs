@@ -53,8 +53,10 @@ pub const TARGET_NAME_BYTES_MAX: usize = 128;
 pub const RECORDED_LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// MQTT connections that a replay opens at once; further devices share them.
 pub const REPLAY_CONNECTIONS_MAX: usize = 1000;
-/// Messages of one replayed device that may wait for their acknowledgement.
-pub const REPLAY_INFLIGHT_MAX: u16 = 100;
+/// Messages of one replayed device that may wait for their acknowledgement. An MQTT 3.1.1 broker
+/// cannot say how many it takes; Mosquitto's default is 20, and it closes the connection over more
+/// at QoS 2.
+pub const REPLAY_INFLIGHT_MAX: u16 = 20;
 /// A request body of the API, bytes: a record of [`RECORD_BYTES_MAX`] in base64, its key, and the JSON
 /// around them.
 pub const API_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;

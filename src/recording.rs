@@ -3,6 +3,7 @@
 //! [`Recording`] reads a file or a pipe, gzip or plain (told apart by the first two bytes), one
 //! line at a time in bounded memory. A line that is not understood is handed out as
 //! [`MalformedLine`] with its number, and reading goes on. Other members of a line are passed over.
+//! `payload_b64`, which other recorders write, is `payload_base64`.
 //! `payload` is any JSON value and is published as it stands in the line, byte for byte.
 
 use std::borrow::Cow;
@@ -215,7 +216,7 @@ struct WrittenLine<'a> {
     topic: Cow<'a, str>,
     #[serde(borrow, default, deserialize_with = "present")]
     payload: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, alias = "payload_b64")]
     payload_base64: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     client_id: Option<Cow<'a, str>>,
@@ -295,7 +296,8 @@ mod tests {
         "{\"t\":1,\"topic\":\"lab/1\",\"payload\":{\"n\":1.50, \"s\":\"é\"},\"src\":\"x\"}\n",
         "\r\n",
         "{\"t\":2,\"topic\":\"lab/\\u0031\",\"payload_base64\":\"AP8=\",\"client_id\":\"mote-1\"}\n",
-        "{\"t\":3,\"topic\":\"lab/1\",\"payload\":null}",
+        "{\"t\":3,\"topic\":\"lab/1\",\"payload\":null}\n",
+        "{\"t\":3,\"topic\":\"lab/1\",\"payload_b64\":\"AA==\"}",
     );
 
     #[test]
@@ -307,6 +309,7 @@ mod tests {
         assert_eq!(lines[1].client_id.as_deref(), Some("mote-1"));
         assert_eq!((lines[1].line, lines[1].t), (3, Timestamp::from_millis(2)));
         assert_eq!(lines[2].payload, "null".as_bytes());
+        assert_eq!(lines[3].payload, [0u8][..]);
     }
 
     #[test]

@@ -12,11 +12,13 @@ use md5::Digest;
 use md5::Md5;
 use rumqttc::AsyncClient;
 use rumqttc::ConnectionError;
+use rumqttc::Error as MqttError;
 use rumqttc::Event;
 use rumqttc::EventLoop;
 use rumqttc::MqttOptions;
 use rumqttc::Outgoing;
 use rumqttc::Packet;
+use rumqttc::StateError;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -266,7 +268,7 @@ impl Window {
     }
 }
 
-/// The whole chain in one line; rumqttc's own texts leave the causes out in part.
+/// The cause in words: rumqttc's own texts name its layers first.
 fn reason_of(error: &ConnectionError) -> String {
     match error {
         ConnectionError::NetworkTimeout => {
@@ -277,6 +279,10 @@ fn reason_of(error: &ConnectionError) -> String {
         }
         ConnectionError::ConnectionRefused(code) => format!("CONNECT is refused: {code:?}"),
         ConnectionError::Io(error) => error.to_string(),
+        ConnectionError::MqttState(StateError::Deserialization(MqttError::Io(error))) => {
+            error.to_string()
+        }
+        ConnectionError::MqttState(error) => error.to_string(),
         other => other.to_string(),
     }
 }
