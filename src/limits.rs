@@ -29,6 +29,9 @@ pub const HOLD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 pub const HOLD_KEYS_MAX: usize = 100_000;
 /// A key of a hold, encoded, bytes.
 pub const HOLD_KEY_BYTES_MAX: usize = 1024;
+/// Payload and property bytes that the keys of one rule may keep in all (each keeps its last TRUE
+/// message): many keys with large payloads must not fill the memory.
+pub const HOLD_MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Episodes that one advance of the hold table hands over before the caller gets its turn: bounds what
 /// a batch carries when many keys are due in one instant, or REPEAT EVERY has much to catch up.
 pub const HOLD_ADVANCE_EPISODES_MAX: usize = 8192;

@@ -17,6 +17,7 @@ use crate::engine::Observation;
 use crate::engine::RuleIndex;
 use crate::engine::Truth;
 use crate::engine::hold::encoding;
+use crate::engine::hold::message;
 use crate::engine::hold::message::Message;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
@@ -25,6 +26,7 @@ use crate::engine::hold::state::Terms;
 use crate::engine::hold::timer::Alarm;
 use crate::engine::hold::timer::TimerQueue;
 use crate::limits::HOLD_ADVANCE_EPISODES_MAX;
+use crate::limits::HOLD_MESSAGE_BYTES_MAX;
 use crate::publish::Publish;
 use crate::rule::ast::When;
 
@@ -103,12 +105,14 @@ pub struct KeyChange {
 pub struct HoldCounts {
     /// Observations whose condition was UNKNOWN.
     pub unknown: u64,
-    /// Messages refused because their key would have been one too many.
+    /// TRUE messages passed over because the rule watches, or keeps, as much as it may.
     pub refused: u64,
     /// Keys pending now.
     pub pending: usize,
     /// Keys firing now.
     pub firing: usize,
+    /// Bytes of the messages that are kept.
+    pub message_bytes: usize,
 }
 
 /// Whether [`HoldTable::advance`] got to the end.
@@ -214,23 +218,37 @@ impl HoldTable {
         if condition == Truth::Unknown {
             counts.unknown += 1;
         }
-        let is_full = counts.pending + counts.firing >= *keys_max;
-        let key = match (keys.get_mut(text.as_str()), condition) {
-            (None, Truth::False | Truth::Unknown) => return,
-            (Some(key), Truth::False | Truth::Unknown) => key,
-            (Some(key), Truth::True) if key.state.is_active() || !is_full => {
-                key.message.replace(message_of(&publish));
-                key
+        let mut known = keys.get_mut(text.as_str());
+        if condition == Truth::True {
+            let publish = message_of(&publish);
+            let is_active = known.as_ref().is_some_and(|key| key.state.is_active());
+            let held = known.as_ref().map_or(0, |key| key.message.bytes());
+            let bytes = counts.message_bytes - held + message::bytes_of(publish);
+            let limit = if !is_active && counts.pending + counts.firing >= *keys_max {
+                format!("watches {keys_max} keys already")
+            } else if bytes > HOLD_MESSAGE_BYTES_MAX {
+                format!("would keep more than {HOLD_MESSAGE_BYTES_MAX} bytes of messages")
+            } else {
+                String::new()
+            };
+            if !limit.is_empty() {
+                counts.refused += 1;
+                let message = format!("the rule {limit}; the message of key {text} is passed over");
+                return out.faults.push(Fault { rule, code: FaultCode::HoldKeysFull, message });
             }
-            (None, Truth::True) if !is_full => {
+            counts.message_bytes = bytes;
+            if let Some(key) = &mut known {
+                key.message.replace(publish);
+            }
+        }
+        let key = match known {
+            Some(key) => key,
+            None if condition == Truth::True => {
                 let key: Arc<str> = Arc::from(text.as_str());
                 let new = Key::new(Arc::clone(&key), Message::of(message_of(&publish)));
                 keys.entry(key).or_insert(new)
             }
-            (_, Truth::True) => {
-                counts.refused += 1;
-                return out.faults.push(refusal(*index, *keys_max, &text));
-            }
+            None => return,
         };
         let before = key.state.phase;
         let step = if condition == Truth::True {
@@ -301,7 +319,7 @@ impl HoldTable {
         }
         for (index, text) in self.changed.drain(..) {
             let rule = self.rules.get_mut(place(index)).and_then(Option::as_mut);
-            let Some(Rule { name, fingerprint, keys, .. }) = rule else { continue };
+            let Some(Rule { name, fingerprint, keys, counts, .. }) = rule else { continue };
             let Some(key) = keys.get_mut(&text) else { continue };
             key.changed = false;
             let was_stored = key.stored;
@@ -311,6 +329,7 @@ impl HoldTable {
                     encoding::encode(&mut self.buffer, *fingerprint, &key.state, &key.message)
                 })
             } else {
+                counts.message_bytes -= key.message.bytes();
                 keys.remove(&text);
                 give_back(keys);
                 None
@@ -414,11 +433,6 @@ pub(super) fn place(index: RuleIndex) -> usize {
 
 fn message_of(publish: &Option<Publish>) -> &Publish {
     publish.as_ref().expect("the engine keeps the message of every TRUE observation")
-}
-
-fn refusal(rule: RuleIndex, keys_max: usize, key: &str) -> Fault {
-    let message = format!("the rule watches {keys_max} keys already; key {key} is not watched");
-    Fault { rule, code: FaultCode::HoldKeysFull, message }
 }
 
 /// Gives memory back after a flood of keys has gone.

@@ -64,6 +64,11 @@ impl Message {
         self.properties = publish.properties.as_ref().map(unpinned);
     }
 
+    /// Bytes it takes beside its fixed part: payload and properties.
+    pub(super) fn bytes(&self) -> usize {
+        self.payload.len() + self.properties.as_deref().map_or(0, properties_bytes)
+    }
+
     pub(super) fn to_publish(&self) -> Publish {
         Publish {
             topic: self.topic.clone(),
@@ -76,6 +81,22 @@ impl Message {
             hops: self.hops,
         }
     }
+}
+
+/// What [`Message::bytes`] will be for this message.
+pub(super) fn bytes_of(publish: &Publish) -> usize {
+    publish.payload.len() + publish.properties.as_deref().map_or(0, properties_bytes)
+}
+
+fn properties_bytes(properties: &PublishProperties) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let pairs = properties.user_properties.iter();
+    text(&properties.content_type)
+        + text(&properties.response_topic)
+        + properties.correlation_data.as_ref().map_or(0, Bytes::len)
+        + pairs
+            .map(|(name, value)| size_of::<(String, String)>() + name.len() + value.len())
+            .sum::<usize>()
 }
 
 /// Correlation data is a slice of the packet; everything else is owned already.

@@ -208,6 +208,7 @@ impl HoldTable {
             key.mark(rule.index, &mut self.changed);
         }
         rule.counts.moved(Phase::Inactive, key.state.phase);
+        rule.counts.message_bytes += key.message.bytes();
         key.settle(rule.index, &rule.terms, &mut self.timers, from.floor);
         rule.keys.insert(Arc::clone(&key.text), key);
         lives

@@ -39,6 +39,7 @@ use crate::engine::hold::oracle;
 use crate::engine::hold::oracle::Heard;
 use crate::engine::hold::oracle::Plan;
 use crate::engine::hold::oracle::Told;
+use crate::limits::HOLD_MESSAGE_BYTES_MAX;
 use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::PublishProperties;
@@ -375,12 +376,44 @@ fn a_key_over_the_bound_is_refused_and_admitted_when_one_has_gone() {
     bench.play("T@0 b:T@0 c:T@0 c:F@1 b:T@2");
     assert_eq!(bench.out.faults.len(), 1);
     assert_eq!(bench.out.faults[0].code, FaultCode::HoldKeysFull);
-    assert!(bench.out.faults[0].message.contains("key c"), "{}", bench.out.faults[0].message);
+    assert_eq!(
+        bench.out.faults[0].message,
+        "the rule watches 2 keys already; the message of key c is passed over"
+    );
     assert_eq!(bench.table.counts(RuleIndex(0)).unwrap().refused, 1);
     bench.play("F@3 c:T@3 T@4");
     assert_eq!(bench.out.faults.len(), 2, "a is now the one too many");
     bench.play(".@99");
     assert_eq!(bench.told(), "b:fire@10/0x2 c:fire@13/3x1");
+}
+
+#[test]
+fn a_rule_keeps_a_bounded_number_of_message_bytes() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    let large = Bytes::from(vec![b'x'; HOLD_MESSAGE_BYTES_MAX / 2]);
+    let hear = |bench: &mut Bench, key: &str, payload: &Bytes, time: i64| {
+        let publish = Publish { payload: payload.clone(), ..message(key, time) };
+        let observation = Observation {
+            rule: RuleIndex(0),
+            key: CompactString::from(key),
+            condition: Truth::True,
+            clear: None,
+            at: at(time),
+            publish: Some(publish),
+        };
+        bench.table.observe(observation, &mut bench.out);
+    };
+    hear(&mut bench, "a", &large, 0);
+    hear(&mut bench, "a", &large, 1);
+    hear(&mut bench, "b", &large, 1);
+    assert_eq!(bench.out.faults.len(), 0, "a message takes the place of the one before");
+    hear(&mut bench, "c", &Bytes::from_static(b"1"), 1);
+    assert_eq!(bench.out.faults.len(), 1);
+    bench.play("F@2 b:F@2");
+    bench.table.forget_changes();
+    assert_eq!(bench.table.counts(RuleIndex(0)).unwrap().message_bytes, 0);
+    hear(&mut bench, "c", &large, 3);
+    assert_eq!(bench.out.faults.len(), 1);
 }
 
 #[test]
