@@ -1,1 +1,3 @@
-fn main() {}
+//! The built binary against real clients.
+
+mod command_line;

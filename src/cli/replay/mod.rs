@@ -19,6 +19,8 @@ use std::time::Duration;
 use std::time::Instant;
 
 use clap::Args;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
 
 use super::Outcome;
@@ -155,6 +157,8 @@ async fn replay(
     tally: Arc<Tally>,
     progress: &Progress,
 ) -> Result<Stop, ReplayError> {
+    // Before anything else, so that no Ctrl-C falls between two waits.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ReplayError::Signal)?;
     let (lines_in, mut lines) = mpsc::channel(LINES_AHEAD);
     tokio::task::spawn_blocking(move || {
         for line in recording {
@@ -164,30 +168,22 @@ async fn replay(
         }
     });
     let mut fleet = Fleet::new(args.to.clone(), args.qos, tally.clone());
-    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     let stop = tokio::select! {
         sent = publish_all(&mut lines, args.speed, &mut fleet, &tally, progress) => {
             sent?;
             Stop::End
         }
-        signal = &mut interrupt => {
-            signal.map_err(ReplayError::Signal)?;
-            Stop::Interrupt
-        }
+        _ = interrupt.recv() => Stop::Interrupt,
     };
     drop(lines);
     // What was handed to a device is still published and acknowledged, unless the user insists.
-    match stop {
-        Stop::Interrupt => tokio::select! {
-            landed = fleet.land() => landed?,
-            _ = tokio::signal::ctrl_c() => {}
-        },
-        Stop::End => tokio::select! {
-            landed = fleet.land() => landed?,
-            _ = interrupt => return Ok(Stop::Interrupt),
-        },
+    tokio::select! {
+        landed = fleet.land() => {
+            landed?;
+            Ok(stop)
+        }
+        _ = interrupt.recv() => Ok(Stop::Interrupt),
     }
-    Ok(stop)
 }
 
 type ReadLine = Result<Result<RecordedPublish, MalformedLine>, RecordingError>;
