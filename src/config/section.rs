@@ -86,10 +86,15 @@ impl<'t> Section<'t> {
         let table = self.value(key).and_then(|value| as_table(&path, value, findings));
         let mut sections = Vec::new();
         for (name, value) in table.into_iter().flatten() {
+            let Some(table) = value.get_ref().as_table() else {
+                let help = format!("settings stand in a section with a name: [{path}.NAME]");
+                let problem = wrong_type("a section", value.get_ref(), help);
+                findings.diagnostics.push(problem.at(value.span(), name.get_ref()));
+                continue;
+            };
             let path = format!("{path}.{}", name.get_ref());
-            let table = as_table(&path, value, findings);
             let name = Spanned::new(name.span(), name.get_ref().to_string());
-            sections.push((name, Section { path, table, known: Vec::new() }));
+            sections.push((name, Section { path, table: Some(table), known: Vec::new() }));
         }
         sections
     }

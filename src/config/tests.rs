@@ -121,7 +121,7 @@ hits_max = "many"
 [rules]
 hold_keys_max = 1.5
 [delivery]
-archive = "yes"
+buffer_interval = "5s"
 [hook.page]
 url = "http://localhost/"
 timeout = 5
