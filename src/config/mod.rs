@@ -5,6 +5,7 @@
 //! compares with these structs. Values of hook headers are secrets: neither diagnostics nor `Debug`
 //! show them.
 
+mod code;
 mod document;
 mod mask;
 mod quantity;

@@ -21,6 +21,7 @@ use super::JournalConfig;
 use super::MqttConfig;
 use super::RulesConfig;
 use super::StreamConfig;
+use super::code;
 use super::is_reachable_from_outside;
 use super::quantity::duration_text;
 use super::quantity::size_text;
@@ -34,7 +35,6 @@ use super::section::integer;
 use super::section::path;
 use super::section::size;
 use super::section::text;
-use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Label;
 use crate::limits::TARGET_NAME_BYTES_MAX;
@@ -95,7 +95,7 @@ fn read_mqtt(mut section: Section<'_>, findings: &mut Findings) -> MqttConfig {
             size_text(packet as u64)
         );
         let help = "a queue that cannot hold one message delivers none";
-        findings.diagnostics.push(Problem::new(Code("C009"), message, help).at(span, ""));
+        findings.diagnostics.push(Problem::new(code::CONTRADICTION, message, help).at(span, ""));
     }
     mqtt
 }
@@ -124,7 +124,7 @@ fn check_exposure(
         "listen on 127.0.0.1, or, in a network you trust, set allow_anonymous = true in [{section}]"
     );
     let span = listen_at.expect("the default address is on loopback, so this one was given");
-    findings.diagnostics.push(Problem::new(Code("C008"), message, help).at(span, ""));
+    findings.diagnostics.push(Problem::new(code::EXPOSED, message, help).at(span, ""));
 }
 
 fn read_rules(mut section: Section<'_>, findings: &mut Findings) -> RulesConfig {
@@ -172,7 +172,7 @@ fn check_target_name(name: &str) -> Result<(), Problem> {
     let help = format!(
         "1 to {TARGET_NAME_BYTES_MAX} letters, digits, _, - and ., not starting with a dot"
     );
-    Err(Problem::new(Code("C006"), message, help))
+    Err(Problem::new(code::NAME, message, help))
 }
 
 fn read_stream(mut section: Section<'_>, _: Range<usize>, findings: &mut Findings) -> StreamConfig {
@@ -205,7 +205,7 @@ fn compression(value: &DeValue<'_>) -> Result<Compression, Problem> {
         "gzip" => Ok(Compression::Gzip),
         other => {
             let message = format!("{other:?} is not a compression");
-            Err(Problem::new(Code("C004"), message, "\"none\" or \"gzip\""))
+            Err(Problem::new(code::VALUE, message, "\"none\" or \"gzip\""))
         }
     }
 }
@@ -217,7 +217,7 @@ fn read_hook(
 ) -> HookConfig {
     let mut hook = HookConfig::with_url("");
     if section.read("url", &mut hook.url, url, findings).is_none() {
-        let problem = Problem::new(Code("C007"), "a hook needs a url", "url = \"http://…\"");
+        let problem = Problem::new(code::MISSING, "a hook needs a url", "url = \"http://…\"");
         findings.diagnostics.push(problem.at(name_at, "url is missing"));
     }
     let timeout = duration(Duration::from_millis(100)..=Duration::from_secs(900));
@@ -237,7 +237,7 @@ fn read_hook(
             duration_text(hook.backoff)
         );
         let help = "the wait doubles from backoff up to backoff_max";
-        findings.diagnostics.push(Problem::new(Code("C009"), message, help).at(span, ""));
+        findings.diagnostics.push(Problem::new(code::CONTRADICTION, message, help).at(span, ""));
     }
     let headers = section.section("headers", findings).texts(findings);
     for (name, value) in headers {
@@ -257,16 +257,16 @@ fn header(name: &Spanned<String>, value: &Spanned<String>) -> Result<(), Diagnos
     let name_text = name.get_ref().to_lowercase();
     if set_by_the_gateway.contains(&name_text.as_str()) {
         let message = format!("the header {name_text} is set by the gateway");
-        return Err(Problem::new(Code("C011"), message, "take it out").at(name.span(), ""));
+        return Err(Problem::new(code::HEADER, message, "take it out").at(name.span(), ""));
     }
     if HeaderName::try_from(name.get_ref()).is_err() {
         let message = format!("{:?} is not the name of an HTTP header", name.get_ref());
-        return Err(Problem::new(Code("C011"), message, "").at(name.span(), ""));
+        return Err(Problem::new(code::HEADER, message, "").at(name.span(), ""));
     }
     if HeaderValue::try_from(value.get_ref()).is_err() {
         let message = format!("the value of {} is not allowed in an HTTP header", name.get_ref());
         let help = "a header has no line breaks and no control characters";
-        return Err(Problem::new(Code("C011"), message, help).at(value.span(), ""));
+        return Err(Problem::new(code::HEADER, message, help).at(value.span(), ""));
     }
     Ok(())
 }
@@ -274,7 +274,7 @@ fn header(name: &Spanned<String>, value: &Spanned<String>) -> Result<(), Diagnos
 fn url(value: &DeValue<'_>) -> Result<String, Problem> {
     let text = text(value)?;
     let help = "http://host:port/path or https://host/path";
-    let refused = |message: &str, help: &str| Err(Problem::new(Code("C010"), message, help));
+    let refused = |message: &str, help: &str| Err(Problem::new(code::URL, message, help));
     // The same parser as the caller's, so that what is accepted here can be called later.
     let Ok(url) = Url::parse(&text) else {
         return refused("this is not a URL", help);
@@ -295,7 +295,7 @@ fn account_id(value: &DeValue<'_>) -> Result<String, Problem> {
     if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(text);
     }
-    Err(Problem::new(Code("C004"), format!("{text:?} is not an account id"), help))
+    Err(Problem::new(code::VALUE, format!("{text:?} is not an account id"), help))
 }
 
 /// A document that the TOML parser could not follow.
@@ -304,6 +304,6 @@ pub(super) fn syntax_error(error: &toml::de::Error, length: usize) -> Diagnostic
     let message = format!("this is not TOML: {}", error.message());
     Diagnostic {
         labels: vec![Label { span, text: String::new() }],
-        ..Problem::new(Code("C001"), message, "").at(0..0, "")
+        ..Problem::new(code::SYNTAX, message, "").at(0..0, "")
     }
 }

@@ -16,6 +16,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
+use super::code;
 use super::quantity::duration_text;
 use super::quantity::parse_duration;
 use super::quantity::parse_size;
@@ -156,7 +157,7 @@ impl<'t> Section<'t> {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
-            let problem = Problem::new(Code("C002"), message, help);
+            let problem = Problem::new(code::UNKNOWN, message, help);
             findings.diagnostics.push(problem.at(key.span(), "not known"));
         }
     }
@@ -200,7 +201,7 @@ fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
 fn wrong_type(expected: &str, found: &DeValue<'_>, help: impl Into<String>) -> Problem {
     let article = if found.type_str().starts_with(['a', 'i']) { "an" } else { "a" };
     let message = format!("expected {expected}, found {article} {}", found.type_str());
-    Problem::new(Code("C003"), message, help)
+    Problem::new(code::TYPE, message, help)
 }
 
 pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Problem> {
@@ -216,7 +217,7 @@ pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Problem> {
     let text = text(value)?;
     if text.is_empty() || text.contains('\0') {
         let message = "a path must not be empty or contain NUL";
-        return Err(Problem::new(Code("C004"), message, ""));
+        return Err(Problem::new(code::VALUE, message, ""));
     }
     Ok(PathBuf::from(text))
 }
@@ -226,7 +227,7 @@ pub(super) fn address(value: &DeValue<'_>) -> Result<SocketAddr, Problem> {
     let text = value.as_str().ok_or_else(|| wrong_type("an address in quotes", value, help))?;
     SocketAddr::from_str(text).map_err(|_| {
         let message = format!("{text:?} is not an IP address with a port");
-        Problem::new(Code("C004"), message, help)
+        Problem::new(code::VALUE, message, help)
     })
 }
 
@@ -254,7 +255,7 @@ pub(super) fn size(
         if let Some(text) = value.as_str() {
             let message = || format!("{text:?} is not a size");
             let bytes =
-                parse_size(text).ok_or_else(|| Problem::new(Code("C004"), message(), &help))?;
+                parse_size(text).ok_or_else(|| Problem::new(code::VALUE, message(), &help))?;
             return in_range(usize::try_from(bytes).ok(), &range, || format!("{text:?}"), help);
         }
         let number = whole(value).ok_or_else(|| wrong_type("a size", value, &help))?;
@@ -272,7 +273,7 @@ pub(super) fn duration(
         let text =
             value.as_str().ok_or_else(|| wrong_type("a duration in quotes", value, &help))?;
         let length = parse_duration(text).ok_or_else(|| {
-            Problem::new(Code("C004"), format!("{text:?} is not a duration"), &help)
+            Problem::new(code::VALUE, format!("{text:?} is not a duration"), &help)
         })?;
         in_range(Some(length), &range, || format!("{text:?}"), help)
     }
@@ -286,7 +287,7 @@ fn in_range<T: PartialOrd>(
 ) -> Result<T, Problem> {
     value
         .filter(|value| range.contains(value))
-        .ok_or_else(|| Problem::new(Code("C005"), format!("{} is out of range", shown()), help))
+        .ok_or_else(|| Problem::new(code::RANGE, format!("{} is out of range", shown()), help))
 }
 
 fn whole(value: &DeValue<'_>) -> Option<i128> {

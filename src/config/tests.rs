@@ -81,6 +81,26 @@ fn collect(table: &DeTable<'_>, path: &str, listed: &mut BTreeMap<String, String
 }
 
 #[test]
+fn every_code_has_its_paragraph_and_its_case() {
+    const PARAGRAPHS: &str =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/diagnostics.md"));
+    let headings = PARAGRAPHS.lines().filter_map(|line| line.strip_prefix("## C"));
+    let documented: Vec<String> =
+        headings.map(|line| format!("C{}", line.split(':').next().unwrap())).collect();
+    let codes: Vec<&str> = code::ALL.iter().map(|code| code.0).collect();
+    assert_eq!(documented, codes);
+
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/snapshots");
+    let snapshots: String = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    for code in codes {
+        assert!(snapshots.contains(&format!("\n{code} line ")), "{code} has no case");
+    }
+}
+
+#[test]
 fn no_text_is_the_default_configuration() {
     assert_eq!(document::parse("").unwrap(), Config::default());
 }
