@@ -47,6 +47,28 @@ pub const TOPIC_CACHE_MAX: usize = 1024;
 pub const JOURNAL_QUEUE_MAX: usize = 4096;
 /// Submissions in one commit: bounds the time a commit takes and what a failed one holds back.
 pub const JOURNAL_BATCH_MAX: usize = 2048;
+/// Payload bytes after which a commit is closed: bounds the memory of a transaction and its time.
+pub const JOURNAL_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Jobs of other parts waiting for the journal's writer; a full queue makes them wait.
+pub const JOURNAL_JOBS_MAX: usize = 64;
+/// Bytes of records after which a block of a shard is closed: what a reader decodes at once.
+pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the log that are worth a checkpoint.
+pub const WAL_CHECKPOINT_BYTES: i64 = 32 * 1024 * 1024;
+/// Length of the log from which commits are held off for a moment so that it can begin anew.
+pub const WAL_RESTART_BYTES: i64 = 128 * 1024 * 1024;
+/// Blocks of a shard deleted in one transaction by retention: milliseconds, messages wait behind it.
+pub const RETENTION_BLOCKS_MAX: usize = 1000;
+/// Bytes of a shard deleted in one transaction by retention.
+pub const RETENTION_BYTES_MAX: i64 = 16 * 1024 * 1024;
+/// Hits of one commit kept for the dashboard, the newest; counters count all.
+pub const HITS_PER_COMMIT_MAX: usize = 256;
+/// Output bytes of a hit kept for the dashboard; longer ones are cut.
+pub const HIT_OUTPUT_BYTES_MAX: usize = 16 * 1024;
+
+const _: () = assert!(WAL_CHECKPOINT_BYTES < WAL_RESTART_BYTES, "restarting is the second resort");
+const _: () = assert!(BLOCK_BYTES_MAX <= JOURNAL_BATCH_BYTES_MAX, "a commit has whole blocks");
+
 /// The configuration file, bytes.
 pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
 /// The name of a stream, delivery or hook, bytes (Kinesis: 1 to 128 characters).

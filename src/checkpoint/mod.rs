@@ -1,1 +1,62 @@
-//! checkpoint
+//! Duration state, saved with what it caused and restored at the start.
+//!
+//! The journal's writer saves the last state of each key that changed in a commit, and up to when the
+//! gateway is known to have been alive; [`load`] reads all of it back. What the bytes of a state mean
+//! is the engine's business.
+//!
+//! Tables: `hold_state` (rule, key → state) and `alive` (one row). Crash story: a state is in the same
+//! transaction as the effects of the transition that led to it, so after a restart an episode is
+//! neither forgotten nor reported twice.
+
+mod table;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+
+use crate::clock::Timestamp;
+use crate::storage::SqliteError;
+use crate::storage::Storage;
+use crate::storage::StorageError;
+
+pub(crate) use table::SCHEMA;
+pub(crate) use table::save_alive;
+pub(crate) use table::save_state;
+
+/// Why the saved state cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// No connection.
+    #[error("cannot open the database for the saved hold state")]
+    Open(#[from] StorageError),
+    /// SQLite failed.
+    #[error("cannot read the saved hold state")]
+    Read(#[from] SqliteError),
+}
+
+/// A key of the hold table as it was last saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedState {
+    /// Rule name.
+    pub rule: Arc<str>,
+    /// Key.
+    pub key: CompactString,
+    /// Encoded state.
+    pub state: Bytes,
+}
+
+/// All that was saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The gateway was running at this time; it ended within a second after it if anything was
+    /// pending. `None` on the first start.
+    pub alive_until: Option<Timestamp>,
+    /// In order of rule and key; a rule's are consecutive and share its name.
+    pub states: Vec<SavedState>,
+}
+
+/// Reads what was saved; at the start, before the journal takes over.
+pub fn load(storage: &Storage) -> Result<Saved, CheckpointError> {
+    Ok(table::load(storage.reader()?.sqlite())?)
+}

@@ -1,9 +1,29 @@
 //! One SQLite transaction a batch: effects, state changes, hits; then the acknowledgements.
 //!
-//! The writer is one thread. It takes [`Submission`]s from a bounded queue, lets the [`Stage`] (the
-//! gateway's stateful half: hold table and actions) turn them into a [`Batch`], commits it, and then
-//! releases the acks and tells the stage. A lone submission is committed at once; under load a
-//! commit carries all that arrived during the last one.
+//! The writer ([`writer`]) is one thread. It takes [`Submission`]s from a bounded queue, lets the
+//! [`Stage`] (the gateway's stateful half: hold table and actions) turn them into a [`Batch`], commits
+//! it, and then tells the stage and releases the acks. A lone submission is committed at once; under
+//! load a commit carries all that arrived during the last one. Jobs of other parts (retention,
+//! deliveries, hooks) join the same transactions through [`crate::storage::Executor`].
+//!
+//! In: [`Journal::start`], then [`Submitter::submit`]. Out: rows in the tables of each noun
+//! ([`table`]), [`Stage::committed`], [`AckSlot::advance`].
+//!
+//! Invariants:
+//! - An ack is released only when everything its submission caused is on disk and synced.
+//! - Submissions of one queue are applied and committed in the order in which they were submitted.
+//! - The stage runs once for each submission. When a transaction fails (the disk is full, an I/O
+//!   error), the same batch is written again, after a pause, until it succeeds; meanwhile nothing is
+//!   acknowledged, the queue fills, and the sockets are not read. [`JournalHealth`] says so.
+//! - [`Journal::shutdown`] commits everything that was submitted before it.
+//!
+//! `tokio`'s paused clock does not wait for this thread: tests that use it must not have a journal.
+
+mod metrics;
+mod table;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,8 +32,20 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use compact_str::CompactString;
 
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
 use crate::clock::Timestamp;
+use crate::config::JournalConfig;
+use crate::limits;
 use crate::publish::Publish;
+use crate::storage::Storage;
+use crate::storage::StorageError;
+
+pub use metrics::JournalMetrics;
 
 /// Something that must be on disk before the message that caused it is acknowledged.
 #[derive(Clone, Debug)]
@@ -53,6 +85,18 @@ pub enum Effect {
     },
     /// A retained message; an empty payload removes it.
     Retain(Publish),
+}
+
+impl Effect {
+    /// Bytes of what is to be stored, without what the tables add.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match self {
+            Effect::Stream { partition_key, data, .. } => partition_key.len() + data.len(),
+            Effect::Deliver { data, .. } => data.len(),
+            Effect::Invoke { payload, .. } => payload.len(),
+            Effect::Retain(publish) => publish.topic.as_str().len() + publish.payload.len(),
+        }
+    }
 }
 
 /// A changed key of the hold table.
@@ -166,6 +210,140 @@ pub trait Stage: Send + 'static {
     /// When [`Stage::advance`] has something to do next.
     fn next_deadline(&self) -> Option<Timestamp>;
 
-    /// The batch is on disk. Called before the acks are released.
+    /// The batch is on disk. Called before the acks are released; also when the submissions caused
+    /// nothing to store and the batch is empty.
     fn committed(&mut self, batch: &Batch);
+}
+
+/// The journal takes no more submissions: it is shutting down, or its writer has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the journal is closed")]
+pub struct JournalClosed;
+
+/// Why the journal does not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// No second connection.
+    #[error("the journal cannot open its connections")]
+    Storage(#[from] StorageError),
+    /// No thread or timer.
+    #[error("the journal's threads cannot be started")]
+    Thread(#[source] std::io::Error),
+    /// At shutdown the database still could not be written. None of it was acknowledged.
+    #[error("{submissions} submissions could not be written before the shutdown: {reason}")]
+    Unwritten {
+        /// How many.
+        submissions: usize,
+        /// What the last attempt said.
+        reason: String,
+    },
+    /// The writer's thread ended by itself: a bug, which its log line names.
+    #[error("the journal's writer panicked")]
+    Panicked,
+}
+
+/// Why nothing is being committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// Since when.
+    pub since: Timestamp,
+    /// What SQLite says.
+    pub reason: String,
+}
+
+/// Whether commits succeed. Written by the journal's writer, read by readiness and the dashboard.
+#[derive(Clone, Debug, Default)]
+pub struct JournalHealth {
+    stall: Arc<Mutex<Option<Stall>>>,
+}
+
+impl JournalHealth {
+    /// The stall under way, if there is one: the gateway is then not ready.
+    pub fn stall(&self) -> Option<Stall> {
+        self.stall.lock().clone()
+    }
+}
+
+/// Where submissions go in. Cheap to clone.
+#[derive(Debug)]
+pub struct Submitter<W> {
+    queue: mpsc::Sender<Submission<W>>,
+}
+
+impl<W> Clone for Submitter<W> {
+    fn clone(&self) -> Self {
+        Submitter { queue: self.queue.clone() }
+    }
+}
+
+impl<W> Submitter<W> {
+    /// Queues a submission; waits while [`limits::JOURNAL_QUEUE_MAX`] are queued. What was taken in is
+    /// committed even if the journal is shut down.
+    pub async fn submit(&self, submission: Submission<W>) -> Result<(), JournalClosed> {
+        self.queue.send(submission).await.map_err(|_| JournalClosed)
+    }
+
+    /// Whether the journal takes no more: it was shut down, or its writer has ended.
+    pub fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+}
+
+/// The running journal. Dropping it shuts it down without waiting.
+#[derive(Debug)]
+pub struct Journal<W> {
+    submitter: Submitter<W>,
+    health: JournalHealth,
+    metrics: JournalMetrics,
+    closing: watch::Sender<bool>,
+    ended: oneshot::Receiver<Result<(), JournalError>>,
+}
+
+impl<W: Send + 'static> Journal<W> {
+    /// Starts the writer on the write connection of `storage`, which it keeps: one journal a storage.
+    pub fn start<S: Stage<Work = W>>(
+        storage: &Storage,
+        stage: S,
+        config: &JournalConfig,
+        clock: Clock,
+    ) -> Result<Journal<W>, JournalError> {
+        let (queue, submissions) = mpsc::channel(limits::JOURNAL_QUEUE_MAX);
+        let (closing, is_closing) = watch::channel(false);
+        let health = JournalHealth::default();
+        let metrics = JournalMetrics::default();
+        let ended = writer::start(writer::Start {
+            storage,
+            stage,
+            hits_max: config.hits_max,
+            clock,
+            submissions,
+            closing: is_closing,
+            health: health.clone(),
+            metrics: metrics.clone(),
+        })?;
+        Ok(Journal { submitter: Submitter { queue }, health, metrics, closing, ended })
+    }
+
+    /// Where submissions go in.
+    pub fn submitter(&self) -> Submitter<W> {
+        self.submitter.clone()
+    }
+
+    /// Whether commits succeed.
+    pub fn health(&self) -> JournalHealth {
+        self.health.clone()
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &JournalMetrics {
+        &self.metrics
+    }
+
+    /// Takes no more submissions and jobs, commits all that are queued, and brings the database file
+    /// up to date. Does not wait for a disk that stays full: what is left then was not acknowledged.
+    pub async fn shutdown(self) -> Result<(), JournalError> {
+        // The writer may have ended; then there is nobody to be told.
+        self.closing.send(true).ok();
+        self.ended.await.unwrap_or(Err(JournalError::Panicked))
+    }
 }

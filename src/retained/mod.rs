@@ -1,1 +1,42 @@
-//! retained
+//! Retained messages on disk: the last one of each topic that was published with RETAIN
+//! (MQTT 5, section 3.3.1.3).
+//!
+//! The journal's writer saves and removes them in the transaction of the publish that did so;
+//! [`load`] gives them back at the start. The broker bounds how many there are.
+//!
+//! Table: `retained` (topic → message). Who published is not kept: subscribers are not told.
+
+mod table;
+
+use crate::publish::Publish;
+use crate::storage::SqliteError;
+use crate::storage::Storage;
+use crate::storage::StorageError;
+use crate::storage::frame::Damaged;
+
+pub(crate) use table::SCHEMA;
+pub(crate) use table::save;
+
+/// Why the retained messages cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RetainedError {
+    /// No connection.
+    #[error("cannot open the database for the retained messages")]
+    Open(#[from] StorageError),
+    /// SQLite failed.
+    #[error("cannot read the retained messages")]
+    Read(#[from] SqliteError),
+    /// A row cannot be decoded.
+    #[error("the retained message of '{topic}' cannot be read")]
+    Damaged {
+        /// Its topic.
+        topic: String,
+        /// What is wrong with it.
+        source: Damaged,
+    },
+}
+
+/// Reads the retained messages, the most recently published `count_max` of them; at the start.
+pub fn load(storage: &Storage, count_max: usize) -> Result<Vec<Publish>, RetainedError> {
+    table::load(storage.reader()?.sqlite(), count_max)
+}

@@ -1,1 +1,266 @@
-//! stream
+//! Shard streams: ordered, durable, readable from any point until retention ends.
+//!
+//! A stream has shards, each of which takes a range of hash keys; a record's partition key, hashed
+//! with MD5, picks its shard (Kinesis Data Streams has the same model and words). In a shard records
+//! keep the order in which they were committed, and each has a [`SequenceNumber`] that only grows.
+//!
+//! In: [`table::Appender`], driven by the journal's writer, adds the records of a commit as one
+//! [`block`] a shard. [`put`] adds a single record from outside a rule. Out: a [`Reader`] on a
+//! connection of its own, from a [`StartAt`]. [`retain`] deletes blocks that are older than the
+//! stream's retention.
+//!
+//! Tables (SQL in [`table`]):
+//!
+//! | table | a row is | key |
+//! |---|---|---|
+//! | `stream` | a stream: name, retention | name |
+//! | `stream_shard` | a shard: range of hash keys, and what retention has taken from it | stream, number |
+//! | `stream_block` | the records one commit added to one shard | shard's row × 2^40 + block number |
+//!
+//! Block numbers count up in each shard, so a position (block number, place in the block) is found by
+//! the table's key alone; there is no index to write. Each block carries the running totals of its
+//! shard, so counts need the last block only, and the running latest time, which makes looking for a
+//! time a binary search even if the clock was set back.
+//!
+//! Crash story: a block is in the journal's transaction, whole or not at all. The next block number
+//! is that of the last block, or what retention remembered when it took that; no counter can lag.
+
+mod block;
+mod reader;
+mod retention;
+mod sequence;
+mod shard;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+
+use crate::clock::Timestamp;
+use crate::config::StreamConfig;
+use crate::limits;
+use crate::storage::ExecuteError;
+use crate::storage::Executor;
+use crate::storage::SqliteError;
+use crate::storage::frame::Damaged;
+
+pub use reader::Cursor;
+pub use reader::Page;
+pub use reader::Reader;
+pub use reader::StartAt;
+pub use retention::retain;
+pub use sequence::SequenceNumber;
+pub use sequence::SequenceNumberError;
+pub use shard::HashRange;
+pub use shard::ShardId;
+pub use shard::hash_partition_key;
+pub(crate) use table::Appender;
+pub(crate) use table::SCHEMA;
+
+/// Why a stream cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// No stream has this name.
+    #[error("there is no stream '{name}'{}", suggest(near.as_deref()))]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// One that is near.
+        near: Option<String>,
+    },
+    /// A name that no stream can have.
+    #[error("'{0}' is not a stream name: 1 to 128 letters, digits, '_', '-' and '.'")]
+    BadName(String),
+    /// A partition key must have 1 to 256 characters.
+    #[error("a partition key has 1 to 256 characters, this one has {0}")]
+    PartitionKey(usize),
+    /// Data and partition key are too large together.
+    #[error("a record has at most 1 MiB with its partition key, this one has {0} bytes")]
+    RecordTooLarge(usize),
+    /// The number belongs to another shard.
+    #[error("sequence number {number} is not one of {shard}")]
+    ForeignSequence {
+        /// The number.
+        number: SequenceNumber,
+        /// The shard it was used on.
+        shard: ShardId,
+    },
+    /// A block cannot be decoded.
+    #[error("{shard}: block {block} cannot be read")]
+    Damaged {
+        /// The shard.
+        shard: ShardId,
+        /// Number of the block.
+        block: u64,
+        /// What is wrong with it.
+        source: Damaged,
+    },
+    /// SQLite failed.
+    #[error("cannot read the stream's tables")]
+    Sqlite(#[from] SqliteError),
+    /// The journal did not store it.
+    #[error("the record was not stored")]
+    NotStored(#[from] ExecuteError),
+}
+
+fn suggest(near: Option<&str>) -> String {
+    near.map(|near| format!("; did you mean '{near}'?")).unwrap_or_default()
+}
+
+/// A record on its way in.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord<'a> {
+    /// Picks the shard; 1 to 256 characters.
+    pub partition_key: &'a str,
+    /// Picks the shard instead.
+    pub hash_key: Option<u128>,
+    /// The record; with the key at most [`limits::RECORD_BYTES_MAX`].
+    pub data: &'a [u8],
+    /// Arrival time.
+    pub at: Timestamp,
+}
+
+impl NewRecord<'_> {
+    fn payload_bytes(&self) -> usize {
+        self.partition_key.len() + self.data.len()
+    }
+
+    fn hash(&self) -> u128 {
+        self.hash_key.unwrap_or_else(|| hash_partition_key(self.partition_key))
+    }
+
+    /// Checks the bounds of key and size. Effects of rules have been checked before they get here.
+    fn check(&self) -> Result<(), StreamError> {
+        let chars = self.partition_key.chars().count();
+        if chars == 0 || chars > limits::PARTITION_KEY_CHARS_MAX {
+            return Err(StreamError::PartitionKey(chars));
+        }
+        if self.payload_bytes() > limits::RECORD_BYTES_MAX {
+            return Err(StreamError::RecordTooLarge(self.payload_bytes()));
+        }
+        Ok(())
+    }
+}
+
+/// A stored record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its place.
+    pub sequence_number: SequenceNumber,
+    /// As given.
+    pub partition_key: CompactString,
+    /// As given.
+    pub hash_key: Option<u128>,
+    /// Arrival time.
+    pub at: Timestamp,
+    /// The record.
+    pub data: Bytes,
+}
+
+/// A stream in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamSummary {
+    /// Its name.
+    pub name: String,
+    /// Number of shards.
+    pub shards: usize,
+    /// How long records are kept.
+    pub retention: std::time::Duration,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Records stored now.
+    pub records: u64,
+    /// Bytes of their data and keys.
+    pub bytes: u64,
+    /// Time of the newest record, the latest if the clock was set back.
+    pub last_at: Option<Timestamp>,
+}
+
+/// A shard and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Its number.
+    pub id: ShardId,
+    /// The hash keys it takes.
+    pub range: HashRange,
+    /// Records stored now.
+    pub records: u64,
+    /// Bytes of their data and keys.
+    pub bytes: u64,
+    /// The oldest record stored.
+    pub first: Option<SequenceNumber>,
+    /// The newest record stored.
+    pub last: Option<SequenceNumber>,
+    /// Time of the newest record, the latest if the clock was set back.
+    pub last_at: Option<Timestamp>,
+    /// Its row in `stream_shard`.
+    row: i64,
+    /// Seconds since the epoch; part of its sequence numbers.
+    made: u64,
+}
+
+/// What a put answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Where it went.
+    pub shard: ShardId,
+    /// Its place there.
+    pub sequence_number: SequenceNumber,
+}
+
+/// Checks that `name` can be a stream's name (Kinesis: `[a-zA-Z0-9_.-]`, 1 to 128).
+pub fn check_name(name: &str) -> Result<(), StreamError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if name.is_empty() || name.len() > limits::TARGET_NAME_BYTES_MAX || !name.bytes().all(allowed) {
+        return Err(StreamError::BadName(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// Makes the streams that are not there, and sets the retention of those that are. A stream keeps
+/// the number of shards it was made with; the names of those for which `streams` says another one
+/// come back.
+pub async fn declare(
+    executor: &Executor,
+    streams: Vec<(String, StreamConfig)>,
+    now: Timestamp,
+) -> Result<Vec<String>, StreamError> {
+    for (name, _) in &streams {
+        check_name(name)?;
+    }
+    Ok(executor.execute(move |transaction| table::declare(transaction, &streams, now)).await?)
+}
+
+/// Adds one record to an existing stream; answers when it is on disk.
+pub async fn put(
+    executor: &Executor,
+    stream: &str,
+    record: NewRecord<'_>,
+) -> Result<Stored, StreamError> {
+    record.check()?;
+    let name = stream.to_owned();
+    let key = CompactString::from(record.partition_key);
+    let data = Bytes::copy_from_slice(record.data);
+    let (hash_key, at) = (record.hash_key, record.at);
+    executor
+        .execute(move |transaction| {
+            let record = NewRecord { partition_key: &key, hash_key, data: &data, at };
+            match table::append_one(transaction, &name, &record)? {
+                Some(stored) => Ok(Ok(stored)),
+                None => Ok(Err(unknown(&name, &table::names(transaction)?))),
+            }
+        })
+        .await?
+}
+
+/// The error for a name that no stream has.
+fn unknown(name: &str, known: &[String]) -> StreamError {
+    let near = known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate.clone());
+    StreamError::Unknown { name: name.to_owned(), near }
+}

@@ -1,0 +1,171 @@
+//! The transaction: a batch and the jobs that join it, written to the tables of their nouns.
+
+use rusqlite::Connection;
+use rusqlite::ErrorCode;
+use rusqlite::Transaction;
+use rusqlite::TransactionBehavior;
+
+use crate::checkpoint;
+use crate::clock::Timestamp;
+use crate::hit_log::NewHit;
+use crate::hit_log::Recorder;
+use crate::retained;
+use crate::storage::Job;
+use crate::storage::SqliteError;
+use crate::storage::checkpointer;
+use crate::stream::Appender;
+use crate::stream::NewRecord;
+
+use super::Batch;
+use super::Effect;
+use super::HitRecord;
+
+/// The write connection, and what its nouns remember between commits.
+pub(super) struct Tables {
+    connection: Connection,
+    streams: Appender,
+    hits: Recorder,
+    /// Whether the next commit is synced. Changed by [`Tables::commit`] and [`Tables::save_alive`] only.
+    is_synced: bool,
+}
+
+impl Tables {
+    /// Writes over `connection`, on which `synchronous` is FULL.
+    pub(super) fn new(connection: Connection, hits_max: usize) -> Tables {
+        Tables {
+            connection,
+            streams: Appender::default(),
+            hits: Recorder::new(hits_max),
+            is_synced: true,
+        }
+    }
+
+    /// Commits `batch` and what `jobs` do, and syncs it. On an error nothing of it is stored, and the
+    /// same call can be made again. Jobs that SQLite refuses are answered and removed.
+    pub(super) fn commit(
+        &mut self,
+        batch: &Batch,
+        jobs: &mut Vec<Box<dyn Job>>,
+        now: Timestamp,
+    ) -> Result<(), SqliteError> {
+        let committed = self.try_commit(batch, jobs, now);
+        // A job may have changed the tables that are remembered.
+        if committed.is_err() || !jobs.is_empty() {
+            self.streams.forget();
+            self.hits.forget();
+        }
+        committed
+    }
+
+    fn try_commit(
+        &mut self,
+        batch: &Batch,
+        jobs: &mut Vec<Box<dyn Job>>,
+        now: Timestamp,
+    ) -> Result<(), SqliteError> {
+        if !self.is_synced {
+            self.connection.pragma_update(None, "synchronous", "FULL")?;
+            self.is_synced = true;
+        }
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for effect in &batch.effects {
+            write_effect(&transaction, effect, &mut self.streams)?;
+        }
+        self.streams.flush(&transaction)?;
+        for state in &batch.states {
+            checkpoint::save_state(&transaction, &state.rule, &state.key, state.state.as_deref())?;
+        }
+        self.hits.append(&transaction, batch.hits.iter().map(as_new_hit))?;
+        checkpoint::save_alive(&transaction, now)?;
+        run_jobs(&transaction, jobs)?;
+        transaction.commit()
+    }
+
+    /// Notes that the gateway is running at `now`, without a sync. That is sound: a later commit
+    /// syncs the whole log, this entry included, before it counts; a process that dies leaves the
+    /// entry with the kernel; and a power failure at worst makes the noted time a little earlier.
+    pub(super) fn save_alive(&mut self, now: Timestamp) -> Result<(), SqliteError> {
+        if self.is_synced {
+            self.is_synced = false;
+            self.connection.pragma_update(None, "synchronous", "NORMAL")?;
+        }
+        checkpoint::save_alive(&self.connection, now)
+    }
+
+    /// Copies the log into the database and empties it.
+    pub(super) fn close(self) -> Result<(), SqliteError> {
+        checkpointer::truncate(&self.connection)?;
+        self.connection.close().map_err(|(_, error)| error)
+    }
+}
+
+fn write_effect(
+    transaction: &Transaction<'_>,
+    effect: &Effect,
+    streams: &mut Appender,
+) -> Result<(), SqliteError> {
+    match effect {
+        Effect::Stream { stream, partition_key, hash_key, data, at } => {
+            let record = NewRecord { partition_key, hash_key: *hash_key, data, at: *at };
+            streams.push(transaction, stream, &record)
+        }
+        Effect::Retain(publish) => retained::save(transaction, publish),
+        // `delivery::table` and `lambda::table` are joined here by the parts that own them.
+        Effect::Deliver { .. } | Effect::Invoke { .. } => Ok(()),
+    }
+}
+
+fn as_new_hit(hit: &HitRecord) -> NewHit<'_> {
+    NewHit {
+        at: hit.at,
+        rule: &hit.rule,
+        event: hit.event,
+        topic: &hit.topic,
+        client_id: hit.client_id.as_deref(),
+        key: hit.key.as_deref(),
+        output: &hit.output,
+    }
+}
+
+/// Runs each job in a savepoint: one that is refused leaves no trace and does not stop the others.
+fn run_jobs(
+    transaction: &Transaction<'_>,
+    jobs: &mut Vec<Box<dyn Job>>,
+) -> Result<(), SqliteError> {
+    let mut place = 0;
+    while place < jobs.len() {
+        transaction.execute_batch("SAVEPOINT job")?;
+        match jobs[place].run(transaction) {
+            Ok(()) => {
+                transaction.execute_batch("RELEASE job")?;
+                place += 1;
+            }
+            Err(error) if is_the_stores(&error) => return Err(error),
+            Err(error) => {
+                transaction.execute_batch("ROLLBACK TO job; RELEASE job")?;
+                jobs.remove(place).finish(Some(error));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the store failed, so that trying the whole transaction again is right, and not the job.
+fn is_the_stores(error: &SqliteError) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied
+                | ErrorCode::OutOfMemory
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+        )
+    )
+}

@@ -1,0 +1,209 @@
+use std::path::Path;
+use std::sync::mpsc as std_mpsc;
+
+use crate::storage::Executor;
+use crate::stream::Reader;
+use crate::stream::StartAt;
+
+use super::*;
+
+/// Each piece of work is a record of stream `s`; the empty one causes nothing.
+struct EchoStage {
+    /// What each committed batch carried.
+    committed: std_mpsc::Sender<Vec<Bytes>>,
+    /// Fires a record `tick` once.
+    deadline: Option<Timestamp>,
+}
+
+fn record(data: Bytes, at: Timestamp) -> Effect {
+    Effect::Stream {
+        stream: Arc::from("s"),
+        partition_key: CompactString::from("key"),
+        hash_key: None,
+        data,
+        at,
+    }
+}
+
+impl Stage for EchoStage {
+    type Work = Bytes;
+
+    fn apply(&mut self, at: Timestamp, work: Bytes, batch: &mut Batch) {
+        if !work.is_empty() {
+            batch.effects.push(record(work, at));
+        }
+    }
+
+    fn advance(&mut self, now: Timestamp, batch: &mut Batch) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            batch.effects.push(record(Bytes::from_static(b"tick"), now));
+        }
+    }
+
+    fn seal(&mut self, _batch: &mut Batch) {}
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
+    fn committed(&mut self, batch: &Batch) {
+        let data = batch.effects.iter().map(|effect| match effect {
+            Effect::Stream { data, .. } => data.clone(),
+            other => panic!("the stage makes records only: {other:?}"),
+        });
+        self.committed.send(data.collect()).ok();
+    }
+}
+
+struct Running {
+    journal: Journal<Bytes>,
+    executor: Executor,
+    clock: Clock,
+    committed: std_mpsc::Receiver<Vec<Bytes>>,
+}
+
+fn start(folder: &Path, deadline: Option<Timestamp>) -> (Storage, Running) {
+    let storage = Storage::open(folder).unwrap();
+    let running = start_on(&storage, deadline);
+    (storage, running)
+}
+
+fn start_on(storage: &Storage, deadline: Option<Timestamp>) -> Running {
+    let (sender, committed) = std_mpsc::channel();
+    let stage = EchoStage { committed: sender, deadline };
+    let clock = Clock::start();
+    let journal = Journal::start(storage, stage, &JournalConfig::default(), clock).unwrap();
+    Running { journal, executor: storage.executor(), clock, committed }
+}
+
+impl Running {
+    async fn submit(&self, data: &str, ack: Option<(&Arc<AckSlot>, u64)>) {
+        let ack = ack.map(|(slot, ticket)| (Arc::clone(slot), ticket));
+        let work = Bytes::copy_from_slice(data.as_bytes());
+        let submission = Submission { at: self.clock.now(), work, ack };
+        self.journal.submitter().submit(submission).await.unwrap();
+    }
+}
+
+/// All records of `s` in order; its only key is in one shard.
+fn stored(folder: &Path) -> Vec<String> {
+    let reader = Reader::new(Storage::peek(folder).unwrap());
+    let mut all = Vec::new();
+    for shard in reader.shards("s").unwrap() {
+        let mut cursor = reader.cursor(&shard, StartAt::TrimHorizon).unwrap();
+        loop {
+            let page = reader.read(&mut cursor, 1000, usize::MAX).unwrap();
+            if page.records.is_empty() {
+                break;
+            }
+            let text = |data: &Bytes| String::from_utf8(data.to_vec()).unwrap();
+            all.extend(page.records.iter().map(|record| text(&record.data)));
+        }
+    }
+    all
+}
+
+async fn reached(slot: &AckSlot, ticket: u64) {
+    while slot.committed() < ticket {
+        slot.changed().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_is_stored_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_storage, running) = start(folder.path(), None);
+    let slot = Arc::new(AckSlot::default());
+    let mut expected = Vec::new();
+    for ticket in 1..=200 {
+        running.submit(&ticket.to_string(), Some((&slot, ticket))).await;
+        expected.push(ticket.to_string());
+        if ticket % 50 == 0 {
+            reached(&slot, ticket).await;
+            assert_eq!(stored(folder.path()), expected);
+        }
+    }
+    running.journal.shutdown().await.unwrap();
+    let told: Vec<Bytes> = running.committed.into_iter().flatten().collect();
+    assert_eq!(told.len(), expected.len());
+}
+
+#[tokio::test]
+async fn work_without_effects_is_acknowledged_without_a_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_storage, running) = start(folder.path(), None);
+    let slot = Arc::new(AckSlot::default());
+    running.submit("", Some((&slot, 7))).await;
+    reached(&slot, 7).await;
+    assert_eq!(running.committed.recv().unwrap(), Vec::<Bytes>::new());
+    assert_eq!(running.journal.metrics().commits.get(), 0);
+}
+
+#[tokio::test]
+async fn shutdown_commits_everything_submitted_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_storage, running) = start(folder.path(), None);
+    for n in 0..1000 {
+        running.submit(&n.to_string(), None).await;
+    }
+    let submitter = running.journal.submitter();
+    running.journal.shutdown().await.unwrap();
+    assert_eq!(stored(folder.path()).len(), 1000);
+    assert!(submitter.is_closed());
+    let late = Submission { at: Timestamp::EPOCH, work: Bytes::new(), ack: None };
+    assert_eq!(submitter.submit(late).await, Err(JournalClosed));
+    let log = folder.path().join("tidegate.db-wal");
+    assert_eq!(log.metadata().map_or(0, |file| file.len()), 0, "the log is copied and emptied");
+}
+
+#[tokio::test]
+async fn a_deadline_passes_without_a_submission() {
+    let folder = tempfile::tempdir().unwrap();
+    let deadline = Clock::start().now() + std::time::Duration::from_millis(30);
+    let (storage, running) = start(folder.path(), Some(deadline));
+    let batch = tokio::task::spawn_blocking(move || running.committed.recv().unwrap());
+    assert_eq!(batch.await.unwrap(), [Bytes::from_static(b"tick")]);
+    let alive = crate::checkpoint::load(&storage).unwrap().alive_until.unwrap();
+    assert!(alive >= deadline);
+}
+
+#[tokio::test]
+async fn a_sign_of_life_is_written_while_something_is_pending() {
+    let folder = tempfile::tempdir().unwrap();
+    let start_of_test = Clock::start().now();
+    let far = start_of_test + std::time::Duration::from_secs(3600);
+    let (storage, running) = start(folder.path(), Some(far));
+    let reader = Reader::new(storage.reader().unwrap());
+    let before = reader.version().unwrap();
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(20));
+    while reader.version().unwrap() == before {
+        tick.tick().await;
+    }
+    let alive = crate::checkpoint::load(&storage).unwrap().alive_until.unwrap();
+    assert!(alive > start_of_test);
+    assert_eq!(running.journal.metrics().commits.get(), 0, "no synced commit is made for it");
+}
+
+#[tokio::test]
+async fn a_refused_job_leaves_no_trace_and_stops_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_storage, running) = start(folder.path(), None);
+    running.submit("before", None).await;
+    let good = running.executor.execute(|transaction| {
+        transaction.execute("INSERT INTO alive VALUES (1, 5) ON CONFLICT DO NOTHING", [])?;
+        transaction.query_row("SELECT count(*) FROM stream", [], |row| row.get::<_, i64>(0))
+    });
+    let bad = running.executor.execute(|transaction| {
+        transaction.execute("DELETE FROM stream", [])?;
+        transaction.execute("INSERT INTO alive VALUES (2, 5)", [])
+    });
+    let (good, bad) = tokio::join!(good, bad);
+    assert_eq!(good.unwrap(), 1, "a job sees what was submitted before it");
+    assert!(matches!(bad, Err(crate::storage::ExecuteError::Failed(_))));
+    running.submit("after", None).await;
+    running.journal.shutdown().await.unwrap();
+    assert_eq!(stored(folder.path()), ["before", "after"]);
+    let late = running.executor.execute(|_| Ok(())).await;
+    assert!(matches!(late, Err(crate::storage::ExecuteError::Closed)));
+}

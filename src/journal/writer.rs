@@ -1,0 +1,359 @@
+//! The writer's thread.
+//!
+//! A round: wait for submissions, jobs, the stage's next deadline or the next sign of life; apply;
+//! commit; tell. The thread has a small runtime of its own, only to wait on several things at once;
+//! SQLite blocks it, and nothing else runs on it.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::limits;
+use crate::storage::Job;
+use crate::storage::JobQueue;
+use crate::storage::SqliteError;
+use crate::storage::Storage;
+use crate::storage::checkpointer::Checkpointer;
+
+use super::AckSlot;
+use super::Batch;
+use super::JournalError;
+use super::JournalHealth;
+use super::JournalMetrics;
+use super::Stage;
+use super::Stall;
+use super::Submission;
+use super::table::Tables;
+
+/// While something is pending, a restart learns to within this when the gateway ended.
+const ALIVE_PERIOD: Duration = Duration::from_secs(1);
+/// First pause after a failed commit; doubles.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause after a failed commit.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Failed attempts after which a shutdown is not held up any longer.
+const SHUTDOWN_ATTEMPTS: u32 = 3;
+/// The checkpointer is asked to look after this much has been written.
+const WAKE_BYTES: usize = 2 * 1024 * 1024;
+/// What a commit adds to the log beside its payload: pages of the tables and their inner nodes.
+const COMMIT_OVERHEAD_BYTES: usize = 32 * 1024;
+
+/// What the thread starts with.
+pub(super) struct Start<'a, S: Stage> {
+    pub(super) storage: &'a Storage,
+    pub(super) stage: S,
+    pub(super) hits_max: usize,
+    pub(super) clock: Clock,
+    pub(super) submissions: mpsc::Receiver<Submission<S::Work>>,
+    pub(super) closing: watch::Receiver<bool>,
+    pub(super) health: JournalHealth,
+    pub(super) metrics: JournalMetrics,
+}
+
+/// Starts the thread; the answer arrives when it has ended.
+pub(super) fn start<S: Stage>(
+    start: Start<'_, S>,
+) -> Result<oneshot::Receiver<Result<(), JournalError>>, JournalError> {
+    let second = start.storage.open_checkpointer()?;
+    let (connection, jobs) =
+        start.storage.take_writer().expect("a storage's writer is taken once, by its only journal");
+    let checkpointer = Checkpointer::start(second, start.metrics.checkpoints.clone())
+        .map_err(JournalError::Thread)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(JournalError::Thread)?;
+    let writer = Writer {
+        alive_at: start.clock.now(),
+        stage: start.stage,
+        clock: start.clock,
+        tables: Tables::new(connection, start.hits_max),
+        inlet: Inlet {
+            submissions: start.submissions,
+            jobs,
+            closing: start.closing,
+            has_submissions: true,
+            has_jobs: true,
+        },
+        checkpointer,
+        health: start.health,
+        metrics: start.metrics,
+        received: Vec::new(),
+        queue: VecDeque::new(),
+        jobs: Vec::new(),
+        batch: Batch::default(),
+        batch_bytes: 0,
+        applied: 0,
+        acks: Vec::new(),
+        unchecked_bytes: 0,
+    };
+    let (end, ended) = oneshot::channel();
+    thread::Builder::new()
+        .name("journal".to_owned())
+        .spawn(move || {
+            // Nobody waits when the journal was dropped; the writer has logged what went wrong.
+            drop(end.send(writer.run(&runtime)));
+        })
+        .map_err(JournalError::Thread)?;
+    Ok(ended)
+}
+
+/// Where work comes in.
+struct Inlet<W> {
+    submissions: mpsc::Receiver<Submission<W>>,
+    jobs: JobQueue,
+    closing: watch::Receiver<bool>,
+    /// Whether submissions can still come.
+    has_submissions: bool,
+    /// Whether jobs can still come.
+    has_jobs: bool,
+}
+
+impl<W> Inlet<W> {
+    fn is_open(&self) -> bool {
+        self.has_submissions || self.has_jobs
+    }
+
+    /// Whether shutdown has begun: asked for, or the journal was dropped.
+    fn is_closing(&self) -> bool {
+        *self.closing.borrow() || self.closing.has_changed().is_err()
+    }
+
+    /// Waits until there is something, or `until`. Takes all that is there, up to a commit's bound.
+    async fn wait(
+        &mut self,
+        until: Option<std::time::Instant>,
+        submissions: &mut Vec<Submission<W>>,
+        jobs: &mut Vec<Box<dyn Job>>,
+    ) {
+        let is_closing = self.is_closing();
+        if is_closing {
+            self.submissions.close();
+            self.jobs.close();
+        }
+        let timer = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            count = self.submissions.recv_many(submissions, limits::JOURNAL_BATCH_MAX),
+                if self.has_submissions => self.has_submissions = count > 0,
+            count = self.jobs.recv_many(jobs, limits::JOURNAL_JOBS_MAX),
+                if self.has_jobs => self.has_jobs = count > 0,
+            () = timer => {}
+            _ = self.closing.changed(), if !is_closing => {}
+        }
+        // What else is there joins the same commit.
+        while submissions.len() < limits::JOURNAL_BATCH_MAX
+            && let Ok(submission) = self.submissions.try_recv()
+        {
+            submissions.push(submission);
+        }
+        while jobs.len() < limits::JOURNAL_JOBS_MAX
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            jobs.push(job);
+        }
+    }
+}
+
+struct Writer<S: Stage> {
+    stage: S,
+    clock: Clock,
+    tables: Tables,
+    inlet: Inlet<S::Work>,
+    checkpointer: Checkpointer,
+    health: JournalHealth,
+    metrics: JournalMetrics,
+    received: Vec<Submission<S::Work>>,
+    /// Received, and left over when a commit was closed for its size.
+    queue: VecDeque<Submission<S::Work>>,
+    /// Part of the commit being made.
+    jobs: Vec<Box<dyn Job>>,
+    /// What the commit being made writes.
+    batch: Batch,
+    batch_bytes: usize,
+    /// Submissions in the commit being made.
+    applied: usize,
+    /// Released after the commit being made.
+    acks: Vec<(Arc<AckSlot>, u64)>,
+    /// When the last sign of life was written.
+    alive_at: Timestamp,
+    /// Written since the checkpointer was last asked to look.
+    unchecked_bytes: usize,
+}
+
+impl<S: Stage> Writer<S> {
+    fn run(mut self, runtime: &Runtime) -> Result<(), JournalError> {
+        let ended = loop {
+            if self.queue.is_empty() {
+                if !self.inlet.is_open() {
+                    break Ok(());
+                }
+                let until = self.next_wake();
+                runtime.block_on(self.inlet.wait(until, &mut self.received, &mut self.jobs));
+                self.queue.extend(self.received.drain(..));
+            }
+            self.apply();
+            if let Err(error) = runtime.block_on(self.commit()) {
+                break Err(error);
+            }
+        };
+        self.checkpointer.stop();
+        if let Err(error) = self.tables.close() {
+            // Everything is in the log; the next start reads it from there.
+            tracing::warn!(error = %error, "the last checkpoint failed");
+        }
+        ended
+    }
+
+    /// When to stop waiting although nothing comes.
+    fn next_wake(&self) -> Option<std::time::Instant> {
+        let deadline = self.stage.next_deadline()?;
+        Some(self.clock.instant_at(deadline.min(self.alive_at + ALIVE_PERIOD)))
+    }
+
+    /// Runs the stage over what was received, up to the bounds of a commit.
+    fn apply(&mut self) {
+        while self.applied < limits::JOURNAL_BATCH_MAX
+            && self.batch_bytes < limits::JOURNAL_BATCH_BYTES_MAX
+            && let Some(submission) = self.queue.pop_front()
+        {
+            self.advance(submission.at);
+            let known = self.batch.effects.len();
+            self.stage.apply(submission.at, submission.work, &mut self.batch);
+            let added = self.batch.effects[known..].iter();
+            self.batch_bytes += added.map(super::Effect::payload_bytes).sum::<usize>();
+            self.acks.extend(submission.ack);
+            self.applied += 1;
+        }
+        if self.queue.is_empty() {
+            self.advance(self.clock.now());
+        }
+        self.stage.seal(&mut self.batch);
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        if self.stage.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.stage.advance(now, &mut self.batch);
+        }
+    }
+
+    /// Makes the commit, however long it takes, and tells everybody.
+    async fn commit(&mut self) -> Result<(), JournalError> {
+        self.metrics.queued.set(i64::try_from(self.inlet.submissions.len()).unwrap_or(i64::MAX));
+        if !self.batch.is_empty() || !self.jobs.is_empty() {
+            self.commit_batch().await?;
+        } else if self.is_sign_of_life_due() {
+            self.save_alive();
+        }
+        if self.applied > 0 || !self.batch.is_empty() {
+            self.stage.committed(&self.batch);
+        }
+        for (slot, ticket) in self.acks.drain(..) {
+            slot.advance(ticket);
+        }
+        for job in self.jobs.drain(..) {
+            job.finish(None);
+        }
+        self.batch.clear();
+        self.batch_bytes = 0;
+        self.applied = 0;
+        Ok(())
+    }
+
+    fn is_sign_of_life_due(&self) -> bool {
+        self.stage.next_deadline().is_some() && self.clock.now() >= self.alive_at + ALIVE_PERIOD
+    }
+
+    fn save_alive(&mut self) {
+        let now = self.clock.now();
+        self.alive_at = now;
+        if let Err(error) = self.tables.save_alive(now) {
+            // Nobody waits for it; a commit that fails the same way says so loudly.
+            self.metrics.failures.inc();
+            tracing::debug!(error = %error, "the sign of life was not written");
+        }
+    }
+
+    async fn commit_batch(&mut self) -> Result<(), JournalError> {
+        let mut pause = RETRY_PAUSE;
+        let mut attempts_closing = 0;
+        let started = loop {
+            let started = Clock::instant();
+            let now = self.clock.now();
+            match self.tables.commit(&self.batch, &mut self.jobs, now) {
+                Ok(()) => {
+                    self.alive_at = now;
+                    break started;
+                }
+                Err(error) => self.note_failure(&error, now),
+            }
+            if self.inlet.is_closing() {
+                attempts_closing += 1;
+            }
+            if attempts_closing >= SHUTDOWN_ATTEMPTS {
+                return Err(self.give_up());
+            }
+            let is_closing = self.inlet.is_closing();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = self.inlet.closing.changed(), if !is_closing => {}
+            }
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        };
+        self.note_success(started.elapsed());
+        Ok(())
+    }
+
+    fn note_failure(&self, error: &SqliteError, now: Timestamp) {
+        self.metrics.failures.inc();
+        let mut stall = self.health.stall.lock();
+        if stall.is_some() {
+            return;
+        }
+        self.metrics.stalled.set(1);
+        let source = error.source().map(ToString::to_string);
+        tracing::error!(
+            error = %error,
+            source,
+            "the journal cannot commit; nothing is acknowledged until it can"
+        );
+        *stall = Some(Stall { since: now, reason: error.to_string() });
+    }
+
+    fn note_success(&mut self, took: Duration) {
+        if let Some(stall) = self.health.stall.lock().take() {
+            self.metrics.stalled.set(0);
+            tracing::info!(since = %stall.since, "the journal commits again");
+        }
+        self.metrics.commits.inc();
+        self.metrics.commit_seconds.observe(took.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "at most JOURNAL_BATCH_MAX")]
+        self.metrics.submissions.observe(self.applied as f64);
+        self.metrics.bytes.inc_by(self.batch_bytes as u64);
+        self.unchecked_bytes += self.batch_bytes + COMMIT_OVERHEAD_BYTES;
+        if self.unchecked_bytes >= WAKE_BYTES {
+            self.unchecked_bytes = 0;
+            self.checkpointer.wake();
+        }
+    }
+
+    /// What is left at a shutdown that the disk does not let finish.
+    fn give_up(&mut self) -> JournalError {
+        let queued = self.queue.len() + self.inlet.submissions.len();
+        let reason = self.health.stall().map(|stall| stall.reason).unwrap_or_default();
+        JournalError::Unwritten { submissions: self.applied + queued, reason }
+    }
+}

@@ -1,0 +1,34 @@
+//! The schema, version by version.
+//!
+//! Each noun keeps its tables' SQL beside the code that reads them; version 1 is all of them. A
+//! released version is never edited: what changes later is a further entry.
+
+use rusqlite::Connection;
+use rusqlite::TransactionBehavior;
+
+/// One step: everything that makes the schema of its version from the one before it.
+type Step = &'static [&'static str];
+
+const STEPS: &[Step] = &[&[
+    crate::stream::SCHEMA,
+    crate::checkpoint::SCHEMA,
+    crate::retained::SCHEMA,
+    crate::hit_log::SCHEMA,
+]];
+
+/// The version this program reads and writes.
+pub(super) const VERSION: i64 = STEPS.len() as i64;
+
+/// Brings an empty or older database to [`VERSION`], all or nothing.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let done = usize::try_from(found).unwrap_or(STEPS.len());
+    for step in STEPS.iter().skip(done) {
+        for sql in *step {
+            transaction.execute_batch(sql)?;
+        }
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}

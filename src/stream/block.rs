@@ -1,0 +1,149 @@
+//! A block: the records that one commit adds to one shard, as one blob.
+//!
+//! ```text
+//! version, count, base time, then each record:
+//!     partition key, 0 | 1 and the explicit hash key, time minus base time, data
+//! ```
+//!
+//! in the framing of [`crate::storage::frame`], whose checksum covers all of it.
+
+use bytes::Bytes;
+use compact_str::CompactString;
+
+use crate::clock::Timestamp;
+use crate::limits;
+use crate::storage::frame::Damaged;
+use crate::storage::frame::FrameReader;
+use crate::storage::frame::FrameWriter;
+
+use super::NewRecord;
+use super::sequence::BLOCK_RECORDS_MAX;
+
+const VERSION: u8 = 1;
+
+/// A record as a block holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BlockRecord {
+    pub(super) partition_key: CompactString,
+    pub(super) hash_key: Option<u128>,
+    pub(super) at: Timestamp,
+    pub(super) data: Bytes,
+}
+
+/// Collects records until they are written.
+#[derive(Debug, Default)]
+pub(super) struct BlockWriter {
+    records: FrameWriter,
+    whole: FrameWriter,
+    count: usize,
+    /// Bytes of the data and partition keys.
+    payload_bytes: usize,
+    base_at: Timestamp,
+    peak_at: Option<Timestamp>,
+}
+
+impl BlockWriter {
+    pub(super) fn push(&mut self, record: &NewRecord<'_>) {
+        if self.count == 0 {
+            self.base_at = record.at;
+        }
+        self.records.put_bytes(record.partition_key.as_bytes());
+        match record.hash_key {
+            Some(hash_key) => {
+                self.records.put_u8(1);
+                self.records.put_u128(hash_key);
+            }
+            None => self.records.put_u8(0),
+        }
+        self.records.put_signed(record.at.as_millis().wrapping_sub(self.base_at.as_millis()));
+        self.records.put_bytes(record.data);
+        self.count += 1;
+        self.payload_bytes += record.payload_bytes();
+        self.peak_at = self.peak_at.max(Some(record.at));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether the next record belongs into a block of its own.
+    pub(super) fn is_full(&self) -> bool {
+        self.count >= BLOCK_RECORDS_MAX || self.records.len() >= limits::BLOCK_BYTES_MAX
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    /// The latest time among the records.
+    pub(super) fn peak_at(&self) -> Option<Timestamp> {
+        self.peak_at
+    }
+
+    /// The blob.
+    pub(super) fn seal(&mut self) -> &[u8] {
+        self.whole.clear();
+        self.whole.put_u8(VERSION);
+        self.whole.put_varint(self.count as u64);
+        self.whole.put_signed(self.base_at.as_millis());
+        self.whole.put_fields(&self.records);
+        self.whole.seal()
+    }
+
+    /// Begins the next block; keeps the memory of an ordinary one only.
+    pub(super) fn clear(&mut self) {
+        self.records.clear();
+        self.whole.clear();
+        self.count = 0;
+        self.payload_bytes = 0;
+        self.peak_at = None;
+    }
+}
+
+/// Reads a block's records in order.
+pub(super) struct BlockReader<'a> {
+    fields: FrameReader<'a>,
+    left: u64,
+    base_at: i64,
+}
+
+impl<'a> BlockReader<'a> {
+    /// Checks the checksum and the head.
+    pub(super) fn open(blob: &'a [u8]) -> Result<Self, Damaged> {
+        let mut fields = FrameReader::open(blob)?;
+        if fields.read_u8()? != VERSION {
+            return Err(Damaged("an unknown version of the form"));
+        }
+        let left = fields.read_varint()?;
+        let base_at = fields.read_signed()?;
+        Ok(BlockReader { fields, left, base_at })
+    }
+
+    fn read(&mut self) -> Result<BlockRecord, Damaged> {
+        let partition_key = CompactString::from(self.fields.read_str()?);
+        let hash_key = match self.fields.read_u8()? {
+            0 => None,
+            _ => Some(self.fields.read_u128()?),
+        };
+        let at = Timestamp::from_millis(self.base_at.wrapping_add(self.fields.read_signed()?));
+        let data = Bytes::copy_from_slice(self.fields.read_bytes()?);
+        Ok(BlockRecord { partition_key, hash_key, at, data })
+    }
+}
+
+impl Iterator for BlockReader<'_> {
+    type Item = Result<BlockRecord, Damaged>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let record = self.read();
+        if record.is_err() {
+            self.left = 0;
+        }
+        Some(record)
+    }
+}

@@ -1,0 +1,191 @@
+//! Reading records in order, from any point, a bounded page at a time.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::storage::ReadConnection;
+
+use super::Record;
+use super::Shard;
+use super::ShardId;
+use super::StreamError;
+use super::StreamSummary;
+use super::block::BlockReader;
+use super::block::BlockRecord;
+use super::sequence::Position;
+use super::sequence::SequenceNumber;
+use super::table;
+use super::unknown;
+
+/// Where reading begins (Kinesis: `ShardIteratorType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// The oldest record stored.
+    TrimHorizon,
+    /// After the newest record stored.
+    Latest,
+    /// This record, or the next one when retention has taken it.
+    AtSequence(SequenceNumber),
+    /// The record after this one.
+    AfterSequence(SequenceNumber),
+    /// The first record that arrived then or later; after the newest one when none has.
+    AtTimestamp(Timestamp),
+}
+
+/// A place in a shard; does not age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    row: i64,
+    made: u64,
+    shard: ShardId,
+    next: Position,
+}
+
+impl Cursor {
+    /// The shard it reads.
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+}
+
+/// What one call reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// In order.
+    pub records: Vec<Record>,
+    /// How much later the newest record of the shard arrived than the last of these; zero when they
+    /// reach the end (Kinesis: `MillisBehindLatest`).
+    pub behind: Duration,
+}
+
+/// Reads streams. A call blocks for as long as SQLite takes: not for async code.
+#[derive(Debug)]
+pub struct Reader {
+    connection: ReadConnection,
+}
+
+impl Reader {
+    /// Reads over `connection`.
+    pub fn new(connection: ReadConnection) -> Reader {
+        Reader { connection }
+    }
+
+    /// All streams with what is in them, in order of their names.
+    pub fn streams(&self) -> Result<Vec<StreamSummary>, StreamError> {
+        Ok(table::list(self.connection.sqlite())?)
+    }
+
+    /// The shards of a stream, in order of their numbers.
+    pub fn shards(&self, stream: &str) -> Result<Vec<Shard>, StreamError> {
+        match table::shards(self.connection.sqlite(), stream)? {
+            Some(shards) => Ok(shards),
+            None => Err(unknown(stream, &table::names(self.connection.sqlite())?)),
+        }
+    }
+
+    /// A number that changes when something has been committed since it was last read.
+    pub fn version(&self) -> Result<i64, StreamError> {
+        Ok(table::data_version(self.connection.sqlite())?)
+    }
+
+    /// The cursor of a shard at `start`.
+    pub fn cursor(&self, shard: &Shard, start: StartAt) -> Result<Cursor, StreamError> {
+        let next = match start {
+            StartAt::TrimHorizon => Position::new(0, 0),
+            StartAt::Latest => self.tip(shard)?,
+            StartAt::AtSequence(number) => checked(shard, number)?,
+            StartAt::AfterSequence(number) => checked(shard, number)?.next(),
+            StartAt::AtTimestamp(at) => self.find_time(shard, at)?,
+        };
+        Ok(Cursor { row: shard.row, made: shard.made, shard: shard.id, next })
+    }
+
+    /// Reads on from `cursor` and moves it: at most `records_max` records, and no further record once
+    /// `bytes_max` bytes of data and keys are reached. An empty page means the end, for now.
+    pub fn read(
+        &self,
+        cursor: &mut Cursor,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Page, StreamError> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        let mut is_cut = false;
+        let from = cursor.next;
+        let mut next = cursor.next;
+        let sqlite = self.connection.sqlite();
+        table::for_each_block(sqlite, cursor.row, from.block(), |block, blob| {
+            for_each_record(cursor.shard, block, blob, |position, record| {
+                if position < from {
+                    return;
+                }
+                if records.len() >= records_max || bytes >= bytes_max {
+                    is_cut = true;
+                    return;
+                }
+                bytes += record.data.len() + record.partition_key.len();
+                next = position.next();
+                records.push(Record {
+                    sequence_number: SequenceNumber::new(cursor.made, position, cursor.shard),
+                    partition_key: record.partition_key,
+                    hash_key: record.hash_key,
+                    at: record.at,
+                    data: record.data,
+                });
+            })?;
+            Ok::<_, StreamError>(!is_cut)
+        })?;
+        cursor.next = next;
+        let newest = if is_cut { table::newest_at(sqlite, cursor.row)? } else { None };
+        let behind = newest.zip(records.last()).map(|(newest, last)| newest.since(last.at));
+        Ok(Page { records, behind: behind.unwrap_or_default() })
+    }
+
+    fn tip(&self, shard: &Shard) -> Result<Position, StreamError> {
+        let block = table::next_block(self.connection.sqlite(), shard.row)?;
+        Ok(Position::new(block, 0))
+    }
+
+    fn find_time(&self, shard: &Shard, at: Timestamp) -> Result<Position, StreamError> {
+        let sqlite = self.connection.sqlite();
+        let Some(from) = table::find_time(sqlite, shard.row, at)? else {
+            return self.tip(shard);
+        };
+        let mut found = None;
+        table::for_each_block(sqlite, shard.row, from, |block, blob| {
+            for_each_record(shard.id, block, blob, |position, record| {
+                if found.is_none() && record.at >= at {
+                    found = Some(position);
+                }
+            })?;
+            Ok::<_, StreamError>(found.is_none())
+        })?;
+        match found {
+            Some(position) => Ok(position),
+            // Retention has taken the block in the meantime.
+            None => self.tip(shard),
+        }
+    }
+}
+
+/// The position of `number`, which must be of `shard`.
+fn checked(shard: &Shard, number: SequenceNumber) -> Result<Position, StreamError> {
+    if number.shard() != shard.id || number.shard_made() != shard.made {
+        return Err(StreamError::ForeignSequence { number, shard: shard.id });
+    }
+    Ok(number.position())
+}
+
+fn for_each_record(
+    shard: ShardId,
+    block: u64,
+    blob: &[u8],
+    mut visit: impl FnMut(Position, BlockRecord),
+) -> Result<(), StreamError> {
+    let damaged = |source| StreamError::Damaged { shard, block, source };
+    let records = BlockReader::open(blob).map_err(damaged)?;
+    for (index, record) in (0..=u16::MAX).zip(records) {
+        visit(Position::new(block, index), record.map_err(damaged)?);
+    }
+    Ok(())
+}

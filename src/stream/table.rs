@@ -1,0 +1,566 @@
+//! The tables of streams: SQL, and what the writer remembers between commits.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::OptionalExtension;
+use rusqlite::Row;
+use rusqlite::params;
+
+use crate::clock::Timestamp;
+use crate::config::StreamConfig;
+use crate::limits;
+
+use super::HashRange;
+use super::NewRecord;
+use super::Shard;
+use super::ShardId;
+use super::Stored;
+use super::StreamSummary;
+use super::block::BlockWriter;
+use super::sequence::Position;
+use super::sequence::SequenceNumber;
+use super::shard::find;
+use super::shard::split_evenly;
+
+/// Version 1. `floor_…` is what retention has taken, so that numbers and totals go on from there.
+pub(crate) const SCHEMA: &str = "
+CREATE TABLE stream (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    retention_ms INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE stream_shard (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL REFERENCES stream (id),
+    number INTEGER NOT NULL,
+    hash_start BLOB NOT NULL,
+    hash_end BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    floor_block INTEGER NOT NULL DEFAULT 0,
+    floor_records INTEGER NOT NULL DEFAULT 0,
+    floor_bytes INTEGER NOT NULL DEFAULT 0,
+    floor_peak_at INTEGER,
+    UNIQUE (stream, number)
+) STRICT;
+CREATE TABLE stream_block (
+    id INTEGER PRIMARY KEY,
+    record_count INTEGER NOT NULL,
+    records_total INTEGER NOT NULL,
+    bytes_total INTEGER NOT NULL,
+    peak_at INTEGER NOT NULL,
+    records BLOB NOT NULL
+) STRICT;
+";
+
+/// The low bits of a block's row id are its number, those above it the shard's row.
+const BLOCK_BITS: u32 = 40;
+const BLOCK_MASK: i64 = (1 << BLOCK_BITS) - 1;
+
+/// The row ids of a shard's blocks, both ends included.
+fn block_ids(shard_row: i64) -> (i64, i64) {
+    (shard_row << BLOCK_BITS, shard_row << BLOCK_BITS | BLOCK_MASK)
+}
+
+fn block_id(shard_row: i64, block: u64) -> i64 {
+    shard_row << BLOCK_BITS | i64::try_from(block).unwrap_or(BLOCK_MASK).min(BLOCK_MASK)
+}
+
+fn block_number(id: i64) -> u64 {
+    (id & BLOCK_MASK).unsigned_abs()
+}
+
+/// How far a shard has come: its last block, or what retention left of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tail {
+    /// Number of the last block; 0 before the first.
+    block: u64,
+    /// Records ever written.
+    records: i64,
+    /// Bytes of data and keys ever written.
+    bytes: i64,
+    /// Latest time of any record.
+    peak_at: Option<i64>,
+}
+
+impl Tail {
+    /// Goes on from `SELECT block, records, bytes, peak_at`.
+    fn read(row: &Row<'_>) -> rusqlite::Result<Tail> {
+        let block: i64 = row.get(0)?;
+        Ok(Tail {
+            block: block_number(block),
+            records: row.get(1)?,
+            bytes: row.get(2)?,
+            peak_at: row.get(3)?,
+        })
+    }
+}
+
+fn load_tail(connection: &Connection, shard_row: i64) -> rusqlite::Result<Tail> {
+    let (first, last) = block_ids(shard_row);
+    let written = connection
+        .prepare_cached(
+            "SELECT id, records_total, bytes_total, peak_at FROM stream_block
+             WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([first, last], Tail::read)
+        .optional()?;
+    match written {
+        Some(tail) => Ok(tail),
+        None => load_floor(connection, shard_row),
+    }
+}
+
+fn load_floor(connection: &Connection, shard_row: i64) -> rusqlite::Result<Tail> {
+    connection
+        .prepare_cached(
+            "SELECT floor_block, floor_records, floor_bytes, floor_peak_at FROM stream_shard
+             WHERE id = ?1",
+        )?
+        .query_row([shard_row], Tail::read)
+}
+
+fn read_hash(row: &Row<'_>, column: usize) -> rusqlite::Result<u128> {
+    row.get::<_, [u8; 16]>(column).map(u128::from_be_bytes)
+}
+
+fn seconds_of(millis: i64) -> u64 {
+    u64::try_from(millis / 1000).unwrap_or(0)
+}
+
+struct OpenShard {
+    row: i64,
+    tail: Tail,
+    block: BlockWriter,
+}
+
+struct OpenStream {
+    /// Lowest hash key of each shard, ascending.
+    starts: Vec<u128>,
+    shards: Vec<OpenShard>,
+}
+
+/// Adds the records of a commit. Remembers where each shard stands, so a commit reads nothing; must
+/// be told to [`Appender::forget`] when the transaction failed or somebody else wrote these tables.
+#[derive(Default)]
+pub(crate) struct Appender {
+    streams: Vec<OpenStream>,
+    by_name: HashMap<Arc<str>, usize, foldhash::fast::RandomState>,
+    /// Shards with records that are not written yet, by place.
+    touched: Vec<(usize, usize)>,
+}
+
+impl Appender {
+    /// Takes `record` into the current commit. A stream that is not there is made with the defaults.
+    pub(crate) fn push(
+        &mut self,
+        transaction: &Connection,
+        stream: &Arc<str>,
+        record: &NewRecord<'_>,
+    ) -> rusqlite::Result<()> {
+        let place = match self.by_name.get(stream) {
+            Some(place) => *place,
+            None => self.open(transaction, stream, record.at)?,
+        };
+        let open = &mut self.streams[place];
+        let number = find(&open.starts, record.hash());
+        let shard = &mut open.shards[number];
+        if shard.block.is_empty() {
+            self.touched.push((place, number));
+        } else if shard.block.is_full() {
+            write_block(transaction, shard)?;
+        }
+        shard.block.push(record);
+        Ok(())
+    }
+
+    /// Writes what was pushed.
+    pub(crate) fn flush(&mut self, transaction: &Connection) -> rusqlite::Result<()> {
+        for (stream, shard) in mem::take(&mut self.touched) {
+            write_block(transaction, &mut self.streams[stream].shards[shard])?;
+        }
+        Ok(())
+    }
+
+    /// Drops what is remembered and what was pushed; the tables are read anew.
+    pub(crate) fn forget(&mut self) {
+        *self = Appender::default();
+    }
+
+    fn open(
+        &mut self,
+        transaction: &Connection,
+        name: &Arc<str>,
+        now: Timestamp,
+    ) -> rusqlite::Result<usize> {
+        let id = match find_stream(transaction, name)? {
+            Some(id) => id,
+            None => create(transaction, name, &StreamConfig::default(), now)?,
+        };
+        let mut open = OpenStream { starts: Vec::new(), shards: Vec::new() };
+        let mut select = transaction.prepare_cached(
+            "SELECT id, hash_start FROM stream_shard WHERE stream = ?1 ORDER BY hash_start",
+        )?;
+        let mut rows = select.query([id])?;
+        while let Some(row) = rows.next()? {
+            let shard_row = row.get(0)?;
+            open.starts.push(read_hash(row, 1)?);
+            open.shards.push(OpenShard {
+                row: shard_row,
+                tail: load_tail(transaction, shard_row)?,
+                block: BlockWriter::default(),
+            });
+        }
+        let place = self.streams.len();
+        self.streams.push(open);
+        self.by_name.insert(Arc::clone(name), place);
+        Ok(place)
+    }
+}
+
+fn write_block(transaction: &Connection, shard: &mut OpenShard) -> rusqlite::Result<()> {
+    let block = &mut shard.block;
+    let count = i64::try_from(block.count()).unwrap_or(i64::MAX);
+    let tail = Tail {
+        block: shard.tail.block + 1,
+        records: shard.tail.records + count,
+        bytes: shard.tail.bytes + i64::try_from(block.payload_bytes()).unwrap_or(i64::MAX),
+        peak_at: shard.tail.peak_at.max(block.peak_at().map(Timestamp::as_millis)),
+    };
+    transaction
+        .prepare_cached("INSERT INTO stream_block VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![
+            block_id(shard.row, tail.block),
+            count,
+            tail.records,
+            tail.bytes,
+            tail.peak_at,
+            block.seal()
+        ])?;
+    shard.tail = tail;
+    block.clear();
+    Ok(())
+}
+
+fn find_stream(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM stream WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+fn create(
+    transaction: &Connection,
+    name: &str,
+    config: &StreamConfig,
+    now: Timestamp,
+) -> rusqlite::Result<i64> {
+    let id = transaction
+        .prepare_cached(
+            "INSERT INTO stream (name, retention_ms, created_at) VALUES (?1, ?2, ?3)
+             RETURNING id",
+        )?
+        .query_row(params![name, to_millis(config.retention), now.as_millis()], |row| row.get(0))?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO stream_shard (stream, number, hash_start, hash_end, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for (number, range) in split_evenly(config.shards.max(1)).enumerate() {
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        let (start, end) = (range.start.to_be_bytes(), range.end.to_be_bytes());
+        insert.execute(params![id, number, start, end, now.as_millis()])?;
+    }
+    Ok(id)
+}
+
+fn to_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Makes and adjusts streams; answers the names of those that keep another number of shards.
+pub(super) fn declare(
+    transaction: &Connection,
+    streams: &[(String, StreamConfig)],
+    now: Timestamp,
+) -> rusqlite::Result<Vec<String>> {
+    let mut kept = Vec::new();
+    for (name, config) in streams {
+        let Some(id) = find_stream(transaction, name)? else {
+            create(transaction, name, config, now)?;
+            continue;
+        };
+        transaction
+            .prepare_cached("UPDATE stream SET retention_ms = ?2 WHERE id = ?1")?
+            .execute(params![id, to_millis(config.retention)])?;
+        let shards: u32 = transaction
+            .prepare_cached("SELECT count(*) FROM stream_shard WHERE stream = ?1")?
+            .query_row([id], |row| row.get(0))?;
+        if shards != config.shards {
+            kept.push(name.clone());
+        }
+    }
+    Ok(kept)
+}
+
+/// Adds one record as a block of its own; `None` when there is no such stream.
+pub(super) fn append_one(
+    transaction: &Connection,
+    stream: &str,
+    record: &NewRecord<'_>,
+) -> rusqlite::Result<Option<Stored>> {
+    let hash = record.hash().to_be_bytes();
+    let found = transaction
+        .prepare_cached(
+            "SELECT shard.id, shard.number, shard.created_at FROM stream_shard AS shard
+             JOIN stream ON stream.id = shard.stream
+             WHERE stream.name = ?1 AND shard.hash_start <= ?2 AND shard.hash_end >= ?2",
+        )?
+        .query_row(params![stream, hash], |row| {
+            Ok((row.get(0)?, ShardId(row.get(1)?), seconds_of(row.get(2)?)))
+        })
+        .optional()?;
+    let Some((row, shard, made)) = found else { return Ok(None) };
+    let tail = load_tail(transaction, row)?;
+    let mut open = OpenShard { row, tail, block: BlockWriter::default() };
+    open.block.push(record);
+    write_block(transaction, &mut open)?;
+    let position = Position::new(open.tail.block, 0);
+    Ok(Some(Stored { shard, sequence_number: SequenceNumber::new(made, position, shard) }))
+}
+
+/// All stream names, in order.
+pub(super) fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare_cached("SELECT name FROM stream ORDER BY name")?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
+/// Name, retention and creation of each stream, with its row, in order of the names.
+fn definitions(connection: &Connection) -> rusqlite::Result<Vec<(i64, StreamSummary)>> {
+    connection
+        .prepare_cached("SELECT id, name, retention_ms, created_at FROM stream ORDER BY name")?
+        .query_map([], |row| {
+            let summary = StreamSummary {
+                name: row.get(1)?,
+                shards: 0,
+                retention: Duration::from_millis(row.get::<_, i64>(2)?.unsigned_abs()),
+                created_at: Timestamp::from_millis(row.get(3)?),
+                records: 0,
+                bytes: 0,
+                last_at: None,
+            };
+            Ok((row.get(0)?, summary))
+        })?
+        .collect()
+}
+
+/// All streams with what is in them, in order of their names.
+pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<StreamSummary>> {
+    // One snapshot, so that totals and floors belong together.
+    let snapshot = connection.unchecked_transaction()?;
+    let mut streams = Vec::new();
+    for (id, mut summary) in definitions(&snapshot)? {
+        for shard in load_shards(&snapshot, id)? {
+            summary.shards += 1;
+            summary.records += shard.records;
+            summary.bytes += shard.bytes;
+            summary.last_at = summary.last_at.max(shard.last_at);
+        }
+        streams.push(summary);
+    }
+    Ok(streams)
+}
+
+/// The shards of a stream, in order of their numbers; `None` when there is no such stream.
+pub(super) fn shards(connection: &Connection, name: &str) -> rusqlite::Result<Option<Vec<Shard>>> {
+    let snapshot = connection.unchecked_transaction()?;
+    match find_stream(&snapshot, name)? {
+        Some(id) => load_shards(&snapshot, id).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn load_shards(connection: &Connection, stream: i64) -> rusqlite::Result<Vec<Shard>> {
+    let mut select = connection.prepare_cached(
+        "SELECT id, number, created_at, hash_start, hash_end FROM stream_shard
+         WHERE stream = ?1 ORDER BY number",
+    )?;
+    let mut rows = select.query([stream])?;
+    let mut shards = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (shard_row, id) = (row.get(0)?, ShardId(row.get(1)?));
+        let made = seconds_of(row.get(2)?);
+        let (tail, floor) = (load_tail(connection, shard_row)?, load_floor(connection, shard_row)?);
+        let number = |position| SequenceNumber::new(made, position, id);
+        let ends = load_ends(connection, shard_row)?;
+        shards.push(Shard {
+            id,
+            range: HashRange { start: read_hash(row, 3)?, end: read_hash(row, 4)? },
+            records: (tail.records - floor.records).unsigned_abs(),
+            bytes: (tail.bytes - floor.bytes).unsigned_abs(),
+            first: ends.map(|(first, _)| number(first)),
+            last: ends.map(|(_, last)| number(last)),
+            last_at: ends.and(tail.peak_at).map(Timestamp::from_millis),
+            row: shard_row,
+            made,
+        });
+    }
+    Ok(shards)
+}
+
+/// Positions of the first and the last record stored.
+fn load_ends(
+    connection: &Connection,
+    shard_row: i64,
+) -> rusqlite::Result<Option<(Position, Position)>> {
+    let (first, last) = block_ids(shard_row);
+    let oldest: Option<i64> = connection
+        .prepare_cached("SELECT min(id) FROM stream_block WHERE id BETWEEN ?1 AND ?2")?
+        .query_row([first, last], |row| row.get(0))?;
+    let newest = connection
+        .prepare_cached(
+            "SELECT id, record_count FROM stream_block WHERE id BETWEEN ?1 AND ?2
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([first, last], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .optional()?;
+    Ok(oldest.zip(newest).map(|(oldest, (newest, count))| {
+        let index = u16::try_from(count - 1).unwrap_or(u16::MAX);
+        (Position::new(block_number(oldest), 0), Position::new(block_number(newest), index))
+    }))
+}
+
+/// The number that the next block of a shard will get.
+pub(super) fn next_block(connection: &Connection, shard_row: i64) -> rusqlite::Result<u64> {
+    load_tail(connection, shard_row).map(|tail| tail.block + 1)
+}
+
+/// The latest time of any record a shard has had.
+pub(super) fn newest_at(
+    connection: &Connection,
+    shard_row: i64,
+) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(load_tail(connection, shard_row)?.peak_at.map(Timestamp::from_millis))
+}
+
+/// The first block whose records reach `at` or later. The running latest time grows with the block
+/// number, and block numbers have no gaps after the oldest, so this is a binary search.
+pub(super) fn find_time(
+    connection: &Connection,
+    shard_row: i64,
+    at: Timestamp,
+) -> rusqlite::Result<Option<u64>> {
+    let snapshot = connection.unchecked_transaction()?;
+    let Some((first, last)) = load_ends(&snapshot, shard_row)? else { return Ok(None) };
+    let (mut low, mut high) = (first.block(), last.block() + 1);
+    let mut select = snapshot.prepare_cached("SELECT peak_at FROM stream_block WHERE id = ?1")?;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let peak: i64 = select.query_row([block_id(shard_row, middle)], |row| row.get(0))?;
+        if peak >= at.as_millis() {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok((low <= last.block()).then_some(low))
+}
+
+/// Shows the blocks of a shard from number `from` on, in order, until `visit` has enough.
+pub(super) fn for_each_block<E: From<rusqlite::Error>>(
+    connection: &Connection,
+    shard_row: i64,
+    from: u64,
+    mut visit: impl FnMut(u64, &[u8]) -> Result<bool, E>,
+) -> Result<(), E> {
+    let mut select = connection.prepare_cached(
+        "SELECT id, records FROM stream_block WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+    )?;
+    let mut rows = select.query([block_id(shard_row, from), block_ids(shard_row).1])?;
+    while let Some(row) = rows.next()? {
+        let number = block_number(row.get(0)?);
+        let blob = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        if !visit(number, blob)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Changes when another connection has committed (`PRAGMA data_version`).
+pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "data_version", |row| row.get(0))
+}
+
+/// Deletes blocks that have passed their stream's retention, up to a bound of
+/// [`limits::RETENTION_BLOCKS_MAX`] and [`limits::RETENTION_BYTES_MAX`]; answers whether there may be
+/// more to delete.
+pub(super) fn trim(transaction: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
+    let mut select = transaction.prepare_cached(
+        "SELECT shard.id, stream.retention_ms FROM stream_shard AS shard
+         JOIN stream ON stream.id = shard.stream ORDER BY shard.id",
+    )?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let retention = Duration::from_millis(row.get::<_, i64>(1)?.unsigned_abs());
+        if trim_shard(transaction, row.get(0)?, now - retention)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Deletes from one shard what is older than `horizon`; answers whether it reached a bound.
+fn trim_shard(
+    transaction: &Connection,
+    shard_row: i64,
+    horizon: Timestamp,
+) -> rusqlite::Result<bool> {
+    let floor = load_floor(transaction, shard_row)?;
+    let (first, last) = block_ids(shard_row);
+    let mut expired = None;
+    let mut at_bound = false;
+    {
+        let mut select = transaction.prepare_cached(
+            "SELECT id, records_total, bytes_total, peak_at FROM stream_block
+             WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+        )?;
+        let mut rows = select.query([first, last])?;
+        let mut blocks = 0;
+        while let Some(row) = rows.next()? {
+            let tail = Tail::read(row)?;
+            if tail.peak_at >= Some(horizon.as_millis()) {
+                break;
+            }
+            expired = Some(tail);
+            blocks += 1;
+            at_bound = blocks >= limits::RETENTION_BLOCKS_MAX
+                || tail.bytes - floor.bytes >= limits::RETENTION_BYTES_MAX;
+            if at_bound {
+                break;
+            }
+        }
+    }
+    let Some(expired) = expired else { return Ok(false) };
+    transaction
+        .prepare_cached("DELETE FROM stream_block WHERE id BETWEEN ?1 AND ?2")?
+        .execute([first, block_id(shard_row, expired.block)])?;
+    transaction
+        .prepare_cached(
+            "UPDATE stream_shard SET floor_block = ?2, floor_records = ?3, floor_bytes = ?4,
+             floor_peak_at = ?5 WHERE id = ?1",
+        )?
+        .execute(params![
+            shard_row,
+            i64::try_from(expired.block).unwrap_or(BLOCK_MASK),
+            expired.records,
+            expired.bytes,
+            expired.peak_at
+        ])?;
+    Ok(at_bound)
+}
