@@ -32,7 +32,6 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -252,15 +251,22 @@ pub struct Stall {
 }
 
 /// Whether commits succeed. Written by the journal's writer, read by readiness and the dashboard.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct JournalHealth {
-    stall: Arc<Mutex<Option<Stall>>>,
+    stall: watch::Receiver<Option<Stall>>,
 }
 
 impl JournalHealth {
     /// The stall under way, if there is one: the gateway is then not ready.
     pub fn stall(&self) -> Option<Stall> {
-        self.stall.lock().clone()
+        self.stall.borrow().clone()
+    }
+
+    /// Waits until a stall begins or ends; for ever once the writer has ended.
+    pub async fn changed(&mut self) {
+        if self.stall.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 
@@ -309,7 +315,7 @@ impl<W: Send + 'static> Journal<W> {
     ) -> Result<Journal<W>, JournalError> {
         let (queue, submissions) = mpsc::channel(limits::JOURNAL_QUEUE_MAX);
         let (closing, is_closing) = watch::channel(false);
-        let health = JournalHealth::default();
+        let (stall, health) = watch::channel(None);
         let metrics = JournalMetrics::default();
         let ended = writer::start(writer::Start {
             storage,
@@ -318,10 +324,12 @@ impl<W: Send + 'static> Journal<W> {
             clock,
             submissions,
             closing: is_closing,
-            health: health.clone(),
+            stall,
             metrics: metrics.clone(),
         })?;
-        Ok(Journal { submitter: Submitter { queue }, health, metrics, closing, ended })
+        let submitter = Submitter { queue };
+        let health = JournalHealth { stall: health };
+        Ok(Journal { submitter, health, metrics, closing, ended })
     }
 
     /// Where submissions go in.

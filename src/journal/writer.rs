@@ -27,7 +27,6 @@ use crate::storage::checkpointer::Checkpointer;
 use super::AckSlot;
 use super::Batch;
 use super::JournalError;
-use super::JournalHealth;
 use super::JournalMetrics;
 use super::Stage;
 use super::Stall;
@@ -55,7 +54,7 @@ pub(super) struct Start<'a, S: Stage> {
     pub(super) clock: Clock,
     pub(super) submissions: mpsc::Receiver<Submission<S::Work>>,
     pub(super) closing: watch::Receiver<bool>,
-    pub(super) health: JournalHealth,
+    pub(super) stall: watch::Sender<Option<Stall>>,
     pub(super) metrics: JournalMetrics,
 }
 
@@ -85,7 +84,7 @@ pub(super) fn start<S: Stage>(
             has_jobs: true,
         },
         checkpointer,
-        health: start.health,
+        stall: start.stall,
         metrics: start.metrics,
         received: Vec::new(),
         queue: VecDeque::new(),
@@ -174,7 +173,7 @@ struct Writer<S: Stage> {
     tables: Tables,
     inlet: Inlet<S::Work>,
     checkpointer: Checkpointer,
-    health: JournalHealth,
+    stall: watch::Sender<Option<Stall>>,
     metrics: JournalMetrics,
     received: Vec<Submission<S::Work>>,
     /// Received, and left over when a commit was closed for its size.
@@ -319,8 +318,7 @@ impl<S: Stage> Writer<S> {
 
     fn note_failure(&self, error: &SqliteError, now: Timestamp) {
         self.metrics.failures.inc();
-        let mut stall = self.health.stall.lock();
-        if stall.is_some() {
+        if self.stall.borrow().is_some() {
             return;
         }
         self.metrics.stalled.set(1);
@@ -330,11 +328,12 @@ impl<S: Stage> Writer<S> {
             source,
             "the journal cannot commit; nothing is acknowledged until it can"
         );
-        *stall = Some(Stall { since: now, reason: error.to_string() });
+        self.stall.send_replace(Some(Stall { since: now, reason: error.to_string() }));
     }
 
     fn note_success(&mut self, took: Duration) {
-        if let Some(stall) = self.health.stall.lock().take() {
+        let is_stalled = self.stall.borrow().is_some();
+        if is_stalled && let Some(stall) = self.stall.send_replace(None) {
             self.metrics.stalled.set(0);
             tracing::info!(since = %stall.since, "the journal commits again");
         }
@@ -353,7 +352,10 @@ impl<S: Stage> Writer<S> {
     /// What is left at a shutdown that the disk does not let finish.
     fn give_up(&mut self) -> JournalError {
         let queued = self.queue.len() + self.inlet.submissions.len();
-        let reason = self.health.stall().map(|stall| stall.reason).unwrap_or_default();
-        JournalError::Unwritten { submissions: self.applied + queued, reason }
+        let reason = self.stall.borrow().as_ref().map(|stall| stall.reason.clone());
+        JournalError::Unwritten {
+            submissions: self.applied + queued,
+            reason: reason.unwrap_or_default(),
+        }
     }
 }

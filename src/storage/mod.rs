@@ -231,6 +231,12 @@ impl Storage {
         self.writer.lock().take().zip(self.jobs.lock().take())
     }
 
+    /// Lets a test prepare the write connection.
+    #[cfg(test)]
+    pub(crate) fn with_writer<T>(&self, prepare: impl FnOnce(&Connection) -> T) -> T {
+        prepare(self.writer.lock().as_ref().expect("the journal has not started"))
+    }
+
     /// A second writing connection, which only ever checkpoints.
     pub(crate) fn open_checkpointer(&self) -> Result<Connection, StorageError> {
         let path = self.folder.join(FILE_NAME);

@@ -119,7 +119,8 @@ impl Reader {
                 if position < from {
                     return;
                 }
-                if records.len() >= records_max || bytes >= bytes_max {
+                let is_full = !records.is_empty() && bytes >= bytes_max;
+                if records.len() >= records_max || is_full {
                     is_cut = true;
                     return;
                 }

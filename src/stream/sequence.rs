@@ -67,7 +67,7 @@ impl SequenceNumber {
         ShardId(u32::from_le_bytes([a, b, c, d]))
     }
 
-    /// The number of the first possible record of the shard this one is in.
+    /// When the shard it is in was made, seconds since the epoch.
     pub(super) fn shard_made(self) -> u64 {
         u64::try_from(self.0 >> (POSITION_BITS + SHARD_BITS)).unwrap_or(u64::MAX)
     }

@@ -1,3 +1,8 @@
+//! The journal with a stage that stores what it is given.
+
+mod crash;
+mod stall;
+
 use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 
