@@ -131,26 +131,27 @@ impl HoldTable {
     ) {
         let now = now.max(self.now);
         self.now = now;
-        let old: Vec<Rule> = self.rules.drain(..).flatten().collect();
+        let mut old: Vec<Rule> = self.rules.drain(..).flatten().collect();
         self.timers = TimerQueue::default();
         self.changed.clear();
         self.install(rules);
         let places = self.places();
-        for rule in old {
-            let index = places.get(&*rule.name).copied();
-            if let Some(new) = self.rule_mut(index) {
+        let mut keys = Vec::new();
+        for (place, rule) in old.iter_mut().enumerate() {
+            if let Some(new) = self.rule_mut(places.get(&*rule.name).copied()) {
                 new.counts.unknown = rule.counts.unknown;
                 new.counts.refused = rule.counts.refused;
             }
+            keys.extend(std::mem::take(&mut rule.keys).into_values().map(|key| (place, key)));
+        }
+        // Timers of one instant keep their turns.
+        keys.sort_by_key(|(_, key)| key.alarm.wanted);
+        for (place, mut key) in keys {
+            let rule = &old[place];
             let heritage =
                 Heritage { rule: &rule.name, fingerprint: rule.fingerprint, at: now, floor: now };
-            let mut keys: Vec<Box<Key>> = rule.keys.into_values().collect();
-            // Timers of one instant keep their turns.
-            keys.sort_by_key(|key| key.alarm.wanted);
-            for mut key in keys {
-                key.alarm = Alarm::default();
-                self.adopt(key, index, &heritage, out);
-            }
+            key.alarm = Alarm::default();
+            self.adopt(key, places.get(&*rule.name).copied(), &heritage, out);
         }
     }
 

@@ -637,6 +637,18 @@ fn rules_may_change_places_in_a_reload() {
 }
 
 #[test]
+fn timers_of_one_instant_keep_their_turns_over_a_reload() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10))), ("s", when(&hold(10)))]);
+    for (rule, key) in [(1, "x"), (0, "y"), (1, "z"), (0, "w")] {
+        bench.hear(rule, key, Truth::True, Truth::False, 0);
+    }
+    reload(&mut bench, 5);
+    bench.pass(10);
+    let fired: Vec<_> = bench.out.episodes.iter().map(|episode| &*episode.facts.key).collect();
+    assert_eq!(fired, ["x", "y", "z", "w"]);
+}
+
+#[test]
 fn one_row_a_key_and_batch_and_none_for_a_key_that_came_and_went() {
     let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
     bench.play("T@0 T@1 T@2 b:T@3 b:F@4 c:F@5");
