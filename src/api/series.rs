@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn only_the_busiest_rules_are_kept() {
-        let rings: Vec<RateRing> = (0..20)
+        let rings: Vec<RateRing> = (0..60)
             .map(|n| {
                 let mut ring = RateRing::default();
                 ring.add(at(5_000), n);
@@ -242,7 +242,7 @@ mod tests {
             SeriesView::of(SeriesSpan::Seconds(3), at(6_000), &rings[0], &rings[1], named);
         view.keep_busiest();
         assert_eq!(view.rules.len(), SERIES_RULES_MAX);
-        assert_eq!(&*view.rules[0].rule, "r19");
+        assert_eq!(&*view.rules[0].rule, "r59");
         assert_eq!(view.hits, [0, 0, 1]);
     }
 

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -363,6 +365,14 @@ pub enum RecordContent {
     /// Anything else.
     #[serde(rename = "data_base64")]
     Base64(String),
+}
+
+impl RecordContent {
+    /// The record as it may stand in an answer.
+    pub fn of(record: &[u8]) -> Self {
+        embed_json(record)
+            .map_or_else(|| RecordContent::Base64(STANDARD.encode(record)), RecordContent::Json)
+    }
 }
 
 /// Where a record went.

@@ -35,6 +35,23 @@ macro_rules! assets {
 
 const ASSETS: &[Asset] = assets![
     "/" "text/html; charset=utf-8" "index.html",
+    "/assets/icon.svg" "image/svg+xml" "icon.svg",
+    "/assets/app.css" "text/css; charset=utf-8" "app.css",
+    "/assets/panels.css" "text/css; charset=utf-8" "panels.css",
+    "/assets/api.js" "text/javascript; charset=utf-8" "api.js",
+    "/assets/app.js" "text/javascript; charset=utf-8" "app.js",
+    "/assets/chart.js" "text/javascript; charset=utf-8" "chart.js",
+    "/assets/dom.js" "text/javascript; charset=utf-8" "dom.js",
+    "/assets/format.js" "text/javascript; charset=utf-8" "format.js",
+    "/assets/highlight.js" "text/javascript; charset=utf-8" "highlight.js",
+    "/assets/hits.js" "text/javascript; charset=utf-8" "hits.js",
+    "/assets/live.js" "text/javascript; charset=utf-8" "live.js",
+    "/assets/overview.js" "text/javascript; charset=utf-8" "overview.js",
+    "/assets/rule_detail.js" "text/javascript; charset=utf-8" "rule_detail.js",
+    "/assets/rules.js" "text/javascript; charset=utf-8" "rules.js",
+    "/assets/series.js" "text/javascript; charset=utf-8" "series.js",
+    "/assets/targets.js" "text/javascript; charset=utf-8" "targets.js",
+    "/assets/theme.js" "text/javascript; charset=utf-8" "theme.js",
 ];
 
 /// The page and its files.

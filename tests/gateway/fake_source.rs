@@ -1,0 +1,309 @@
+//! A gateway for the API's tests: answers from lists that the test fills.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidegate::api::HitFeed;
+use tidegate::api::HitReader;
+use tidegate::api::RateRing;
+use tidegate::api::SeriesSpan;
+use tidegate::api::SeriesView;
+use tidegate::api::Source;
+use tidegate::api::SourceError;
+use tidegate::api::payload::Payload;
+use tidegate::api::source::Answer;
+use tidegate::api::source::HitFilter;
+use tidegate::api::source::NewRecord;
+use tidegate::api::source::ReadFrom;
+use tidegate::api::view::ActionView;
+use tidegate::api::view::ClientView;
+use tidegate::api::view::DeadLetter;
+use tidegate::api::view::DeliveryView;
+use tidegate::api::view::HitView;
+use tidegate::api::view::Holds;
+use tidegate::api::view::HookView;
+use tidegate::api::view::Overview;
+use tidegate::api::view::Placed;
+use tidegate::api::view::Readiness;
+use tidegate::api::view::RecordContent;
+use tidegate::api::view::RecordView;
+use tidegate::api::view::Rule;
+use tidegate::api::view::RuleDetail;
+use tidegate::api::view::RuleState;
+use tidegate::api::view::StreamView;
+use tidegate::api::view::Totals;
+use tidegate::clock::Timestamp;
+use tidegate::journal::HitRecord;
+
+/// What the gateway would know.
+pub struct State {
+    pub now: Timestamp,
+    pub readiness: Readiness,
+    pub totals: Totals,
+    pub rules: Vec<Rule>,
+    pub texts: BTreeMap<String, String>,
+    pub holds: BTreeMap<String, Holds>,
+    pub hits: Vec<(u64, HitRecord)>,
+    pub messages_ring: RateRing,
+    pub hits_ring: RateRing,
+    pub rule_rings: BTreeMap<String, RateRing>,
+    pub streams: Vec<StreamView>,
+    pub put: Vec<NewRecord>,
+    pub deliveries: Vec<DeliveryView>,
+    pub hooks: Vec<HookView>,
+    pub clients: Vec<ClientView>,
+}
+
+pub struct FakeSource {
+    pub state: Mutex<State>,
+    pub feed: HitFeed,
+    pub address: SocketAddr,
+}
+
+/// A rule that has done nothing.
+pub fn rule(name: &str) -> Rule {
+    Rule {
+        name: name.into(),
+        description: None,
+        file: "rules/lab.rule".to_owned(),
+        state: RuleState::Running,
+        topics: vec!["lab/+/telemetry".to_owned()],
+        watches: false,
+        actions: vec![ActionView { kind: "stream", target: "alerts".to_owned(), when: "do" }],
+        matched: 0,
+        hits: 0,
+        unknown: 0,
+        faults: 0,
+        faults_by_code: BTreeMap::new(),
+        pending: 0,
+        firing: 0,
+        last_hit: None,
+        last_fault: None,
+    }
+}
+
+/// An empty stream.
+pub fn stream(name: &str) -> StreamView {
+    StreamView {
+        name: name.into(),
+        shards: 2,
+        records: 0,
+        bytes: 0,
+        oldest: None,
+        newest: None,
+        retention: Duration::from_secs(86_400),
+    }
+}
+
+/// A hook that was never called.
+pub fn hook(name: &str) -> HookView {
+    HookView {
+        name: name.into(),
+        url: "https://hooks.example/x".to_owned(),
+        pending: 0,
+        in_flight: 0,
+        delivered: 0,
+        failed_attempts: 0,
+        dead_letters: 0,
+        oldest: None,
+        last_error: None,
+    }
+}
+
+impl FakeSource {
+    /// A gateway that is ready and has the rule `overheat`, the stream `alerts` and the hook `pager`.
+    pub fn listening_at(address: SocketAddr) -> Arc<Self> {
+        let state = State {
+            now: Timestamp::from_millis(1_700_000_000_000),
+            readiness: Readiness::Ready,
+            totals: Totals::default(),
+            rules: vec![rule("overheat")],
+            texts: BTreeMap::from([(
+                "overheat".to_owned(),
+                "CREATE RULE overheat AS SELECT * FROM 'lab/+/telemetry' DO STREAM alerts KEY 'k'"
+                    .to_owned(),
+            )]),
+            holds: BTreeMap::new(),
+            hits: Vec::new(),
+            messages_ring: RateRing::default(),
+            hits_ring: RateRing::default(),
+            rule_rings: BTreeMap::new(),
+            streams: vec![stream("alerts")],
+            put: Vec::new(),
+            deliveries: Vec::new(),
+            hooks: vec![hook("pager")],
+            clients: Vec::new(),
+        };
+        Arc::new(FakeSource { state: Mutex::new(state), feed: HitFeed::default(), address })
+    }
+
+    /// A hit happens: counted, kept and shown live.
+    pub fn hit(&self, record: HitRecord) -> u64 {
+        let mut state = self.state.lock();
+        let id = state.hits.last().map_or(1, |(id, _)| id + 1);
+        state.totals.hits += 1;
+        let at = record.at;
+        state.hits_ring.add(at, 1);
+        state.rule_rings.entry(record.rule.to_string()).or_default().add(at, 1);
+        if let Some(rule) = state.rules.iter_mut().find(|rule| *rule.name == *record.rule) {
+            rule.hits += 1;
+            rule.last_hit = Some(at.into());
+        }
+        self.feed.publish(HitView::listed(id, &record));
+        state.hits.push((id, record));
+        id
+    }
+}
+
+fn ready<'a, T: Send + 'a>(answer: Result<T, SourceError>) -> Answer<'a, T> {
+    Box::pin(std::future::ready(answer))
+}
+
+impl Source for FakeSource {
+    fn http_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.state.lock().readiness.clone()
+    }
+
+    fn overview(&self) -> Overview {
+        let state = self.state.lock();
+        Overview {
+            version: "0.1.0",
+            now: state.now.into(),
+            started_at: Timestamp::from_millis(1_699_990_000_000).into(),
+            data_dir: "/var/lib/tidegate".to_owned(),
+            rules_path: "rules".to_owned(),
+            mqtt: "127.0.0.1:1883".to_owned(),
+            http: format!("http://{}", self.address),
+            readiness: state.readiness.clone(),
+            totals: state.totals.clone(),
+        }
+    }
+
+    fn metrics_text(&self) -> String {
+        "# EOF\n".to_owned()
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        self.state.lock().rules.clone()
+    }
+
+    fn series(&self, span: SeriesSpan) -> SeriesView {
+        let state = self.state.lock();
+        let rules = state.rule_rings.iter().map(|(name, ring)| (Arc::from(name.as_str()), ring));
+        SeriesView::of(span, state.now, &state.messages_ring, &state.hits_ring, rules)
+    }
+
+    fn subscribe_hits(&self) -> HitReader {
+        self.feed.subscribe()
+    }
+
+    fn rule<'a>(&'a self, name: &'a str, _holds_max: usize) -> Answer<'a, RuleDetail> {
+        let state = self.state.lock();
+        let found = state.rules.iter().find(|rule| &*rule.name == name);
+        ready(found.ok_or(SourceError::Unknown).map(|rule| RuleDetail {
+            rule: rule.clone(),
+            text: state.texts.get(name).cloned().unwrap_or_default(),
+            holds: state.holds.get(name).cloned().unwrap_or_default(),
+        }))
+    }
+
+    fn hits(&self, filter: HitFilter, limit: usize) -> Answer<'_, Vec<HitView>> {
+        let state = self.state.lock();
+        let hits = state.hits.iter().rev().filter(|(id, hit)| {
+            filter.before.is_none_or(|before| *id < before)
+                && filter.event.is_none_or(|event| event == hit.event)
+                && filter.rule.as_deref().is_none_or(|rule| rule == &*hit.rule)
+        });
+        ready(Ok(hits.take(limit).map(|(id, hit)| HitView::listed(*id, hit)).collect()))
+    }
+
+    fn hit(&self, id: u64) -> Answer<'_, HitView> {
+        let state = self.state.lock();
+        let hit = state.hits.iter().find(|(known, _)| *known == id);
+        ready(hit.map(|(id, hit)| HitView::whole(*id, hit)).ok_or(SourceError::Unknown))
+    }
+
+    fn streams(&self) -> Answer<'_, Vec<StreamView>> {
+        ready(Ok(self.state.lock().streams.clone()))
+    }
+
+    fn stream_records<'a>(
+        &'a self,
+        stream: &'a str,
+        from: ReadFrom,
+        limit: usize,
+        _bytes_max: usize,
+    ) -> Answer<'a, Vec<RecordView>> {
+        let state = self.state.lock();
+        if !state.streams.iter().any(|known| &*known.name == stream) {
+            return ready(Err(SourceError::Unknown));
+        }
+        let skipped = match from {
+            ReadFrom::TrimHorizon => 0,
+            ReadFrom::Latest => state.put.len().saturating_sub(limit),
+            ReadFrom::At(at) if at <= state.now => 0,
+            ReadFrom::At(_) => state.put.len(),
+        };
+        let records = state.put.iter().enumerate().skip(skipped).take(limit);
+        ready(Ok(records
+            .map(|(n, record)| RecordView {
+                sequence_number: n.to_string(),
+                partition_key: record.partition_key.clone(),
+                shard: "shardId-000000000000".to_owned(),
+                t: state.now.into(),
+                data: RecordContent::of(&record.data),
+            })
+            .collect()))
+    }
+
+    fn put_record<'a>(&'a self, stream: &'a str, record: NewRecord) -> Answer<'a, Placed> {
+        let mut state = self.state.lock();
+        if !state.streams.iter().any(|known| &*known.name == stream) {
+            return ready(Err(SourceError::Unknown));
+        }
+        state.put.push(record);
+        ready(Ok(Placed {
+            sequence_number: (state.put.len() - 1).to_string(),
+            shard: "shardId-000000000000".to_owned(),
+        }))
+    }
+
+    fn deliveries(&self) -> Answer<'_, Vec<DeliveryView>> {
+        ready(Ok(self.state.lock().deliveries.clone()))
+    }
+
+    fn hooks(&self) -> Answer<'_, Vec<HookView>> {
+        ready(Ok(self.state.lock().hooks.clone()))
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        hook: &'a str,
+        _before: Option<u64>,
+        _limit: usize,
+    ) -> Answer<'a, Vec<DeadLetter>> {
+        let state = self.state.lock();
+        if !state.hooks.iter().any(|known| &*known.name == hook) {
+            return ready(Err(SourceError::Unknown));
+        }
+        ready(Ok(vec![DeadLetter {
+            id: 1,
+            at: state.now.into(),
+            rule: "overheat".to_owned(),
+            attempts: 5,
+            error: "connection refused".to_owned(),
+            payload: Payload::preview(br#"{"moteid":7}"#),
+        }]))
+    }
+
+    fn clients(&self, limit: usize) -> Vec<ClientView> {
+        self.state.lock().clients.iter().take(limit).cloned().collect()
+    }
+}
