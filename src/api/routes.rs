@@ -19,6 +19,8 @@ use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use bytes::BytesMut;
+use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -223,20 +225,39 @@ async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
             "the body must be sent as Content-Type: application/json",
         ));
     }
-    let read = axum::body::to_bytes(body, API_BODY_BYTES_MAX);
-    match tokio::time::timeout(API_BODY_TIMEOUT, read).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            format!("a body has at most {API_BODY_BYTES_MAX} bytes, and must arrive whole"),
-        )),
+    match tokio::time::timeout(API_BODY_TIMEOUT, read_bounded(body)).await {
+        Ok(read) => read,
         Err(_) => Err(ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             "body_too_slow",
             format!("the body did not arrive within {} s", API_BODY_TIMEOUT.as_secs()),
         )),
     }
+}
+
+/// Reads a body of at most [`API_BODY_BYTES_MAX`]. As much again is read and forgotten: a client that
+/// is still sending when the connection closes would see a reset instead of the answer.
+async fn read_bounded(body: Body) -> Result<Bytes, ApiError> {
+    let mut chunks = body.into_data_stream();
+    let mut bytes = BytesMut::new();
+    let mut length = 0;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::bad_request("bad_body", "the body broke off"))?;
+        length += chunk.len();
+        if length <= API_BODY_BYTES_MAX {
+            bytes.extend_from_slice(&chunk);
+        } else if length > 2 * API_BODY_BYTES_MAX {
+            break;
+        }
+    }
+    if length > API_BODY_BYTES_MAX {
+        return Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("a body has at most {API_BODY_BYTES_MAX} bytes"),
+        ));
+    }
+    Ok(bytes.freeze())
 }
 
 fn new_record(body: &[u8]) -> Result<NewRecord, ApiError> {

@@ -39,32 +39,32 @@ use tidegate::clock::Timestamp;
 use tidegate::journal::HitRecord;
 
 /// What the gateway would know.
-pub struct State {
-    pub now: Timestamp,
-    pub readiness: Readiness,
-    pub totals: Totals,
-    pub rules: Vec<Rule>,
-    pub texts: BTreeMap<String, String>,
-    pub holds: BTreeMap<String, Holds>,
-    pub hits: Vec<(u64, HitRecord)>,
-    pub messages_ring: RateRing,
-    pub hits_ring: RateRing,
-    pub rule_rings: BTreeMap<String, RateRing>,
-    pub streams: Vec<StreamView>,
-    pub put: Vec<NewRecord>,
-    pub deliveries: Vec<DeliveryView>,
-    pub hooks: Vec<HookView>,
-    pub clients: Vec<ClientView>,
+pub(crate) struct State {
+    pub(crate) now: Timestamp,
+    pub(crate) readiness: Readiness,
+    pub(crate) totals: Totals,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) texts: BTreeMap<String, String>,
+    pub(crate) holds: BTreeMap<String, Holds>,
+    pub(crate) hits: Vec<(u64, HitRecord)>,
+    pub(crate) messages_ring: RateRing,
+    pub(crate) hits_ring: RateRing,
+    pub(crate) rule_rings: BTreeMap<String, RateRing>,
+    pub(crate) streams: Vec<StreamView>,
+    pub(crate) put: Vec<NewRecord>,
+    pub(crate) deliveries: Vec<DeliveryView>,
+    pub(crate) hooks: Vec<HookView>,
+    pub(crate) clients: Vec<ClientView>,
 }
 
-pub struct FakeSource {
-    pub state: Mutex<State>,
-    pub feed: HitFeed,
-    pub address: SocketAddr,
+pub(crate) struct FakeSource {
+    pub(crate) state: Mutex<State>,
+    pub(crate) feed: HitFeed,
+    pub(crate) address: SocketAddr,
 }
 
 /// A rule that has done nothing.
-pub fn rule(name: &str) -> Rule {
+pub(crate) fn rule(name: &str) -> Rule {
     Rule {
         name: name.into(),
         description: None,
@@ -86,7 +86,7 @@ pub fn rule(name: &str) -> Rule {
 }
 
 /// An empty stream.
-pub fn stream(name: &str) -> StreamView {
+pub(crate) fn stream(name: &str) -> StreamView {
     StreamView {
         name: name.into(),
         shards: 2,
@@ -99,7 +99,7 @@ pub fn stream(name: &str) -> StreamView {
 }
 
 /// A hook that was never called.
-pub fn hook(name: &str) -> HookView {
+pub(crate) fn hook(name: &str) -> HookView {
     HookView {
         name: name.into(),
         url: "https://hooks.example/x".to_owned(),
@@ -115,7 +115,7 @@ pub fn hook(name: &str) -> HookView {
 
 impl FakeSource {
     /// A gateway that is ready and has the rule `overheat`, the stream `alerts` and the hook `pager`.
-    pub fn listening_at(address: SocketAddr) -> Arc<Self> {
+    pub(crate) fn listening_at(address: SocketAddr) -> Arc<Self> {
         let state = State {
             now: Timestamp::from_millis(1_700_000_000_000),
             readiness: Readiness::Ready,
@@ -141,7 +141,7 @@ impl FakeSource {
     }
 
     /// A hit happens: counted, kept and shown live.
-    pub fn hit(&self, record: HitRecord) -> u64 {
+    pub(crate) fn hit(&self, record: HitRecord) -> u64 {
         let mut state = self.state.lock();
         let id = state.hits.last().map_or(1, |(id, _)| id + 1);
         state.totals.hits += 1;
