@@ -19,6 +19,13 @@ pub const PAYLOAD_DEPTH_MAX: usize = 128;
 pub const HOPS_MAX: u8 = 4;
 /// A compiled regular expression, bytes of its program.
 pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
+/// The text of a regular expression, bytes: one that a message brings is compiled while its sender
+/// waits.
+pub const REGEX_TEXT_BYTES_MAX: usize = 4096;
+/// Regular expressions out of messages that a thread remembers; all are forgotten when it is full.
+pub const REGEX_CACHE_MAX: usize = 32;
+/// A pattern of `parse_time` or `time_to_epoch`, bytes.
+pub const TIME_PATTERN_BYTES_MAX: usize = 256;
 /// The output of one rule, bytes (a stream record may have 1 MiB with its key).
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Elements that arrays built while evaluating one rule may have in all.

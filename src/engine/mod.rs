@@ -9,10 +9,38 @@
 //!   state changes happen in commit order and need no lock. It turns observations and the passing of
 //!   time into [`Episode`]s, which [`Engine::complete`] turns into hits.
 //!
-//! Start reading at `evaluate.rs`.
+//! A rule's text has become a [`Program`](compile) without names; the rules of a topic share one
+//! [`Plan`], and so one [projection](decode) of the payload. Faults are values: a rule that fails
+//! stops neither the message nor the other rules.
+//!
+//! Start reading at [`Engine::evaluate`], then `evaluate.rs`.
 
+mod code;
+mod compile;
+mod decode;
+mod evaluate;
+mod function;
 mod hit;
 pub mod hold;
+mod operators;
+mod output;
+mod plan;
+mod topic_index;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use base64::engine::general_purpose::STANDARD;
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
+use compile::Program;
+use decode::Buffers;
+use decode::DecodeError;
+use evaluate::Frame;
+use evaluate::Hold;
+use evaluate::Message;
+use topic_index::TopicIndex;
 
 pub use hit::Cleared;
 pub use hit::Episode;
@@ -28,3 +56,361 @@ pub use hit::Output;
 pub use hit::PreparedAction;
 pub use hit::RuleIndex;
 pub use hit::Truth;
+pub use plan::Plan;
+
+use crate::limits::HOLD_KEY_BYTES_MAX;
+use crate::limits::PAYLOAD_DEPTH_MAX;
+use crate::publish::Publish;
+use crate::rule::Rule;
+use crate::rule::ast::When;
+use crate::topic::TopicName;
+use crate::value::Value;
+use crate::value::Whole;
+use crate::value::json;
+
+/// The running rules, compiled. Immutable: a reload makes another one.
+#[derive(Debug)]
+pub struct Engine {
+    rules: Vec<Arc<Rule>>,
+    compiled: Vec<Compiled>,
+    index: TopicIndex,
+    account_id: String,
+}
+
+/// A rule's program, and its plan when it is alone: for episodes and error actions, which look at
+/// one message for one rule.
+#[derive(Debug)]
+struct Compiled {
+    program: Program,
+    alone: Plan,
+}
+
+/// An action that failed, for the error document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionFailure {
+    /// What was attempted, such as `stream`.
+    pub failed_action: String,
+    /// On what: the name of the stream, hook or delivery.
+    pub failed_resource: String,
+    /// Why not.
+    pub error_message: String,
+}
+
+/// What ON ERROR sends on.
+#[derive(Clone, Debug)]
+pub struct ErrorReport {
+    /// The error document.
+    pub output: Output,
+    /// The actions of ON ERROR, prepared; their templates see the original message.
+    pub actions: SmallVec<[Result<PreparedAction, Fault>; 2]>,
+}
+
+thread_local! {
+    /// Buffers of [`Engine::evaluate`]: a message that no rule matches allocates nothing.
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+impl Engine {
+    /// Compiles checked rules. `account_id` is what `accountid()` answers.
+    pub fn new(rules: Vec<Arc<Rule>>, account_id: &str) -> Engine {
+        let compile = |(at, rule): (u32, &Arc<Rule>)| {
+            let program = compile::compile(rule);
+            let alone = Plan::new(std::iter::once((RuleIndex(at), &program)));
+            Compiled { program, alone }
+        };
+        Engine {
+            compiled: (0..).zip(&rules).map(compile).collect(),
+            index: TopicIndex::new(&rules),
+            account_id: account_id.to_owned(),
+            rules,
+        }
+    }
+
+    /// The rules, by [`RuleIndex`].
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// The WHEN clause of a rule; `None` where it has none, or where there is no such rule.
+    pub fn hold_spec(&self, rule: RuleIndex) -> Option<&When> {
+        self.rule(rule)?.definition.select.when.as_ref()
+    }
+
+    /// Which enabled rules `topic` reaches. Callers keep the plan for the next message on the topic.
+    pub fn plan(&self, topic: &TopicName) -> Arc<Plan> {
+        let reached = self.index.rules(topic.as_str());
+        let programs = reached
+            .into_iter()
+            .filter_map(|rule| self.compiled(rule).map(|compiled| (rule, &compiled.program)));
+        Arc::new(Plan::new(programs))
+    }
+
+    /// Evaluates the rules of `plan`, which must be this engine's for the topic of `publish`; results
+    /// are added to `out`.
+    pub fn evaluate(&self, plan: &Plan, publish: &Publish, out: &mut Evaluation) {
+        if plan.is_empty() {
+            return;
+        }
+        let mut buffers = BUFFERS.take();
+        let decoded = decode(plan, publish, &mut buffers);
+        let message = Message::new(publish, &self.account_id, &buffers.slots);
+        for entry in &plan.entries {
+            let Some(compiled) = self.compiled(entry.rule) else { continue };
+            out.topic_matches.push(entry.rule);
+            let program = &compiled.program;
+            let mut readable = true;
+            if let Err(error) = &decoded
+                && !program.fields.is_empty()
+            {
+                readable = false;
+                out.faults.push(undecodable(entry.rule, error));
+            }
+            let frame = Frame::new(&message, program, &entry.slots, None);
+            evaluate_rule(entry.rule, &frame, readable, out);
+        }
+        BUFFERS.set(buffers);
+    }
+
+    /// Makes a hit of an event of the hold table: SELECT and the actions (or those of ON CLEARED) over
+    /// the episode's last TRUE message.
+    pub fn complete(&self, episode: &Episode) -> Result<Hit, Fault> {
+        let facts = &episode.facts;
+        let reason = match episode.event {
+            EpisodeEvent::Firing => None,
+            EpisodeEvent::Cleared(cleared) => Some(cleared),
+        };
+        let hold = Hold {
+            key: hold_key(&facts.key),
+            since: facts.since,
+            fired_at: facts.fired_at,
+            samples: facts.samples,
+            at: episode.at,
+            reason: reason.map(Cleared::as_str),
+        };
+        let event = match reason {
+            None => HitEvent::Firing(facts.clone()),
+            Some(cleared) => HitEvent::Cleared(facts.clone(), cleared),
+        };
+        let made = self.alone(episode.rule, &episode.publish, Some(&hold), |frame| {
+            let actions = match reason {
+                None => &frame.program.actions,
+                Some(_) => &frame.program.on_cleared,
+            };
+            let made = output::make(frame, actions).map_err(|r| fault(episode.rule, r))?;
+            let actions = output::prepare(frame, actions, &made, |r| fault(episode.rule, r));
+            Ok((made.output, actions))
+        });
+        let (output, actions) = made.unwrap_or_else(|| Err(unknown_rule(episode.rule)))?;
+        Ok(Hit {
+            rule: episode.rule,
+            event,
+            at: episode.at,
+            publish: episode.publish.clone(),
+            output,
+            actions,
+        })
+    }
+
+    /// Prepares ON ERROR after actions of `rule` over `publish` have failed. `None` where the rule has
+    /// no such clause (AWS IoT developer guide, "Error handling (error action)").
+    pub fn error_actions(
+        &self,
+        rule: RuleIndex,
+        publish: &Publish,
+        failures: &[ActionFailure],
+    ) -> Option<ErrorReport> {
+        self.alone(rule, publish, None, |frame| {
+            let actions = &frame.program.on_error;
+            if actions.is_empty() {
+                return None;
+            }
+            let document = self.error_document(rule, frame.message, failures);
+            let text = json::text(&document, Whole::AsInt).into_bytes();
+            let made = output::Made::document(text);
+            let actions = output::prepare(frame, actions, &made, |r| fault(rule, r));
+            Some(ErrorReport { output: made.output, actions })
+        })?
+    }
+
+    fn error_document(
+        &self,
+        rule: RuleIndex,
+        message: &Message<'_>,
+        failures: &[ActionFailure],
+    ) -> Value {
+        let publish = message.publish;
+        let failure = |failure: &ActionFailure| {
+            Value::object(vec![
+                ("failedAction".into(), Value::string(&failure.failed_action)),
+                ("failedResource".into(), Value::string(&failure.failed_resource)),
+                ("errorMessage".into(), Value::string(&failure.error_message)),
+            ])
+        };
+        let name = self.rule(rule).map_or("", |rule| rule.name());
+        let client = publish.origin.client_id.as_deref().unwrap_or("n/a");
+        let payload = base64::Engine::encode(&STANDARD, &publish.payload);
+        Value::object(vec![
+            ("ruleName".into(), Value::string(name)),
+            ("topic".into(), Value::string(message.topic)),
+            ("cloudwatchTraceId".into(), Value::string(function::trace_id(publish).to_string())),
+            ("clientId".into(), Value::string(client)),
+            ("base64OriginalPayload".into(), Value::string(payload)),
+            ("failures".into(), Value::array(failures.iter().map(failure).collect())),
+        ])
+    }
+
+    /// One rule over one message, outside the plan of its topic. `None` where there is no such rule.
+    fn alone<T>(
+        &self,
+        rule: RuleIndex,
+        publish: &Publish,
+        hold: Option<&Hold>,
+        run: impl FnOnce(&Frame<'_>) -> T,
+    ) -> Option<T> {
+        let Compiled { program, alone } = self.compiled(rule)?;
+        let entry = alone.entries.first()?;
+        let mut buffers = Buffers::default();
+        // A payload that does not decode has been counted when it came; its fields are Undefined.
+        decode(alone, publish, &mut buffers).unwrap_or_default();
+        let message = Message::new(publish, &self.account_id, &buffers.slots);
+        Some(run(&Frame::new(&message, program, &entry.slots, hold)))
+    }
+
+    fn rule(&self, rule: RuleIndex) -> Option<&Arc<Rule>> {
+        self.rules.get(usize::try_from(rule.0).ok()?)
+    }
+
+    fn compiled(&self, rule: RuleIndex) -> Option<&Compiled> {
+        self.compiled.get(usize::try_from(rule.0).ok()?)
+    }
+}
+
+fn decode(plan: &Plan, publish: &Publish, buffers: &mut Buffers) -> Result<(), DecodeError> {
+    if plan.projection.is_empty() {
+        return Ok(());
+    }
+    decode::project(&plan.projection, &publish.payload, buffers)
+}
+
+/// WHERE, then what the rule is for: a hit, or an observation for its WHEN.
+fn evaluate_rule(rule: RuleIndex, frame: &Frame<'_>, readable: bool, out: &mut Evaluation) {
+    let program = frame.program;
+    let wanted = program.filter.as_ref().map_or(Truth::True, |filter| frame.condition(filter));
+    if let Err(refusal) = output::budget_kept(frame) {
+        out.faults.push(fault(rule, refusal));
+        return;
+    }
+    match wanted {
+        Truth::False => return,
+        Truth::Unknown => {
+            out.unknown.push(rule);
+            return;
+        }
+        Truth::True => {}
+    }
+    let outcome = match &program.watch {
+        // Unknown changes no clock, and has been counted as a fault.
+        Some(_) if !readable => Ok(()),
+        Some(watch) => observe(rule, frame, watch).map(|seen| out.observations.push(seen)),
+        None => hit(rule, frame).map(|hit| out.hits.push(hit)),
+    };
+    if let Err(refusal) = outcome {
+        out.faults.push(fault(rule, refusal));
+    }
+}
+
+fn hit(rule: RuleIndex, frame: &Frame<'_>) -> Result<Hit, output::Refusal> {
+    let actions = &frame.program.actions;
+    let made = output::make(frame, actions)?;
+    let actions = output::prepare(frame, actions, &made, |refusal| fault(rule, refusal));
+    let publish = frame.message.publish;
+    Ok(Hit {
+        rule,
+        event: HitEvent::Match,
+        at: publish.received_at,
+        publish: publish.clone(),
+        output: made.output,
+        actions,
+    })
+}
+
+fn observe(
+    rule: RuleIndex,
+    frame: &Frame<'_>,
+    watch: &code::Watch,
+) -> Result<Observation, output::Refusal> {
+    let condition = frame.condition(&watch.condition);
+    let clear = watch.clear.as_ref().map(|clear| frame.condition(clear));
+    let key = observed_key(frame, &watch.partition_by)?;
+    output::budget_kept(frame)?;
+    let publish = frame.message.publish;
+    Ok(Observation {
+        rule,
+        key,
+        condition,
+        clear,
+        at: publish.received_at,
+        publish: (condition == Truth::True).then(|| publish.clone()),
+    })
+}
+
+/// The PARTITION BY values, or the topic, as the text of a JSON array.
+fn observed_key(
+    frame: &Frame<'_>,
+    partition_by: &[code::Code],
+) -> Result<CompactString, output::Refusal> {
+    let refuse = |problem: String| (FaultCode::HoldKeyInvalid, problem);
+    let mut text = Vec::with_capacity(64);
+    text.push(b'[');
+    if partition_by.is_empty() {
+        json::write_string(&mut text, frame.message.topic);
+    }
+    for (position, code) in partition_by.iter().enumerate() {
+        let value = frame.value(code, None);
+        if value.is_undefined() {
+            let problem = format!("PARTITION BY value {} is Undefined", position + 1);
+            return Err(refuse(problem));
+        }
+        if position > 0 {
+            text.push(b',');
+        }
+        json::write(&mut text, &value, Whole::AsInt, HOLD_KEY_BYTES_MAX)
+            .map_err(|error| refuse(error.to_string()))?;
+    }
+    text.push(b']');
+    if text.len() > HOLD_KEY_BYTES_MAX {
+        return Err(refuse(format!("the key is longer than {HOLD_KEY_BYTES_MAX} bytes")));
+    }
+    Ok(CompactString::from_utf8(text).expect("JSON text of strings is UTF-8"))
+}
+
+/// `hold.key`: the one value of the key, or the array of several.
+fn hold_key(text: &str) -> Value {
+    let Ok(Value::Array(values)) = decode::parse(text.as_bytes(), Whole::AsInt) else {
+        return Value::Undefined;
+    };
+    match values.as_slice() {
+        [single] => single.clone(),
+        _ => Value::Array(values),
+    }
+}
+
+fn fault(rule: RuleIndex, (code, message): output::Refusal) -> Fault {
+    Fault { rule, code, message }
+}
+
+fn undecodable(rule: RuleIndex, error: &DecodeError) -> Fault {
+    let refusal = match error {
+        DecodeError::NotJson(problem) => (FaultCode::PayloadNotJson, problem.clone()),
+        DecodeError::TooDeep => (
+            FaultCode::PayloadTooDeep,
+            format!("the payload nests deeper than {PAYLOAD_DEPTH_MAX} levels"),
+        ),
+    };
+    fault(rule, refusal)
+}
+
+fn unknown_rule(rule: RuleIndex) -> Fault {
+    let message = "the rule is no longer loaded".to_owned();
+    Fault { rule, code: FaultCode::HoldKeyInvalid, message }
+}

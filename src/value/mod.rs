@@ -215,9 +215,45 @@ impl ObjectBuilder {
         }
     }
 
+    /// Puts `value` under a nested key, making objects on the way. Does nothing for an empty path.
+    pub fn insert_at(&mut self, path: &[CompactString], value: Value) {
+        let Some((first, rest)) = path.split_first() else { return };
+        if rest.is_empty() {
+            return self.insert(first.clone(), value);
+        }
+        let known = self.members.iter_mut().find(|(name, _)| name == first);
+        match known {
+            Some((_, Value::Object(inner))) => set_at(Arc::make_mut(inner), rest, value),
+            _ => {
+                let mut inner = Object::new();
+                set_at(&mut inner, rest, value);
+                self.insert(first.clone(), Value::object(inner));
+            }
+        }
+    }
+
     /// The finished object.
     pub fn finish(self) -> Value {
         Value::object(self.members)
+    }
+}
+
+fn set_at(members: &mut Object, path: &[CompactString], value: Value) {
+    let Some((first, rest)) = path.split_first() else { return };
+    let position = members.iter().position(|(name, _)| name == first).unwrap_or_else(|| {
+        members.push((first.clone(), Value::Undefined));
+        members.len() - 1
+    });
+    let slot = &mut members[position].1;
+    if rest.is_empty() {
+        *slot = value;
+        return;
+    }
+    if !matches!(slot, Value::Object(_)) {
+        *slot = Value::object(Object::new());
+    }
+    if let Value::Object(inner) = slot {
+        set_at(Arc::make_mut(inner), rest, value);
     }
 }
 

@@ -79,7 +79,12 @@ impl Number {
     /// (`10.0` too). `None` when it is no number or beyond the range; digits after the 34th are
     /// rounded (half even), and less than 1E-999 is zero.
     pub fn parse(text: &str) -> Option<Number> {
-        let (negative, digits) = match text.as_bytes() {
+        Number::parse_bytes(text.as_bytes())
+    }
+
+    /// [`Number::parse`] of bytes that need not be UTF-8.
+    pub fn parse_bytes(text: &[u8]) -> Option<Number> {
+        let (negative, digits) = match text {
             [b'-', rest @ ..] => (true, rest),
             all => (false, all),
         };
@@ -515,7 +520,7 @@ fn from_wide(wide: Decimal128, kind: Kind) -> Option<Number> {
 }
 
 /// Any length, any exponent: through libdecnumber.
-fn parse_slowly(text: &str, digits: &[u8]) -> Option<Number> {
+fn parse_slowly(text: &[u8], digits: &[u8]) -> Option<Number> {
     let mut rest = digits;
     let mut run = || {
         let length = rest.iter().take_while(|b| b.is_ascii_digit()).count();

@@ -70,9 +70,6 @@ impl HoldTable {
     /// the first downtime.
     ///
     /// An `alive_until` after `now` (the wall clock went back) moves clocks back by the difference.
-    ///
-    /// # Panics
-    /// When the table already watches keys.
     pub fn restore<R, K, S>(
         &mut self,
         rows: impl IntoIterator<Item = (R, K, S)>,
@@ -85,8 +82,6 @@ impl HoldTable {
         K: AsRef<str>,
         S: AsRef<[u8]>,
     {
-        let is_new = self.rules.iter().flatten().all(|rule| rule.keys.is_empty());
-        assert!(is_new, "a table is restored before the first observation");
         let places = self.places();
         let start = alive_until.min(now);
         self.now = self.now.max(start);

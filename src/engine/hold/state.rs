@@ -246,12 +246,9 @@ impl State {
                 [Some((Deadline::at(self.fire_due(terms)), Cause::Fire)), gap(false), None]
             }
             Phase::Firing { repeated_at, ending, .. } => {
-                // At the end of time a repetition would be due again at once.
                 let repeat = terms
                     .repeat_every
-                    .map(|every| repeated_at + every)
-                    .filter(|due| *due > repeated_at)
-                    .map(|due| (Deadline::at(due), Cause::Repeat));
+                    .map(|every| (Deadline::at(repeated_at + every), Cause::Repeat));
                 match ending {
                     Ending::No => [repeat, gap(true), None],
                     Ending::Clearing { since } => {

@@ -2,8 +2,8 @@
 //!
 //! A deadline that moves later (MAX GAP, on every message) leaves the key's entry where it is; the
 //! entry is put back when it comes up. A deadline that moves earlier, or a key that ends, leaves a
-//! stale entry behind; when changes are taken and stale entries are more than the live ones, they are
-//! swept out, so that the heap is left no larger than twice the keys plus [`SWEEP_MIN`].
+//! stale entry behind; stale entries are swept out when they are more than the live ones, so the
+//! heap is never larger than twice the keys plus [`SWEEP_MIN`].
 //!
 //! Entries due at one instant run in the order in which their deadlines were set.
 

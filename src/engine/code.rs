@@ -1,0 +1,160 @@
+//! What a rule is compiled to: a tree without names, where every field is a number.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+
+use super::function::Native;
+use super::function::Regexp;
+use crate::publish::QoS;
+use crate::rule::ast::BinaryOp;
+use crate::rule::ast::CastTarget;
+use crate::rule::ast::HoldField;
+use crate::rule::ast::IsWhat;
+use crate::rule::ast::Segment;
+use crate::rule::function::Function;
+use crate::value::Value;
+
+/// The steps of a path below a value.
+pub(super) type Steps = Box<[Segment]>;
+
+/// An expression.
+#[derive(Debug)]
+pub(super) enum Code {
+    /// A literal, or what constants gave.
+    Constant(Value),
+    /// A field of the message, by its number in the rule, and what is taken from it.
+    Field { field: usize, steps: Steps },
+    /// What is taken from the element of a sub-query, `depth` sub-queries outwards.
+    Element { depth: usize, steps: Steps },
+    /// `@v`, by its number.
+    Variable(usize),
+    /// `hold.…`
+    Hold(HoldField),
+    /// `*`: the whole payload.
+    Payload,
+    /// `[a, b]`
+    Array(Box<[Code]>),
+    /// `{'k': v}`
+    Object(Box<[(CompactString, Code)]>),
+    /// What is taken from another expression.
+    Member { of: Box<Code>, steps: Steps },
+    /// `NOT x`
+    Not(Box<Code>),
+    /// `-x`
+    Negate(Box<Code>),
+    /// `a AND b AND c`
+    And(Box<[Code]>),
+    /// `a OR b OR c`
+    Or(Box<[Code]>),
+    /// `a < b` and its like.
+    Compare { op: BinaryOp, sides: Box<[Code; 2]> },
+    /// `a + b` and its like.
+    Arithmetic { op: BinaryOp, sides: Box<[Code; 2]> },
+    /// `x [NOT] IN array`: needle, haystack.
+    In { sides: Box<[Code; 2]>, negated: bool },
+    /// `x [NOT] BETWEEN low AND high`
+    Between { parts: Box<[Code; 3]>, negated: bool },
+    /// `x [NOT] LIKE pattern`
+    Like { sides: Box<[Code; 2]>, negated: bool },
+    /// `x IS [NOT] NULL`
+    Is { value: Box<Code>, what: IsWhat, negated: bool },
+    /// `CASE v WHEN …`; the searched form without an operand.
+    Case { operand: Option<Box<Code>>, branches: Box<[(Code, Code)]>, otherwise: Box<Code> },
+    /// A function of its arguments alone.
+    Call { native: Native, arguments: Box<[Code]> },
+    /// A function of the message or the gateway.
+    Context { function: Function, arguments: Box<[Code]> },
+    /// `regexp_…` with a literal expression; subject, and the replacement where there is one.
+    Regexp { regexp: Box<Regexp>, arguments: Box<[Code]> },
+    /// `encode(*, 'base64')`: the payload's bytes, JSON or not.
+    EncodedPayload,
+    /// `cast(x AS type)`
+    Cast { value: Box<Code>, target: CastTarget },
+    /// `(SELECT …)`
+    Subquery(Box<Subquery>),
+    /// `EXISTS (SELECT …)`
+    Exists(Box<Subquery>),
+}
+
+/// A nested query.
+#[derive(Debug)]
+pub(super) struct Subquery {
+    /// What it runs over.
+    pub(super) source: Code,
+    /// WHERE, in the scope of an element.
+    pub(super) filter: Option<Code>,
+    /// What each element becomes, in the same scope.
+    pub(super) projection: Projected,
+}
+
+/// What SELECT makes.
+#[derive(Debug)]
+pub(super) enum Projected {
+    /// `SELECT *` alone: the value as it is.
+    Whole,
+    /// Plain columns with different names: written without building an object first.
+    Columns(Box<[(CompactString, Code)]>),
+    /// Anything else with keys: stars, spreads, nested aliases, repeated names.
+    Items(Box<[Item]>),
+    /// `SELECT VALUE x`.
+    Value(Code),
+}
+
+/// One item of [`Projected::Items`].
+#[derive(Debug)]
+pub(super) enum Item {
+    /// The members of an object: `*`, `path.*`.
+    Spread(Code),
+    /// One key, possibly nested.
+    Named(Box<[CompactString]>, Code),
+}
+
+/// A WHEN clause.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// What must stay true.
+    pub(super) condition: Code,
+    /// CLEAR WHEN.
+    pub(super) clear: Option<Code>,
+    /// PARTITION BY; empty is the topic.
+    pub(super) partition_by: Box<[Code]>,
+}
+
+/// Text with expressions in it.
+#[derive(Debug)]
+pub(super) struct Text(pub(super) Box<[Part]>);
+
+/// A part of a [`Text`].
+#[derive(Debug)]
+pub(super) enum Part {
+    /// Kept.
+    Literal(Box<str>),
+    /// Evaluated.
+    Code(Code),
+}
+
+/// An action before its expressions are evaluated.
+#[derive(Debug)]
+pub(super) enum ActionCode {
+    /// STREAM
+    Stream { stream: Arc<str>, key: Option<Code>, hash_key: Option<Code>, batch: bool },
+    /// DELIVER
+    Deliver { delivery: Arc<str>, batch: bool },
+    /// INVOKE
+    Invoke { hook: Arc<str> },
+    /// REPUBLISH
+    Republish { topic: Text, qos: QoS, retain: bool },
+    /// LOG
+    Log { text: Option<Text> },
+}
+
+impl ActionCode {
+    /// Whether an array result becomes a record an element.
+    pub(super) fn is_batch(&self) -> bool {
+        matches!(
+            self,
+            ActionCode::Stream { batch: true, .. } | ActionCode::Deliver { batch: true, .. }
+        )
+    }
+}

@@ -1,0 +1,457 @@
+//! A checked rule's tree → [`Program`].
+//!
+//! Names are resolved here, once: fields get numbers, variables and aliases places, functions their
+//! implementation, and what depends on nothing is computed. Cannot fail: `rule::check` has refused
+//! what does not resolve; a name that slipped through reads as Undefined.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+
+use super::code::ActionCode;
+use super::code::Code;
+use super::code::Item;
+use super::code::Part;
+use super::code::Projected;
+use super::code::Subquery;
+use super::code::Text;
+use super::code::Watch;
+use super::function;
+use super::function::Implementation;
+use super::operators;
+use super::operators::Budget;
+use super::operators::Setting;
+use crate::rule::Rule;
+use crate::rule::ast;
+use crate::rule::ast::BinaryOp;
+use crate::rule::ast::Expr;
+use crate::rule::ast::ExprKind;
+use crate::rule::ast::Segment;
+use crate::rule::ast::SqlVersion;
+use crate::rule::ast::UnaryOp;
+use crate::rule::function::Function;
+use crate::rule::function::lookup;
+use crate::value::Value;
+use crate::value::Whole;
+
+/// A rule ready to run.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// Paths of the message that the rule reads, by field number.
+    pub(super) fields: Vec<Box<[CompactString]>>,
+    /// SET expressions, by variable number.
+    pub(super) variables: Box<[Code]>,
+    /// WHERE.
+    pub(super) filter: Option<Code>,
+    /// SELECT.
+    pub(super) projection: Projected,
+    /// WHEN.
+    pub(super) watch: Option<Watch>,
+    /// DO.
+    pub(super) actions: Box<[ActionCode]>,
+    /// ON CLEARED.
+    pub(super) on_cleared: Box<[ActionCode]>,
+    /// ON ERROR.
+    pub(super) on_error: Box<[ActionCode]>,
+    /// SQL version.
+    pub(super) version: SqlVersion,
+    /// What the version makes of whole Decimals.
+    pub(super) whole: Whole,
+}
+
+/// Compiles one rule.
+pub(super) fn compile(rule: &Rule) -> Program {
+    let select = &rule.definition.select;
+    let whole = match rule.version {
+        SqlVersion::V2015_10_08 => Whole::AsWritten,
+        SqlVersion::V2016_03_23 => Whole::AsInt,
+    };
+    let mut compiler =
+        Compiler { fields: Vec::new(), variables: Vec::new(), scopes: Vec::new(), whole };
+    let mut variables = Vec::new();
+    for (name, expr) in &select.sets {
+        // A variable sees only the ones before it, so evaluation cannot go in circles.
+        variables.push(compiler.expr(expr));
+        compiler.variables.push(name.node.clone());
+    }
+    let filter = select.filter.as_ref().map(|expr| compiler.expr(expr));
+    let projection = compiler.projection(&select.projection);
+    let watch = select.when.as_ref().map(|when| Watch {
+        condition: compiler.expr(&when.condition),
+        clear: when.clear_when.as_ref().map(|expr| compiler.expr(expr)),
+        partition_by: compiler.exprs(&when.partition_by),
+    });
+    let definition = &rule.definition;
+    Program {
+        actions: compiler.actions(&definition.actions),
+        on_cleared: compiler.actions(&definition.on_cleared),
+        on_error: compiler.actions(&definition.on_error),
+        variables: variables.into(),
+        filter,
+        projection,
+        watch,
+        fields: compiler.fields,
+        version: rule.version,
+        whole,
+    }
+}
+
+struct Compiler {
+    fields: Vec<Box<[CompactString]>>,
+    variables: Vec<String>,
+    /// The aliases of the sub-queries around, outermost first; `None` without AS.
+    scopes: Vec<Option<String>>,
+    whole: Whole,
+}
+
+impl Compiler {
+    fn exprs(&mut self, exprs: &[Expr]) -> Box<[Code]> {
+        exprs.iter().map(|expr| self.expr(expr)).collect()
+    }
+
+    fn boxed(&mut self, expr: &Expr) -> Box<Code> {
+        Box::new(self.expr(expr))
+    }
+
+    fn pair(&mut self, left: &Expr, right: &Expr) -> Box<[Code; 2]> {
+        Box::new([self.expr(left), self.expr(right)])
+    }
+
+    fn expr(&mut self, expr: &Expr) -> Code {
+        match &expr.kind {
+            ExprKind::Literal(value) => Code::Constant(value.clone()),
+            ExprKind::Path { root, segments } => self.path(root, segments),
+            ExprKind::Variable(name) => self.variable(name),
+            ExprKind::Hold(field) => Code::Hold(*field),
+            ExprKind::Star => self.star(),
+            ExprKind::Array(items) => self.array(items),
+            ExprKind::Object(members) => Code::Object(
+                members.iter().map(|(key, member)| (key.into(), self.expr(member))).collect(),
+            ),
+            ExprKind::Member { base, segments } => self.member(base, segments),
+            ExprKind::Unary { op, operand } => self.unary(*op, operand),
+            ExprKind::Binary { op, left, right } => self.binary(*op, left, right),
+            ExprKind::In { needle, haystack, negated } => {
+                Code::In { sides: self.pair(needle, haystack), negated: *negated }
+            }
+            ExprKind::Between { value, low, high, negated } => Code::Between {
+                parts: Box::new([self.expr(value), self.expr(low), self.expr(high)]),
+                negated: *negated,
+            },
+            ExprKind::Like { value, pattern, negated } => {
+                Code::Like { sides: self.pair(value, pattern), negated: *negated }
+            }
+            ExprKind::Is { value, what, negated } => {
+                Code::Is { value: self.boxed(value), what: *what, negated: *negated }
+            }
+            ExprKind::Case { operand, branches, otherwise } => Code::Case {
+                operand: operand.as_ref().map(|operand| self.boxed(operand)),
+                branches: branches.iter().map(|(w, t)| (self.expr(w), self.expr(t))).collect(),
+                otherwise: match otherwise {
+                    Some(otherwise) => self.boxed(otherwise),
+                    None => Box::new(Code::Constant(Value::Undefined)),
+                },
+            },
+            ExprKind::Call { name, args } => self.call(&name.node, args),
+            ExprKind::Cast { value, target } => self.cast(value, *target),
+            ExprKind::Subquery(query) => Code::Subquery(self.subquery(query)),
+            ExprKind::Exists(query) => Code::Exists(self.subquery(query)),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Code {
+        match self.variables.iter().position(|known| known == name) {
+            Some(number) => Code::Variable(number),
+            None => Code::Constant(Value::Undefined),
+        }
+    }
+
+    /// `*` is the element inside a sub-query, and the payload outside.
+    fn star(&self) -> Code {
+        match self.scopes.is_empty() {
+            true => Code::Payload,
+            false => Code::Element { depth: 0, steps: Box::default() },
+        }
+    }
+
+    fn path(&mut self, root: &str, segments: &[Segment]) -> Code {
+        let alias = |scope: &Option<String>| scope.as_deref() == Some(root);
+        if let Some(depth) = self.scopes.iter().rev().position(alias) {
+            return Code::Element { depth, steps: segments.into() };
+        }
+        let mut steps = vec![Segment::Name(root.to_owned())];
+        steps.extend_from_slice(segments);
+        if self.scopes.is_empty() {
+            self.field(&steps)
+        } else {
+            Code::Element { depth: 0, steps: steps.into() }
+        }
+    }
+
+    /// The names up to the first index are projected; the rest is taken from the value.
+    fn field(&mut self, steps: &[Segment]) -> Code {
+        let names: Box<[CompactString]> = steps
+            .iter()
+            .map_while(|step| match step {
+                Segment::Name(name) => Some(CompactString::new(name)),
+                Segment::Index(_) => None,
+            })
+            .collect();
+        let steps = steps.get(names.len()..).unwrap_or_default().into();
+        let field = self.fields.iter().position(|known| *known == names).unwrap_or_else(|| {
+            self.fields.push(names);
+            self.fields.len() - 1
+        });
+        Code::Field { field, steps }
+    }
+
+    fn member(&mut self, base: &Expr, segments: &[Segment]) -> Code {
+        let of_payload = matches!(base.kind, ExprKind::Star) && self.scopes.is_empty();
+        match segments.first() {
+            // `*.a.b` is the field `a.b`.
+            Some(Segment::Name(_)) if of_payload => self.field(segments),
+            _ => Code::Member { of: self.boxed(base), steps: segments.into() },
+        }
+    }
+
+    fn array(&mut self, items: &[Expr]) -> Code {
+        let items = self.exprs(items);
+        match constants(&items) {
+            Some(values) => Code::Constant(Value::array(values)),
+            None => Code::Array(items),
+        }
+    }
+
+    fn unary(&mut self, op: UnaryOp, operand: &Expr) -> Code {
+        match (op, self.expr(operand)) {
+            (UnaryOp::Negate, Code::Constant(value)) => Code::Constant(operators::negate(&value)),
+            (UnaryOp::Negate, operand) => Code::Negate(Box::new(operand)),
+            (UnaryOp::Not, operand) => Code::Not(Box::new(operand)),
+        }
+    }
+
+    fn binary(&mut self, op: BinaryOp, left: &Expr, right: &Expr) -> Code {
+        match op {
+            BinaryOp::And | BinaryOp::Or => {
+                let mut terms = Vec::new();
+                self.terms(op, left, &mut terms);
+                self.terms(op, right, &mut terms);
+                match op {
+                    BinaryOp::And => Code::And(terms.into()),
+                    _ => Code::Or(terms.into()),
+                }
+            }
+            BinaryOp::Equal
+            | BinaryOp::NotEqual
+            | BinaryOp::Less
+            | BinaryOp::LessOrEqual
+            | BinaryOp::Greater
+            | BinaryOp::GreaterOrEqual => Code::Compare { op, sides: self.pair(left, right) },
+            BinaryOp::Add
+            | BinaryOp::Subtract
+            | BinaryOp::Multiply
+            | BinaryOp::Divide
+            | BinaryOp::Remainder => self.arithmetic(op, left, right),
+        }
+    }
+
+    /// `a AND (b AND c)` is three terms: fewer steps to walk, and the same in three-valued logic.
+    fn terms(&mut self, op: BinaryOp, expr: &Expr, terms: &mut Vec<Code>) {
+        match &expr.kind {
+            ExprKind::Binary { op: inner, left, right } if *inner == op => {
+                self.terms(op, left, terms);
+                self.terms(op, right, terms);
+            }
+            _ => terms.push(self.expr(expr)),
+        }
+    }
+
+    fn arithmetic(&mut self, op: BinaryOp, left: &Expr, right: &Expr) -> Code {
+        let sides = self.pair(left, right);
+        if let [Code::Constant(a), Code::Constant(b)] = &*sides {
+            let budget = Budget::default();
+            let setting = Setting { whole: self.whole, budget: &budget };
+            return Code::Constant(operators::arithmetic(op, a, b, setting));
+        }
+        Code::Arithmetic { op, sides }
+    }
+
+    fn cast(&mut self, value: &Expr, target: ast::CastTarget) -> Code {
+        match self.expr(value) {
+            Code::Constant(value) => {
+                let budget = Budget::default();
+                let setting = Setting { whole: self.whole, budget: &budget };
+                Code::Constant(operators::cast(&value, target, setting))
+            }
+            value => Code::Cast { value: Box::new(value), target },
+        }
+    }
+
+    fn call(&mut self, name: &str, args: &[Expr]) -> Code {
+        let Some(spec) = lookup(name) else { return Code::Constant(Value::Undefined) };
+        if spec.function == Function::Encode && self.scopes.is_empty() && is_payload_as_base64(args)
+        {
+            return Code::EncodedPayload;
+        }
+        let mut arguments = self.exprs(args).into_vec();
+        if let Some(Code::Constant(Value::String(pattern))) = arguments.get(1)
+            && let Some(regexp) = function::Regexp::new(spec.function, pattern)
+        {
+            arguments.remove(1);
+            return Code::Regexp { regexp: Box::new(regexp), arguments: arguments.into() };
+        }
+        let native = match function::implementation(spec.function) {
+            Implementation::Native(native) => native,
+            Implementation::Contextual => {
+                return Code::Context { function: spec.function, arguments: arguments.into() };
+            }
+        };
+        if let Some(values) = constants(&arguments) {
+            let budget = Budget::default();
+            let values: Vec<_> = values.into_iter().map(Cow::Owned).collect();
+            let result = native(&values, Setting { whole: self.whole, budget: &budget });
+            if budget.fault().is_none() {
+                return Code::Constant(result);
+            }
+        }
+        Code::Call { native, arguments: arguments.into() }
+    }
+
+    fn subquery(&mut self, query: &ast::Subquery) -> Box<Subquery> {
+        let source = self.expr(&query.source);
+        self.scopes.push(query.alias.clone());
+        let filter = query.filter.as_ref().map(|expr| self.expr(expr));
+        let projection = self.projection(&query.projection);
+        self.scopes.pop();
+        Box::new(Subquery { source, filter, projection })
+    }
+
+    fn projection(&mut self, projection: &ast::Projection) -> Projected {
+        let items = match projection {
+            ast::Projection::Value(expr) => return Projected::Value(self.expr(expr)),
+            ast::Projection::Items(items) => items,
+        };
+        if let [ast::SelectItem::Star(_)] = items.as_slice() {
+            return Projected::Whole;
+        }
+        let items: Vec<Item> =
+            items.iter().zip(1..).map(|(item, position)| self.item(item, position)).collect();
+        let mut names: Vec<&CompactString> = Vec::new();
+        for item in &items {
+            match item {
+                Item::Named(path, _) => match &**path {
+                    [name] if !names.contains(&name) => names.push(name),
+                    _ => return Projected::Items(items.into()),
+                },
+                Item::Spread(_) => return Projected::Items(items.into()),
+            }
+        }
+        let column = |item| match item {
+            Item::Named(path, code) => path.into_vec().pop().map(|name| (name, code)),
+            Item::Spread(_) => None,
+        };
+        Projected::Columns(items.into_iter().filter_map(column).collect())
+    }
+
+    fn item(&mut self, item: &ast::SelectItem, position: usize) -> Item {
+        match item {
+            ast::SelectItem::Star(_) => Item::Spread(self.star()),
+            ast::SelectItem::Spread(expr) => Item::Spread(self.expr(expr)),
+            ast::SelectItem::Expr { expr, alias } => {
+                let path = match alias {
+                    Some(alias) => alias.node.iter().map(CompactString::new).collect(),
+                    None => Box::from([column_name(expr, position)]),
+                };
+                Item::Named(path, self.expr(expr))
+            }
+        }
+    }
+
+    fn text(&mut self, template: &ast::Template) -> Text {
+        let part = |part: &ast::TemplatePart| match part {
+            ast::TemplatePart::Text(text) => Part::Literal(text.as_str().into()),
+            ast::TemplatePart::Expr(expr) => Part::Code(self.expr(expr)),
+        };
+        Text(template.parts.iter().map(part).collect())
+    }
+
+    fn actions(&mut self, actions: &[ast::Spanned<ast::Action>]) -> Box<[ActionCode]> {
+        actions.iter().map(|action| self.action(&action.node)).collect()
+    }
+
+    fn action(&mut self, action: &ast::Action) -> ActionCode {
+        match action {
+            ast::Action::Stream { name, key, hash_key, batch } => ActionCode::Stream {
+                stream: Arc::from(name.node.as_str()),
+                key: key.as_ref().map(|key| self.expr(key)),
+                hash_key: hash_key.as_ref().map(|key| self.expr(key)),
+                batch: *batch,
+            },
+            ast::Action::Deliver { name, batch } => {
+                ActionCode::Deliver { delivery: Arc::from(name.node.as_str()), batch: *batch }
+            }
+            ast::Action::Invoke { name } => {
+                ActionCode::Invoke { hook: Arc::from(name.node.as_str()) }
+            }
+            ast::Action::Republish { topic, qos, retain } => {
+                ActionCode::Republish { topic: self.text(&topic.node), qos: *qos, retain: *retain }
+            }
+            ast::Action::Log { text } => {
+                ActionCode::Log { text: text.as_ref().map(|text| self.text(&text.node)) }
+            }
+        }
+    }
+}
+
+/// `(*, 'base64')`
+fn is_payload_as_base64(args: &[Expr]) -> bool {
+    match args {
+        [value, scheme] => {
+            matches!(value.kind, ExprKind::Star)
+                && matches!(&scheme.kind, ExprKind::Literal(Value::String(s)) if s == "base64")
+        }
+        _ => false,
+    }
+}
+
+/// The values, when every one is known already.
+fn constants(items: &[Code]) -> Option<Vec<Value>> {
+    let constant = |item: &Code| match item {
+        Code::Constant(value) => Some(value.clone()),
+        _ => None,
+    };
+    items.iter().map(constant).collect()
+}
+
+/// The key of an item without AS: a path's last name, a function's name; AWS says nothing of other
+/// expressions, which are numbered.
+fn column_name(expr: &Expr, position: usize) -> CompactString {
+    let last_name = |segments: &[Segment]| {
+        segments.iter().rev().find_map(|segment| match segment {
+            Segment::Name(name) => Some(CompactString::new(name)),
+            Segment::Index(_) => None,
+        })
+    };
+    let named = match &expr.kind {
+        ExprKind::Path { root, segments } => {
+            Some(last_name(segments).unwrap_or_else(|| root.into()))
+        }
+        ExprKind::Member { base, segments } => {
+            Some(last_name(segments).unwrap_or_else(|| column_name(base, position)))
+        }
+        ExprKind::Variable(name) => Some(name.into()),
+        ExprKind::Call { name, .. } => Some(CompactString::new(&name.node)),
+        ExprKind::Cast { .. } => Some(CompactString::const_new("cast")),
+        ExprKind::Hold(field) => Some(CompactString::const_new(match field {
+            ast::HoldField::Key => "key",
+            ast::HoldField::Since => "since",
+            ast::HoldField::FiredAt => "fired_at",
+            ast::HoldField::Samples => "samples",
+            ast::HoldField::DurationMs => "duration_ms",
+            ast::HoldField::Reason => "reason",
+        })),
+        _ => None,
+    };
+    named.unwrap_or_else(|| compact_str::format_compact!("expr_{position}"))
+}

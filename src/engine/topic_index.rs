@@ -1,0 +1,55 @@
+//! Which rules a topic reaches: every FROM filter, and the names of Basic Ingest.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::RuleIndex;
+use crate::rule::Rule;
+use crate::topic::Dialect;
+use crate::topic::TopicTrie;
+
+/// Publishing below this prefix reaches the one rule it names, whatever its FROM (AWS IoT developer
+/// guide, "Reducing messaging costs with Basic Ingest").
+const BASIC_INGEST: &str = "$aws/rules/";
+
+/// The rules by topic. Disabled rules are not in it.
+#[derive(Debug, Default)]
+pub(super) struct TopicIndex {
+    filters: TopicTrie<RuleIndex>,
+    names: HashMap<Arc<str>, RuleIndex, foldhash::fast::RandomState>,
+}
+
+impl TopicIndex {
+    /// Indexes the enabled rules under their places in `rules`.
+    pub(super) fn new(rules: &[Arc<Rule>]) -> TopicIndex {
+        let mut index = TopicIndex::default();
+        for (at, rule) in (0_u32..).zip(rules).filter(|(_, rule)| !rule.definition.disabled) {
+            index.names.insert(rule.name().clone(), RuleIndex(at));
+            for filter in &rule.definition.select.from {
+                index.filters.insert(&filter.node, RuleIndex(at));
+            }
+        }
+        index
+    }
+
+    /// The rules that `topic` reaches, in their order, each once.
+    pub(super) fn rules(&self, topic: &str) -> Vec<RuleIndex> {
+        if let Some(rest) = topic.strip_prefix(BASIC_INGEST) {
+            let name = rest.split('/').next().unwrap_or(rest);
+            return self.names.get(name).copied().into_iter().collect();
+        }
+        let mut found = Vec::new();
+        self.filters.for_each_match(topic, Dialect::AwsRule, |rule| found.push(*rule));
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+/// The topic as rules see it: the prefix of Basic Ingest is invisible to `topic()`.
+pub(super) fn visible_topic(topic: &str) -> &str {
+    match topic.strip_prefix(BASIC_INGEST) {
+        None => topic,
+        Some(rest) => rest.split_once('/').map_or("", |(_, topic)| topic),
+    }
+}
