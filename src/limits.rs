@@ -5,14 +5,26 @@
 use std::time::Duration;
 
 /// Nested parentheses, cases, sub-queries and literals in a rule: refused before pest runs, so that
-/// every build reports the same. Recursion in check, compile and evaluate is bounded by it.
+/// every build reports the same.
 pub const NESTING_MAX: usize = 64;
+/// Levels of a finished expression tree. Chains such as `a + b + c` nest without brackets, so this
+/// and not [`NESTING_MAX`] bounds the recursion of everything that walks a tree: 256 levels fit a
+/// 2-MiB stack with room in every build.
+pub const EXPRESSION_DEPTH_MAX: usize = 256;
 /// One rule file, bytes. Larger ones are refused unread.
 pub const RULE_FILE_BYTES_MAX: usize = 1024 * 1024;
 /// One statement, bytes (AWS: a rule document is at most 256 KB).
 pub const STATEMENT_BYTES_MAX: usize = 64 * 1024;
 /// Actions of one rule in each list (AWS: 10).
 pub const ACTIONS_MAX: usize = 10;
+/// Rules in one set (AWS: 1,000 an account, extensible).
+pub const RULES_MAX: usize = 10_000;
+/// A rule's name, characters (AWS: 128).
+pub const RULE_NAME_CHARS_MAX: usize = 128;
+/// A SET variable's name without `@`, characters (AWS: 64).
+pub const VARIABLE_NAME_CHARS_MAX: usize = 64;
+/// SET variables of one statement.
+pub const VARIABLES_MAX: usize = 64;
 /// Nested objects and arrays in a payload. Deeper ones are a fault.
 pub const PAYLOAD_DEPTH_MAX: usize = 128;
 /// REPUBLISH hops a message may take before it is cut.

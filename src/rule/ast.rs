@@ -112,7 +112,7 @@ pub enum SelectItem {
 /// `WHEN condition FOR duration …`.
 #[derive(Clone, Debug)]
 pub struct When {
-    /// What must stay true; `None` for `WHEN NO DATA FOR`.
+    /// What must stay true.
     pub condition: Expr,
     /// `FOR`; zero fires on the first TRUE.
     pub hold_for: Spanned<Duration>,
@@ -234,7 +234,7 @@ pub enum Segment {
 /// Kinds of expression.
 #[derive(Clone, Debug)]
 pub enum ExprKind {
-    /// Number, string, true, false, NULL, UNDEFINED.
+    /// Number, string, true, false, NULL.
     Literal(Value),
     /// `a.b[0].c`: a field of the message, or of the element inside a sub-query, or `alias.x`.
     Path {
@@ -358,6 +358,35 @@ pub enum HoldField {
     DurationMs,
     /// Why it cleared; Undefined in the firing record.
     Reason,
+}
+
+impl HoldField {
+    /// All of them.
+    pub const ALL: [HoldField; 6] = [
+        HoldField::Key,
+        HoldField::Since,
+        HoldField::FiredAt,
+        HoldField::Samples,
+        HoldField::DurationMs,
+        HoldField::Reason,
+    ];
+
+    /// The name behind `hold.`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HoldField::Key => "key",
+            HoldField::Since => "since",
+            HoldField::FiredAt => "fired_at",
+            HoldField::Samples => "samples",
+            HoldField::DurationMs => "duration_ms",
+            HoldField::Reason => "reason",
+        }
+    }
+
+    /// The field of that name, in any case.
+    pub fn parse(name: &str) -> Option<HoldField> {
+        HoldField::ALL.into_iter().find(|field| field.as_str().eq_ignore_ascii_case(name))
+    }
 }
 
 /// Prefix operators.

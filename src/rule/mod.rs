@@ -5,12 +5,19 @@
 
 pub mod ast;
 pub mod function;
+pub mod parse;
+mod scan;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ast::CreateRule;
+use ast::RuleName;
+use ast::Spanned;
 use ast::SqlVersion;
+
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
 
 /// A checked rule: the engine compiles it without being able to fail.
 #[derive(Clone, Debug)]
@@ -28,6 +35,34 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// A rule without actions from a bare SELECT, as `eval` gets it. Everything wrong is told at once.
+    pub fn from_select(
+        name: &str,
+        sql: &str,
+        version: SqlVersion,
+    ) -> Result<Rule, Vec<Diagnostic>> {
+        let select = parse::parse_select(sql)?;
+        if let Some(when) = &select.when {
+            let wrong = Diagnostic::error(Code::STATEMENT, "WHEN watches over time")
+                .at(when.span.clone(), "a bare SELECT is evaluated over one message")
+                .help("take WHEN out, or run the whole rule with `tidegate simulate`");
+            return Err(vec![wrong]);
+        }
+        let span = select.span.clone();
+        let definition = CreateRule {
+            name: Spanned { node: RuleName(name.into()), span: 0..0 },
+            strict: None,
+            description: None,
+            disabled: false,
+            select,
+            actions: Vec::new(),
+            on_cleared: Vec::new(),
+            on_error: Vec::new(),
+            span,
+        };
+        Ok(Rule { definition, version, text: sql.to_owned(), file: None, line: 1 })
+    }
+
     /// The rule's name.
     pub fn name(&self) -> &Arc<str> {
         &self.definition.name.node.0

@@ -1,0 +1,108 @@
+//! Every code of a rule diagnostic, by name. Codes of the configuration (`C…`) stand where they are
+//! given, in `config`.
+//!
+//! A code keeps its meaning for ever; a retired one is not given again. Each has a paragraph in
+//! `docs/diagnostics.md` and a case in `tests/diagnostics`; a test insists on both.
+
+use super::Code;
+
+/// The codes about rules.
+impl Code {
+    /// The text does not follow the grammar.
+    pub const SYNTAX: Code = Code("R001");
+    /// A quote, comment or bracket without its partner.
+    pub const UNCLOSED: Code = Code("R002");
+    /// Nested or chained too deep.
+    pub const NESTING: Code = Code("R003");
+    /// A statement, or a number of them, beyond its bound.
+    pub const SIZE: Code = Code("R004");
+    /// A file that cannot be read or is no rule file.
+    pub const FILE: Code = Code("R005");
+    /// A statement that is not CREATE RULE.
+    pub const STATEMENT: Code = Code("R006");
+    /// A number that no value can hold.
+    pub const NUMBER: Code = Code("R007");
+    /// A duration that is not understood or out of range.
+    pub const DURATION: Code = Code("R008");
+    /// A topic filter or topic that MQTT does not allow.
+    pub const TOPIC: Code = Code("R009");
+    /// A function that does not exist.
+    pub const UNKNOWN_FUNCTION: Code = Code("R010");
+    /// Too few or too many arguments.
+    pub const ARITY: Code = Code("R011");
+    /// Newer than the rule's SQL version.
+    pub const SQL_VERSION: Code = Code("R012");
+    /// A function that calls an outside service.
+    pub const EXTERNAL_FUNCTION: Code = Code("R013");
+    /// A regular expression that never compiles.
+    pub const REGEX: Code = Code("R014");
+    /// Two rules of one name.
+    pub const DUPLICATE_RULE: Code = Code("R015");
+    /// Beyond AWS, in a rule that asks for strict AWS.
+    pub const STRICT: Code = Code("R016");
+    /// A condition that is never true.
+    pub const NEVER_TRUE: Code = Code("R017");
+    /// A rule that republishes to itself.
+    pub const LOOP: Code = Code("R018");
+    /// Rules that republish to one another.
+    pub const LOOP_THROUGH_RULES: Code = Code("R019");
+    /// ON CLEARED without WHEN.
+    pub const CLEARED_WITHOUT_WHEN: Code = Code("R020");
+    /// `hold.…` where nothing is held.
+    pub const HOLD: Code = Code("R021");
+    /// INVOKE of a hook that no configuration declares.
+    pub const UNDECLARED_HOOK: Code = Code("R022");
+    /// A target that will be created with defaults.
+    pub const DEFAULT_TARGET: Code = Code("R023");
+    /// More actions than a rule may have.
+    pub const ACTIONS: Code = Code("R024");
+    /// No rules at all.
+    pub const NO_RULES: Code = Code("R025");
+    /// A SET variable that is unknown, given twice or badly named.
+    pub const VARIABLE: Code = Code("R026");
+    /// A clause that stands twice.
+    pub const REPEATED_CLAUSE: Code = Code("R027");
+    /// A word that is none of those possible there.
+    pub const UNKNOWN_WORD: Code = Code("R028");
+    /// A name with characters or a length that it cannot have.
+    pub const NAME: Code = Code("R029");
+    /// A `${…}` that is wrong.
+    pub const TEMPLATE: Code = Code("R030");
+    /// A rule that only Basic Ingest reaches.
+    pub const NO_FROM: Code = Code("R031");
+}
+
+/// All of them, in order.
+pub const RULE_CODES: &[Code] = &[
+    Code::SYNTAX,
+    Code::UNCLOSED,
+    Code::NESTING,
+    Code::SIZE,
+    Code::FILE,
+    Code::STATEMENT,
+    Code::NUMBER,
+    Code::DURATION,
+    Code::TOPIC,
+    Code::UNKNOWN_FUNCTION,
+    Code::ARITY,
+    Code::SQL_VERSION,
+    Code::EXTERNAL_FUNCTION,
+    Code::REGEX,
+    Code::DUPLICATE_RULE,
+    Code::STRICT,
+    Code::NEVER_TRUE,
+    Code::LOOP,
+    Code::LOOP_THROUGH_RULES,
+    Code::CLEARED_WITHOUT_WHEN,
+    Code::HOLD,
+    Code::UNDECLARED_HOOK,
+    Code::DEFAULT_TARGET,
+    Code::ACTIONS,
+    Code::NO_RULES,
+    Code::VARIABLE,
+    Code::REPEATED_CLAUSE,
+    Code::UNKNOWN_WORD,
+    Code::NAME,
+    Code::TEMPLATE,
+    Code::NO_FROM,
+];

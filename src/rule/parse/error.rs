@@ -1,0 +1,308 @@
+//! What pest says about a text that does not parse, in the user's words.
+
+use pest::error::ErrorVariant;
+use pest::error::InputLocation;
+
+use super::Rule;
+use super::quoted::Offsets;
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
+
+/// More alternatives than this would not be read.
+const ALTERNATIVES_MAX: usize = 8;
+
+/// The diagnostic of a refused text. `offsets` lead from the text to the file.
+pub(super) fn diagnostic(
+    text: &str,
+    refused: &pest::error::Error<Rule>,
+    offsets: &Offsets,
+) -> Diagnostic {
+    let at = match refused.location {
+        InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
+    };
+    let expected = match &refused.variant {
+        ErrorVariant::ParsingError { positives, .. } => positives.as_slice(),
+        ErrorVariant::CustomError { .. } => &[],
+    };
+    let (before, rest) = text.split_at_checked(at).unwrap_or((text, ""));
+    let place = Place { before: before.trim_end(), found: token(rest), rest };
+    let found = match place.found {
+        "" => "the end of the statement".to_owned(),
+        found => format!("`{found}`"),
+    };
+    let message = match alternatives(expected) {
+        None => format!("{found} cannot stand here"),
+        Some(expected) => format!("expected {expected}, found {found}"),
+    };
+    let diagnostic =
+        Diagnostic::error(Code::SYNTAX, message).at(offsets.span(at..at + place.found.len()), "");
+    match advice(&place, expected) {
+        Some(advice) => diagnostic.help(advice),
+        None => diagnostic,
+    }
+}
+
+/// Where the parser stopped.
+struct Place<'t> {
+    /// Everything before, without blanks at its end.
+    before: &'t str,
+    /// The token there; empty at the end.
+    found: &'t str,
+    /// The token and everything behind it.
+    rest: &'t str,
+}
+
+impl Place<'_> {
+    fn finds(&self, word: &str) -> bool {
+        self.found.eq_ignore_ascii_case(word)
+    }
+
+    /// The last word before the place, in upper case.
+    fn word_before(&self) -> String {
+        let word = self.before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next();
+        word.unwrap_or_default().to_ascii_uppercase()
+    }
+
+    /// The word after the one found, in upper case.
+    fn word_after(&self) -> String {
+        let rest = self.rest.get(self.found.len()..).unwrap_or_default().trim_start();
+        token(rest).to_ascii_uppercase()
+    }
+}
+
+/// The first token of `rest`: a word, the begin of a quoted text, or one sign.
+fn token(rest: &str) -> &str {
+    let mut chars = rest.char_indices();
+    let Some((_, first)) = chars.next() else { return "" };
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let end = match first {
+        '\'' | '"' | '`' => chars.find(|(_, c)| *c == first).map(|(i, c)| i + c.len_utf8()),
+        first if is_word(first) => chars.find(|(_, c)| !is_word(*c)).map(|(i, _)| i),
+        other => Some(other.len_utf8()),
+    };
+    rest.get(..end.unwrap_or(rest.len())).unwrap_or_default()
+}
+
+/// `expected` as "a, b or c"; `None` when nothing nameable was expected.
+fn alternatives(expected: &[Rule]) -> Option<String> {
+    let has = |rule| expected.contains(&rule);
+    // Behind a value the list of all operators would bury the rest.
+    let has_operators = has(Rule::k_or);
+    let mut words: Vec<String> = Vec::new();
+    for rule in expected {
+        let word = match (keyword(*rule), phrase(*rule)) {
+            (Some("AND" | "OR" | "IN" | "BETWEEN" | "LIKE" | "IS" | "NOT"), _) if has_operators => {
+                "an operator".to_owned()
+            }
+            (Some(keyword), _) => keyword.to_owned(),
+            (None, Some(phrase)) => phrase.to_owned(),
+            (None, None) => continue,
+        };
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    let more = words.len().saturating_sub(ALTERNATIVES_MAX);
+    words.truncate(ALTERNATIVES_MAX);
+    let last = words.pop()?;
+    let last = if more > 0 { format!("{last} …") } else { last };
+    Some(if words.is_empty() { last } else { format!("{} or {last}", words.join(", ")) })
+}
+
+/// What to write instead, where that can be told.
+fn advice(place: &Place<'_>, expected: &[Rule]) -> Option<String> {
+    let has = |rule| expected.contains(&rule);
+    let known = later(place, expected).map(|what| format!("{what} not part of this version yet"));
+    let fixed = || {
+        Some(match place.found {
+            _ if has(Rule::topic_filter) => "write it as in FROM 'lab/+/telemetry'",
+            "=" if place.before.ends_with('=') => "equality is written with one `=`",
+            "&" => "write AND",
+            "|" => "write OR",
+            "!" => "write NOT, or `<>` for not equal",
+            "." if place.rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => {
+                "write a digit before the point: 0.5"
+            }
+            _ if has(Rule::whole) => {
+                "an index is a whole number, counted from 0; get(array, index) takes any value"
+            }
+            _ if has(Rule::alias_path) || has(Rule::name) => {
+                if !place.found.starts_with(['\'', '"']) {
+                    return None;
+                }
+                "names stand without quotes, or in back quotes when they are unusual: AS `my name`"
+            }
+            _ if place.before.ends_with(',') => "take out the comma before it",
+            _ => return None,
+        })
+    };
+    let by_word = || {
+        Some(match place.found.to_ascii_uppercase().as_str() {
+            "FOR" => "a duration belongs to WHEN: WHEN temperature > 30 FOR 5 MINUTES",
+            "PARTITION" | "CLEAR" | "KEEP" | "MAX" | "REPEAT" => {
+                "this clause belongs to WHEN and stands behind its FOR"
+            }
+            "SET" => "SET stands before SELECT: SET @v = … SELECT …",
+            "ORDER" | "LIMIT" | "OFFSET" | "DISTINCT" | "UNION" | "INTO" => {
+                "a rule looks at one message at a time: there are no rows to sort, cut or merge"
+            }
+            "WHEN" | "WHERE" | "FROM" if !place.before.is_empty() => {
+                "the clauses stand in the order SELECT, FROM, WHERE, WHEN, DO"
+            }
+            "" if has(Rule::k_do) => "say where matches go: DO STREAM alerts KEY topic()",
+            _ => return None,
+        })
+    };
+    known.or_else(|| fixed().or_else(by_word).map(str::to_owned))
+}
+
+/// Parts of the language that are designed and not here yet.
+fn later(place: &Place<'_>, expected: &[Rule]) -> Option<&'static str> {
+    let word = place.found.to_ascii_uppercase();
+    let after = place.word_after();
+    Some(match word.as_str() {
+        "GROUP" | "HAVING" | "TUMBLE" | "HOP" | "SLIDE" | "SESSION" => {
+            "windows and aggregates (GROUP BY, HAVING) are"
+        }
+        "JOIN" | "INNER" => "reference tables (JOIN) are",
+        "LEFT" if after == "JOIN" => "reference tables (JOIN) are",
+        "TIMESTAMP" if after == "BY" => "event time (TIMESTAMP BY) is",
+        "LATENESS" => "event time (LATENESS) is",
+        "AT" if after == "LEAST" => "repetition (AT LEAST … TIMES) is",
+        "DATA" if place.word_before() == "NO" => "absence (WHEN NO DATA) is",
+        "STREAM" if expected.contains(&Rule::topic_filter) => "reading a stream (FROM STREAM) is",
+        "FOREACH" => "one output an element (FOREACH) is",
+        "QUEUE" => "the action QUEUE is",
+        "UPSERT" => "the action UPSERT is",
+        "AS" if ["CSV", "TEXT", "CBOR", "MSGPACK", "SPARKPLUG", "PROTOBUF", "BYTES", "JSON"]
+            .contains(&after.as_str()) =>
+        {
+            "payload formats (payloads are JSON) are"
+        }
+        _ if place.finds("BY") && place.word_before() == "TIMESTAMP" => {
+            "event time (TIMESTAMP BY) is"
+        }
+        _ => return None,
+    })
+}
+
+/// The words for a production; `None` for those that only structure others.
+fn phrase(rule: Rule) -> Option<&'static str> {
+    Some(match rule {
+        Rule::EOI => "`;`",
+        Rule::create_rule => "CREATE RULE",
+        Rule::rule_name => "a rule name",
+        Rule::select | Rule::subquery => "SELECT",
+        Rule::topic_filter => "a topic filter in quotes",
+        Rule::template | Rule::string | Rule::quoted => "a text in quotes",
+        Rule::target | Rule::target_word => "the name of a target",
+        Rule::action | Rule::actions => "an action (STREAM, DELIVER, INVOKE, REPUBLISH, LOG)",
+        Rule::duration | Rule::duration_part => "a duration such as 5 MINUTES",
+        Rule::amount | Rule::whole => "a whole number",
+        Rule::unit => "a unit of time such as SECONDS",
+        Rule::cast_type => "a type such as Decimal",
+        Rule::name | Rule::identifier | Rule::alias_path => "a name",
+        Rule::variable => "a variable such as @limit",
+        Rule::alias => "AS",
+        Rule::spread => "`.*`",
+        Rule::index => "an index such as [0]",
+        Rule::entry => "a key in quotes",
+        Rule::compare_op
+        | Rule::add_op
+        | Rule::multiply_op
+        | Rule::in_tail
+        | Rule::between_tail
+        | Rule::like_tail
+        | Rule::is_tail => "an operator",
+        Rule::expression
+        | Rule::conjunction
+        | Rule::negation
+        | Rule::comparison
+        | Rule::sum
+        | Rule::product
+        | Rule::factor
+        | Rule::member
+        | Rule::minus
+        | Rule::number
+        | Rule::star
+        | Rule::array
+        | Rule::object
+        | Rule::group
+        | Rule::call
+        | Rule::path
+        | Rule::function_name
+        | Rule::projection
+        | Rule::item
+        | Rule::operand => "a value",
+        _ => return None,
+    })
+}
+
+/// The text of a production that is one word or sign.
+pub(super) fn keyword(rule: Rule) -> Option<&'static str> {
+    Some(match rule {
+        Rule::comma => "`,`",
+        Rule::colon => "`:`",
+        Rule::assign => "`=`",
+        Rule::round_end => "`)`",
+        Rule::square_end => "`]`",
+        Rule::curly_end => "`}`",
+        Rule::k_and => "AND",
+        Rule::k_as => "AS",
+        Rule::k_aws => "AWS",
+        Rule::k_batch => "BATCH",
+        Rule::k_between => "BETWEEN",
+        Rule::k_by => "BY",
+        Rule::k_case => "CASE",
+        Rule::k_cast => "CAST",
+        Rule::k_clear => "CLEAR",
+        Rule::k_cleared => "CLEARED",
+        Rule::k_count => "COUNT",
+        Rule::k_create => "CREATE",
+        Rule::k_deliver => "DELIVER",
+        Rule::k_description => "DESCRIPTION",
+        Rule::k_disabled => "DISABLED",
+        Rule::k_do => "DO",
+        Rule::k_else => "ELSE",
+        Rule::k_end => "END",
+        Rule::k_error => "ERROR",
+        Rule::k_every => "EVERY",
+        Rule::k_exists => "EXISTS",
+        Rule::k_false => "FALSE",
+        Rule::k_for => "FOR",
+        Rule::k_from => "FROM",
+        Rule::k_gap => "GAP",
+        Rule::k_hash => "HASH",
+        Rule::k_hold => "HOLD",
+        Rule::k_in => "IN",
+        Rule::k_invoke => "INVOKE",
+        Rule::k_is => "IS",
+        Rule::k_keep => "KEEP",
+        Rule::k_key => "KEY",
+        Rule::k_like => "LIKE",
+        Rule::k_log => "LOG",
+        Rule::k_max => "MAX",
+        Rule::k_not => "NOT",
+        Rule::k_null => "NULL",
+        Rule::k_on => "ON",
+        Rule::k_or => "OR",
+        Rule::k_partition => "PARTITION",
+        Rule::k_pause => "PAUSE",
+        Rule::k_qos => "QOS",
+        Rule::k_repeat => "REPEAT",
+        Rule::k_republish => "REPUBLISH",
+        Rule::k_reset => "RESET",
+        Rule::k_restart => "RESTART",
+        Rule::k_retain => "RETAIN",
+        Rule::k_rule => "RULE",
+        Rule::k_select => "SELECT",
+        Rule::k_set => "SET",
+        Rule::k_stream => "STREAM",
+        Rule::k_then => "THEN",
+        Rule::k_true => "TRUE",
+        Rule::k_undefined => "UNDEFINED",
+        Rule::k_when => "WHEN",
+        Rule::k_where => "WHERE",
+        _ => return None,
+    })
+}

@@ -1,0 +1,147 @@
+//! Text → syntax tree. The only module that knows pest.
+//!
+//! [`parse_file`] takes the text of a rule file, [`parse_select`] a bare SELECT as `eval` gets it.
+//! `scan` has bounded nesting before the parser sees a text; `error` turns what pest expected into
+//! words; `statement`, `expression` and `template` turn pest's pairs into [`super::ast`]. What the
+//! grammar admits and the language does not (a number out of range, a clause given twice) is noted
+//! in [`Builder::found`], and building goes on, so that one report tells all.
+
+mod duration;
+mod error;
+mod expression;
+mod quoted;
+mod statement;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use pest::Parser;
+use pest::iterators::Pair;
+
+use super::ast::CreateRule;
+use super::ast::Select;
+use super::ast::Span;
+use super::scan;
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
+use crate::limits::STATEMENT_BYTES_MAX;
+use quoted::Offsets;
+
+/// pest's parser; the derive adds the enum `Rule`, one variant a production.
+#[derive(pest_derive::Parser)]
+#[grammar = "../grammar/rule.pest"]
+struct Grammar;
+
+/// What a rule file holds.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// The statements without an error of their own, in order.
+    pub rules: Vec<CreateRule>,
+    /// Everything wrong, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Parses a rule file. An error in one statement hides nothing of the others.
+pub fn parse_file(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    for statement in scan::statements(text, &mut parsed.diagnostics) {
+        let source = text.get(statement.span.clone()).unwrap_or_default();
+        if let Err(unknown) = statement::recognise(source, statement.span.start) {
+            parsed.diagnostics.push(unknown);
+        } else if source.len() > STATEMENT_BYTES_MAX {
+            parsed.diagnostics.push(too_long(source.len(), statement.span));
+        } else if !statement.broken {
+            let found = &mut parsed.diagnostics;
+            let mut builder = Builder::new(Offsets::starting_at(statement.span.start), found);
+            let rule = builder
+                .parse(Rule::whole_statement, source)
+                .and_then(|pair| builder.accepted(|builder| builder.create_rule(pair)));
+            parsed.rules.extend(rule);
+        }
+    }
+    parsed.diagnostics.sort_by_key(|diagnostic| diagnostic.labels.first().map(|l| l.span.start));
+    parsed
+}
+
+/// Parses a bare SELECT. A `;` at its end is allowed.
+pub fn parse_select(text: &str) -> Result<Select, Vec<Diagnostic>> {
+    let source = text.trim_end();
+    let source = source.strip_suffix(';').unwrap_or(source);
+    let mut found = Vec::new();
+    if source.len() > STATEMENT_BYTES_MAX {
+        return Err(vec![too_long(source.len(), 0..source.len())]);
+    }
+    let mut select = None;
+    if scan::is_sound(source, &mut found) {
+        let mut builder = Builder::new(Offsets::starting_at(0), &mut found);
+        select = builder
+            .parse(Rule::whole_select, source)
+            .and_then(|pair| builder.accepted(|builder| builder.select(pair)));
+    }
+    select.ok_or(found)
+}
+
+fn too_long(length: usize, span: Span) -> Diagnostic {
+    Diagnostic::error(
+        Code::SIZE,
+        format!("the statement has {length} bytes, {STATEMENT_BYTES_MAX} are allowed"),
+    )
+    .at(span.start..span.start, "begins here")
+    .help("split the rule")
+}
+
+/// Builds the tree of one statement.
+struct Builder<'d> {
+    /// From places in the parsed text to places in the file.
+    offsets: Offsets,
+    /// Whether `hold.since` and its like mean the hold: the rule has WHEN.
+    holds: bool,
+    /// Everything wrong so far, of earlier statements too.
+    found: &'d mut Vec<Diagnostic>,
+}
+
+impl<'d> Builder<'d> {
+    fn new(offsets: Offsets, found: &'d mut Vec<Diagnostic>) -> Self {
+        Builder { offsets, holds: false, found }
+    }
+
+    /// Runs pest. The text has passed `scan`, which bounds pest's recursion.
+    fn parse<'t>(&mut self, rule: Rule, text: &'t str) -> Option<Pair<'t, Rule>> {
+        match Grammar::parse(rule, text) {
+            // The entry productions are silent: the first pair is the statement itself.
+            Ok(mut pairs) => pairs.next(),
+            Err(refused) => {
+                let diagnostic = error::diagnostic(text, &refused, &self.offsets);
+                self.found.push(diagnostic);
+                None
+            }
+        }
+    }
+
+    /// What `build` builds, unless it found something wrong.
+    fn accepted<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let before = self.found.len();
+        let built = build(self);
+        (self.found.len() == before).then_some(built)
+    }
+
+    fn span(&self, pair: &Pair<'_, Rule>) -> Span {
+        let span = pair.as_span();
+        self.offsets.span(span.start()..span.end())
+    }
+}
+
+/// The children that are no keywords or signs: those say nothing that their parent does not say.
+fn children(pair: Pair<'_, Rule>) -> impl Iterator<Item = Pair<'_, Rule>> {
+    pair.into_inner().filter(|inner| {
+        let rule = inner.as_rule();
+        // These three are words and values.
+        error::keyword(rule).is_none()
+            || matches!(rule, Rule::k_null | Rule::k_true | Rule::k_false)
+    })
+}
+
+/// The child that the grammar promises.
+fn only(pair: Pair<'_, Rule>) -> Pair<'_, Rule> {
+    children(pair).next().expect("the grammar gives this production a child")
+}

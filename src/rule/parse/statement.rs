@@ -1,0 +1,390 @@
+//! Statements, their clauses and actions.
+
+use std::time::Duration;
+
+use pest::iterators::Pair;
+
+use super::super::ast::Action;
+use super::super::ast::CreateRule;
+use super::super::ast::MaxGap;
+use super::super::ast::OnRestart;
+use super::super::ast::Projection;
+use super::super::ast::RuleName;
+use super::super::ast::Select;
+use super::super::ast::Span;
+use super::super::ast::Spanned;
+use super::super::ast::SqlVersion;
+use super::super::ast::When;
+use super::Builder;
+use super::Rule;
+use super::children;
+use super::duration::Zero;
+use super::only;
+use super::quoted::unquote;
+use super::template::TemplateOf;
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
+use crate::diagnostic::nearest;
+use crate::limits::RULE_NAME_CHARS_MAX;
+use crate::limits::TARGET_NAME_BYTES_MAX;
+use crate::publish::QoS;
+use crate::topic::TopicFilter;
+
+/// Checks by its first words that `source` is a statement of a rule file.
+pub(super) fn recognise(source: &str, start: usize) -> Result<(), Diagnostic> {
+    let mut words = source
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_uppercase);
+    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if first == "CREATE" && second == "RULE" {
+        return Ok(());
+    }
+    let length = source.find(char::is_whitespace).unwrap_or(source.len());
+    let refused = |message: String| {
+        Err(Diagnostic::error(Code::STATEMENT, message).at(start..start + length, ""))
+    };
+    let refused_with = |message: String, help: &str| refused(message).map_err(|d| d.help(help));
+    match (first.as_str(), second.as_str()) {
+        ("CREATE", "TABLE" | "STREAM" | "DELIVERY" | "HOOK" | "QUEUE" | "LAMBDA") => refused_with(
+            format!("CREATE {second} is not part of this version yet"),
+            "streams, deliveries and hooks are declared in tidegate.toml",
+        ),
+        ("SELECT" | "SET", _) => refused_with(
+            "a SELECT alone is no rule".to_owned(),
+            "write CREATE RULE name AS SELECT … DO …, or try a SELECT with `tidegate eval`",
+        ),
+        ("CREATE", other) if nearest(other, ["RULE"]).is_some() => {
+            refused_with(format!("CREATE {other} is unknown"), "did you mean CREATE RULE?")
+        }
+        (other, _) if nearest(other, ["CREATE"]).is_some() => {
+            refused_with(format!("{other} begins no statement"), "did you mean CREATE RULE?")
+        }
+        _ => refused_with(
+            "this is not a statement of a rule file".to_owned(),
+            "a rule file holds statements like CREATE RULE name AS SELECT … DO …;",
+        ),
+    }
+}
+
+/// Notes a clause that stands twice.
+fn once<T>(slot: &mut Option<T>, value: T, name: &str, span: Span, found: &mut Vec<Diagnostic>) {
+    if slot.replace(value).is_some() {
+        found.push(
+            Diagnostic::error(Code::REPEATED_CLAUSE, format!("{name} stands twice"))
+                .at(span, "the second")
+                .help("keep one"),
+        );
+    }
+}
+
+impl Builder<'_> {
+    /// `CREATE RULE …`
+    pub(super) fn create_rule(&mut self, pair: Pair<'_, Rule>) -> CreateRule {
+        let span = self.span(&pair);
+        // Whether `hold.…` is the hold must be known before SELECT is built.
+        self.holds =
+            pair.clone().into_inner().find(|part| part.as_rule() == Rule::select).is_some_and(
+                |select| select.into_inner().any(|part| part.as_rule() == Rule::when_clause),
+            );
+        let mut name = None;
+        let mut strict = None;
+        let mut description = None;
+        let mut disabled = None;
+        let mut select = None;
+        let mut lists = [None, None, None];
+        for part in children(pair) {
+            let place = self.span(&part);
+            match part.as_rule() {
+                Rule::rule_name => name = Some(self.rule_name(&part)),
+                Rule::aws_version => {
+                    let version = self.sql_version(&only(part));
+                    once(&mut strict, version, "AWS", place, self.found);
+                }
+                Rule::description => {
+                    let text = unquote(only(part).as_str()).0;
+                    once(&mut description, text, "DESCRIPTION", place, self.found);
+                }
+                Rule::disabled => once(&mut disabled, (), "DISABLED", place, self.found),
+                Rule::select => select = Some(self.select(part)),
+                rule => {
+                    let (list, name) = match rule {
+                        Rule::actions => (&mut lists[0], "DO"),
+                        Rule::on_cleared => (&mut lists[1], "ON CLEARED"),
+                        _ => (&mut lists[2], "ON ERROR"),
+                    };
+                    let actions = if rule == Rule::actions { part } else { only(part) };
+                    let built = children(actions).map(|action| self.action(action)).collect();
+                    once(list, built, name, place, self.found);
+                }
+            }
+        }
+        let [actions, on_cleared, on_error] = lists.map(Option::unwrap_or_default);
+        CreateRule {
+            name: name.expect("the grammar asks for a name"),
+            strict,
+            description,
+            disabled: disabled.is_some(),
+            select: select.expect("the grammar asks for a SELECT"),
+            actions,
+            on_cleared,
+            on_error,
+            span,
+        }
+    }
+
+    fn rule_name(&mut self, pair: &Pair<'_, Rule>) -> Spanned<RuleName> {
+        let span = self.span(pair);
+        let name = pair.as_str();
+        let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !is_plain || name.len() > RULE_NAME_CHARS_MAX {
+            self.found.push(
+                Diagnostic::error(Code::NAME, "this cannot be the name of a rule")
+                    .at(span.clone(), "")
+                    .help(format!(
+                        "rule names have 1 to {RULE_NAME_CHARS_MAX} letters a-z, digits and `_`"
+                    )),
+            );
+        }
+        Spanned { node: RuleName(name.into()), span }
+    }
+
+    fn sql_version(&mut self, pair: &Pair<'_, Rule>) -> SqlVersion {
+        match unquote(pair.as_str()).0.as_str() {
+            "2015-10-08" => SqlVersion::V2015_10_08,
+            "2016-03-23" => SqlVersion::V2016_03_23,
+            other => {
+                self.found.push(
+                    Diagnostic::error(
+                        Code::UNKNOWN_WORD,
+                        format!("there is no AWS IoT SQL version {other:?}"),
+                    )
+                    .at(self.span(pair), "")
+                    .help("the versions are '2015-10-08' and '2016-03-23'"),
+                );
+                SqlVersion::default()
+            }
+        }
+    }
+
+    /// `SET … SELECT … FROM … WHERE … WHEN …`
+    pub(super) fn select(&mut self, pair: Pair<'_, Rule>) -> Select {
+        let span = self.span(&pair);
+        let mut select = Select {
+            sets: Vec::new(),
+            projection: Projection::Items(Vec::new()),
+            from: Vec::new(),
+            filter: None,
+            when: None,
+            span,
+        };
+        for part in children(pair) {
+            match part.as_rule() {
+                Rule::set_clause => {
+                    select.sets = children(part).map(|set| self.assignment(set)).collect();
+                }
+                Rule::projection => select.projection = self.projection(part, 0),
+                Rule::from_clause => {
+                    select.from = children(part).filter_map(|f| self.topic_filter(&f)).collect();
+                }
+                Rule::where_clause => select.filter = Some(self.expression(only(part), 0)),
+                _ => select.when = Some(self.when(part)),
+            }
+        }
+        select
+    }
+
+    fn assignment(&mut self, pair: Pair<'_, Rule>) -> (Spanned<String>, super::super::ast::Expr) {
+        let mut parts = children(pair);
+        let variable = parts.next().expect("an assignment has a variable");
+        let value = parts.next().expect("an assignment has a value");
+        let node = variable.as_str().trim_start_matches('@').to_owned();
+        (Spanned { node, span: self.span(&variable) }, self.expression(value, 0))
+    }
+
+    fn topic_filter(&mut self, pair: &Pair<'_, Rule>) -> Option<Spanned<TopicFilter>> {
+        let span = self.span(pair);
+        let text = unquote(pair.as_str()).0;
+        match TopicFilter::parse(&text) {
+            Ok(node) => Some(Spanned { node, span }),
+            Err(reason) => {
+                self.found.push(
+                    Diagnostic::error(Code::TOPIC, "this is not a topic filter")
+                        .at(span, reason.to_string())
+                        .help("as in 'lab/+/telemetry' (one level) or 'lab/#' (all below)"),
+                );
+                None
+            }
+        }
+    }
+
+    /// `WHEN … FOR …` and its options.
+    fn when(&mut self, pair: Pair<'_, Rule>) -> When {
+        let span = self.span(&pair);
+        let mut parts = children(pair);
+        let condition = parts.next().expect("WHEN has a condition");
+        let condition = self.expression(condition, 0);
+        // Without FOR the condition's first TRUE fires: an edge trigger.
+        let mut hold_for = Spanned { node: Duration::ZERO, span: condition.span.clone() };
+        let (mut partition_by, mut clear_when, mut clear_for) = (None, None, None);
+        let (mut keep, mut max_gap, mut repeat_every, mut on_restart) = (None, None, None, None);
+        for part in parts {
+            let place = self.span(&part);
+            match part.as_rule() {
+                Rule::hold_for => {
+                    let duration = only(part);
+                    let span = self.span(&duration);
+                    hold_for = Spanned { node: self.duration(duration, Zero::Allowed), span };
+                }
+                Rule::partition_by => {
+                    let exprs = children(part).map(|expr| self.expression(expr, 0)).collect();
+                    once(&mut partition_by, exprs, "PARTITION BY", place, self.found);
+                }
+                Rule::clear_when => {
+                    let mut inner = children(part);
+                    let cleared = inner.next().expect("CLEAR WHEN has a condition");
+                    let cleared = self.expression(cleared, 0);
+                    once(&mut clear_when, cleared, "CLEAR WHEN", place.clone(), self.found);
+                    if let Some(duration) = inner.next() {
+                        let duration = self.duration(only(duration), Zero::Allowed);
+                        once(&mut clear_for, duration, "CLEAR … FOR", place, self.found);
+                    }
+                }
+                Rule::clear_for => {
+                    let duration = self.duration(only(part), Zero::Allowed);
+                    once(&mut clear_for, duration, "CLEAR … FOR", place, self.found);
+                }
+                Rule::keep => {
+                    let duration = self.duration(only(part), Zero::Allowed);
+                    once(&mut keep, duration, "KEEP", place, self.found);
+                }
+                Rule::max_gap => {
+                    let gap = self.max_gap(part);
+                    once(&mut max_gap, gap, "MAX GAP", place, self.found);
+                }
+                Rule::repeat_every => {
+                    let duration = self.duration(only(part), Zero::Refused);
+                    once(&mut repeat_every, duration, "REPEAT EVERY", place, self.found);
+                }
+                _ => {
+                    let mode = restart_mode(part);
+                    once(&mut on_restart, mode, "ON RESTART", place, self.found);
+                }
+            }
+        }
+        When {
+            condition,
+            hold_for,
+            partition_by: partition_by.unwrap_or_default(),
+            clear_when,
+            clear_for: clear_for.unwrap_or_default(),
+            keep: keep.unwrap_or_default(),
+            max_gap,
+            repeat_every,
+            on_restart: on_restart.unwrap_or_default(),
+            span,
+        }
+    }
+
+    fn max_gap(&mut self, pair: Pair<'_, Rule>) -> MaxGap {
+        let mut parts = children(pair);
+        let duration = parts.next().expect("MAX GAP has a duration");
+        let limit = self.duration(duration, Zero::Refused);
+        let hold = parts.next().is_some_and(|mode| mode.as_str().eq_ignore_ascii_case("hold"));
+        MaxGap { limit, hold }
+    }
+
+    fn action(&mut self, pair: Pair<'_, Rule>) -> Spanned<Action> {
+        let pair = only(pair);
+        let span = self.span(&pair);
+        let rule = pair.as_rule();
+        let mut parts = children(pair);
+        let node = match rule {
+            Rule::republish | Rule::log => self.publishing(rule, parts),
+            _ => {
+                let target = parts.next().expect("the grammar gives this action a target");
+                let name = self.target(only(target));
+                let (mut key, mut hash_key, mut batch) = (None, None, false);
+                for part in parts {
+                    match part.as_rule() {
+                        Rule::key => key = Some(self.expression(only(part), 0)),
+                        Rule::hash_key => hash_key = Some(self.expression(only(part), 0)),
+                        _ => batch = true,
+                    }
+                }
+                match rule {
+                    Rule::stream => Action::Stream { name, key, hash_key, batch },
+                    Rule::deliver => Action::Deliver { name, batch },
+                    _ => Action::Invoke { name },
+                }
+            }
+        };
+        Spanned { node, span }
+    }
+
+    /// `REPUBLISH …` and `LOG …`.
+    fn publishing<'t>(
+        &mut self,
+        rule: Rule,
+        parts: impl Iterator<Item = Pair<'t, Rule>>,
+    ) -> Action {
+        let place = if rule == Rule::log { TemplateOf::Text } else { TemplateOf::Topic };
+        let mut text = None;
+        let mut qos = QoS::AtMostOnce;
+        let mut retain = false;
+        for part in parts {
+            match part.as_rule() {
+                Rule::template => text = Some(self.template(&part, place)),
+                Rule::qos => qos = self.qos(&only(part)),
+                _ => retain = true,
+            }
+        }
+        match (rule, text) {
+            (Rule::republish, Some(topic)) => Action::Republish { topic, qos, retain },
+            (_, text) => Action::Log { text },
+        }
+    }
+
+    fn qos(&mut self, pair: &Pair<'_, Rule>) -> QoS {
+        match pair.as_str().parse::<u8>().ok().and_then(QoS::from_bits) {
+            Some(qos) => qos,
+            None => {
+                self.found.push(
+                    Diagnostic::error(Code::UNKNOWN_WORD, "there is no such quality of service")
+                        .at(self.span(pair), "")
+                        .help("QOS is 0, 1 or 2"),
+                );
+                QoS::AtMostOnce
+            }
+        }
+    }
+
+    fn target(&mut self, pair: Pair<'_, Rule>) -> Spanned<String> {
+        let span = self.span(&pair);
+        let node = match pair.as_rule() {
+            Rule::string => unquote(pair.as_str()).0,
+            _ => pair.as_str().to_owned(),
+        };
+        let is_in = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        let fits = (1..=TARGET_NAME_BYTES_MAX).contains(&node.len());
+        if !fits || node.starts_with('.') || !node.bytes().all(is_in) {
+            self.found.push(
+                Diagnostic::error(Code::NAME, "this cannot be the name of a target")
+                    .at(span.clone(), "")
+                    .help(format!(
+                        "names have 1 to {TARGET_NAME_BYTES_MAX} letters a-z, digits, `_`, `-` \
+                         and `.`, not starting with a point"
+                    )),
+            );
+        }
+        Spanned { node, span }
+    }
+}
+
+fn restart_mode(pair: Pair<'_, Rule>) -> OnRestart {
+    match only(pair).as_str().to_ascii_uppercase().as_str() {
+        "COUNT" => OnRestart::Count,
+        "RESET" => OnRestart::Reset,
+        _ => OnRestart::Pause,
+    }
+}
