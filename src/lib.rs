@@ -30,6 +30,7 @@ pub mod dashboard;
 
 pub mod storage;
 
+pub mod backoff;
 pub mod clock;
 pub mod diagnostic;
 pub mod limits;

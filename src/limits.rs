@@ -84,7 +84,33 @@ pub const RETENTION_BYTES_MAX: i64 = 16 * 1024 * 1024;
 pub const HITS_PER_COMMIT_MAX: usize = 256;
 /// Output bytes of a hit kept for the dashboard; longer ones are cut.
 pub const HIT_OUTPUT_BYTES_MAX: usize = 16 * 1024;
+/// Stored entries of a delivery read at once while a file is written.
+pub const DELIVERY_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The longest wait after the first failed flush of a delivery; doubles,
+pub const DELIVERY_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// up to this: how late a directory that works again may be noticed.
+pub const DELIVERY_RETRY_MAX: Duration = Duration::from_secs(60);
+/// Calls that may wait for one hook, in the database. More go to its dead letters at once.
+pub const HOOK_BACKLOG_MAX: u64 = 1_000_000;
+/// Dead letters kept of one hook; the oldest go first.
+pub const HOOK_DEAD_LETTERS_MAX: u64 = 100_000;
+/// Calls of one hook in memory: read ahead, under way, and waiting for their next attempt.
+pub const HOOK_CALLS_HELD_MAX: usize = 2048;
+/// Bytes of those calls after which no more are read ahead.
+pub const HOOK_CALL_BYTES_HELD_MAX: usize = 8 * 1024 * 1024;
+/// Calls of one hook read at once, and outcomes recorded in one transaction.
+pub const HOOK_PAGE_MAX: usize = 256;
+/// The longest a Retry-After is obeyed.
+pub const HOOK_RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// What is read of a response before its connection is given up; the answer itself is not used.
+pub const HOOK_RESPONSE_BYTES_MAX: usize = 64 * 1024;
+/// Characters of a hook's error text that are kept.
+pub const HOOK_ERROR_CHARS_MAX: usize = 300;
+/// Dead letters handed at once to whoever runs ON ERROR.
+pub const HOOK_REPORTED_MAX: usize = 64;
 
+const _: () = assert!(HOOK_PAGE_MAX < HOOK_CALLS_HELD_MAX, "a page fits what may be held");
+const _: () = assert!(HOOK_CALLS_HELD_MAX > 1000, "the largest concurrency fits what may be held");
 const _: () = assert!(WAL_CHECKPOINT_BYTES < WAL_RESTART_BYTES, "restarting is the second resort");
 const _: () = assert!(BLOCK_BYTES_MAX <= JOURNAL_BATCH_BYTES_MAX, "a commit has whole blocks");
 

@@ -19,6 +19,8 @@
 //!
 //! `tokio`'s paused clock does not wait for this thread: tests that use it must not have a journal.
 
+#[cfg(test)]
+pub(crate) mod effect_stage;
 mod metrics;
 mod table;
 #[cfg(test)]
@@ -39,12 +41,15 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
+use crate::delivery;
 use crate::limits;
 use crate::publish::Publish;
 use crate::storage::Storage;
 use crate::storage::StorageError;
 
 pub use metrics::JournalMetrics;
+
+use table::Targets;
 
 /// Something that must be on disk before the message that caused it is acknowledged.
 #[derive(Clone, Debug)]
@@ -301,6 +306,7 @@ pub struct Journal<W> {
     submitter: Submitter<W>,
     health: JournalHealth,
     metrics: JournalMetrics,
+    targets: Targets,
     closing: watch::Sender<bool>,
     ended: oneshot::Receiver<Result<(), JournalError>>,
 }
@@ -317,10 +323,12 @@ impl<W: Send + 'static> Journal<W> {
         let (closing, is_closing) = watch::channel(false);
         let (stall, health) = watch::channel(None);
         let metrics = JournalMetrics::default();
+        let targets = Targets::default();
         let ended = writer::start(writer::Start {
             storage,
             stage,
             hits_max: config.hits_max,
+            targets: targets.clone(),
             clock,
             submissions,
             closing: is_closing,
@@ -329,7 +337,7 @@ impl<W: Send + 'static> Journal<W> {
         })?;
         let submitter = Submitter { queue };
         let health = JournalHealth { stall: health };
-        Ok(Journal { submitter, health, metrics, closing, ended })
+        Ok(Journal { submitter, health, metrics, targets, closing, ended })
     }
 
     /// Where submissions go in.
@@ -340,6 +348,11 @@ impl<W: Send + 'static> Journal<W> {
     /// Whether commits succeed.
     pub fn health(&self) -> JournalHealth {
         self.health.clone()
+    }
+
+    /// Where it announces what it adds to deliveries.
+    pub fn delivery_backlogs(&self) -> Arc<delivery::Backlogs> {
+        Arc::clone(&self.targets.deliveries)
     }
 
     /// What it counts.

@@ -1,5 +1,7 @@
 //! The transaction: a batch and the jobs that join it, written to the tables of their nouns.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use rusqlite::ErrorCode;
 use rusqlite::Transaction;
@@ -7,23 +9,31 @@ use rusqlite::TransactionBehavior;
 
 use crate::checkpoint;
 use crate::clock::Timestamp;
+use crate::delivery;
 use crate::hit_log::NewHit;
 use crate::hit_log::Recorder;
 use crate::retained;
 use crate::storage::Job;
 use crate::storage::SqliteError;
 use crate::storage::checkpointer;
-use crate::stream::Appender;
+use crate::stream;
 use crate::stream::NewRecord;
 
 use super::Batch;
 use super::Effect;
 use super::HitRecord;
 
+/// Where commits are announced to the workers of deliveries and hooks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Targets {
+    pub(super) deliveries: Arc<delivery::Backlogs>,
+}
+
 /// The write connection, and what its nouns remember between commits.
 pub(super) struct Tables {
     connection: Connection,
-    streams: Appender,
+    streams: stream::Appender,
+    deliveries: delivery::Appender,
     hits: Recorder,
     /// Whether the next commit is synced. Changed by [`Tables::commit`] and [`Tables::save_alive`] only.
     is_synced: bool,
@@ -31,10 +41,11 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Writes over `connection`, on which `synchronous` is FULL.
-    pub(super) fn new(connection: Connection, hits_max: usize) -> Tables {
+    pub(super) fn new(connection: Connection, hits_max: usize, targets: Targets) -> Tables {
         Tables {
             connection,
-            streams: Appender::default(),
+            streams: stream::Appender::default(),
+            deliveries: delivery::Appender::new(targets.deliveries),
             hits: Recorder::new(hits_max),
             is_synced: true,
         }
@@ -49,7 +60,13 @@ impl Tables {
         now: Timestamp,
     ) -> Result<(), SqliteError> {
         let committed = self.try_commit(batch, jobs, now);
-        // A job may have changed the tables that are remembered.
+        if committed.is_ok() {
+            self.deliveries.committed();
+        } else {
+            self.deliveries.forget();
+        }
+        // A job may have changed the tables that are remembered. Not those of deliveries and hooks:
+        // their jobs do not touch what their appenders remember.
         if committed.is_err() || !jobs.is_empty() {
             self.streams.forget();
             self.hits.forget();
@@ -70,9 +87,20 @@ impl Tables {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for effect in &batch.effects {
-            write_effect(&transaction, effect, &mut self.streams)?;
+            match effect {
+                Effect::Stream { stream, partition_key, hash_key, data, at } => {
+                    let record = NewRecord { partition_key, hash_key: *hash_key, data, at: *at };
+                    self.streams.push(&transaction, stream, &record)?;
+                }
+                Effect::Deliver { delivery, data, at } => {
+                    self.deliveries.push(&transaction, delivery, data, *at)?;
+                }
+                Effect::Invoke { .. } => {}
+                Effect::Retain(publish) => retained::save(&transaction, publish)?,
+            }
         }
         self.streams.flush(&transaction)?;
+        self.deliveries.flush(&transaction)?;
         for state in &batch.states {
             checkpoint::save_state(&transaction, &state.rule, &state.key, state.state.as_deref())?;
         }
@@ -97,22 +125,6 @@ impl Tables {
     pub(super) fn close(self) -> Result<(), SqliteError> {
         checkpointer::truncate(&self.connection)?;
         self.connection.close().map_err(|(_, error)| error)
-    }
-}
-
-fn write_effect(
-    transaction: &Transaction<'_>,
-    effect: &Effect,
-    streams: &mut Appender,
-) -> Result<(), SqliteError> {
-    match effect {
-        Effect::Stream { stream, partition_key, hash_key, data, at } => {
-            let record = NewRecord { partition_key, hash_key: *hash_key, data, at: *at };
-            streams.push(transaction, stream, &record)
-        }
-        Effect::Retain(publish) => retained::save(transaction, publish),
-        // `delivery::table` and `lambda::table` are joined here by the parts that own them.
-        Effect::Deliver { .. } | Effect::Invoke { .. } => Ok(()),
     }
 }
 

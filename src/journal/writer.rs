@@ -32,6 +32,7 @@ use super::Stage;
 use super::Stall;
 use super::Submission;
 use super::table::Tables;
+use super::table::Targets;
 
 /// While something is pending, a restart learns to within this when the gateway ended.
 const ALIVE_PERIOD: Duration = Duration::from_secs(1);
@@ -51,6 +52,7 @@ pub(super) struct Start<'a, S: Stage> {
     pub(super) storage: &'a Storage,
     pub(super) stage: S,
     pub(super) hits_max: usize,
+    pub(super) targets: Targets,
     pub(super) clock: Clock,
     pub(super) submissions: mpsc::Receiver<Submission<S::Work>>,
     pub(super) closing: watch::Receiver<bool>,
@@ -75,7 +77,7 @@ pub(super) fn start<S: Stage>(
         alive_at: start.clock.now(),
         stage: start.stage,
         clock: start.clock,
-        tables: Tables::new(connection, start.hits_max),
+        tables: Tables::new(connection, start.hits_max, start.targets),
         inlet: Inlet {
             submissions: start.submissions,
             jobs,

@@ -1,0 +1,292 @@
+//! The file a batch becomes: its name, its lines, and how it appears all at once.
+//!
+//! `YYYY/MM/DD/HH/NAME-FIRST-LAST.jsonl[.gz]` under the delivery's directory: the hour is that of the
+//! oldest record's arrival, UTC (Firehose's default prefix), FIRST and LAST are entry ids. The file is
+//! written under a temporary name in the same folder, synced, renamed, and the folder synced; so a
+//! reader never sees half a file, and a retry writes over what an earlier try left.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::io::BufWriter;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use flate2::write::GzEncoder;
+use serde::de::IgnoredAny;
+
+use crate::clock::Timestamp;
+use crate::config::Compression;
+
+const GZIP_SUFFIX: &str = ".gz";
+
+/// `name` as one part of a path: letters, digits, `_`, `-` and inner dots stay, every other byte
+/// becomes `%XX`. Different names give different parts, and none of them leaves its folder.
+pub(super) fn to_path_part(name: &str) -> Cow<'_, str> {
+    let is_plain = |(place, byte): (usize, u8)| {
+        byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (byte == b'.' && place > 0)
+    };
+    if !name.is_empty() && name.bytes().enumerate().all(is_plain) {
+        return Cow::Borrowed(name);
+    }
+    let mut part = String::with_capacity(name.len() + 8);
+    for (place, byte) in name.bytes().enumerate() {
+        if is_plain((place, byte)) {
+            part.push(char::from(byte));
+        } else {
+            write!(part, "%{byte:02X}").expect("writing to a String cannot fail");
+        }
+    }
+    if part.is_empty() { Cow::Borrowed("%") } else { Cow::Owned(part) }
+}
+
+/// The object of the entries `first` to `last`, relative to the delivery's directory.
+pub(super) fn name_object(
+    delivery: &str,
+    oldest: Timestamp,
+    first: i64,
+    last: i64,
+    compression: Compression,
+) -> String {
+    // Outside the calendar (year 9999) there is nothing sensible; the epoch keeps the file.
+    let hour = jiff::Timestamp::from_millisecond(oldest.as_millis()).unwrap_or_default();
+    let hour = hour.strftime("%Y/%m/%d/%H");
+    let part = to_path_part(delivery);
+    let suffix = match compression {
+        Compression::None => "",
+        Compression::Gzip => GZIP_SUFFIX,
+    };
+    format!("{hour}/{part}-{first}-{last}.jsonl{suffix}")
+}
+
+/// Adds `data` as one line. JSON stays byte for byte, but for line breaks between its tokens, which
+/// become spaces; anything else becomes `{"data_base64":"…"}`, as in `tidegate stream tail`.
+pub(super) fn push_line(lines: &mut Vec<u8>, data: &[u8]) {
+    if is_json(data) {
+        let start = lines.len();
+        lines.extend_from_slice(data);
+        // Inside a JSON string a line break is always escaped, so these are white space.
+        for byte in &mut lines[start..] {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+    } else {
+        lines.extend_from_slice(b"{\"data_base64\":\"");
+        lines.extend_from_slice(BASE64_STANDARD.encode(data).as_bytes());
+        lines.extend_from_slice(b"\"}");
+    }
+    lines.push(b'\n');
+}
+
+fn is_json(data: &[u8]) -> bool {
+    std::str::from_utf8(data).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+}
+
+/// What failed, on which path.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}", path.display())]
+pub(super) struct ObjectError {
+    operation: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ObjectError {
+    move |source| ObjectError { operation, path: path.to_owned(), source }
+}
+
+enum Sink {
+    Plain(BufWriter<File>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
+}
+
+/// A file on its way. Dropped unfinished, it leaves nothing behind.
+pub(super) struct ObjectWriter {
+    temporary: PathBuf,
+    target: PathBuf,
+    folder: PathBuf,
+    /// `None` once finished.
+    sink: Option<Sink>,
+}
+
+impl ObjectWriter {
+    /// Begins `object` under `root`, whose folders are made as needed. Its name says whether it is
+    /// compressed.
+    pub(super) fn create(root: &Path, object: &str) -> Result<Self, ObjectError> {
+        let target = root.join(object);
+        let folder = target.parent().unwrap_or(root).to_owned();
+        make_folders(&folder)?;
+        let file_name = target.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = folder.join(format!(".{file_name}.tmp"));
+        let file = File::create(&temporary).map_err(failed("create", &temporary))?;
+        let file = BufWriter::with_capacity(64 * 1024, file);
+        let sink = if object.ends_with(GZIP_SUFFIX) {
+            // No time in the header: the same entries give the same bytes.
+            Sink::Gzip(Box::new(GzEncoder::new(file, flate2::Compression::default())))
+        } else {
+            Sink::Plain(file)
+        };
+        Ok(ObjectWriter { temporary, target, folder, sink: Some(sink) })
+    }
+
+    /// Adds whole lines.
+    pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), ObjectError> {
+        let written = match &mut self.sink {
+            Some(Sink::Plain(sink)) => sink.write_all(lines),
+            Some(Sink::Gzip(sink)) => sink.write_all(lines),
+            None => Ok(()),
+        };
+        written.map_err(failed("write", &self.temporary))
+    }
+
+    /// Makes the file appear under its name, durably; answers its path and its length, bytes.
+    pub(super) fn finish(mut self) -> Result<(PathBuf, u64), ObjectError> {
+        let length = self.flush().map_err(failed("write", &self.temporary))?;
+        fs::rename(&self.temporary, &self.target).map_err(failed("rename", &self.temporary))?;
+        self.sink = None;
+        sync_folder(&self.folder)?;
+        Ok((std::mem::take(&mut self.target), length))
+    }
+
+    fn flush(&mut self) -> io::Result<u64> {
+        let file = match &mut self.sink {
+            Some(Sink::Plain(sink)) => {
+                sink.flush()?;
+                sink.get_ref()
+            }
+            Some(Sink::Gzip(sink)) => {
+                sink.try_finish()?;
+                sink.get_mut().flush()?;
+                sink.get_ref().get_ref()
+            }
+            None => return Ok(0),
+        };
+        file.sync_all()?;
+        Ok(file.metadata()?.len())
+    }
+}
+
+impl Drop for ObjectWriter {
+    fn drop(&mut self) {
+        if self.sink.take().is_some() {
+            // On a full disk half a file would only take room; the next try writes over it anyway.
+            drop(fs::remove_file(&self.temporary));
+        }
+    }
+}
+
+/// Makes `folder` and its parents; each new one is synced into its own parent.
+fn make_folders(folder: &Path) -> Result<(), ObjectError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        make_folders(parent)?;
+    }
+    match fs::create_dir(folder) {
+        Ok(()) => sync_folder(parent.unwrap_or(Path::new("."))),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(error) => Err(failed("make the folder", folder)(error)),
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<(), ObjectError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_object_is_named_by_hour_and_range() {
+        let oldest = Timestamp::from_millis(1_594_598_424_502);
+        assert_eq!(
+            name_object("alerts", oldest, 7, 120, Compression::Gzip),
+            "2020/07/13/00/alerts-7-120.jsonl.gz"
+        );
+        assert_eq!(
+            name_object("a/../b", Timestamp::EPOCH, 1, 1, Compression::None),
+            "1970/01/01/00/a%2F..%2Fb-1-1.jsonl"
+        );
+        let never = Timestamp::from_millis(i64::MAX);
+        assert!(name_object("a", never, 1, 1, Compression::None).starts_with("1970/"));
+    }
+
+    #[test]
+    fn no_name_leaves_its_folder() {
+        for (name, part) in
+            [("..", "%2E."), (".", "%2E"), ("", "%"), ("a.b-c_1", "a.b-c_1"), ("é", "%C3%A9")]
+        {
+            assert_eq!(to_path_part(name), part);
+        }
+    }
+
+    #[test]
+    fn lines_hold_json_as_it_is_and_base64_of_the_rest() {
+        let mut lines = Vec::new();
+        push_line(&mut lines, b"{\"a\": 1.50}");
+        push_line(&mut lines, b"{\n\"a\":\r\n\"x\\ny\"}");
+        push_line(&mut lines, b"");
+        push_line(&mut lines, b"{\"a\":");
+        push_line(&mut lines, b"\"\xff\"");
+        push_line(&mut lines, b"1 2");
+        assert_eq!(
+            String::from_utf8(lines).unwrap(),
+            "{\"a\": 1.50}\n{ \"a\":  \"x\\ny\"}\n{\"data_base64\":\"\"}\n\
+             {\"data_base64\":\"eyJhIjo=\"}\n{\"data_base64\":\"Iv8i\"}\n{\"data_base64\":\"MSAy\"}\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_entry_is_one_line_of_json(data: Vec<u8>, text in "[\\[\\]{}\",:0-9a \\n\\\\]{0,24}") {
+            for entry in [data.as_slice(), text.as_bytes()] {
+                let mut lines = Vec::new();
+                push_line(&mut lines, entry);
+                prop_assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 1);
+                prop_assert!(is_json(&lines));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let root = tempfile::tempdir().unwrap();
+        let object = "2020/07/13/00/a-1-2.jsonl";
+        let target = root.path().join(object);
+        let mut writer = ObjectWriter::create(root.path(), object).unwrap();
+        writer.write(b"1\n").unwrap();
+        assert!(!target.exists());
+        drop(writer);
+        let folder = target.parent().unwrap();
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing is left behind");
+
+        for lines in ["1\n2\n", "1\n"] {
+            let mut writer = ObjectWriter::create(root.path(), object).unwrap();
+            writer.write(lines.as_bytes()).unwrap();
+            let (path, length) = writer.finish().unwrap();
+            assert_eq!(path, target);
+            assert_eq!(length, lines.len() as u64);
+            assert_eq!(fs::read_to_string(&target).unwrap(), lines);
+            assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("2020"), b"a file").unwrap();
+        let error = ObjectWriter::create(root.path(), "2020/07/a.jsonl").err().unwrap();
+        assert!(error.to_string().contains("2020"), "{error}");
+    }
+}
