@@ -62,6 +62,31 @@ pub const PARTITION_KEY_CHARS_MAX: usize = 256;
 pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
 /// Topics whose plan one connection remembers; all are forgotten when it is full.
 pub const TOPIC_CACHE_MAX: usize = 1024;
+/// Sessions, connected or parked. A new client over it is refused: forgetting somebody's session
+/// instead would lose messages.
+pub const SESSIONS_MAX: usize = 100_000;
+/// A client identifier, bytes.
+pub const CLIENT_ID_BYTES_MAX: usize = 1024;
+/// QoS 1 and 2 messages on their way to one subscriber; its own Receive Maximum may be smaller.
+pub const SUBSCRIBER_WINDOW: usize = 256;
+/// Topic aliases one client may set.
+pub const TOPIC_ALIAS_MAX: u16 = 64;
+/// Retained messages, bytes in all, payload and topic.
+pub const RETAINED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// A connection's read buffer while it is idle.
+pub const READ_BUFFER_MIN: usize = 512;
+/// A connection's read buffer under load: what one read can bring. Larger packets grow it as they arrive.
+pub const READ_BUFFER_MAX: usize = 64 * 1024;
+/// Bytes waiting for a client's socket above which nothing more is read from it or encoded for it.
+pub const WRITE_BUFFER_HIGH: usize = 64 * 1024;
+/// A client that takes none of the bytes waiting for it for this long is cut.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// A burst's read buffer is given back after this long without a packet.
+pub const READ_BUFFER_REST: Duration = Duration::from_secs(5);
+/// TCP asks a silent peer whether it is there after this long, and every tenth of it from then on.
+pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// Connections over `connections_max` that are still answered with the reason; more are closed unread.
+pub const REFUSALS_MAX: usize = 64;
 /// Submissions waiting for the journal's writer. A full queue stops the sockets being read.
 pub const JOURNAL_QUEUE_MAX: usize = 4096;
 /// Submissions in one commit: bounds the time a commit takes and what a failed one holds back.
@@ -168,6 +193,7 @@ pub const SERIES_MINUTES: usize = 24 * 60;
 /// colours for eight; the others' series are the small ones in the table.)
 pub const SERIES_RULES_MAX: usize = 50;
 
+const _: () = assert!(READ_BUFFER_MIN <= READ_BUFFER_MAX, "the buffer grows");
 const _: () = assert!(JOURNAL_BATCH_MAX <= JOURNAL_QUEUE_MAX, "a commit can empty the queue");
 const _: () = assert!(OUTPUT_BYTES_MAX <= RECORD_BYTES_MAX, "an output fits a stream record");
 const _: () = assert!(

@@ -1,10 +1,41 @@
-//! The MQTT protocol edge.
+//! The MQTT protocol edge: both versions on one port, sessions, fan-out, retained messages, wills.
 //!
-//! What it hands publishes to is an [`Intake`]; the gateway provides it.
+//! A task per connection ([`connection`]) reads a batch of packets ([`packet`]), hands each PUBLISH to
+//! its [`Lane`] (the rules) and to the subscribers ([`exchange`], [`subscriptions`]), and acknowledges
+//! when the journal has committed the batch's ticket. Subscribers are reached through their session's
+//! bounded queue ([`session`]); nobody ever waits for one.
+//!
+//! Fan-out is our own, not rumqttd's router: that one panics on some topics, knows no `$` topics,
+//! loses messages of slow readers, and gives no memory back. rumqttd supplies packet codecs only
+//! (`packet/codec.rs`). `benches/fanout.rs` compares the two.
+//!
+//! Promises: PUBACK and PUBREC only after the commit, in PUBLISH order. A malformed packet costs its
+//! own connection. Every queue and buffer is bounded, by the configuration or by `limits`.
+
+mod connection;
+mod exchange;
+mod inflight;
+mod listener;
+mod message;
+mod metrics;
+mod packet;
+mod retained;
+mod session;
+mod sessions;
+mod subscriptions;
+mod topics;
+mod will;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+
+pub use listener::Broker;
+pub use listener::BrokerError;
+pub use listener::BrokerHandle;
+pub use listener::ClientStatus;
+pub use metrics::BrokerMetrics;
+pub use packet::Version;
 
 use crate::journal::AckSlot;
 use crate::publish::Origin;

@@ -1,5 +1,6 @@
-//! The built binary against real clients.
+//! The built binary and its parts against real clients.
 
+mod broker;
 mod command_line;
 mod fake_source;
 mod web;

@@ -1,0 +1,204 @@
+//! The end of a connection: last words, then what becomes of will and session.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
+
+use super::Client;
+use super::Close;
+use super::outlet::Outlet;
+use crate::broker::Intake;
+use crate::broker::exchange::Exchange;
+use crate::broker::packet::Kind;
+use crate::broker::packet::Version;
+use crate::broker::packet::codec;
+use crate::broker::session::Control;
+use crate::broker::session::Order;
+use crate::broker::session::Session;
+use crate::broker::session::StateGuard;
+use crate::broker::will::Will;
+
+/// How long a client has to take the last words.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+/// Says why, where the protocol has words for it, and closes. When the gateway shuts down,
+/// acknowledgements that wait for their commit still go out; the listener bounds the wait.
+pub(super) async fn part<R, W>(
+    client: &Client,
+    outlet: &mut Outlet,
+    reader: &mut R,
+    writer: &mut W,
+    close: Close,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let metrics = &client.exchange.metrics;
+    metrics.count_closed(close.label());
+    tracing::debug!(client_id = %client.session.client_id, reason = %close, "connection closed");
+    if let Close::Violation(violation) = close {
+        metrics.count_violation(violation.label());
+        tracing::warn!(
+            client_id = %client.session.client_id,
+            %violation,
+            "client cut for breaking the protocol"
+        );
+    }
+    // A PUBREC is remembered: the next connection must not answer a repeat before the commit. So
+    // the session stays in this one's hands until then.
+    if close == Close::Ordered(Order::ShutDown) || outlet.awaits_pubrec() {
+        outlet.commit_all(client).await;
+    } else {
+        outlet.release_acks(client);
+    }
+    client.session.detach(outlet.finished());
+    if let Some(reason) = close.reason_code() {
+        if client.version == Version::V5 {
+            codec::write_disconnect(reason, outlet.answer(Kind::Disconnect));
+        }
+        let last_words = async {
+            outlet.flush_all(client, writer).await?;
+            Ok::<(), Close>(linger(reader, writer).await?)
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(GRACE, last_words).await {
+            tracing::debug!(client_id = %client.session.client_id, %error, "no last words");
+        }
+    }
+}
+
+/// Closes our side and reads the rest: bytes left unread would make the kernel reset the connection
+/// and take our last words with it.
+pub(super) async fn linger<R, W>(reader: &mut R, writer: &mut W) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    writer.shutdown().await?;
+    let mut scratch = BytesMut::with_capacity(1024);
+    while reader.read_buf(&mut scratch).await? > 0 {
+        scratch.clear();
+    }
+    Ok(())
+}
+
+/// Ends the session or parks it, and publishes the will or leaves it to the caretaker.
+pub(super) async fn settle(
+    client: Client,
+    mut state: StateGuard,
+    will: Option<Will>,
+    intake: Arc<dyn Intake>,
+    close: Close,
+) {
+    let Client { exchange, session, control, session_expiry, .. } = client;
+    let (expiry, will) = match close {
+        Close::Client { with_will, session_expiry: changed } => {
+            let changed = changed.map(|s| Duration::from_secs(u64::from(s)));
+            let expiry = changed.unwrap_or(session_expiry).min(exchange.config.session_expiry_max);
+            (expiry, will.filter(|_| with_will))
+        }
+        Close::Ordered(Order::ShutDown) | Close::IntakeClosed => (session_expiry, None),
+        _ => (session_expiry, will),
+    };
+    if expiry.is_zero() {
+        exchange.clear(&session, &mut state);
+        exchange.sessions.forget(&session, &control);
+        exchange.count_sessions();
+    } else {
+        state.resumable = true;
+    }
+    drop(state);
+    let is_delayed = |will: &Will| !will.delay.is_zero() && !expiry.is_zero();
+    match (will, close) {
+        // A successor that goes on with the session came before the delay was over.
+        (Some(will), Close::Ordered(Order::TakenOver)) if is_delayed(&will) => {}
+        (Some(will), Close::Ordered(_)) => will.publish(&exchange, &intake).await,
+        (Some(will), _) if !is_delayed(&will) => {
+            will.publish(&exchange, &intake).await;
+            park(exchange, intake, session, control, expiry, None);
+        }
+        (will, Close::Ordered(_)) => debug_assert!(will.is_none()),
+        (will, _) => park(exchange, intake, session, control, expiry, will),
+    }
+}
+
+/// Leaves a session that may be resumed to a caretaker, a small task of its own.
+fn park(
+    exchange: Arc<Exchange>,
+    intake: Arc<dyn Intake>,
+    session: Arc<Session>,
+    control: Arc<Control>,
+    expiry: Duration,
+    will: Option<Will>,
+) {
+    if !expiry.is_zero() {
+        tokio::spawn(care(exchange, intake, session, control, expiry, will));
+    }
+}
+
+/// A session was claimed by a connection that did not come to be: whoever has its state yet leaves
+/// it to us, and there it is parked again or ended.
+pub(super) fn abandon(
+    exchange: &Arc<Exchange>,
+    intake: &Arc<dyn Intake>,
+    session: Arc<Session>,
+    control: &Arc<Control>,
+) {
+    let (exchange, intake) = (Arc::clone(exchange), Arc::clone(intake));
+    let control = Arc::clone(control);
+    tokio::spawn(async move {
+        let is_resumable = session.state().await.resumable;
+        let max = exchange.config.session_expiry_max;
+        let expiry = if is_resumable { max } else { Duration::ZERO };
+        care(exchange, intake, session, control, expiry, None).await;
+    });
+}
+
+/// Waits for the will's delay and the session's end, or for a successor.
+async fn care(
+    exchange: Arc<Exchange>,
+    intake: Arc<dyn Intake>,
+    session: Arc<Session>,
+    control: Arc<Control>,
+    expiry: Duration,
+    mut will: Option<Will>,
+) {
+    let mut left = expiry;
+    if let Some(delay) = will.as_ref().map(|will| will.delay.min(expiry)) {
+        match wait(&control, delay).await {
+            Some(Order::TakenOver | Order::ShutDown) => return,
+            Some(Order::TakenOverClean) | None => {
+                if let Some(will) = will.take() {
+                    will.publish(&exchange, &intake).await;
+                }
+            }
+        }
+        left -= delay;
+    }
+    if wait(&control, left).await.is_none() && exchange.sessions.forget(&session, &control) {
+        let mut state = session.state().await;
+        exchange.clear(&session, &mut state);
+        exchange.count_sessions();
+        tracing::debug!(client_id = %session.client_id, "session expired");
+    }
+}
+
+/// Sleeps; an order ends it early.
+async fn wait(control: &Control, duration: Duration) -> Option<Order> {
+    let sleep = tokio::time::sleep(duration);
+    let mut sleep = std::pin::pin!(sleep);
+    loop {
+        if let Some(order) = control.order() {
+            return Some(order);
+        }
+        tokio::select! {
+            () = control.notify.notified() => {}
+            () = sleep.as_mut() => return None,
+        }
+    }
+}

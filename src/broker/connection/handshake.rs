@@ -1,0 +1,278 @@
+//! From accept to CONNACK.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
+
+use super::Admission;
+use super::Client;
+use super::Connected;
+use super::farewell;
+use crate::broker::Intake;
+use crate::broker::exchange::Exchange;
+use crate::broker::packet::Kind;
+use crate::broker::packet::Version;
+use crate::broker::packet::Violation;
+use crate::broker::packet::codec;
+use crate::broker::packet::codec::Connect;
+use crate::broker::packet::codec::ConnectRefusal;
+use crate::broker::packet::codec::Refusal;
+use crate::broker::packet::codec::Welcome;
+use crate::broker::packet::frame::Header;
+use crate::broker::packet::frame::parse_header;
+use crate::broker::session::Contact;
+use crate::broker::session::Control;
+use crate::broker::session::Order;
+use crate::broker::session::Session;
+use crate::broker::session::StateGuard;
+use crate::broker::will::Will;
+use crate::limits::CLIENT_ID_BYTES_MAX;
+use crate::limits::READ_BUFFER_MIN;
+use crate::limits::SUBSCRIBER_WINDOW;
+use crate::limits::TOPIC_ALIAS_MAX;
+use crate::publish::Origin;
+
+/// Why there is no connection. The label goes to the metrics.
+enum Failure {
+    /// Nobody to answer: closed or out of time.
+    Silent(&'static str),
+    Refused(Version, Refusal, &'static str),
+}
+
+/// Reads CONNECT and answers it. Gives the connection, what the client sent behind its CONNECT, and
+/// the CONNACK, still to be written.
+pub(super) async fn greet<R, W>(
+    exchange: &Arc<Exchange>,
+    intake: &Arc<dyn Intake>,
+    reader: &mut R,
+    writer: &mut W,
+    address: SocketAddr,
+    control: &Arc<Control>,
+    admission: Admission,
+) -> Option<(Connected, BytesMut, BytesMut)>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut buffer = BytesMut::new();
+    let limit = exchange.config.connect_timeout;
+    let connect = tokio::select! {
+        read = tokio::time::timeout(limit, read_connect(exchange, reader, &mut buffer)) => {
+            read.unwrap_or(Err(Failure::Silent("connect_timeout")))
+        }
+        () = exchange.closed() => Err(Failure::Silent("shutdown")),
+    };
+    let entered = match connect {
+        Ok(connect) if admission == Admission::OverLimit => {
+            Err(Failure::Refused(connect.version, Refusal::Quota, "connections_max"))
+        }
+        Ok(connect) => enter(exchange, intake, connect, address, control).await,
+        Err(failure) => Err(failure),
+    };
+    let (label, answer) = match entered {
+        Ok((connected, welcome)) => return Some((connected, buffer, welcome)),
+        Err(Failure::Silent(label)) => (label, BytesMut::new()),
+        Err(Failure::Refused(version, refusal, label)) => {
+            let mut out = BytesMut::new();
+            codec::write_refusal(refusal, version, &mut out);
+            (label, out)
+        }
+    };
+    exchange.metrics.count_refused(label);
+    tracing::debug!(%address, reason = label, "connection refused");
+    if !answer.is_empty() {
+        let answered = async {
+            writer.write_all(&answer).await?;
+            farewell::linger(reader, writer).await
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(farewell::GRACE, answered).await {
+            tracing::debug!(%address, %error, "the refusal did not arrive");
+        }
+    }
+    None
+}
+
+async fn read_connect<R: AsyncRead + Unpin>(
+    exchange: &Exchange,
+    reader: &mut R,
+    buffer: &mut BytesMut,
+) -> Result<Connect, Failure> {
+    let violation = |v: Violation| {
+        // Before its CONNECT nobody can tell which version the peer speaks: a close says enough.
+        exchange.metrics.count_violation(v.label());
+        Failure::Silent(v.label())
+    };
+    let header = loop {
+        match parse_header(buffer, exchange.config.packet_bytes_max).map_err(violation)? {
+            Some(Header { kind: Kind::Connect, .. }) | None => {}
+            Some(_) => return Err(violation(Violation::Protocol("CONNECT comes first"))),
+        }
+        match parse_header(buffer, exchange.config.packet_bytes_max).map_err(violation)? {
+            Some(header) if header.frame_len() <= buffer.len() => break header,
+            Some(_) | None => {}
+        }
+        buffer.reserve(READ_BUFFER_MIN);
+        match reader.read_buf(buffer).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return Err(Failure::Silent("gone")),
+        }
+    };
+    let frame: Bytes = buffer.split_to(header.frame_len()).freeze();
+    codec::read_connect(header, &frame).map_err(|refusal| match refusal {
+        ConnectRefusal::Level(level) => {
+            let version = if level < 4 { Version::V311 } else { Version::V5 };
+            Failure::Refused(version, Refusal::Version, "protocol_level")
+        }
+        ConnectRefusal::Violation(version, v) => {
+            exchange.metrics.count_violation(v.label());
+            Failure::Refused(version, Refusal::Violation(v), v.label())
+        }
+    })
+}
+
+/// Gets hold of the session and makes the CONNACK.
+async fn enter(
+    exchange: &Arc<Exchange>,
+    intake: &Arc<dyn Intake>,
+    mut connect: Connect,
+    address: SocketAddr,
+    control: &Arc<Control>,
+) -> Result<(Connected, BytesMut), Failure> {
+    let version = connect.version;
+    let refuse = |refusal, label| Err(Failure::Refused(version, refusal, label));
+    if connect.authentication {
+        return refuse(Refusal::Authentication, "authentication_method");
+    }
+    if connect.client_id.len() > CLIENT_ID_BYTES_MAX {
+        return refuse(Refusal::ClientId, "client_id");
+    }
+    let is_assigned = connect.client_id.is_empty();
+    if is_assigned {
+        if version == Version::V311 && !connect.clean_start {
+            return refuse(Refusal::ClientId, "client_id");
+        }
+        connect.client_id = format!("auto-{}", uuid::Uuid::new_v4().simple());
+    }
+    let client_id: Arc<str> = Arc::from(connect.client_id.as_str());
+    let origin = Arc::new(Origin {
+        client_id: Some(Arc::clone(&client_id)),
+        principal: connect.user_name.take().map(Arc::from),
+        source_ip: Some(address.ip()),
+    });
+    let will = match connect.will.take().map(|will| Will::new(will, &origin)).transpose() {
+        Ok(will) => will,
+        Err(v) => return refuse(Refusal::Violation(v), v.label()),
+    };
+    let order = if connect.clean_start { Order::TakenOverClean } else { Order::TakenOver };
+    let Ok(session) = exchange.sessions.claim(&client_id, control, order) else {
+        return refuse(Refusal::Quota, "sessions_max");
+    };
+    exchange.count_sessions();
+    let mut state = match hold(exchange, &session, control).await {
+        Ok(state) => state,
+        Err((refusal, label)) => {
+            farewell::abandon(exchange, intake, session, control);
+            return refuse(refusal, label);
+        }
+    };
+    let session_present = state.resumable && !connect.clean_start;
+    if !session_present {
+        exchange.clear(&session, &mut state);
+    }
+    state.inflight.reconnect();
+    let (session_expiry, told) = session_expiry(exchange, &connect);
+    session.attach(Arc::clone(control), Contact { address, version, since: exchange.clock.now() });
+    let welcome = welcome(exchange, &connect, session_present, is_assigned, told);
+    let client = Client {
+        exchange: Arc::clone(exchange),
+        session,
+        control: Arc::clone(control),
+        origin,
+        version,
+        keep_alive: keep_alive(&connect),
+        window: window(&connect),
+        packet_bytes_max: packet_bytes_max(&connect),
+        session_expiry,
+    };
+    Ok((Connected { client, state, will }, welcome))
+}
+
+/// Waits for the last connection to let go of the session, as long as a client waits for CONNACK.
+async fn hold(
+    exchange: &Exchange,
+    session: &Session,
+    control: &Control,
+) -> Result<StateGuard, (Refusal, &'static str)> {
+    // A shutdown gives its order to every claimed session after it begins: this one's claim came
+    // either before, and gets the order, or after, and sees it here.
+    if exchange.is_closing() {
+        return Err((Refusal::ShuttingDown, "shutdown"));
+    }
+    tokio::select! {
+        state = tokio::time::timeout(exchange.config.connect_timeout, session.state()) => {
+            state.map_err(|_| (Refusal::Busy, "session_busy"))
+        }
+        () = control.notify.notified() => Err((Refusal::Busy, "taken_over")),
+    }
+}
+
+/// One and a half times the client's keep-alive (MQTT 5, section 3.1.2.10).
+fn keep_alive(connect: &Connect) -> Option<Duration> {
+    let limit = Duration::from_millis(u64::from(connect.keep_alive) * 1500);
+    (!limit.is_zero()).then_some(limit)
+}
+
+fn window(connect: &Connect) -> usize {
+    connect.receive_maximum.map_or(SUBSCRIBER_WINDOW, |max| usize::from(max).min(SUBSCRIBER_WINDOW))
+}
+
+fn packet_bytes_max(connect: &Connect) -> usize {
+    const PROTOCOL_MAX: usize = crate::broker::packet::fields::VARINT_MAX;
+    connect
+        .packet_bytes_max
+        .and_then(|max| usize::try_from(max).ok())
+        .map_or(PROTOCOL_MAX, |max| max.min(PROTOCOL_MAX))
+}
+
+/// How long the session outlives the connection, and what to tell the client when that is not what
+/// it asked for (MQTT 5, section 3.2.2.3.2).
+fn session_expiry(exchange: &Exchange, connect: &Connect) -> (Duration, Option<u32>) {
+    let max = exchange.config.session_expiry_max;
+    match connect.version {
+        Version::V311 if connect.clean_start => (Duration::ZERO, None),
+        Version::V311 => (max, None),
+        Version::V5 => {
+            let asked = Duration::from_secs(u64::from(connect.session_expiry.unwrap_or(0)));
+            let told = (asked > max).then(|| u32::try_from(max.as_secs()).unwrap_or(u32::MAX));
+            (asked.min(max), told)
+        }
+    }
+}
+
+fn welcome(
+    exchange: &Exchange,
+    connect: &Connect,
+    session_present: bool,
+    is_assigned: bool,
+    session_expiry: Option<u32>,
+) -> BytesMut {
+    let config = &exchange.config;
+    let welcome = Welcome {
+        session_present,
+        receive_maximum: config.receive_maximum,
+        packet_bytes_max: u32::try_from(config.packet_bytes_max).unwrap_or(u32::MAX),
+        topic_alias_max: TOPIC_ALIAS_MAX,
+        assigned_client_id: is_assigned.then_some(connect.client_id.as_str()),
+        session_expiry,
+    };
+    let mut out = BytesMut::new();
+    codec::write_welcome(&welcome, connect.version, &mut out);
+    out
+}

@@ -1,0 +1,379 @@
+//! The way into a connection: frames from the socket, publishes to the lane and to subscribers, one
+//! batch a read.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
+
+use super::Client;
+use super::Close;
+use super::outlet::Outlet;
+use super::outlet::PendingAck;
+use super::request;
+use crate::broker::Lane;
+use crate::broker::Submitted;
+use crate::broker::exchange::Wakes;
+use crate::broker::metrics::Dropped;
+use crate::broker::metrics::PacketCounts;
+use crate::broker::packet::Kind;
+use crate::broker::packet::Version;
+use crate::broker::packet::Violation;
+use crate::broker::packet::ack;
+use crate::broker::packet::ack::Ack;
+use crate::broker::packet::codec;
+use crate::broker::packet::frame::Header;
+use crate::broker::packet::frame::parse_header;
+use crate::broker::packet::publish;
+use crate::broker::session::SessionState;
+use crate::broker::topics::Topics;
+use crate::clock::Timestamp;
+use crate::limits::READ_BUFFER_MAX;
+use crate::limits::READ_BUFFER_MIN;
+use crate::publish::Publish;
+use crate::publish::QoS;
+
+/// PINGRESP.
+const PINGRESP: [u8; 2] = [0xd0, 0];
+
+/// Reads from the client.
+pub(super) struct Inlet {
+    lane: Box<dyn Lane>,
+    topics: Topics,
+    /// Read, not yet cut into frames.
+    buffer: BytesMut,
+    /// Whole frames that wait for their turn.
+    frames: Bytes,
+    /// How much to make room for at a read: doubled when a read fills it, halved when it leaves most
+    /// of it empty.
+    read_size: usize,
+    last_read: Timestamp,
+    /// Of the last batch that the lane was given.
+    ticket: u64,
+    /// The lane has publishes of the current batch.
+    has_taken: bool,
+    /// Acknowledgements of the current batch.
+    acks: Vec<PendingAck>,
+    wakes: Wakes,
+    received: PacketCounts,
+}
+
+impl Inlet {
+    /// `unread` is what came with CONNECT.
+    pub(super) fn new(lane: Box<dyn Lane>, unread: BytesMut) -> Self {
+        let mut received = PacketCounts::default();
+        received[Kind::Connect as usize] = 1;
+        Inlet {
+            lane,
+            topics: Topics::default(),
+            buffer: unread,
+            frames: Bytes::new(),
+            read_size: READ_BUFFER_MIN,
+            last_read: Timestamp::EPOCH,
+            ticket: 0,
+            has_taken: false,
+            acks: Vec::new(),
+            wakes: Wakes::default(),
+            received,
+        }
+    }
+
+    /// When the last bytes were handled.
+    pub(super) fn last_read(&self) -> Timestamp {
+        self.last_read
+    }
+
+    /// Whether the buffer is larger than an idle connection's.
+    pub(super) fn is_grown(&self) -> bool {
+        self.buffer.capacity() > READ_BUFFER_MIN && self.buffer.is_empty()
+    }
+
+    /// Gives memory back after a burst.
+    pub(super) fn rest(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+            self.read_size = READ_BUFFER_MIN;
+        }
+        self.acks.shrink_to_fit();
+    }
+
+    /// Too much of this client waits: acknowledgements for their commit, bytes for its socket,
+    /// retained messages for their turn.
+    fn is_paused(&self, client: &Client, state: &SessionState, outlet: &Outlet) -> bool {
+        let limit = usize::from(client.exchange.config.receive_maximum);
+        let pending = outlet.pending_acks() + self.acks.len();
+        let acks_max = match client.version {
+            Version::V311 => limit,
+            // Its own violation comes first, at `limit`; this bounds repeats of a QoS 2 publish.
+            Version::V5 => limit.saturating_mul(2),
+        };
+        pending >= acks_max || outlet.is_full() || !state.retained.is_empty()
+    }
+
+    /// Whether frames wait and none of the reasons to pause does.
+    pub(super) fn can_go_on(&self, client: &Client, state: &SessionState, outlet: &Outlet) -> bool {
+        !self.frames.is_empty() && !self.is_paused(client, state, outlet)
+    }
+
+    /// Whether the socket is to be read.
+    pub(super) fn wants_to_read(&self, state: &SessionState, outlet: &Outlet) -> bool {
+        self.frames.is_empty() && !outlet.is_full() && state.retained.is_empty()
+    }
+
+    /// Reads once. Nothing is lost when the future is dropped.
+    pub(super) async fn read<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> Result<(), Close> {
+        self.buffer.reserve(self.read_size);
+        let room = self.buffer.capacity() - self.buffer.len();
+        let n = reader.read_buf(&mut self.buffer).await?;
+        if n == 0 {
+            return Err(Close::Gone);
+        }
+        if n == room {
+            self.read_size = (self.read_size * 2).min(READ_BUFFER_MAX);
+        } else if n < self.read_size / 8 {
+            self.read_size = (self.read_size / 2).max(READ_BUFFER_MIN);
+        }
+        Ok(())
+    }
+
+    /// Handles what has been read, batch by batch, until there is no whole frame or a pause.
+    pub(super) async fn turn<W: AsyncWrite + Unpin>(
+        &mut self,
+        client: &Client,
+        state: &mut SessionState,
+        outlet: &mut Outlet,
+        writer: &mut W,
+    ) -> Result<(), Close> {
+        while !self.frames.is_empty() || self.cut(client)? {
+            if self.is_paused(client, state, outlet) {
+                return Ok(());
+            }
+            let now = client.exchange.clock.now();
+            self.last_read = now;
+            let handled = self.handle_frames(client, state, outlet, now);
+            // What was taken before a violation counts: its batch ends like any other.
+            self.end_batch(client, state, outlet, writer).await?;
+            handled?;
+        }
+        Ok(())
+    }
+
+    /// Moves the whole frames at the front of the buffer to `frames`. A bad header behind good ones
+    /// is found at the next call, when it is the first.
+    fn cut(&mut self, client: &Client) -> Result<bool, Violation> {
+        let packet_max = client.exchange.config.packet_bytes_max;
+        let mut whole = 0;
+        while let Some(rest) = self.buffer.get(whole..) {
+            match parse_header(rest, packet_max) {
+                Ok(Some(header)) if header.frame_len() <= rest.len() => whole += header.frame_len(),
+                Err(violation) if whole == 0 => return Err(violation),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        if whole == 0 {
+            return Ok(false);
+        }
+        client.exchange.metrics.bytes_received.inc_by(u64::try_from(whole).unwrap_or(u64::MAX));
+        self.frames = self.buffer.split_to(whole).freeze();
+        Ok(true)
+    }
+
+    fn handle_frames(
+        &mut self,
+        client: &Client,
+        state: &mut SessionState,
+        outlet: &mut Outlet,
+        now: Timestamp,
+    ) -> Result<(), Close> {
+        let packet_max = client.exchange.config.packet_bytes_max;
+        while !self.is_paused(client, state, outlet) {
+            let Some(header) = parse_header(&self.frames, packet_max)? else { return Ok(()) };
+            let frame = self.frames.split_to(header.frame_len());
+            self.received[header.kind as usize] += 1;
+            if header.kind == Kind::Publish {
+                self.publish(client, state, outlet, header, &frame, now)?;
+            } else {
+                self.handle(client, state, outlet, header, &frame)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(
+        &mut self,
+        client: &Client,
+        state: &mut SessionState,
+        outlet: &mut Outlet,
+        header: Header,
+        frame: &Bytes,
+        now: Timestamp,
+    ) -> Result<(), Close> {
+        let exchange = &*client.exchange;
+        let incoming = publish::read(header, frame, client.version)?;
+        let topic =
+            self.topics.resolve(incoming.topic, incoming.alias, client.session.key, exchange)?;
+        let packet_id = incoming.packet_id;
+        let payload = frame.slice(incoming.payload);
+        let kind = match incoming.qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce => Some(Kind::PubAck),
+            QoS::ExactlyOnce => Some(Kind::PubRec),
+        };
+        if let Some(kind) = kind {
+            let ack = Ack { packet_id, reason: ack::SUCCESS };
+            if kind == Kind::PubRec && state.unreleased.contains(&packet_id) {
+                self.acks.push(PendingAck { kind, ack });
+                return Ok(());
+            }
+            let limit = usize::from(exchange.config.receive_maximum);
+            if client.version == Version::V5 && outlet.unanswered() >= limit {
+                return Err(Close::Violation(Violation::ReceiveMaximum));
+            }
+            outlet.count_unanswered();
+        }
+        let promises_text = |p: &crate::publish::PublishProperties| p.payload_format == Some(1);
+        let is_refused = incoming.properties.as_ref().is_some_and(promises_text)
+            && std::str::from_utf8(&payload).is_err();
+        if let Some(kind) = kind {
+            let reason = if is_refused { ack::PAYLOAD_FORMAT_INVALID } else { ack::SUCCESS };
+            self.acks.push(PendingAck { kind, ack: Ack { packet_id, reason } });
+        }
+        if is_refused {
+            exchange.metrics.count_dropped(Dropped::PayloadFormat);
+            return Ok(());
+        }
+        if incoming.qos == QoS::ExactlyOnce {
+            state.unreleased.insert(packet_id);
+        }
+        let mut publish = Publish {
+            topic: topic.name.clone(),
+            payload,
+            qos: incoming.qos,
+            retain: incoming.retain,
+            received_at: now,
+            origin: Arc::clone(&client.origin),
+            properties: incoming.properties.map(Arc::new),
+            hops: 0,
+        };
+        let is_kept = publish.retain && exchange.retain(&publish);
+        if let Some(route) = &topic.route {
+            exchange.fan_out(&publish, route, &mut self.wakes);
+        }
+        publish.retain = is_kept;
+        self.lane.take(publish);
+        self.has_taken = true;
+        Ok(())
+    }
+
+    fn handle(
+        &mut self,
+        client: &Client,
+        state: &mut SessionState,
+        outlet: &mut Outlet,
+        header: Header,
+        frame: &Bytes,
+    ) -> Result<(), Close> {
+        let body = frame.get(header.header_len..).unwrap_or_default();
+        match header.kind {
+            Kind::PubAck | Kind::PubRec | Kind::PubRel | Kind::PubComp => {
+                let ack = ack::read(header.kind, body, client.version)?;
+                Ok(acknowledge(client, state, outlet, header.kind, ack)?)
+            }
+            Kind::PingReq if body.is_empty() => {
+                outlet.answer(Kind::PingResp).extend_from_slice(&PINGRESP);
+                Ok(())
+            }
+            Kind::PingReq => Err(Violation::Malformed("PINGREQ with a body").into()),
+            Kind::Subscribe | Kind::Unsubscribe | Kind::Disconnect => {
+                let request = codec::read_request(header, frame, client.version)?;
+                request::handle(client, state, outlet, request)
+            }
+            Kind::Connect => Err(Violation::Protocol("a second CONNECT").into()),
+            Kind::Auth => Err(Violation::Protocol("AUTH without a method").into()),
+            Kind::Publish | Kind::ConnAck | Kind::SubAck | Kind::UnsubAck | Kind::PingResp => {
+                Err(Violation::Protocol("this packet must not come here").into())
+            }
+        }
+    }
+
+    /// Hands the batch over and waits while the journal's queue is full; what goes out to the client
+    /// goes on meanwhile.
+    async fn end_batch<W: AsyncWrite + Unpin>(
+        &mut self,
+        client: &Client,
+        state: &mut SessionState,
+        outlet: &mut Outlet,
+        writer: &mut W,
+    ) -> Result<(), Close> {
+        client.exchange.wake(&mut self.wakes);
+        let publishes = u64::from(self.received[Kind::Publish as usize]);
+        client.session.traffic.received.fetch_add(publishes, Ordering::Relaxed);
+        client.exchange.metrics.count_received(&mut self.received);
+        if !self.has_taken {
+            outlet.push_acks(&mut self.acks, None);
+            return Ok(());
+        }
+        self.has_taken = false;
+        self.ticket += 1;
+        let mut closed = None;
+        let submitted = {
+            let mut submit = self.lane.submit(self.ticket);
+            loop {
+                tokio::select! {
+                    biased;
+                    submitted = &mut submit => break submitted,
+                    // The batch goes in even if the client is gone meanwhile.
+                    Err(close) = outlet.step(client, state, writer), if closed.is_none() => {
+                        closed = Some(close);
+                    }
+                    else => {}
+                }
+            }
+        };
+        match submitted {
+            Ok(Submitted::Settled) => outlet.push_acks(&mut self.acks, None),
+            Ok(Submitted::Pending) => outlet.push_acks(&mut self.acks, Some(self.ticket)),
+            Err(_) => return Err(Close::IntakeClosed),
+        }
+        closed.map_or(Ok(()), Err)
+    }
+}
+
+/// What the client says of messages it got, and PUBREL of one it sent.
+fn acknowledge(
+    client: &Client,
+    state: &mut SessionState,
+    outlet: &mut Outlet,
+    kind: Kind,
+    Ack { packet_id, reason }: Ack,
+) -> Result<(), Violation> {
+    match kind {
+        Kind::PubAck => {
+            let delivery = state.inflight.puback(packet_id)?;
+            outlet.finish(delivery);
+        }
+        Kind::PubRec if reason >= 0x80 => {
+            let delivery = state.inflight.finish(packet_id);
+            outlet.finish(delivery);
+        }
+        Kind::PubRec => {
+            let (is_known, delivery) = state.inflight.pubrec(packet_id)?;
+            outlet.finish(delivery);
+            let reason = if is_known { ack::SUCCESS } else { ack::PACKET_ID_NOT_FOUND };
+            outlet.reply(client, Kind::PubRel, Ack { packet_id, reason });
+        }
+        Kind::PubRel => {
+            let is_known = state.unreleased.remove(&packet_id);
+            let reason = if is_known { ack::SUCCESS } else { ack::PACKET_ID_NOT_FOUND };
+            outlet.reply(client, Kind::PubComp, Ack { packet_id, reason });
+        }
+        _ => {
+            state.inflight.finish(packet_id);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,307 @@
+//! One client's connection: a task from accept to close.
+//!
+//! [`handshake`] reads CONNECT and gets hold of the session. Then one loop: the [`inlet`] reads what
+//! the socket has, hands every PUBLISH to the lane and to the subscribers, and ends the batch; the
+//! [`outlet`] releases acknowledgements when the journal has committed, takes what is queued for the
+//! client and writes it all with one call. [`farewell`] decides over will and session.
+//!
+//! Nothing is acknowledged before its ticket is committed. While a batch waits for room in the
+//! journal, or the client has too much unacknowledged, the socket is not read, and keep-alive does
+//! not run.
+
+mod farewell;
+mod handshake;
+mod inlet;
+mod outlet;
+mod request;
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use inlet::Inlet;
+use outlet::Outlet;
+
+use super::Intake;
+use super::exchange::Exchange;
+use super::packet::Version;
+use super::packet::Violation;
+use super::session::Control;
+use super::session::Order;
+use super::session::Session;
+use super::session::SessionState;
+use super::session::StateGuard;
+use super::will::Will;
+use crate::clock::Timestamp;
+use crate::limits::READ_BUFFER_REST;
+use crate::limits::WRITE_STALL_MAX;
+use crate::publish::Origin;
+
+/// Whether a new connection is within the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Open,
+    /// Its CONNECT is answered with the reason, and no more.
+    OverLimit,
+}
+
+/// What does not change while a connection lives.
+#[derive(Debug)]
+struct Client {
+    exchange: Arc<Exchange>,
+    session: Arc<Session>,
+    control: Arc<Control>,
+    origin: Arc<Origin>,
+    version: Version,
+    /// One and a half times the client's keep-alive; `None` when it asked for none.
+    keep_alive: Option<Duration>,
+    /// QoS 1 and 2 messages that the client takes at once.
+    window: usize,
+    /// The largest packet that the client takes.
+    packet_bytes_max: usize,
+    session_expiry: Duration,
+}
+
+/// A connection that got past CONNECT.
+struct Connected {
+    client: Client,
+    state: StateGuard,
+    will: Option<Will>,
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Close {
+    #[error("the client disconnected")]
+    Client { with_will: bool, session_expiry: Option<u32> },
+    #[error("the client is gone")]
+    Gone,
+    #[error("nothing came within one and a half times the keep-alive")]
+    KeepAlive,
+    #[error("the client does not take what is sent")]
+    Stalled,
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    #[error("ended by order: {0:?}")]
+    Ordered(Order),
+    #[error("the gateway takes no more messages")]
+    IntakeClosed,
+}
+
+impl From<io::Error> for Close {
+    /// A broken socket is a client that went without a word; which way it broke helps nobody.
+    fn from(_: io::Error) -> Self {
+        Close::Gone
+    }
+}
+
+impl Close {
+    /// The reason code of the DISCONNECT that an MQTT 5 client is sent; `None` when it is gone.
+    fn reason_code(self) -> Option<u8> {
+        match self {
+            Close::Client { .. } | Close::Gone => None,
+            Close::KeepAlive => Some(0x8d),
+            Close::Stalled => Some(0x97),
+            Close::Violation(violation) => Some(violation.reason_code()),
+            Close::Ordered(Order::TakenOver | Order::TakenOverClean) => Some(0x8e),
+            Close::Ordered(Order::ShutDown) | Close::IntakeClosed => Some(0x8b),
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Close::Client { .. } => "client",
+            Close::Gone => "gone",
+            Close::KeepAlive => "keep_alive",
+            Close::Stalled => "stalled",
+            Close::Violation(_) => "violation",
+            Close::Ordered(Order::TakenOver | Order::TakenOverClean) => "taken_over",
+            Close::Ordered(Order::ShutDown) | Close::IntakeClosed => "shutdown",
+        }
+    }
+}
+
+/// Serves one socket from accept to close.
+pub(crate) async fn run(
+    exchange: Arc<Exchange>,
+    intake: Arc<dyn Intake>,
+    mut stream: TcpStream,
+    address: SocketAddr,
+    control: Arc<Control>,
+    admission: Admission,
+) {
+    let (mut reader, mut writer) = stream.split();
+    let greeted = handshake::greet(
+        &exchange,
+        &intake,
+        &mut reader,
+        &mut writer,
+        address,
+        &control,
+        admission,
+    )
+    .await;
+    let Some((connected, unread, welcome)) = greeted else { return };
+    let Connected { client, mut state, will } = connected;
+    tracing::debug!(client_id = %client.session.client_id, %address, "client connected");
+    exchange.metrics.connections.inc();
+    let slot = Arc::default();
+    let lane = intake.lane(Arc::clone(&client.origin), Arc::clone(&slot));
+    let mut inlet = Inlet::new(lane, unread);
+    let mut outlet = Outlet::new(slot, welcome);
+    let close = serve(&client, &mut state, &mut inlet, &mut outlet, &mut reader, &mut writer).await;
+    exchange.metrics.connections.dec();
+    farewell::part(&client, &mut outlet, &mut reader, &mut writer, close).await;
+    farewell::settle(client, state, will, intake, close).await;
+}
+
+/// The loop between CONNECT and close. Answers why it ended.
+async fn serve<R, W>(
+    client: &Client,
+    state: &mut SessionState,
+    inlet: &mut Inlet,
+    outlet: &mut Outlet,
+    reader: &mut R,
+    writer: &mut W,
+) -> Close
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let clock = client.exchange.clock;
+    let mut watch = Watch::new(clock.now());
+    let mut timer = std::pin::pin!(tokio::time::sleep_until(clock.instant_at(watch.armed).into()));
+    loop {
+        let turned = async {
+            outlet.advance(client, state);
+            outlet.flush(client, writer)?;
+            inlet.turn(client, state, outlet, writer).await?;
+            outlet.advance(client, state);
+            outlet.flush(client, writer)
+        };
+        if let Err(close) = turned.await {
+            return close;
+        }
+        if inlet.can_go_on(client, state, outlet) {
+            continue;
+        }
+        let reads = inlet.wants_to_read(state, outlet);
+        watch.observe(client, inlet, outlet, reads);
+        watch.arm(client, timer.as_mut());
+        let done = tokio::select! {
+            done = outlet.step(client, state, writer) => done,
+            done = inlet.read(reader), if reads => done,
+            () = timer.as_mut() => watch.check(client, inlet, outlet),
+        };
+        if let Err(close) = done {
+            return close;
+        }
+    }
+}
+
+/// The deadlines of a connection, behind one timer that is only ever moved to an earlier time: under
+/// load it costs a few comparisons a batch.
+struct Watch {
+    /// When the timer goes off.
+    armed: Timestamp,
+    /// Since when the socket is being read; `None` while it is not.
+    reading_since: Option<Timestamp>,
+    /// Since when bytes wait for the client.
+    waiting_since: Option<Timestamp>,
+    written: u64,
+    due: Due,
+}
+
+/// The next deadline of each kind.
+#[derive(Clone, Copy)]
+struct Due {
+    keep_alive: Option<Timestamp>,
+    stall: Option<Timestamp>,
+    rest: Option<Timestamp>,
+}
+
+impl Due {
+    fn next(self) -> Option<Timestamp> {
+        [self.keep_alive, self.stall, self.rest].into_iter().flatten().min()
+    }
+}
+
+/// A timer that nothing is due for.
+const FAR: Duration = Duration::from_secs(24 * 3600);
+
+impl Watch {
+    fn new(now: Timestamp) -> Self {
+        Watch {
+            armed: now + FAR,
+            reading_since: None,
+            waiting_since: None,
+            written: 0,
+            due: Due { keep_alive: None, stall: None, rest: None },
+        }
+    }
+
+    /// Works out what is due when, before the loop waits.
+    fn observe(&mut self, client: &Client, inlet: &Inlet, outlet: &Outlet, reads: bool) {
+        let clock = client.exchange.clock;
+        if !reads {
+            self.reading_since = None;
+        } else if self.reading_since.is_none() {
+            self.reading_since = Some(clock.now());
+        }
+        if !outlet.is_waiting() {
+            self.waiting_since = None;
+        } else if self.waiting_since.is_none() || self.written != outlet.written() {
+            self.waiting_since = Some(clock.now());
+        }
+        self.written = outlet.written();
+        let heard = self.reading_since.map(|since| since.max(inlet.last_read()));
+        self.due = Due {
+            keep_alive: heard.zip(client.keep_alive).map(|(at, limit)| at + limit),
+            stall: self.waiting_since.map(|at| at + WRITE_STALL_MAX),
+            rest: inlet.is_grown().then(|| inlet.last_read() + READ_BUFFER_REST),
+        };
+    }
+
+    fn arm(&mut self, client: &Client, timer: Pin<&mut Sleep>) {
+        let clock = client.exchange.clock;
+        let next = self.due.next();
+        if timer.is_elapsed() {
+            self.armed = next.unwrap_or_else(|| clock.now() + FAR);
+        } else {
+            match next {
+                Some(next) if next < self.armed => self.armed = next,
+                _ => return,
+            }
+        }
+        timer.reset(clock.instant_at(self.armed).into());
+    }
+
+    /// The timer went off: what is really due?
+    fn check(
+        &mut self,
+        client: &Client,
+        inlet: &mut Inlet,
+        outlet: &mut Outlet,
+    ) -> Result<(), Close> {
+        let now = client.exchange.clock.now();
+        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        if is_due(self.due.keep_alive) {
+            return Err(Close::KeepAlive);
+        }
+        if is_due(self.due.stall) {
+            return Err(Close::Stalled);
+        }
+        if is_due(self.due.rest) {
+            inlet.rest();
+            outlet.rest();
+        }
+        Ok(())
+    }
+}

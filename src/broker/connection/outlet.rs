@@ -1,0 +1,391 @@
+//! The way out of a connection: acknowledgements after the commit, messages for the client.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+
+use bytes::Buf;
+use bytes::BytesMut;
+use tokio::io::AsyncWrite;
+
+use super::Client;
+use super::Close;
+use crate::broker::inflight::Resend;
+use crate::broker::message::Delivery;
+use crate::broker::metrics::Dropped;
+use crate::broker::metrics::PacketCounts;
+use crate::broker::packet::Kind;
+use crate::broker::packet::ack;
+use crate::broker::packet::ack::Ack;
+use crate::broker::packet::publish::Outgoing;
+use crate::broker::session::SessionState;
+use crate::clock::Timestamp;
+use crate::journal::AckSlot;
+use crate::limits::WRITE_BUFFER_HIGH;
+use crate::publish::QoS;
+
+/// A PUBACK or PUBREC that waits for its batch's commit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PendingAck {
+    pub(super) kind: Kind,
+    pub(super) ack: Ack,
+}
+
+/// Writes to the client.
+pub(super) struct Outlet {
+    /// Encoded, not yet taken by the socket.
+    out: BytesMut,
+    slot: Arc<AckSlot>,
+    /// In PUBLISH order, with the ticket that releases each.
+    acks: VecDeque<(u64, PendingAck)>,
+    /// Of the last acknowledgement that had to wait.
+    last_ticket: u64,
+    /// QoS 1 and 2 publishes of the client that are not done with (MQTT 5, section 4.9).
+    unanswered: usize,
+    /// The session's queue may have something.
+    backlog: bool,
+    taken: Vec<Delivery>,
+    /// Bytes of messages done with, to be given back to the session's bound.
+    finished: usize,
+    sent: PacketCounts,
+    written: u64,
+}
+
+impl Outlet {
+    /// `welcome` is what goes out first.
+    pub(super) fn new(slot: Arc<AckSlot>, welcome: BytesMut) -> Self {
+        let mut sent = PacketCounts::default();
+        sent[Kind::ConnAck as usize] = 1;
+        Outlet {
+            out: welcome,
+            slot,
+            acks: VecDeque::new(),
+            last_ticket: 0,
+            unanswered: 0,
+            backlog: true,
+            taken: Vec::new(),
+            finished: 0,
+            sent,
+            written: 0,
+        }
+    }
+
+    /// Whether the client has to take something before more is made for it.
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() >= WRITE_BUFFER_HIGH
+    }
+
+    /// Whether bytes wait for the socket.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Bytes that the socket took so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Acknowledgements that wait.
+    pub(super) fn pending_acks(&self) -> usize {
+        self.acks.len()
+    }
+
+    /// Whether a PUBREC waits for its commit.
+    pub(super) fn awaits_pubrec(&self) -> bool {
+        self.acks.iter().any(|(_, pending)| pending.kind == Kind::PubRec)
+    }
+
+    pub(super) fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    pub(super) fn finished(&self) -> usize {
+        self.finished
+    }
+
+    /// A QoS 1 or 2 publish came.
+    pub(super) fn count_unanswered(&mut self) {
+        self.unanswered += 1;
+    }
+
+    /// Room for an answer of the slow path, to be encoded in place.
+    pub(super) fn answer(&mut self, kind: Kind) -> &mut BytesMut {
+        self.sent[kind as usize] += 1;
+        &mut self.out
+    }
+
+    /// Answers an acknowledgement of the client at once: PUBREL or PUBCOMP.
+    pub(super) fn reply(&mut self, client: &Client, kind: Kind, ack: Ack) {
+        if kind == Kind::PubComp {
+            self.unanswered = self.unanswered.saturating_sub(1);
+        }
+        self.sent[kind as usize] += 1;
+        ack::write(kind, ack, client.version, &mut self.out);
+    }
+
+    /// A message in flight is done with.
+    pub(super) fn finish(&mut self, delivery: Option<Delivery>) {
+        self.finished +=
+            delivery.filter(|d| d.accounted).map_or(0, |delivery| delivery.message.bytes());
+    }
+
+    /// Queues the acknowledgements of a batch: `ticket` releases them; without one, nothing wants the
+    /// batch and they go out after what is pending.
+    pub(super) fn push_acks(&mut self, acks: &mut Vec<PendingAck>, ticket: Option<u64>) {
+        if let (Some(ticket), false) = (ticket, acks.is_empty()) {
+            self.last_ticket = ticket;
+        }
+        self.acks.extend(acks.drain(..).map(|ack| (self.last_ticket, ack)));
+    }
+
+    /// Encodes everything that may go out: released acknowledgements, what the last connection left
+    /// unanswered, retained messages of new subscriptions, the session's queue.
+    pub(super) fn advance(&mut self, client: &Client, state: &mut SessionState) {
+        self.release_acks(client);
+        if state.inflight.is_resent() && state.retained.is_empty() && !self.backlog {
+            return;
+        }
+        let now = client.exchange.clock.now();
+        self.resend(client, state, now);
+        if state.inflight.is_resent() {
+            self.send_retained(client, state, now);
+            self.send_queued(client, state, now);
+        }
+    }
+
+    /// Encodes the acknowledgements that are committed.
+    pub(super) fn release_acks(&mut self, client: &Client) {
+        if self.acks.is_empty() {
+            return;
+        }
+        let committed = self.slot.committed();
+        while let Some((_, pending)) = self.acks.pop_front_if(|(ticket, _)| *ticket <= committed) {
+            // A PUBREC that accepts is answered by PUBREL; everything else ends the exchange.
+            if pending.kind == Kind::PubAck || pending.ack.reason >= 0x80 {
+                self.unanswered = self.unanswered.saturating_sub(1);
+            }
+            self.sent[pending.kind as usize] += 1;
+            ack::write(pending.kind, pending.ack, client.version, &mut self.out);
+        }
+    }
+
+    fn has_window(client: &Client, state: &SessionState) -> bool {
+        state.inflight.outstanding() < client.window && state.inflight.has_room()
+    }
+
+    fn resend(&mut self, client: &Client, state: &mut SessionState, now: Timestamp) {
+        while !self.is_full() && state.inflight.outstanding() < client.window {
+            let (id, delivery) = match state.inflight.next_resend() {
+                None => return,
+                Some(Resend::Publish(id, delivery)) => (id, Some(delivery.clone())),
+                Some(Resend::Release(id)) => (id, None),
+            };
+            match delivery {
+                None => {
+                    self.reply(client, Kind::PubRel, Ack { packet_id: id, reason: ack::SUCCESS })
+                }
+                Some(delivery) => {
+                    if let Err(reason) = self.write(client, &delivery, id, true, now) {
+                        client.exchange.metrics.count_dropped(reason);
+                        let gone = state.inflight.finish(id);
+                        self.finish(gone);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send_retained(&mut self, client: &Client, state: &mut SessionState, now: Timestamp) {
+        while !self.is_full() {
+            let Some(run) = state.retained.front_mut() else { return };
+            if run.qos != QoS::AtMostOnce && !Self::has_window(client, state) {
+                return;
+            }
+            let Some(run) = state.retained.front_mut() else { return };
+            let Some(message) = run.messages.next() else {
+                state.retained.pop_front();
+                continue;
+            };
+            let delivery = Delivery {
+                qos: message.publish.qos.min(run.qos),
+                message,
+                retain: true,
+                subscription_ids: run.subscription_ids.clone(),
+                group: None,
+                accounted: false,
+            };
+            self.send(client, state, delivery, now);
+        }
+    }
+
+    fn send_queued(&mut self, client: &Client, state: &mut SessionState, now: Timestamp) {
+        let mut taken = std::mem::take(&mut self.taken);
+        while self.backlog && !self.is_full() {
+            let window = if state.inflight.has_room() {
+                client.window.saturating_sub(state.inflight.outstanding())
+            } else {
+                0
+            };
+            let budget = WRITE_BUFFER_HIGH - self.out.len();
+            let is_empty = client.session.take(&mut taken, budget, window, &mut self.finished);
+            self.backlog = !is_empty;
+            if taken.is_empty() {
+                break;
+            }
+            let count = taken.len();
+            client.exchange.metrics.queued.dec_by(i64::try_from(count).unwrap_or(i64::MAX));
+            for delivery in taken.drain(..) {
+                self.send(client, state, delivery, now);
+            }
+        }
+        self.taken = taken;
+    }
+
+    fn send(
+        &mut self,
+        client: &Client,
+        state: &mut SessionState,
+        delivery: Delivery,
+        now: Timestamp,
+    ) {
+        let id = state.inflight.next_id();
+        let written = self.write(client, &delivery, id, false, now);
+        if let Err(reason) = written {
+            client.exchange.metrics.count_dropped(reason);
+        }
+        if delivery.qos == QoS::AtMostOnce {
+            return;
+        }
+        match written {
+            Ok(()) => {
+                state.inflight.push(delivery);
+            }
+            Err(_) => self.finish(Some(delivery)),
+        }
+    }
+
+    fn write(
+        &mut self,
+        client: &Client,
+        delivery: &Delivery,
+        packet_id: u16,
+        dup: bool,
+        now: Timestamp,
+    ) -> Result<(), Dropped> {
+        let message = &delivery.message;
+        let expiry = message.expiry_left(now).map_err(|_| Dropped::Expired)?;
+        let outgoing = Outgoing {
+            dup: dup && delivery.qos != QoS::AtMostOnce,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            packet_id,
+            topic: message.publish.topic.as_str(),
+            properties: &message.properties,
+            expiry,
+            subscription_ids: delivery.subscription_ids.as_deref().unwrap_or_default(),
+            payload: &message.publish.payload,
+        };
+        if outgoing.frame_len(client.version) > client.packet_bytes_max {
+            return Err(Dropped::TooLarge);
+        }
+        outgoing.write(client.version, &mut self.out);
+        self.sent[Kind::Publish as usize] += 1;
+        Ok(())
+    }
+
+    /// Writes what the socket takes now, without waiting.
+    pub(super) fn flush<W: AsyncWrite + Unpin>(
+        &mut self,
+        client: &Client,
+        writer: &mut W,
+    ) -> Result<(), Close> {
+        // Nobody is woken by this attempt: whoever waits for the socket polls it again.
+        let mut context = Context::from_waker(Waker::noop());
+        match self.poll_write(client, writer, &mut context) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        client: &Client,
+        writer: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Close>> {
+        while !self.out.is_empty() {
+            match Pin::new(&mut *writer).poll_write(context, &self.out) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Close::Gone)),
+                Poll::Ready(Ok(n)) => self.wrote(client, n),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Close::from(error))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn wrote(&mut self, client: &Client, n: usize) {
+        self.out.advance(n);
+        let bytes = u64::try_from(n).unwrap_or(u64::MAX);
+        self.written += bytes;
+        let metrics = &client.exchange.metrics;
+        metrics.bytes_sent.inc_by(bytes);
+        let publishes = u64::from(self.sent[Kind::Publish as usize]);
+        client.session.traffic.sent.fetch_add(publishes, Ordering::Relaxed);
+        metrics.count_sent(&mut self.sent);
+    }
+
+    /// Waits for something that lets the outlet go on: a commit, a message, room in the socket; or an
+    /// order, which ends the connection. Nothing is lost when the future is dropped.
+    pub(super) async fn step<W: AsyncWrite + Unpin>(
+        &mut self,
+        client: &Client,
+        state: &mut SessionState,
+        writer: &mut W,
+    ) -> Result<(), Close> {
+        let (awaits_commit, awaits_socket) = (!self.acks.is_empty(), !self.out.is_empty());
+        let slot = Arc::clone(&self.slot);
+        tokio::select! {
+            () = slot.changed(), if awaits_commit => {}
+            () = client.control.notify.notified() => self.backlog = true,
+            done = poll_fn(|cx| self.poll_write(client, writer, cx)), if awaits_socket => done?,
+        }
+        if let Some(order) = client.control.order() {
+            return Err(Close::Ordered(order));
+        }
+        self.advance(client, state);
+        self.flush(client, writer)
+    }
+
+    /// Waits until every acknowledgement is committed, and leaves them encoded.
+    pub(super) async fn commit_all(&mut self, client: &Client) {
+        self.release_acks(client);
+        while !self.acks.is_empty() {
+            self.slot.changed().await;
+            self.release_acks(client);
+        }
+    }
+
+    /// Waits until the socket took everything.
+    pub(super) async fn flush_all<W: AsyncWrite + Unpin>(
+        &mut self,
+        client: &Client,
+        writer: &mut W,
+    ) -> Result<(), Close> {
+        poll_fn(|cx| self.poll_write(client, writer, cx)).await
+    }
+
+    /// Gives memory back after a burst.
+    pub(super) fn rest(&mut self) {
+        if self.out.is_empty() {
+            self.out = BytesMut::new();
+            self.taken = Vec::new();
+        }
+        self.acks.shrink_to_fit();
+    }
+}

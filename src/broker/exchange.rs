@@ -1,0 +1,183 @@
+//! What all connections share: subscriptions, retained messages, sessions, metrics; and the fan-out
+//! from a publisher to its subscribers.
+//!
+//! Fan-out never waits: a subscriber whose queue is full misses the message, which is counted.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tokio::sync::watch;
+
+use super::message::Delivery;
+use super::message::Message;
+use super::metrics::BrokerMetrics;
+use super::metrics::Dropped;
+use super::retained::Retained;
+use super::session::Control;
+use super::session::Offered;
+use super::session::Order;
+use super::session::QueueBounds;
+use super::session::Session;
+use super::sessions::Sessions;
+use super::subscriptions::Group;
+use super::subscriptions::Route;
+use super::subscriptions::Subscriptions;
+use crate::clock::Clock;
+use crate::config::MqttConfig;
+use crate::publish::Publish;
+
+/// The parts that connections share.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) config: MqttConfig,
+    pub(crate) clock: Clock,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) retained: Retained,
+    pub(crate) sessions: Sessions,
+    pub(crate) metrics: BrokerMetrics,
+    /// Whether the broker is shutting down.
+    closing: watch::Sender<bool>,
+}
+
+/// Subscribers to be woken at the end of a batch: woken at its first message, they would write each
+/// message by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes {
+    connections: SmallVec<[Arc<Control>; 8]>,
+    /// Messages queued since the last wake.
+    queued: i64,
+}
+
+impl Exchange {
+    pub(crate) fn new(config: &MqttConfig, clock: Clock) -> Self {
+        let bounds = QueueBounds {
+            messages_max: config.session_queue_max,
+            bytes_max: config.session_queue_bytes_max,
+        };
+        Exchange {
+            config: config.clone(),
+            clock,
+            subscriptions: Subscriptions::default(),
+            retained: Retained::new(config.retained_max),
+            sessions: Sessions::new(bounds),
+            metrics: BrokerMetrics::default(),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// Shuts down: no connection comes to be from now on, and those that are get the order to go.
+    pub(crate) fn close(&self) {
+        self.closing.send_replace(true);
+        self.sessions.order_all(Order::ShutDown);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+
+    /// Waits for [`Exchange::close`].
+    pub(crate) async fn closed(&self) {
+        let mut closing = self.closing.subscribe();
+        closing.wait_for(|closing| *closing).await.expect("the sender is in `self`");
+    }
+
+    pub(crate) fn count_sessions(&self) {
+        self.metrics.sessions.set(i64::try_from(self.sessions.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Sends a message to everybody on its route.
+    pub(crate) fn fan_out(&self, publish: &Publish, route: &Route, wakes: &mut Wakes) {
+        let message = Message::new(publish);
+        for to in &route.recipients {
+            let delivery = Delivery {
+                message: Arc::clone(&message),
+                qos: publish.qos.min(to.qos),
+                retain: publish.retain && to.retain_as_published,
+                subscription_ids: to.ids.clone(),
+                group: None,
+                accounted: true,
+            };
+            match to.session.offer(delivery) {
+                Offered::Queued(connection) => wakes.add(connection),
+                Offered::Refused(reason) => self.drop_message(&to.session, reason),
+            }
+        }
+        for group in &route.groups {
+            self.offer_to_group(&message, group, wakes);
+        }
+    }
+
+    /// Sends a message to one member of a shared subscription: the next in turn that takes it.
+    pub(crate) fn offer_to_group(
+        &self,
+        message: &Arc<Message>,
+        group: &Arc<Group>,
+        wakes: &mut Wakes,
+    ) {
+        let mut refused = None;
+        for member in group.in_turn() {
+            let delivery = Delivery {
+                message: Arc::clone(message),
+                qos: message.publish.qos.min(member.qos),
+                retain: message.publish.retain && member.retain_as_published,
+                subscription_ids: member.id.map(|id| Arc::from([id].as_slice())),
+                group: Some(Arc::clone(group)),
+                accounted: true,
+            };
+            match member.session.offer(delivery) {
+                Offered::Queued(connection) => {
+                    wakes.add(connection);
+                    return;
+                }
+                Offered::Refused(reason) => refused = Some((member, reason)),
+            }
+        }
+        if let Some((member, reason)) = refused {
+            self.drop_message(&member.session, reason);
+        }
+    }
+
+    fn drop_message(&self, session: &Session, reason: Dropped) {
+        self.metrics.count_dropped(reason);
+        tracing::debug!(client_id = %session.client_id, ?reason, "message dropped for a subscriber");
+    }
+
+    /// Keeps a message with the RETAIN flag. Answers whether it was kept.
+    pub(crate) fn retain(&self, publish: &Publish) -> bool {
+        let kept = self.retained.set(publish).is_ok();
+        if !kept {
+            self.metrics.count_dropped(Dropped::RetainedFull);
+        }
+        self.metrics.retained.set(i64::try_from(self.retained.len()).unwrap_or(i64::MAX));
+        kept
+    }
+
+    /// A message that no connection sent: to subscribers and into the retained store.
+    pub(crate) fn publish(&self, publish: &Publish) {
+        if publish.retain {
+            self.retain(publish);
+        }
+        if let (_, Some(route)) = self.subscriptions.route(publish.topic.as_str(), None) {
+            let mut wakes = Wakes::default();
+            self.fan_out(publish, &route, &mut wakes);
+            self.wake(&mut wakes);
+        }
+    }
+
+    /// Wakes the subscribers of a batch.
+    pub(crate) fn wake(&self, wakes: &mut Wakes) {
+        if wakes.queued > 0 {
+            self.metrics.queued.inc_by(std::mem::take(&mut wakes.queued));
+        }
+        for connection in wakes.connections.drain(..) {
+            connection.notify.notify_one();
+        }
+    }
+}
+
+impl Wakes {
+    fn add(&mut self, connection: Option<Arc<Control>>) {
+        self.queued += 1;
+        self.connections.extend(connection);
+    }
+}

@@ -1,0 +1,169 @@
+//! What the broker counts. Connections add to it once a batch.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use prometheus_client::registry::Unit;
+
+use super::packet::Kind;
+
+type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
+
+/// Why a message reached a subscriber or the retained store not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// The session's queue is full.
+    QueueFull,
+    /// QoS 0 for a session without a connection.
+    Offline,
+    /// Its expiry interval passed while it waited.
+    Expired,
+    /// Larger than the client's maximum packet size.
+    TooLarge,
+    /// Not retained: the store is full.
+    RetainedFull,
+    /// Refused: the payload is not the UTF-8 that its format indicator promises.
+    PayloadFormat,
+}
+
+impl Dropped {
+    fn label(self) -> &'static str {
+        match self {
+            Dropped::QueueFull => "queue_full",
+            Dropped::Offline => "offline",
+            Dropped::Expired => "expired",
+            Dropped::TooLarge => "too_large",
+            Dropped::RetainedFull => "retained_full",
+            Dropped::PayloadFormat => "payload_format",
+        }
+    }
+}
+
+/// Packets of each kind that passed in one batch.
+pub(crate) type PacketCounts = [u32; Kind::COUNT];
+
+/// The broker's metrics.
+#[derive(Clone, Debug)]
+pub struct BrokerMetrics {
+    pub(crate) connections: Gauge,
+    pub(crate) sessions: Gauge,
+    pub(crate) subscriptions: Gauge,
+    pub(crate) retained: Gauge,
+    pub(crate) queued: Gauge,
+    pub(crate) bytes_received: Counter,
+    pub(crate) bytes_sent: Counter,
+    packets_received: Labelled,
+    packets_sent: Labelled,
+    closed: Labelled,
+    refused: Labelled,
+    violations: Labelled,
+    dropped: Labelled,
+    /// The families' counters by kind, so that a batch takes no lock of a family.
+    received_by_kind: [Counter; Kind::COUNT],
+    sent_by_kind: [Counter; Kind::COUNT],
+}
+
+impl Default for BrokerMetrics {
+    fn default() -> Self {
+        let packets_received = Labelled::default();
+        let packets_sent = Labelled::default();
+        let by_kind = |family: &Labelled, sends: fn(Kind) -> bool| {
+            std::array::from_fn(|i| {
+                match u8::try_from(i).ok().and_then(Kind::from_bits).filter(|kind| sends(*kind)) {
+                    Some(kind) => family.get_or_create_owned(&[("type", kind.label())]),
+                    None => Counter::default(),
+                }
+            })
+        };
+        BrokerMetrics {
+            connections: Gauge::default(),
+            sessions: Gauge::default(),
+            subscriptions: Gauge::default(),
+            retained: Gauge::default(),
+            queued: Gauge::default(),
+            bytes_received: Counter::default(),
+            bytes_sent: Counter::default(),
+            received_by_kind: by_kind(&packets_received, Kind::is_from_client),
+            sent_by_kind: by_kind(&packets_sent, Kind::is_from_server),
+            packets_received,
+            packets_sent,
+            closed: Labelled::default(),
+            refused: Labelled::default(),
+            violations: Labelled::default(),
+            dropped: Labelled::default(),
+        }
+    }
+}
+
+impl BrokerMetrics {
+    /// Registers all of them.
+    pub fn register(&self, registry: &mut Registry) {
+        let m = self.clone();
+        registry.register("mqtt_connections", "Connected clients", m.connections);
+        registry.register("mqtt_sessions", "Sessions, connected or parked", m.sessions);
+        registry.register("mqtt_subscriptions", "Subscriptions of all sessions", m.subscriptions);
+        registry.register("mqtt_retained_messages", "Retained messages", m.retained);
+        registry.register("mqtt_queued_messages", "Messages queued for subscribers", m.queued);
+        registry.register_with_unit(
+            "mqtt_received",
+            "Bytes read from clients",
+            Unit::Bytes,
+            m.bytes_received,
+        );
+        registry.register_with_unit(
+            "mqtt_sent",
+            "Bytes written to clients",
+            Unit::Bytes,
+            m.bytes_sent,
+        );
+        registry.register(
+            "mqtt_packets_received",
+            "Packets from clients by type",
+            m.packets_received,
+        );
+        registry.register("mqtt_packets_sent", "Packets to clients by type", m.packets_sent);
+        registry.register("mqtt_connections_closed", "Ended connections by reason", m.closed);
+        registry.register("mqtt_connections_refused", "Refused connections by reason", m.refused);
+        registry.register(
+            "mqtt_protocol_violations",
+            "Connections ended for breaking the protocol, by reason",
+            m.violations,
+        );
+        registry.register(
+            "mqtt_messages_dropped",
+            "Messages that a subscriber or the retained store did not get, by reason",
+            m.dropped,
+        );
+    }
+
+    pub(crate) fn count_received(&self, counts: &mut PacketCounts) {
+        add(&self.received_by_kind, counts);
+    }
+
+    pub(crate) fn count_sent(&self, counts: &mut PacketCounts) {
+        add(&self.sent_by_kind, counts);
+    }
+
+    pub(crate) fn count_closed(&self, reason: &'static str) {
+        self.closed.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn count_refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn count_violation(&self, reason: &'static str) {
+        self.violations.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn count_dropped(&self, reason: Dropped) {
+        self.dropped.get_or_create(&[("reason", reason.label())]).inc();
+    }
+}
+
+fn add(counters: &[Counter; Kind::COUNT], counts: &mut PacketCounts) {
+    for (counter, count) in counters.iter().zip(counts.iter_mut()).filter(|(_, n)| **n > 0) {
+        counter.inc_by(u64::from(std::mem::take(count)));
+    }
+}

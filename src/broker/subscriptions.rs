@@ -1,0 +1,224 @@
+//! Who wants what: the index of subscriptions, and the routes that publishers keep.
+//!
+//! A publisher looks a topic up once and keeps the [`Route`] with the index's version; it looks up
+//! again only after a subscription changed. So the hot path reads one atomic and takes no lock that
+//! other connections take.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use parking_lot::RwLock;
+use smallvec::SmallVec;
+
+use super::session::Session;
+use crate::publish::QoS;
+use crate::topic::Dialect;
+use crate::topic::TopicError;
+use crate::topic::TopicFilter;
+use crate::topic::TopicTrie;
+
+/// A filter as subscribed: plain, or `$share/GROUP/FILTER` (MQTT 5, section 4.8.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SubscriptionFilter {
+    /// The whole text.
+    text: Arc<str>,
+    is_shared: bool,
+    filter: TopicFilter,
+}
+
+impl SubscriptionFilter {
+    pub(crate) fn parse(text: &str) -> Result<Self, TopicError> {
+        let (is_shared, filter) = match text.strip_prefix("$share/") {
+            None => (false, text),
+            Some(shared) => match shared.split_once('/') {
+                Some(("", _)) => return Err(TopicError::Empty),
+                Some((group, _)) if group.contains(['+', '#']) => {
+                    return Err(TopicError::PlusNotAlone);
+                }
+                Some((_, filter)) => (true, filter),
+                None => return Err(TopicError::Empty),
+            },
+        };
+        Ok(SubscriptionFilter {
+            text: Arc::from(text),
+            is_shared,
+            filter: TopicFilter::parse(filter)?,
+        })
+    }
+
+    pub(crate) fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    pub(crate) fn filter(&self) -> &TopicFilter {
+        &self.filter
+    }
+}
+
+/// One session's subscription.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) session: Arc<Session>,
+    pub(crate) qos: QoS,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    pub(crate) id: Option<u32>,
+}
+
+/// The members of a shared subscription.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    members: RwLock<Vec<Arc<Subscription>>>,
+    next: AtomicUsize,
+}
+
+impl Group {
+    /// The members in the order in which they are to be asked: round robin, connected ones first.
+    pub(crate) fn in_turn(&self) -> SmallVec<[Arc<Subscription>; 4]> {
+        let members = self.members.read();
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let at = start.checked_rem(members.len()).unwrap_or(0);
+        let (behind, ahead) = members.split_at(at);
+        let turn = || ahead.iter().chain(behind);
+        let connected = turn().filter(|member| member.session.is_connected());
+        let parked = turn().filter(|member| !member.session.is_connected());
+        connected.chain(parked).cloned().collect()
+    }
+}
+
+#[derive(Debug)]
+enum Entry {
+    Direct(Arc<Subscription>),
+    Shared(Arc<Group>),
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    trie: TopicTrie<Entry>,
+    /// By the whole text of the filter.
+    groups: HashMap<Arc<str>, Arc<Group>, foldhash::fast::RandomState>,
+}
+
+/// One subscriber of a route: a session, whatever number of its subscriptions match.
+#[derive(Debug)]
+pub(crate) struct Recipient {
+    pub(crate) session: Arc<Session>,
+    /// The highest of the matching subscriptions.
+    pub(crate) qos: QoS,
+    pub(crate) retain_as_published: bool,
+    pub(crate) ids: Option<Arc<[u32]>>,
+}
+
+/// Everybody who gets the messages of one topic.
+#[derive(Debug, Default)]
+pub(crate) struct Route {
+    pub(crate) recipients: Vec<Recipient>,
+    pub(crate) groups: Vec<Arc<Group>>,
+}
+
+/// The index of subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    index: RwLock<Index>,
+    /// Grows with every change, under the write lock.
+    version: AtomicU64,
+}
+
+impl Subscriptions {
+    /// The version that a route must have to be good.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Adds a subscription, in place of the session's older one with the same filter.
+    pub(crate) fn subscribe(&self, filter: &SubscriptionFilter, subscription: Subscription) {
+        let key = subscription.session.key;
+        let subscription = Arc::new(subscription);
+        let mut index = self.index.write();
+        if filter.is_shared() {
+            let group = match index.groups.get(filter.text()) {
+                Some(group) => Arc::clone(group),
+                None => {
+                    let group = Arc::new(Group::default());
+                    index.groups.insert(Arc::clone(filter.text()), Arc::clone(&group));
+                    index.trie.insert(filter.filter(), Entry::Shared(Arc::clone(&group)));
+                    self.version.fetch_add(1, Ordering::Release);
+                    group
+                }
+            };
+            let mut members = group.members.write();
+            members.retain(|member| member.session.key != key);
+            members.push(subscription);
+            return;
+        }
+        index.trie.remove(filter.filter(), |entry| is_of(entry, key));
+        index.trie.insert(filter.filter(), Entry::Direct(subscription));
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Removes a session's subscription.
+    pub(crate) fn unsubscribe(&self, filter: &SubscriptionFilter, key: u64) {
+        let mut index = self.index.write();
+        if !filter.is_shared() {
+            index.trie.remove(filter.filter(), |entry| is_of(entry, key));
+            self.version.fetch_add(1, Ordering::Release);
+            return;
+        }
+        let Some(group) = index.groups.get(filter.text()).map(Arc::clone) else { return };
+        let mut members = group.members.write();
+        members.retain(|member| member.session.key != key);
+        if members.is_empty() {
+            index.groups.remove(filter.text());
+            index.trie.remove(
+                filter.filter(),
+                |entry| matches!(entry, Entry::Shared(other) if Arc::ptr_eq(other, &group)),
+            );
+            self.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Finds who gets the messages that `publisher` (a session's key) publishes to `topic`; `None`
+    /// when nobody does. With the version it is good for.
+    pub(crate) fn route(&self, topic: &str, publisher: Option<u64>) -> (u64, Option<Arc<Route>>) {
+        let index = self.index.read();
+        let mut direct: SmallVec<[&Arc<Subscription>; 8]> = SmallVec::new();
+        let mut route = Route::default();
+        let version = self.version();
+        index.trie.for_each_match(topic, Dialect::Mqtt, |entry| match entry {
+            Entry::Direct(subscription) => {
+                if !subscription.no_local || publisher != Some(subscription.session.key) {
+                    direct.push(subscription);
+                }
+            }
+            Entry::Shared(group) => route.groups.push(Arc::clone(group)),
+        });
+        direct.sort_by_key(|subscription| subscription.session.key);
+        route.recipients =
+            direct.chunk_by(|a, b| a.session.key == b.session.key).filter_map(merge).collect();
+        let is_empty = route.recipients.is_empty() && route.groups.is_empty();
+        (version, (!is_empty).then(|| Arc::new(route)))
+    }
+}
+
+fn is_of(entry: &Entry, key: u64) -> bool {
+    matches!(entry, Entry::Direct(subscription) if subscription.session.key == key)
+}
+
+/// One copy for all the subscriptions of a session that match (MQTT 5, section 3.3.4).
+fn merge(same: &[&Arc<Subscription>]) -> Option<Recipient> {
+    let first = same.first()?;
+    let ids: SmallVec<[u32; 4]> = same.iter().filter_map(|s| s.id).collect();
+    Some(Recipient {
+        session: Arc::clone(&first.session),
+        qos: same.iter().map(|s| s.qos).max()?,
+        retain_as_published: same.iter().any(|s| s.retain_as_published),
+        ids: (!ids.is_empty()).then(|| Arc::from(ids.as_slice())),
+    })
+}

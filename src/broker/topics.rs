@@ -1,0 +1,97 @@
+//! A connection's own memory of the topics it publishes to: checked name, route, alias.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::exchange::Exchange;
+use super::packet::Violation;
+use super::subscriptions::Route;
+use crate::limits::TOPIC_ALIAS_MAX;
+use crate::limits::TOPIC_CACHE_MAX;
+use crate::topic::TopicError;
+use crate::topic::TopicName;
+
+/// A known topic.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: TopicName,
+    /// Who gets it; good while `version` is the index's.
+    pub(crate) route: Option<Arc<Route>>,
+    version: u64,
+}
+
+/// The topics of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Topics {
+    places: HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>,
+    known: Vec<Topic>,
+    /// By alias less one.
+    aliases: Vec<Option<TopicName>>,
+}
+
+impl Topics {
+    /// The topic of a PUBLISH by session `publisher`: its text, or what its alias stands for (MQTT 5,
+    /// section 3.3.2.3.4).
+    pub(crate) fn resolve(
+        &mut self,
+        text: &[u8],
+        alias: Option<u16>,
+        publisher: u64,
+        exchange: &Exchange,
+    ) -> Result<&Topic, Violation> {
+        let Some(alias) = alias else { return self.find(text, publisher, exchange) };
+        if alias > TOPIC_ALIAS_MAX {
+            return Err(Violation::TopicAlias);
+        }
+        let at = usize::from(alias) - 1;
+        if text.is_empty() {
+            let name = self.aliases.get(at).cloned().flatten().ok_or(Violation::TopicAlias)?;
+            return self.find(name.as_str().as_bytes(), publisher, exchange);
+        }
+        let name = self.find(text, publisher, exchange)?.name.clone();
+        if self.aliases.len() <= at {
+            self.aliases.resize(at + 1, None);
+        }
+        if let Some(place) = self.aliases.get_mut(at) {
+            *place = Some(name);
+        }
+        self.find(text, publisher, exchange)
+    }
+
+    fn find(
+        &mut self,
+        text: &[u8],
+        publisher: u64,
+        exchange: &Exchange,
+    ) -> Result<&Topic, Violation> {
+        let at = match self.places.get(text) {
+            Some(at) => *at,
+            None => self.learn(text)?,
+        };
+        let topic = self.known.get_mut(at).expect("places and topics are learnt together");
+        if topic.version != exchange.subscriptions.version() {
+            (topic.version, topic.route) =
+                exchange.subscriptions.route(topic.name.as_str(), Some(publisher));
+        }
+        Ok(topic)
+    }
+
+    fn learn(&mut self, text: &[u8]) -> Result<usize, Violation> {
+        let checked = std::str::from_utf8(text)
+            .map_err(|_| Violation::Malformed("a topic name is not UTF-8"))?;
+        let name = TopicName::parse(checked).map_err(|error| match error {
+            TopicError::Nul => Violation::Malformed("a string contains NUL"),
+            TopicError::Empty => Violation::Protocol("neither a topic nor an alias"),
+            error => Violation::TopicName(error),
+        })?;
+        if self.known.len() >= TOPIC_CACHE_MAX {
+            self.known.clear();
+            self.places.clear();
+        }
+        let at = self.known.len();
+        // No index has this version: the first look makes the route.
+        self.known.push(Topic { name, route: None, version: u64::MAX });
+        self.places.insert(Box::from(text), at);
+        Ok(at)
+    }
+}

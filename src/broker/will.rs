@@ -1,0 +1,52 @@
+//! The will: a message that the gateway publishes for a client that went without a word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Intake;
+use super::exchange::Exchange;
+use super::packet::Violation;
+use super::packet::codec::LastWill;
+use crate::clock::Timestamp;
+use crate::publish::Origin;
+use crate::publish::Publish;
+use crate::topic::TopicName;
+
+/// A checked will.
+#[derive(Debug)]
+pub(crate) struct Will {
+    publish: Publish,
+    /// From the end of the connection (MQTT 5, section 3.1.3.2.2).
+    pub(crate) delay: Duration,
+}
+
+impl Will {
+    pub(crate) fn new(will: LastWill, origin: &Arc<Origin>) -> Result<Will, Violation> {
+        let topic = TopicName::parse(&will.topic).map_err(Violation::TopicName)?;
+        Ok(Will {
+            publish: Publish {
+                topic,
+                payload: will.payload,
+                qos: will.qos,
+                retain: will.retain,
+                received_at: Timestamp::EPOCH,
+                origin: Arc::clone(origin),
+                properties: will.properties.map(Arc::new),
+                hops: 0,
+            },
+            delay: Duration::from_secs(u64::from(will.delay)),
+        })
+    }
+
+    /// Publishes it as its client's message, through rules and to subscribers.
+    pub(crate) async fn publish(self, exchange: &Exchange, intake: &Arc<dyn Intake>) {
+        let mut publish = self.publish;
+        publish.received_at = exchange.clock.now();
+        exchange.publish(&publish);
+        let mut lane = intake.lane(Arc::clone(&publish.origin), Arc::default());
+        lane.take(publish);
+        if lane.submit(1).await.is_err() {
+            tracing::debug!("a will came too late for the rules: the gateway is shutting down");
+        }
+    }
+}

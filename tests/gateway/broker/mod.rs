@@ -1,0 +1,317 @@
+//! The broker over real sockets, with an intake that tests hold in their hands.
+
+mod acknowledge;
+mod clients;
+mod refuse;
+mod session;
+mod subscribe;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use tidegate::broker::Broker;
+use tidegate::broker::BrokerHandle;
+use tidegate::broker::Intake;
+use tidegate::broker::IntakeClosed;
+use tidegate::broker::Lane;
+use tidegate::broker::Submitted;
+use tidegate::clock::Clock;
+use tidegate::config::MqttConfig;
+use tidegate::journal::AckSlot;
+use tidegate::publish::Origin;
+use tidegate::publish::Publish;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Nothing in these tests takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Settles every batch, but for those with a topic that starts with `hold/`: they wait for
+/// [`Desk::commit`].
+struct Desk {
+    taken: watch::Sender<Vec<Publish>>,
+    held: Mutex<Vec<(Arc<AckSlot>, u64)>>,
+    /// A submission takes a permit for good.
+    room: Semaphore,
+}
+
+struct DeskLane {
+    desk: Arc<Desk>,
+    slot: Arc<AckSlot>,
+    holds: bool,
+}
+
+/// The desk as its broker sees it.
+struct FrontDesk(Arc<Desk>);
+
+impl Intake for FrontDesk {
+    fn lane(&self, _: Arc<Origin>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
+        Box::new(DeskLane { desk: Arc::clone(&self.0), slot, holds: false })
+    }
+}
+
+impl Lane for DeskLane {
+    fn take(&mut self, publish: Publish) {
+        self.holds |= publish.topic.as_str().starts_with("hold/");
+        self.desk.taken.send_modify(|taken| taken.push(publish));
+    }
+
+    fn submit(
+        &mut self,
+        ticket: u64,
+    ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>> {
+        Box::pin(async move {
+            self.desk.room.acquire().await.map_err(|_| IntakeClosed)?.forget();
+            if !std::mem::take(&mut self.holds) {
+                return Ok(Submitted::Settled);
+            }
+            lock(&self.desk.held).push((Arc::clone(&self.slot), ticket));
+            Ok(Submitted::Pending)
+        })
+    }
+}
+
+impl Desk {
+    /// Commits everything submitted so far.
+    fn commit(&self) {
+        for (slot, ticket) in lock(&self.held).drain(..) {
+            slot.advance(ticket);
+        }
+    }
+
+    /// Waits until `n` publishes were taken.
+    async fn taken(&self, n: usize) -> Vec<Publish> {
+        let mut taken = self.taken.subscribe();
+        let wait = taken.wait_for(|taken| taken.len() >= n);
+        let all = tokio::time::timeout(PATIENCE, wait).await.expect("publishes in time");
+        all.expect("the desk outlives the wait").clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no test panics with the lock")
+}
+
+/// A running broker.
+struct Gateway {
+    address: SocketAddr,
+    handle: BrokerHandle,
+    desk: Arc<Desk>,
+    run: JoinHandle<()>,
+}
+
+impl Gateway {
+    async fn start() -> Gateway {
+        Gateway::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut MqttConfig)) -> Gateway {
+        let mut config =
+            MqttConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..MqttConfig::default() };
+        change(&mut config);
+        let broker = Broker::bind(&config, Clock::start(), Vec::new()).await.expect("bind");
+        let desk = Arc::new(Desk {
+            taken: watch::Sender::new(Vec::new()),
+            held: Mutex::default(),
+            room: Semaphore::new(1_000_000),
+        });
+        let (address, handle) = (broker.local_addr(), broker.handle());
+        let run = tokio::spawn(
+            broker.run(Arc::new(FrontDesk(Arc::clone(&desk))), Duration::from_secs(10)),
+        );
+        Gateway { address, handle, desk, run }
+    }
+
+    /// A raw client, past CONNACK.
+    async fn client(&self, connect: Connect<'_>) -> Raw {
+        let mut raw = self.socket().await;
+        raw.send(&connect.encode()).await;
+        let connack = raw.recv().await;
+        assert_eq!((connack[0], connack[3]), (0x20, 0), "connected: {connack:?}");
+        raw.session_present = connack[2] == 1;
+        raw
+    }
+
+    async fn socket(&self) -> Raw {
+        let stream = TcpStream::connect(self.address).await.expect("connect");
+        Raw { stream, buffer: Vec::new(), session_present: false }
+    }
+
+    fn metric(&self, line: &str) -> u64 {
+        let mut registry = prometheus_client::registry::Registry::default();
+        self.handle.metrics().register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("encodes");
+        let found = text.lines().find_map(|l| l.strip_prefix(line)).unwrap_or("0");
+        found.trim().parse().expect("a number")
+    }
+}
+
+/// A CONNECT to be made.
+#[derive(Clone, Copy)]
+struct Connect<'a> {
+    level: u8,
+    id: &'a str,
+    clean: bool,
+    keep_alive: u16,
+    properties: &'a [u8],
+    /// Properties, topic, payload.
+    will: Option<(&'a [u8], &'a str, &'a [u8])>,
+}
+
+fn v4(id: &str) -> Connect<'_> {
+    Connect { level: 4, id, clean: true, keep_alive: 0, properties: &[], will: None }
+}
+
+fn v5(id: &str) -> Connect<'_> {
+    Connect { level: 5, ..v4(id) }
+}
+
+impl Connect<'_> {
+    fn encode(&self) -> Vec<u8> {
+        let mut body = b"\0\x04MQTT".to_vec();
+        let will = if self.will.is_some() { 0x04 } else { 0 };
+        body.extend([self.level, will | if self.clean { 2 } else { 0 }]);
+        body.extend(self.keep_alive.to_be_bytes());
+        let section = |body: &mut Vec<u8>, properties: &[u8]| {
+            if self.level == 5 {
+                body.push(u8::try_from(properties.len()).expect("short properties"));
+                body.extend(properties);
+            }
+        };
+        section(&mut body, self.properties);
+        field(&mut body, self.id.as_bytes());
+        if let Some((properties, topic, payload)) = self.will {
+            section(&mut body, properties);
+            field(&mut body, topic.as_bytes());
+            field(&mut body, payload);
+        }
+        frame(0x10, &body)
+    }
+}
+
+fn field(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(u16::try_from(bytes.len()).expect("a short field").to_be_bytes());
+    out.extend(bytes);
+}
+
+fn frame(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![first];
+    let mut rest = body.len();
+    loop {
+        let low = u8::try_from(rest % 128).expect("seven bits");
+        rest /= 128;
+        out.push(if rest > 0 { low | 0x80 } else { low });
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend(body);
+    out
+}
+
+/// PUBLISH; `properties` is `None` for 3.1.1. Flags as in the fixed header.
+fn publish(flags: u8, topic: &str, id: u16, properties: Option<&[u8]>, payload: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    field(&mut body, topic.as_bytes());
+    if flags & 0b110 != 0 {
+        body.extend(id.to_be_bytes());
+    }
+    if let Some(properties) = properties {
+        body.push(u8::try_from(properties.len()).expect("short properties"));
+        body.extend(properties);
+    }
+    body.extend(payload);
+    frame(0x30 | flags, &body)
+}
+
+/// SUBSCRIBE with packet identifier 1.
+fn subscribe(properties: Option<&[u8]>, filter: &str, options: u8) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    if let Some(properties) = properties {
+        body.push(u8::try_from(properties.len()).expect("short properties"));
+        body.extend(properties);
+    }
+    field(&mut body, filter.as_bytes());
+    body.push(options);
+    frame(0x82, &body)
+}
+
+const PINGREQ: [u8; 2] = [0xc0, 0];
+const PINGRESP: [u8; 2] = [0xd0, 0];
+
+/// A client that speaks bytes.
+struct Raw {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    session_present: bool,
+}
+
+impl Raw {
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("sent");
+    }
+
+    /// The next packet; empty when the connection is closed.
+    async fn recv(&mut self) -> Vec<u8> {
+        loop {
+            if let Some(len) = frame_len(&self.buffer)
+                && self.buffer.len() >= len
+            {
+                let rest = self.buffer.split_off(len);
+                return std::mem::replace(&mut self.buffer, rest);
+            }
+            let read = self.stream.read_buf(&mut self.buffer);
+            match tokio::time::timeout(PATIENCE, read).await.expect("a packet in time") {
+                Ok(0) | Err(_) => return Vec::new(),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    #[track_caller]
+    fn expect(&mut self, bytes: &[u8]) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            assert_eq!(self.recv().await, bytes, "expected at {caller}");
+        }
+    }
+
+    /// Subscribes and sees it granted.
+    async fn subscribe(&mut self, properties: Option<&[u8]>, filter: &str, options: u8) {
+        self.send(&subscribe(properties, filter, options)).await;
+        let suback = self.recv().await;
+        assert_eq!((suback[0], suback.last()), (0x90, Some(&(options & 3))), "{suback:?}");
+    }
+
+    /// Shows that nothing but PINGRESP comes: whatever the gateway had to say before it, it has not.
+    async fn expect_silence(&mut self) {
+        self.send(&PINGREQ).await;
+        let next = self.recv().await;
+        assert_eq!(next, PINGRESP, "nothing else is due");
+    }
+
+    async fn expect_close(&mut self) {
+        assert_eq!(self.recv().await, Vec::<u8>::new(), "closed");
+    }
+}
+
+fn frame_len(bytes: &[u8]) -> Option<usize> {
+    let mut len = 0;
+    for (i, byte) in bytes.iter().skip(1).take(4).enumerate() {
+        len |= usize::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
+            return Some(len + i + 2);
+        }
+    }
+    None
+}
