@@ -9,6 +9,7 @@
 mod answer;
 mod logging;
 mod replay;
+mod stream;
 
 use std::ffi::OsString;
 use std::io;
@@ -46,6 +47,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Replay(replay::ReplayArgs),
+    Stream(stream::StreamArgs),
 }
 
 /// How a command ended, when nothing failed.
@@ -105,6 +107,7 @@ where
 fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     match command {
         Command::Replay(args) => replay::run(&args, answer),
+        Command::Stream(args) => stream::run(&args, answer),
     }
 }
 

@@ -256,6 +256,8 @@ pub async fn put(
 
 /// The error for a name that no stream has.
 fn unknown(name: &str, known: &[String]) -> StreamError {
+    // The comparison takes time in the product of the lengths, and the name may come from outside.
+    let known = if name.len() > limits::TARGET_NAME_BYTES_MAX { &[] } else { known };
     let near = known
         .iter()
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))

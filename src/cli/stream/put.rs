@@ -1,0 +1,163 @@
+//! `tidegate stream put`: one record into a stream.
+
+use std::io::Read;
+use std::io::Write;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use anyhow::bail;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde_json::Value;
+use serde_json::json;
+
+use super::DataArgs;
+use super::Outcome;
+use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::config::JournalConfig;
+use crate::journal::Batch;
+use crate::journal::Journal;
+use crate::journal::Stage;
+use crate::limits;
+use crate::storage::LockHolder;
+use crate::storage::Storage;
+use crate::storage::StorageError;
+use crate::stream;
+use crate::stream::NewRecord;
+
+/// Put a record into a stream
+#[derive(Args, Debug)]
+pub(super) struct PutArgs {
+    /// Name of the stream
+    name: String,
+    /// Partition key: picks the shard
+    #[arg(long, value_name = "KEY")]
+    key: String,
+    /// Explicit hash key, a decimal below 2^128: picks the shard instead
+    #[arg(long, value_name = "HASH")]
+    hash_key: Option<u128>,
+    /// The record; read from standard input, as it is, when not given
+    record: Option<String>,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+pub(super) fn run(args: &PutArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let record = match &args.record {
+        Some(text) => text.clone().into_bytes(),
+        None => read_stdin()?,
+    };
+    let runtime = super::super::runtime()?;
+    let (shard, sequence_number) = match Storage::open(&args.data.data) {
+        Ok(storage) => runtime.block_on(put_directly(&storage, args, &record))?,
+        Err(StorageError::InUse { holder: Some(LockHolder { http: Some(http), .. }), .. }) => {
+            runtime.block_on(put_over_http(http, args, &record))?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    writeln!(answer, "{}", json!({ "shard": shard, "sequence_number": sequence_number }))?;
+    Ok(Outcome::Done)
+}
+
+/// Reads one byte more than a record may have, so that a longer one is refused and not cut.
+fn read_stdin() -> anyhow::Result<Vec<u8>> {
+    let mut record = Vec::new();
+    std::io::stdin()
+        .take(limits::RECORD_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut record)
+        .context("cannot read the record from standard input")?;
+    Ok(record)
+}
+
+/// A journal without messages: only its transactions are wanted.
+pub(super) struct NoStage;
+
+impl Stage for NoStage {
+    type Work = ();
+
+    fn apply(&mut self, _at: Timestamp, (): (), _batch: &mut Batch) {}
+
+    fn advance(&mut self, _now: Timestamp, _batch: &mut Batch) {}
+
+    fn seal(&mut self, _batch: &mut Batch) {}
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn committed(&mut self, _batch: &Batch) {}
+}
+
+async fn put_directly(
+    storage: &Storage,
+    args: &PutArgs,
+    data: &[u8],
+) -> anyhow::Result<(String, String)> {
+    let clock = Clock::start();
+    let journal = Journal::start(storage, NoStage, &JournalConfig::default(), clock)?;
+    let record =
+        NewRecord { partition_key: &args.key, hash_key: args.hash_key, data, at: clock.now() };
+    let stored = stream::put(&storage.executor(), &args.name, record).await;
+    let closed = journal.shutdown().await;
+    let stored = stored?;
+    closed?;
+    Ok((stored.shard.to_string(), stored.sequence_number.to_string()))
+}
+
+async fn put_over_http(
+    http: SocketAddr,
+    args: &PutArgs,
+    record: &[u8],
+) -> anyhow::Result<(String, String)> {
+    // The client wants a TLS provider even for plain HTTP; one may be installed already.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let client =
+        reqwest::Client::builder().no_proxy().build().context("the HTTP client did not start")?;
+    let mut url = reqwest::Url::parse(&format!("http://{}", reachable(http)))
+        .context("the lock file names no address")?;
+    url.path_segments_mut()
+        .map_err(|()| anyhow::anyhow!("an http URL has a path"))?
+        .extend(["api", "streams", &args.name, "records"]);
+    let response = client
+        .post(url)
+        .header("content-type", "application/json")
+        .body(request_body(args, record).to_string())
+        .send()
+        .await
+        .with_context(|| format!("the gateway at http://{http} does not answer"))?;
+    let status = response.status();
+    let body = response.text().await.context("the gateway's answer broke off")?;
+    let answer: Value = serde_json::from_str(&body).unwrap_or_default();
+    if !status.is_success() {
+        let message = answer["error"]["message"].as_str().unwrap_or(&body);
+        bail!("the gateway at http://{http} refused the record ({status}): {message}");
+    }
+    match (answer["shard"].as_str(), answer["sequence_number"].as_str()) {
+        (Some(shard), Some(number)) => Ok((shard.to_owned(), number.to_owned())),
+        _ => bail!("the gateway at http://{http} answered something else than a record's place"),
+    }
+}
+
+/// A gateway that listens on every address is reached on this machine's own.
+fn reachable(http: SocketAddr) -> SocketAddr {
+    let ip = match http.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, http.port())
+}
+
+/// The body; always base64, which gives the record's bytes back exactly.
+fn request_body(args: &PutArgs, record: &[u8]) -> Value {
+    let mut body = json!({ "partition_key": args.key, "data_base64": STANDARD.encode(record) });
+    if let Some(hash_key) = args.hash_key {
+        body["hash_key"] = json!(hash_key.to_string());
+    }
+    body
+}

@@ -1,0 +1,216 @@
+//! `tidegate stream tail`: records as NDJSON, and then the new ones as they are committed.
+//!
+//! The shards of a stream have no order among each other; what is printed goes by arrival time, as
+//! far as it is there when it is read, and keeps each shard's own order.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::DataArgs;
+use super::Outcome;
+use crate::clock::Timestamp;
+use crate::stream::Cursor;
+use crate::stream::Reader;
+use crate::stream::Record;
+use crate::stream::StartAt;
+
+/// How often the database is asked whether something was committed; asking reads no page.
+const POLL_PERIOD: Duration = Duration::from_millis(50);
+/// Records read from a shard at once.
+const PAGE_RECORDS: usize = 1000;
+/// Bytes read from a shard at once.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Print the records of a stream as they are committed
+#[derive(Args, Debug)]
+pub(super) struct TailArgs {
+    /// Name of the stream
+    name: String,
+    /// Where to begin: trim-horizon (the oldest), latest, or a time (RFC 3339, or milliseconds since
+    /// the epoch)
+    #[arg(long, value_name = "trim-horizon|latest|TIME", default_value = "latest")]
+    from: From,
+    /// End at the newest record
+    #[arg(long)]
+    no_follow: bool,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct From(StartAt);
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "trim-horizon" => return Ok(From(StartAt::TrimHorizon)),
+            "latest" => return Ok(From(StartAt::Latest)),
+            _ => {}
+        }
+        let millis = match text.parse::<i64>() {
+            Ok(millis) => millis,
+            Err(_) => text
+                .parse::<jiff::Timestamp>()
+                .map_err(|_| {
+                    "expected trim-horizon, latest, or a time such as 2026-05-01T06:00:00Z or \
+                     1777615200000"
+                        .to_owned()
+                })?
+                .as_millisecond(),
+        };
+        Ok(From(StartAt::AtTimestamp(Timestamp::from_millis(millis))))
+    }
+}
+
+/// A line of the answer.
+#[derive(Serialize)]
+struct Line<'a> {
+    sequence_number: String,
+    partition_key: &'a str,
+    shard: String,
+    t: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_base64: Option<String>,
+}
+
+pub(super) fn run(args: &TailArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let reader = args.data.reader()?;
+    let runtime = super::super::runtime()?;
+    // Set by Ctrl-C, so that a long answer can be ended in the middle.
+    let stop = Arc::new(AtomicBool::new(false));
+    runtime.block_on(async {
+        let mut interrupt = Interrupt::listen(Arc::clone(&stop))?;
+        let mut merge = Merge::open(&reader, &args.name, args.from.0)?;
+        let mut polls = tokio::time::interval(POLL_PERIOD);
+        loop {
+            let version = reader.version()?;
+            while !stop.load(Ordering::Relaxed)
+                && let Some(record) = merge.next(&reader)?
+            {
+                print(&record, answer)?;
+            }
+            answer.flush()?;
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Outcome::Interrupted);
+            }
+            if args.no_follow {
+                return Ok(Outcome::Done);
+            }
+            merge.resume();
+            while reader.version()? == version {
+                tokio::select! {
+                    _ = polls.tick() => {}
+                    () = interrupt.wait() => return Ok(Outcome::Interrupted),
+                }
+            }
+        }
+    })
+}
+
+/// Ctrl-C, noticed both while waiting and while printing.
+struct Interrupt {
+    noticed: tokio::task::JoinHandle<()>,
+}
+
+impl Interrupt {
+    fn listen(stop: Arc<AtomicBool>) -> anyhow::Result<Interrupt> {
+        let kind = tokio::signal::unix::SignalKind::interrupt();
+        let mut signal = tokio::signal::unix::signal(kind).context("cannot listen for Ctrl-C")?;
+        let noticed = tokio::spawn(async move {
+            signal.recv().await;
+            stop.store(true, Ordering::Relaxed);
+        });
+        Ok(Interrupt { noticed })
+    }
+
+    async fn wait(&mut self) {
+        // The task does not fail; if it did, ending would be right all the same.
+        (&mut self.noticed).await.ok();
+    }
+}
+
+/// The shards of a stream, merged by arrival time.
+struct Merge {
+    shards: Vec<OpenShard>,
+}
+
+struct OpenShard {
+    cursor: Cursor,
+    read: VecDeque<Record>,
+    is_at_end: bool,
+}
+
+impl Merge {
+    fn open(reader: &Reader, stream: &str, start: StartAt) -> anyhow::Result<Merge> {
+        let mut shards = Vec::new();
+        for shard in reader.shards(stream)? {
+            let cursor = reader.cursor(&shard, start)?;
+            shards.push(OpenShard { cursor, read: VecDeque::new(), is_at_end: false });
+        }
+        Ok(Merge { shards })
+    }
+
+    /// The next record; `None` when every shard has been read to its end.
+    fn next(&mut self, reader: &Reader) -> anyhow::Result<Option<Record>> {
+        for shard in &mut self.shards {
+            if shard.read.is_empty() && !shard.is_at_end {
+                let page = reader.read(&mut shard.cursor, PAGE_RECORDS, PAGE_BYTES)?;
+                shard.is_at_end = page.records.is_empty();
+                shard.read.extend(page.records);
+            }
+        }
+        let earliest = self
+            .shards
+            .iter_mut()
+            .filter(|shard| !shard.read.is_empty())
+            .min_by_key(|shard| shard.read.front().map(|record| record.at));
+        Ok(earliest.and_then(|shard| shard.read.pop_front()))
+    }
+
+    /// Looks again at shards that were read to their end.
+    fn resume(&mut self) {
+        for shard in &mut self.shards {
+            shard.is_at_end = false;
+        }
+    }
+}
+
+fn print(record: &Record, answer: &mut dyn Write) -> anyhow::Result<()> {
+    // Outside strings JSON may have line breaks as spaces; a line of the answer must not.
+    let one_line: Vec<u8>;
+    let data: &[u8] = if record.data.contains(&b'\n') || record.data.contains(&b'\r') {
+        let space = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+        one_line = record.data.iter().map(space).collect();
+        &one_line
+    } else {
+        &record.data
+    };
+    let json = serde_json::from_slice::<&RawValue>(data).ok();
+    let line = Line {
+        sequence_number: record.sequence_number.to_string(),
+        partition_key: &record.partition_key,
+        shard: record.sequence_number.shard().to_string(),
+        t: record.at.as_millis(),
+        data: json,
+        data_base64: json.is_none().then(|| STANDARD.encode(&record.data)),
+    };
+    serde_json::to_writer(&mut *answer, &line).map_err(std::io::Error::from)?;
+    writeln!(answer)?;
+    Ok(())
+}
