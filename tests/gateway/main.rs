@@ -1,6 +1,7 @@
 //! The built binary and its parts against real clients.
 
 mod broker;
+mod browser;
 mod command_line;
 mod fake_source;
 mod web;
