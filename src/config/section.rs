@@ -25,6 +25,7 @@ use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Label;
 use crate::diagnostic::Severity;
+use crate::diagnostic::nearest;
 
 /// What is wrong with one value, before its place is known.
 pub(super) struct Problem {
@@ -153,7 +154,7 @@ impl<'t> Section<'t> {
             } else {
                 format!("[{}] has no setting \"{name}\"", self.path)
             };
-            let help = match nearest(name, &self.known) {
+            let help = match nearest(name, self.known.iter().copied()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
@@ -183,19 +184,6 @@ fn as_table<'t>(
         findings.diagnostics.push(problem.at(value.span(), path));
     }
     table
-}
-
-/// The known name that was probably meant.
-fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), candidate);
-    let best = known.iter().min_by_key(|candidate| distance(candidate))?;
-    // A third of the letters wrong is still a slip; or one is the beginning of the other.
-    let is_near = distance(best) <= best.len().div_ceil(3);
-    let prefixed = || {
-        let is_prefix = |known: &&&str| name.len() >= 4 && known.starts_with(name);
-        known.iter().find(is_prefix)
-    };
-    if is_near { Some(best) } else { prefixed().copied() }
 }
 
 fn wrong_type(expected: &str, found: &DeValue<'_>, help: impl Into<String>) -> Problem {
