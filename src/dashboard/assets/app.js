@@ -68,7 +68,7 @@ async function resync() {
     hits.rules(ruleList.rules.map((rule) => rule.name));
     seconds.merge(series);
     draw();
-    await hits.resync();
+    await hits.catchUp();
     draw();
     refreshPanels();
     if (minutes.end === 0 && document.querySelector('[data-span="24h"]').getAttribute("aria-pressed") === "true") refreshDay();
@@ -113,6 +113,7 @@ document.addEventListener("redraw", draw);
 
 chart.show(seconds);
 detail.follow();
+resync();
 connect({
   onState: (state, delayMs) => header.link(state, delayMs),
   onOpen: resync,

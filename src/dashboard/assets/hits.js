@@ -50,7 +50,18 @@ export class Hits {
     );
   }
 
-  /** Fetches the newest hits: at first, after a reconnect, after a change of filter. */
+  /** Fetches what happened while the live connection was away, without disturbing a reader. */
+  async catchUp() {
+    const newest = this.#hits[0]?.id;
+    if (!this.#paused || newest === undefined) return this.resync();
+    const { hits } = await get(`/api/hits?${this.#query()}`);
+    const known = new Set(this.#held.map((hit) => hit.id));
+    const missing = hits.filter((hit) => hit.id > newest && !known.has(hit.id));
+    this.#held = [...this.#held, ...missing].sort((a, b) => b.id - a.id).slice(0, KEPT_MAX);
+    this.#showHeld();
+  }
+
+  /** Fetches the newest hits: at first, and after a change of filter. */
   async resync() {
     const asked = ++this.#asked;
     this.#exhausted = false;

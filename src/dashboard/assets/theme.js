@@ -12,9 +12,10 @@
     }
   }
 
+  const system = matchMedia("(prefers-color-scheme: dark)");
+
   function apply(name) {
-    if (name === "auto") delete root.dataset.theme;
-    else root.dataset.theme = name;
+    root.dataset.theme = name === "auto" ? (system.matches ? "dark" : "light") : name;
     const label = document.getElementById("theme-name");
     if (label) {
       label.textContent = name[0].toUpperCase() + name.slice(1);
@@ -24,7 +25,7 @@
   }
 
   apply(stored());
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => apply(stored()));
+  system.addEventListener("change", () => apply(stored()));
   document.addEventListener("DOMContentLoaded", () => {
     apply(stored());
     document.getElementById("theme").addEventListener("click", () => {

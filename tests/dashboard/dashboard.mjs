@@ -1,0 +1,198 @@
+// The dashboard in Chromium, against a live gateway.
+//
+//   TIDEGATE_URL=http://127.0.0.1:8080 node --test dashboard.mjs
+//
+// The gateway needs a rule that hits on {"moteid":7,"temperature":31} published to `lab/+/telemetry`. Messages are published
+// with mosquitto_pub to the address that /api/overview names; TIDEGATE_PUBLISH replaces that with a shell command that
+// finds $TOPIC and $PAYLOAD in its environment. CHROMIUM is the browser, /usr/bin/chromium unless set.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const url = new URL(process.env.TIDEGATE_URL ?? "http://127.0.0.1:8080").origin;
+const PAYLOAD = '{"moteid":7,"temperature":31}';
+/** A topic that any page which parses HTML would run. */
+const HOSTILE_TOPIC = 'lab/<img src=x onerror="window.pwned=1">/telemetry';
+
+let browser;
+let context;
+let page;
+let complaints;
+
+async function publish(topic, payload = PAYLOAD) {
+  if (process.env.TIDEGATE_PUBLISH) {
+    const env = { ...process.env, TOPIC: topic, PAYLOAD: payload };
+    execFileSync("sh", ["-c", process.env.TIDEGATE_PUBLISH], { env, stdio: ["ignore", "ignore", "inherit"] });
+    return;
+  }
+  const { mqtt } = await (await fetch(`${url}/api/overview`)).json();
+  const [host, port] = [mqtt.slice(0, mqtt.lastIndexOf(":")), mqtt.slice(mqtt.lastIndexOf(":") + 1)];
+  execFileSync("mosquitto_pub", ["-h", host.replace(/^\[|\]$/g, ""), "-p", port, "-q", "1", "-t", topic, "-m", payload]);
+}
+
+/** Opens the page and notes everything that a user would call broken. */
+async function open(options = {}) {
+  context = await browser.newContext({ viewport: { width: 1440, height: 1000 }, ...options });
+  page = await context.newPage();
+  complaints = [];
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(`console: ${message.text()}`);
+  });
+  page.on("pageerror", (error) => complaints.push(`error: ${error.message}`));
+  page.on("request", (request) => {
+    if (new URL(request.url()).origin !== url) complaints.push(`foreign request: ${request.url()}`);
+  });
+  page.on("response", (response) => {
+    if (response.status() >= 400) complaints.push(`${response.status()}: ${response.url()}`);
+  });
+  await page.goto(url);
+  await page.locator('#link[data-state="live"]').waitFor();
+  await page.locator("#rules tbody tr").first().waitFor();
+}
+
+async function overflow() {
+  return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+}
+
+before(async () => {
+  const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+  browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-quic"] });
+});
+after(() => browser?.close());
+beforeEach(() => open());
+afterEach(() => context?.close());
+
+test("the page loads, is live, and complains of nothing", async () => {
+  assert.equal(await page.title(), "Tidegate");
+  assert.match(await page.locator("#mqtt-address").textContent(), /:\d+$/);
+  await page.locator("#totals .tile").nth(5).waitFor();
+  await page.waitForFunction(() => document.querySelector("#uptime").textContent !== "–");
+  assert.deepEqual(complaints, []);
+});
+
+test("a hit is on the page within a second of its acknowledgement, and hostile text is text", async () => {
+  await page.fill("#hits-text", "<img src=x");
+  const before = await page.locator("#hits-list > li").count();
+  await publish(HOSTILE_TOPIC);
+  await page.waitForFunction((n) => document.querySelectorAll("#hits-list > li").length > n, before, { timeout: 1000, polling: 20 });
+  const row = page.locator("#hits-list > li").first();
+  assert.equal(await row.locator(".topic").textContent(), HOSTILE_TOPIC);
+  await row.locator("button.hit").click();
+  assert.equal(await row.locator("button.hit").getAttribute("aria-expanded"), "true");
+  assert.match(await row.locator("pre").textContent(), /\d/);
+  assert.match(await row.locator(".facts").textContent(), /UTC/);
+  assert.equal(await page.locator("main img").count(), 0);
+  assert.equal(await page.evaluate(() => window.pwned), undefined);
+  assert.deepEqual(complaints, []);
+});
+
+test("a paused feed holds what arrives, and goes on when resumed", async () => {
+  const marker = `lab/paused-${Date.now()}/telemetry`;
+  await page.fill("#hits-text", marker);
+  await page.click("#hits-pause");
+  await publish(marker);
+  await page.locator("#hits-held").waitFor();
+  assert.equal(await page.locator("#hits-list > li").count(), 0);
+  await page.click("#hits-pause");
+  await page.locator("#hits-list > li").first().waitFor();
+  assert.equal(await page.locator("#hits-list > li .topic").first().textContent(), marker);
+});
+
+test("hits are filtered by rule and by event", async () => {
+  await publish("lab/7/telemetry");
+  await page.locator("#hits-list > li").first().waitFor();
+  const rule = await page.locator("#hits-list .hit-rule").first().textContent();
+  await page.selectOption("#hits-rule", rule);
+  await page.waitForFunction(
+    (name) => [...document.querySelectorAll("#hits-list .hit-rule")].every((node) => node.textContent === name),
+    rule,
+  );
+  await page.selectOption("#hits-event", "cleared");
+  await page.waitForFunction(() => [...document.querySelectorAll("#hits-list .event")].every((node) => node.textContent === "cleared"));
+  assert.deepEqual(complaints, []);
+});
+
+test("a rule opens by keyboard, shows its text, has an address, and closes", async () => {
+  const first = page.locator("#rules .rule-name").first();
+  const name = await first.textContent();
+  await first.focus();
+  await page.keyboard.press("Enter");
+  await page.locator("dialog[open] pre.code").waitFor();
+  await page.waitForFunction(() => /select/i.test(document.querySelector("dialog pre.code").textContent));
+  assert.equal(await page.locator("#rule-detail-title").textContent(), name);
+  const address = page.url();
+  assert.ok(address.endsWith(`#rule/${encodeURIComponent(name)}`), address);
+  await page.keyboard.press("Escape");
+  await page.locator("dialog[open]").waitFor({ state: "detached" });
+  await page.goto(address);
+  await page.locator("dialog[open]").waitFor();
+  assert.equal(await page.locator("#rule-detail-title").textContent(), name);
+  assert.deepEqual(complaints, []);
+});
+
+test("the theme is automatic, light or dark, and is remembered", async () => {
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const seen = [];
+  for (const name of ["light", "dark"]) {
+    await page.click("#theme");
+    assert.equal(await page.locator("html").getAttribute("data-theme"), name);
+    seen.push(await ground());
+  }
+  assert.notEqual(seen[0], seen[1]);
+  await page.reload();
+  await page.locator('#link[data-state="live"]').waitFor();
+  assert.equal(await ground(), seen[1]);
+});
+
+test("the chart is read out by pointer and by arrow keys, for minutes and for a day", async () => {
+  const canvas = page.locator("#chart canvas");
+  await canvas.hover();
+  await page.locator("#chart .readout").waitFor();
+  await page.click('[data-span="24h"]');
+  await canvas.focus();
+  await page.keyboard.press("ArrowLeft");
+  assert.match(await page.locator("#chart .readout").textContent(), /\/s/);
+  assert.deepEqual(complaints, []);
+});
+
+test("a phone sees everything without scrolling sideways", async () => {
+  await context.close();
+  await open({ viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
+  await page.locator("#clients .panel-body > *").first().waitFor();
+  assert.equal(await overflow(), 0);
+  await page.locator("#rules .rule-name").first().tap();
+  await page.locator("dialog[open] pre.code").waitFor();
+  assert.equal(await overflow(), 0);
+  const dialog = await page.locator("dialog[open]").boundingBox();
+  assert.equal(Math.round(dialog.width), 360);
+  assert.deepEqual(complaints, []);
+});
+
+test("every control can be reached and named", async () => {
+  const nameless = await page.evaluate(() =>
+    [...document.querySelectorAll("button, select, input, a, [tabindex]")]
+      .filter((node) => !node.closest("[hidden]") && !(node.textContent.trim() || node.getAttribute("aria-label") || node.getAttribute("aria-labelledby")))
+      .map((node) => node.outerHTML.slice(0, 120)),
+  );
+  assert.deepEqual(nameless, []);
+  await page.keyboard.press("Tab");
+  const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+  assert.notEqual(outline, "none");
+});
+
+test("a broken connection is shown, and mended with nothing missing", async () => {
+  const marker = `lab/away-${Date.now()}/telemetry`;
+  await page.fill("#hits-text", marker);
+  // The browser's own switch lets a running event stream go on, so a page that comes anew meets a dead feed.
+  let dead = true;
+  await page.route("**/api/events", (route) => (dead ? route.abort() : route.continue()));
+  await page.reload();
+  await page.fill("#hits-text", marker);
+  await page.locator('#link[data-state="reconnecting"]').waitFor();
+  await publish(marker);
+  dead = false;
+  await page.locator('#link[data-state="live"]').waitFor();
+  await page.locator("#hits-list > li").first().waitFor();
+  assert.equal(await page.locator("#hits-list .topic").first().textContent(), marker);
+});
