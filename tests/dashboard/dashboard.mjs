@@ -2,7 +2,7 @@
 //
 //   TIDEGATE_URL=http://127.0.0.1:8080 node --test dashboard.mjs
 //
-// The gateway needs a rule that hits on {"moteid":7,"temperature":31} published to `lab/+/telemetry`. Messages are published
+// The gateway needs a rule that hits on {"moteid":7,"temperature":31} published to `lab/+/telemetry`, and a stream. Messages are published
 // with mosquitto_pub to the address that /api/overview names; TIDEGATE_PUBLISH replaces that with a shell command that
 // finds $TOPIC and $PAYLOAD in its environment. CHROMIUM is the browser, /usr/bin/chromium unless set.
 import assert from "node:assert/strict";
@@ -28,7 +28,18 @@ async function publish(topic, payload = PAYLOAD) {
   }
   const { mqtt } = await (await fetch(`${url}/api/overview`)).json();
   const [host, port] = [mqtt.slice(0, mqtt.lastIndexOf(":")), mqtt.slice(mqtt.lastIndexOf(":") + 1)];
-  execFileSync("mosquitto_pub", ["-h", host.replace(/^\[|\]$/g, ""), "-p", port, "-q", "1", "-t", topic, "-m", payload]);
+  execFileSync("mosquitto_pub", [
+    "-h",
+    host.replace(/^\[|\]$/g, ""),
+    "-p",
+    port,
+    "-q",
+    "1",
+    "-t",
+    topic,
+    "-m",
+    payload,
+  ]);
 }
 
 /** Opens the page and notes everything that a user would call broken. */
@@ -57,7 +68,10 @@ async function overflow() {
 
 before(async () => {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-  browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-quic"] });
+  browser = await chromium.launch({
+    executablePath,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic"],
+  });
 });
 after(() => browser?.close());
 beforeEach(() => open());
@@ -72,10 +86,13 @@ test("the page loads, is live, and complains of nothing", async () => {
 });
 
 test("a hit is on the page within a second of its acknowledgement, and hostile text is text", async () => {
-  await page.fill("#hits-text", "<img src=x");
+  await page.fill("#hits-text", HOSTILE_TOPIC);
   const before = await page.locator("#hits-list > li").count();
   await publish(HOSTILE_TOPIC);
-  await page.waitForFunction((n) => document.querySelectorAll("#hits-list > li").length > n, before, { timeout: 1000, polling: 20 });
+  await page.waitForFunction((n) => document.querySelectorAll("#hits-list > li").length > n, before, {
+    timeout: 1000,
+    polling: 20,
+  });
   const row = page.locator("#hits-list > li").first();
   assert.equal(await row.locator(".topic").textContent(), HOSTILE_TOPIC);
   await row.locator("button.hit").click();
@@ -105,11 +122,14 @@ test("hits are filtered by rule and by event", async () => {
   const rule = await page.locator("#hits-list .hit-rule").first().textContent();
   await page.selectOption("#hits-rule", rule);
   await page.waitForFunction(
-    (name) => [...document.querySelectorAll("#hits-list .hit-rule")].every((node) => node.textContent === name),
+    (name) =>
+      [...document.querySelectorAll("#hits-list .hit-rule")].every((node) => node.textContent === name),
     rule,
   );
   await page.selectOption("#hits-event", "cleared");
-  await page.waitForFunction(() => [...document.querySelectorAll("#hits-list .event")].every((node) => node.textContent === "cleared"));
+  await page.waitForFunction(() =>
+    [...document.querySelectorAll("#hits-list .event")].every((node) => node.textContent === "cleared"),
+  );
   assert.deepEqual(complaints, []);
 });
 
@@ -128,6 +148,17 @@ test("a rule opens by keyboard, shows its text, has an address, and closes", asy
   await page.goto(address);
   await page.locator("dialog[open]").waitFor();
   assert.equal(await page.locator("#rule-detail-title").textContent(), name);
+  assert.deepEqual(complaints, []);
+});
+
+test("a stream shows its newest records, text as text", async () => {
+  await publish(HOSTILE_TOPIC);
+  await page.locator("#streams button.name").first().click();
+  await page.locator("#contents[open] .contents li").first().waitFor();
+  assert.match(await page.locator("#contents h2").textContent(), /^Stream /);
+  assert.equal(await page.locator("#contents img").count(), 0);
+  await page.keyboard.press("Escape");
+  await page.locator("#contents[open]").waitFor({ state: "detached" });
   assert.deepEqual(complaints, []);
 });
 
@@ -172,7 +203,15 @@ test("a phone sees everything without scrolling sideways", async () => {
 test("every control can be reached and named", async () => {
   const nameless = await page.evaluate(() =>
     [...document.querySelectorAll("button, select, input, a, [tabindex]")]
-      .filter((node) => !node.closest("[hidden]") && !(node.textContent.trim() || node.getAttribute("aria-label") || node.getAttribute("aria-labelledby")))
+      .filter(
+        (node) =>
+          !node.closest("[hidden]") &&
+          !(
+            node.textContent.trim() ||
+            node.getAttribute("aria-label") ||
+            node.getAttribute("aria-labelledby")
+          ),
+      )
       .map((node) => node.outerHTML.slice(0, 120)),
   );
   assert.deepEqual(nameless, []);

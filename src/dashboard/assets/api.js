@@ -12,7 +12,10 @@ export class ApiError extends Error {
 export async function get(path) {
   let response;
   try {
-    response = await fetch(path, { signal: AbortSignal.timeout(15_000), headers: { accept: "application/json" } });
+    response = await fetch(path, {
+      signal: AbortSignal.timeout(15_000),
+      headers: { accept: "application/json" },
+    });
   } catch (error) {
     throw new ApiError(`no answer from the gateway (${error.name})`, 0);
   }

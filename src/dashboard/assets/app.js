@@ -28,7 +28,12 @@ const header = new Header();
 const totals = new Totals(document.getElementById("totals"));
 const detail = new RuleDetail(document.getElementById("rule-detail"), now);
 const openRule = (name) => detail.open(name);
-const chart = new Chart(document.getElementById("chart"), document.getElementById("legend"), palette, openRule);
+const chart = new Chart(
+  document.getElementById("chart"),
+  document.getElementById("legend"),
+  palette,
+  openRule,
+);
 const rules = new Rules(document.getElementById("rules-body"), openRule);
 const hits = new Hits(palette, firstMessage);
 const refreshPanels = startPanels(now, mqttOptions);
@@ -44,8 +49,13 @@ function mqttOptions() {
 
 /** A line for the shell that reaches the first rule that runs. */
 function firstMessage() {
-  const filter = rules.all.find((rule) => rule.state !== "disabled" && rule.topics.length > 0)?.topics[0] ?? "lab/7/telemetry";
-  const topic = filter.replace(/^\$share\/[^/]+\//, "").replaceAll("+", "7").replace("#", "telemetry");
+  const filter =
+    rules.all.find((rule) => rule.state !== "disabled" && rule.topics.length > 0)?.topics[0] ??
+    "lab/7/telemetry";
+  const topic = filter
+    .replace(/^\$share\/[^/]+\//, "")
+    .replaceAll("+", "7")
+    .replace("#", "telemetry");
   const quoted = `'${topic.replaceAll("'", `'\\''`)}'`;
   return `mosquitto_pub -q 1 ${mqttOptions()} \\\n  -t ${quoted} \\\n  -m '{"moteid":7,"temperature":31}'`;
 }
@@ -55,7 +65,11 @@ async function resync() {
   if (resyncing) return;
   resyncing = true;
   try {
-    const [newOverview, ruleList, series] = await Promise.all([get("/api/overview"), get("/api/rules"), get("/api/series?span=5m")]);
+    const [newOverview, ruleList, series] = await Promise.all([
+      get("/api/overview"),
+      get("/api/rules"),
+      get("/api/series?span=5m"),
+    ]);
     overview = newOverview;
     clockAhead = overview.now - Date.now();
     if (startedAt !== null && startedAt !== overview.started_at) {
@@ -71,7 +85,11 @@ async function resync() {
     await hits.catchUp();
     draw();
     refreshPanels();
-    if (minutes.end === 0 && document.querySelector('[data-span="24h"]').getAttribute("aria-pressed") === "true") refreshDay();
+    if (
+      minutes.end === 0 &&
+      document.querySelector('[data-span="24h"]').getAttribute("aria-pressed") === "true"
+    )
+      refreshDay();
   } catch {
     // The live connection says that the gateway cannot be reached, and calls again when it can.
   } finally {
@@ -98,7 +116,8 @@ async function refreshDay() {
 for (const button of document.querySelectorAll("[data-span]")) {
   button.addEventListener("click", () => {
     const day = button.dataset.span === "24h";
-    for (const other of document.querySelectorAll("[data-span]")) other.setAttribute("aria-pressed", String(other === button));
+    for (const other of document.querySelectorAll("[data-span]"))
+      other.setAttribute("aria-pressed", String(other === button));
     chart.show(day ? minutes : seconds);
     if (day) refreshDay();
   });
@@ -115,7 +134,11 @@ chart.show(seconds);
 detail.follow();
 resync();
 connect({
-  onState: (state, delayMs) => header.link(state, delayMs),
+  onState: (state, delayMs) => {
+    header.link(state, delayMs);
+    // All live places may be taken; the page is then as fresh as its tries are frequent.
+    if (state === "reconnecting") resync();
+  },
   onOpen: resync,
   onHits: (batch) => hits.add(batch),
   onStats: (stats) => {

@@ -50,7 +50,10 @@ export class Chart {
     const { clientWidth: width, clientHeight: height } = this.#canvas.parentElement;
     if (!series || series.end === 0 || width === 0) return;
     const ratio = devicePixelRatio || 1;
-    if (this.#canvas.width !== Math.round(width * ratio) || this.#canvas.height !== Math.round(height * ratio)) {
+    if (
+      this.#canvas.width !== Math.round(width * ratio) ||
+      this.#canvas.height !== Math.round(height * ratio)
+    ) {
       this.#canvas.width = Math.round(width * ratio);
       this.#canvas.height = Math.round(height * ratio);
     }
@@ -80,7 +83,9 @@ export class Chart {
   #readColours() {
     const style = getComputedStyle(document.documentElement);
     for (const name of ["ink-soft", "line", "line-strong", "surface", GREY, ...Array(8).keys()]) {
-      this.#colours[name] = style.getPropertyValue(typeof name === "number" ? `--rule-${name}` : `--${name}`).trim();
+      this.#colours[name] = style
+        .getPropertyValue(typeof name === "number" ? `--rule-${name}` : `--${name}`)
+        .trim();
     }
   }
 
@@ -100,7 +105,11 @@ export class Chart {
       // The bars at both ends may hold fewer steps than the others.
       const seconds = Math.max(1, (Math.min(at + widthMs, series.end) - Math.max(at, series.start)) / 1000);
       const named = rules
-        .map((rule, r) => ({ rule, colour: this.#colours[this.#palette.slot(rule)], value: parts[r][n] / seconds }))
+        .map((rule, r) => ({
+          rule,
+          colour: this.#colours[this.#palette.slot(rule)],
+          value: parts[r][n] / seconds,
+        }))
         .filter((part) => part.value > 0);
       const rest = total / seconds - named.reduce((sum, part) => sum + part.value, 0);
       if (rest > 1e-9) named.push({ rule: "other rules", colour: this.#colours[GREY], value: rest });
@@ -148,7 +157,8 @@ export class Chart {
     const end = this.#bars.at(-1).at + first.widthMs;
     const span = end - first.at;
     const room = Math.max(2, Math.floor(plot.width / 90));
-    const minutes = [1, 2, 5, 10, 30, 60, 120, 180, 240, 360, 720].find((m) => span / (m * 60_000) <= room) ?? 720;
+    const minutes =
+      [1, 2, 5, 10, 30, 60, 120, 180, 240, 360, 720].find((m) => span / (m * 60_000) <= room) ?? 720;
     const every = minutes * 60_000;
     const zone = new Date(end).getTimezoneOffset() * 60_000;
     context.fillStyle = this.#colours["ink-soft"];
@@ -184,9 +194,15 @@ export class Chart {
         el(
           "li",
           {},
-          el("button", { type: "button", class: "quiet", onclick: () => this.#onRule(rule) }, el("span", { class: "swatch" }), el("span", { class: "ellipsis" }, rule)),
+          el(
+            "button",
+            { type: "button", class: "quiet", onclick: () => this.#onRule(rule) },
+            el("span", { class: "swatch" }),
+            el("span", { class: "ellipsis" }, rule),
+          ),
         ),
-      (item, rule) => setAttribute(item.querySelector(".swatch"), "data-slot", String(this.#palette.slot(rule))),
+      (item, rule) =>
+        setAttribute(item.querySelector(".swatch"), "data-slot", String(this.#palette.slot(rule))),
     );
   }
 
@@ -202,7 +218,8 @@ export class Chart {
     if (event.key === "Escape") this.#select(null);
     else if (event.key === "Home") this.#select(0);
     else if (event.key === "End") this.#select(last);
-    else if (event.key in moves) this.#select(Math.min(last, Math.max(0, (this.#cursor ?? last + 1) + moves[event.key])));
+    else if (event.key in moves)
+      this.#select(Math.min(last, Math.max(0, (this.#cursor ?? last + 1) + moves[event.key])));
     else return;
     event.preventDefault();
   }
@@ -221,7 +238,13 @@ export class Chart {
     const rows = bar.parts.toReversed().map((part) => {
       const swatch = el("span", { class: "swatch" });
       swatch.style.background = part.colour;
-      return el("li", {}, swatch, el("span", { class: "ellipsis" }, part.rule), el("b", {}, rate(part.value)));
+      return el(
+        "li",
+        {},
+        swatch,
+        el("span", { class: "ellipsis" }, part.rule),
+        el("b", {}, rate(part.value)),
+      );
     });
     const head = el("p", {}, el("span", {}, time(bar.at)), el("b", {}, `${rate(bar.total)} /s`));
     this.#readout.replaceChildren(head, el("ul", {}, ...rows));

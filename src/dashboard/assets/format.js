@@ -75,5 +75,7 @@ export function timeOfDay(ms) {
 /** What stands on hover: UTC, to the millisecond. */
 export function utc(ms) {
   const at = new Date(ms);
-  return Number.isNaN(at.getTime()) ? `${ms} ms` : `${at.toISOString().replace("T", " ").replace("Z", "")} UTC`;
+  return Number.isNaN(at.getTime())
+    ? `${ms} ms`
+    : `${at.toISOString().replace("T", " ").replace("Z", "")} UTC`;
 }

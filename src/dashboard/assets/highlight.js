@@ -4,17 +4,31 @@ import { el } from "./dom.js";
 // Beyond this, one span a token would make the page slow; the text is shown plain.
 const HIGHLIGHT_CHARS_MAX = 40_000;
 
-const RULE_WORDS =
-  "all and as at between by case clear cleared create deliver description disabled do else end error every exists false " +
-  "firing for foreach from gap group hash having hold in invoke is join keep key least left like log max missing not null " +
-  "on or partition publish qos repeat republish reset restart retain rule select set stream table then times timestamp to true " +
-  "undefined value when where with within milliseconds millisecond seconds second minutes minute hours hour days day batch upsert queue";
-const RULE_KEYWORDS = new Set(RULE_WORDS.split(" "));
+const RULE_KEYWORDS = new Set(
+  [
+    "all and as at batch between by case clear cleared create days day deliver description disabled do else end",
+    "error every exists false firing for foreach from gap group hash having hold hours hour in invoke is join keep",
+    "key least left like log max milliseconds millisecond minutes minute missing not null on or partition qos queue",
+    "repeat republish reset restart retain rule seconds second select set stream table then times timestamp to true",
+    "undefined upsert value when where with within",
+  ].flatMap((line) => line.split(" ")),
+);
 
-const RULE_TOKENS =
-  /(?<comment>--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|(?<string>'(?:[^']|'')*'?|"[^"\n]*"?)|(?<number>\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b)|(?<call>[A-Za-z_]\w*(?=\s*\())|(?<word>[A-Za-z_@][\w]*)/g;
-const JSON_TOKENS =
-  /(?<key>"(?:[^"\\]|\\.)*"(?=\s*:))|(?<string>"(?:[^"\\]|\\.)*"?)|(?<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?<word>true|false|null)/g;
+const tokens = (...kinds) => new RegExp(kinds.map((kind) => kind.source).join("|"), "g");
+const NUMBER = /(?<number>-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b)/;
+const RULE_TOKENS = tokens(
+  /(?<comment>--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))/,
+  /(?<string>'(?:[^']|'')*'?|"[^"\n]*"?)/,
+  NUMBER,
+  /(?<call>[A-Za-z_]\w*(?=\s*\())/,
+  /(?<word>[A-Za-z_@]\w*)/,
+);
+const JSON_TOKENS = tokens(
+  /(?<key>"(?:[^"\\]|\\.)*"(?=\s*:))/,
+  /(?<string>"(?:[^"\\]|\\.)*"?)/,
+  NUMBER,
+  /(?<word>true|false|null)/,
+);
 
 /** The text of a rule. */
 export function highlightRule(text) {
@@ -30,14 +44,14 @@ export function highlightJson(text) {
   return highlight(text, JSON_TOKENS, (kind) => (kind === "word" ? "keyword" : kind));
 }
 
-function highlight(text, tokens, kindOf) {
+function highlight(text, pattern, kindOf) {
   const out = document.createDocumentFragment();
   if (text.length > HIGHLIGHT_CHARS_MAX) {
     out.append(text);
     return out;
   }
   let done = 0;
-  for (const match of text.matchAll(tokens)) {
+  for (const match of text.matchAll(pattern)) {
     const [found] = Object.entries(match.groups).find(([, token]) => token !== undefined);
     const kind = kindOf(found, match[0]);
     if (!kind) continue;

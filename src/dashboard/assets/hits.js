@@ -102,7 +102,10 @@ export class Hits {
   /** Brings the list up to date. */
   draw() {
     const text = this.#root("text").value.trim().toLowerCase();
-    const shown = (text ? this.#hits.filter((hit) => textOf(hit).includes(text)) : this.#hits).slice(0, this.#rows);
+    const shown = (text ? this.#hits.filter((hit) => textOf(hit).includes(text)) : this.#hits).slice(
+      0,
+      this.#rows,
+    );
     keyed(
       this.#root("list"),
       shown,
@@ -162,10 +165,14 @@ export class Hits {
   #showHeld() {
     const held = this.#root("held");
     const parts = [];
-    if (this.#held.length > 0) parts.push(`${this.#held.length >= KEPT_MAX ? "over " : ""}${count(this.#held.length)} new`);
+    if (this.#held.length > 0)
+      parts.push(`${this.#held.length >= KEPT_MAX ? "over " : ""}${count(this.#held.length)} new`);
     if (this.#missed > 0) parts.push(`${count(this.#missed)} more than can be shown live`);
     held.hidden = parts.length === 0;
-    setText(held, this.#held.length > 0 ? `↑ ${parts.join(", ")}` : `${parts.join("")} (kept, see Load older)`);
+    setText(
+      held,
+      this.#held.length > 0 ? `↑ ${parts.join(", ")}` : `${parts.join("")} (kept, see Load older)`,
+    );
   }
 
   async #older() {
@@ -194,8 +201,20 @@ export class Hits {
     const button = el(
       "button",
       { type: "button", class: "hit", "aria-expanded": "false" },
-      el("span", { class: "hit-head" }, el("span", { class: "event", "data-event": hit.event }, hit.event), swatch, el("span", { class: "hit-rule ellipsis" }, hit.rule), el("time", { datetime: isoOrNull(hit.at), title: utc(hit.at) }, time(hit.at))),
-      el("span", { class: "hit-from" }, el("span", { class: "topic ellipsis", title: hit.topic }, hit.topic), key),
+      el(
+        "span",
+        { class: "hit-head" },
+        el("span", { class: "event", "data-event": hit.event }, hit.event),
+        swatch,
+        el("span", { class: "hit-rule ellipsis" }, hit.rule),
+        el("time", { datetime: isoOrNull(hit.at), title: utc(hit.at) }, time(hit.at)),
+      ),
+      el(
+        "span",
+        { class: "hit-from" },
+        el("span", { class: "topic ellipsis", title: hit.topic }, hit.topic),
+        key,
+      ),
       el("code", { class: "hit-output ellipsis" }, line),
     );
     const row = el("li", {}, button);
@@ -224,7 +243,11 @@ export class Hits {
       }
     }
     const { text, language } = payloadText(whole.output, 2);
-    const code = el("pre", { class: "code", tabindex: "0" }, language === "json" ? highlightJson(text) : text);
+    const code = el(
+      "pre",
+      { class: "code", tabindex: "0" },
+      language === "json" ? highlightJson(text) : text,
+    );
     const facts = [
       ["Time", utc(hit.at)],
       ["Client", hit.client_id ?? "none"],
@@ -232,7 +255,14 @@ export class Hits {
       ["Key", hit.key === undefined ? null : jsonText(hit.key)],
       ["Size", `${bytes(whole.output.bytes)}${language === "base64" ? ", shown as base64" : ""}`],
     ].filter(([, fact]) => fact !== null);
-    body.append(el("dl", { class: "facts" }, ...facts.map(([name, fact]) => el("div", {}, el("dt", {}, name), el("dd", {}, fact)))), code);
+    body.append(
+      el(
+        "dl",
+        { class: "facts" },
+        ...facts.map(([name, fact]) => el("div", {}, el("dt", {}, name), el("dd", {}, fact))),
+      ),
+      code,
+    );
   }
 
   #showEmpty(shown, text) {
@@ -263,8 +293,12 @@ export class Hits {
   }
 }
 
+/** What the text filter searches, made once a hit. */
 function textOf(hit) {
-  hit.text ??= `${hit.rule} ${hit.event} ${hit.topic} ${hit.client_id ?? ""} ${hit.key === undefined ? "" : jsonText(hit.key)} ${payloadText(hit.output).text}`.toLowerCase();
+  if (hit.text !== undefined) return hit.text;
+  const key = hit.key === undefined ? "" : jsonText(hit.key);
+  const parts = [hit.rule, hit.event, hit.topic, hit.client_id ?? "", key, payloadText(hit.output).text];
+  hit.text = parts.join(" ").toLowerCase();
   return hit.text;
 }
 

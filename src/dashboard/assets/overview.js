@@ -13,7 +13,10 @@ export class Header {
     this.#startedAt = overview.started_at;
     setText(document.getElementById("version"), overview.version);
     setText(document.getElementById("mqtt-address"), overview.mqtt);
-    setText(document.getElementById("data-dir"), `Rules from ${overview.rules_path}, data in ${overview.data_dir}`);
+    setText(
+      document.getElementById("data-dir"),
+      `Rules from ${overview.rules_path}, data in ${overview.data_dir}`,
+    );
   }
 
   /** Once a second. */
@@ -72,17 +75,30 @@ export class Totals {
     const sum = (pick) => rules.reduce((all, rule) => all + pick(rule), 0);
     const messages = (bucket) => bucket.messages;
     const hits = (bucket) => bucket.hits;
-    this.#set("messages", rate(series.recentRate(RATE_SECONDS, messages)), `${compact(totals.messages)} since start`);
+    this.#set(
+      "messages",
+      rate(series.recentRate(RATE_SECONDS, messages)),
+      `${compact(totals.messages)} since start`,
+    );
     this.#set("hits", rate(series.recentRate(RATE_SECONDS, hits)), `${compact(totals.hits)} since start`);
     drawBars(this.#tiles.get("messages").graph, series.sums(1, SPARK_SECONDS, messages));
     drawBars(this.#tiles.get("hits").graph, series.sums(1, SPARK_SECONDS, hits));
     const firing = sum((rule) => rule.firing);
-    this.#set("firing", compact(firing), `${compact(sum((rule) => rule.pending))} pending`, firing > 0 && "firing");
+    this.#set(
+      "firing",
+      compact(firing),
+      `${compact(sum((rule) => rule.pending))} pending`,
+      firing > 0 && "firing",
+    );
     const faulting = rules.filter((rule) => rule.state === "faulting").length;
-    const blame = faulting > 0 ? `${count(faulting)} ${faulting === 1 ? "rule" : "rules"} faulting` : "none in the last minute";
+    const blame =
+      faulting > 0
+        ? `${count(faulting)} ${faulting === 1 ? "rule" : "rules"} faulting`
+        : "none in the last minute";
     this.#set("faults", compact(totals.faults), blame, faulting > 0 && "bad");
     this.#set("clients", compact(totals.clients), "connected");
-    const commit = totals.commit_ms === undefined ? "–" : totals.commit_ms.toFixed(totals.commit_ms < 10 ? 1 : 0);
+    const commit =
+      totals.commit_ms === undefined ? "–" : totals.commit_ms.toFixed(totals.commit_ms < 10 ? 1 : 0);
     this.#set("commit", commit, `${compact(totals.commits)} commits`, totals.commit_ms > 250 && "bad");
   }
 

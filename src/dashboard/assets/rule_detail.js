@@ -67,7 +67,8 @@ export class RuleDetail {
       row.bar.style.transform = `scaleX(${done.toFixed(4)})`;
       setText(row.left, left > 0 ? `fires in ${duration(left)}` : "firing");
     }
-    for (const row of this.#parts.firing.children) setText(row.left, `for ${duration(now - row.item.fired_at)}`);
+    for (const row of this.#parts.firing.children)
+      setText(row.left, `for ${duration(now - row.item.fired_at)}`);
   }
 
   #stop() {
@@ -96,8 +97,16 @@ export class RuleDetail {
     };
     parts.holds.append(parts.firingTitle, parts.firing, parts.pendingTitle, parts.pending);
     this.#parts = parts;
-    const close = el("button", { type: "button", class: "quiet close", "aria-label": "Close", onclick: () => this.#dialog.close() }, "✕");
-    const hits = el("button", { type: "button", class: "quiet", onclick: () => this.#showHits(name) }, "Show its hits");
+    const close = el(
+      "button",
+      { type: "button", class: "quiet close", "aria-label": "Close", onclick: () => this.#dialog.close() },
+      "✕",
+    );
+    const hits = el(
+      "button",
+      { type: "button", class: "quiet", onclick: () => this.#showHits(name) },
+      "Show its hits",
+    );
     this.#dialog.replaceChildren(
       el(
         "div",
@@ -146,7 +155,12 @@ export class RuleDetail {
     setText(parts.state, STATE_NAMES[rule.state]);
     setAttribute(parts.state, "data-state", rule.state);
     setText(parts.description, rule.description ?? "");
-    const counters = [["Matched", rule.matched], ["Hits", rule.hits], ["Unknown", rule.unknown], ["Faults", rule.faults]];
+    const counters = [
+      ["Matched", rule.matched],
+      ["Hits", rule.hits],
+      ["Unknown", rule.unknown],
+      ["Faults", rule.faults],
+    ];
     if (!parts.counters.hasChildNodes()) {
       for (const [label] of counters) parts.counters.append(el("div", {}, el("dt", {}, label), el("dd", {})));
     }
@@ -155,7 +169,12 @@ export class RuleDetail {
     if (this.#shown?.text !== rule.text) parts.text.replaceChildren(highlightRule(rule.text));
     setText(parts.file, rule.file);
     chips(parts.topics, rule.topics);
-    chips(parts.actions, rule.actions.map((action) => [LISTS[action.when], VERBS[action.kind] ?? action.kind, action.target].filter(Boolean).join(" ")));
+    chips(
+      parts.actions,
+      rule.actions.map((action) =>
+        [LISTS[action.when], VERBS[action.kind] ?? action.kind, action.target].filter(Boolean).join(" "),
+      ),
+    );
     parts.holds.hidden = !rule.watches;
     this.#showKeys(rule.holds);
     this.#shown = rule;
@@ -184,7 +203,12 @@ export class RuleDetail {
     setText(parts.pendingTitle, title("Pending", holds.pending, holds.pending_total));
     const name = (item) => jsonText(item.key);
     const make = (item) => {
-      const row = el("li", {}, el("code", { class: "ellipsis", title: name(item) }, name(item)), el("span", { class: "left" }));
+      const row = el(
+        "li",
+        {},
+        el("code", { class: "ellipsis", title: name(item) }, name(item)),
+        el("span", { class: "left" }),
+      );
       row.left = row.lastChild;
       return row;
     };
@@ -210,5 +234,11 @@ function title(word, shown, total) {
 }
 
 function chips(root, texts) {
-  keyed(root, texts, (text) => text, (text) => el("code", { class: "chip" }, text), () => {});
+  keyed(
+    root,
+    texts,
+    (text) => text,
+    (text) => el("code", { class: "chip" }, text),
+    () => {},
+  );
 }

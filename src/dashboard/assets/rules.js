@@ -11,8 +11,18 @@ const COLUMNS = [
   { id: "name", title: "Rule", of: (rule) => rule.name },
   { id: "matched", title: "Matched", hint: "Messages whose topic matched FROM", of: (rule) => -rule.matched },
   { id: "hits", title: "Hits", hint: "Matches, firings and clearings", of: (rule) => -rule.hits },
-  { id: "holds", title: "Firing", hint: "Keys firing, and keys pending", of: (rule) => -(rule.firing * 1e6 + rule.pending) },
-  { id: "unknown", title: "Unknown", hint: "Messages whose condition was neither true nor false", of: (rule) => -rule.unknown },
+  {
+    id: "holds",
+    title: "Firing",
+    hint: "Keys firing, and keys pending",
+    of: (rule) => -(rule.firing * 1e6 + rule.pending),
+  },
+  {
+    id: "unknown",
+    title: "Unknown",
+    hint: "Messages whose condition was neither true nor false",
+    of: (rule) => -rule.unknown,
+  },
   { id: "faults", title: "Faults", hint: "Evaluations and actions that failed", of: (rule) => -rule.faults },
   { id: "spark", title: "5 min" },
   { id: "last", title: "Last hit", of: (rule) => -(rule.last_hit ?? 0) },
@@ -62,7 +72,9 @@ export class Rules {
     if (!this.#table) return;
     const column = COLUMNS.find((candidate) => candidate.id === this.#sort);
     const rules = column
-      ? this.#rules.toSorted((a, b) => (column.of(a) < column.of(b) ? -1 : column.of(a) > column.of(b) ? 1 : 0))
+      ? this.#rules.toSorted((a, b) =>
+          column.of(a) < column.of(b) ? -1 : column.of(a) > column.of(b) ? 1 : 0,
+        )
       : this.#rules;
     keyed(
       this.#body,
@@ -84,7 +96,9 @@ export class Rules {
         setText(faults, compact(rule.faults));
         setAttribute(faults, "data-some", rule.faults > 0 ? "" : null);
         // The newest bar is not over yet and would look like a fall.
-        const counts = series.sums(series.steps / SPARK_BARS, SPARK_BARS + 1, (bucket) => bucket.rules.get(rule.name));
+        const counts = series.sums(series.steps / SPARK_BARS, SPARK_BARS + 1, (bucket) =>
+          bucket.rules.get(rule.name),
+        );
         drawBars(spark, counts.slice(0, SPARK_BARS));
         setText(last, rule.last_hit === undefined ? "never" : ago(now - rule.last_hit));
         setAttribute(last, "title", rule.last_hit === undefined ? null : utc(rule.last_hit));
@@ -98,14 +112,28 @@ export class Rules {
       state: el("span", { class: "state" }),
       spark: bars(90, 20),
     };
-    for (const name of ["matched", "hits", "unknown", "faults", "last"]) parts[name] = el("td", { class: `num ${name}` });
+    for (const name of ["matched", "hits", "unknown", "faults", "last"])
+      parts[name] = el("td", { class: `num ${name}` });
     parts.firing = el("span", { class: "firing" });
     parts.pending = el("span", { class: "pending" });
-    const open = el("button", { type: "button", class: "rule-name", title: rule.description ?? rule.name }, rule.name);
+    const open = el(
+      "button",
+      { type: "button", class: "rule-name", title: rule.description ?? rule.name },
+      rule.name,
+    );
     const row = el(
       "tr",
       { onclick: () => this.#onOpen(rule.name) },
-      el("th", { scope: "row" }, el("div", { class: "rule-cell" }, parts.swatch, el("span", { class: "rule-lines" }, open, parts.state))),
+      el(
+        "th",
+        { scope: "row" },
+        el(
+          "div",
+          { class: "rule-cell" },
+          parts.swatch,
+          el("span", { class: "rule-lines" }, open, parts.state),
+        ),
+      ),
       parts.matched,
       parts.hits,
       el("td", { class: "num holds" }, parts.firing, parts.pending),
@@ -122,7 +150,11 @@ export class Rules {
     const heads = COLUMNS.map((column) => {
       if (!column.of) return el("th", { scope: "col", class: column.id }, column.title);
       const sort = () => this.#sortBy(column.id);
-      const button = el("button", { type: "button", class: "sort", title: column.hint, onclick: sort }, column.title);
+      const button = el(
+        "button",
+        { type: "button", class: "sort", title: column.hint, onclick: sort },
+        column.title,
+      );
       return el("th", { scope: "col", class: column.id, "data-column": column.id }, button);
     });
     this.#body = el("tbody");
@@ -133,7 +165,11 @@ export class Rules {
   #sortBy(id) {
     this.#sort = this.#sort === id ? null : id;
     for (const head of this.#table.querySelectorAll("[data-column]")) {
-      setAttribute(head, "aria-sort", head.dataset.column === this.#sort ? (id === "name" ? "ascending" : "descending") : null);
+      setAttribute(
+        head,
+        "aria-sort",
+        head.dataset.column === this.#sort ? (id === "name" ? "ascending" : "descending") : null,
+      );
     }
     document.dispatchEvent(new Event("redraw"));
   }
@@ -146,7 +182,13 @@ export class Rules {
         "div",
         { class: "empty" },
         el("p", {}, el("b", {}, "No rules are loaded.")),
-        el("p", {}, "Save this as ", el("code", {}, `${this.#where}/hot.rule`), ", and start the gateway again:"),
+        el(
+          "p",
+          {},
+          "Save this as ",
+          el("code", {}, `${this.#where}/hot.rule`),
+          ", and start the gateway again:",
+        ),
         copyable(sample),
       ),
     );

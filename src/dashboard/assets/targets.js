@@ -2,6 +2,7 @@
 import { copyable, el, keyed, setAttribute, setText } from "./dom.js";
 import { get } from "./api.js";
 import { ago, bytes, compact, count, duration, roughly, time, utc } from "./format.js";
+import { Contents } from "./contents.js";
 
 const REFRESH_MS = 4_000;
 const ITEMS_MAX = 100;
@@ -13,15 +14,18 @@ class Panel {
   #path;
   #describe;
   #empty;
+  #open;
   #list = null;
   #busy = false;
 
-  constructor(id, path, describe, empty) {
+  /** `open(item)` shows what is in one of them, where that can be seen. */
+  constructor(id, path, describe, empty, open = null) {
     this.#section = document.getElementById(id);
     this.#body = this.#section.querySelector(".panel-body");
     this.#path = path;
     this.#describe = describe;
     this.#empty = empty;
+    this.#open = open;
   }
 
   async refresh(now) {
@@ -52,10 +56,28 @@ class Panel {
       return;
     }
     if (!this.#list) {
-      this.#list = el("ul", { class: "things", tabindex: "0", "aria-label": this.#section.querySelector("h2").textContent });
+      this.#list = el("ul", {
+        class: "things",
+        tabindex: "0",
+        "aria-label": this.#section.querySelector("h2").textContent,
+      });
       this.#body.replaceChildren(this.#list);
     }
-    keyed(this.#list, items.slice(0, ITEMS_MAX), (item) => item.name ?? item.client_id, make, (row, item) => this.#update(row, item, now));
+    keyed(
+      this.#list,
+      items.slice(0, ITEMS_MAX),
+      (item) => item.name ?? item.client_id,
+      (item) => this.#make(item),
+      (row, item) => this.#update(row, item, now),
+    );
+  }
+
+  #make(item) {
+    const name = this.#open
+      ? el("button", { type: "button", class: "name ellipsis", onclick: () => this.#open(item) })
+      : el("b", { class: "name ellipsis" });
+    const problem = el("p", { class: "problem", hidden: true });
+    return el("li", {}, name, el("span", { class: "note ellipsis" }), el("dl", {}), problem);
   }
 
   #update(row, item, now) {
@@ -79,10 +101,6 @@ class Panel {
     problemNode.hidden = !problem;
     setAttribute(row, "data-mood", mood);
   }
-}
-
-function make() {
-  return el("li", {}, el("b", { class: "ellipsis" }), el("span", { class: "note ellipsis" }), el("dl", {}), el("p", { class: "problem", hidden: true }));
 }
 
 function stream(item, now) {
@@ -121,10 +139,14 @@ function hook(item, now) {
     title: item.name,
     note: item.url,
     facts: [
-      ["Pending", compact(item.pending), item.oldest === undefined ? null : `oldest waits ${duration(now - item.oldest)}`],
+      [
+        "Pending",
+        compact(item.pending),
+        item.oldest === undefined ? null : `oldest waits ${duration(now - item.oldest)}`,
+      ],
       ["In flight", compact(item.in_flight)],
       ["Delivered", compact(item.delivered), `${count(item.failed_attempts)} failed attempts`],
-      ["Dead", compact(item.dead_letters), "calls that ran out of attempts; /api/hooks/…/dead-letters has them"],
+      ["Dead", compact(item.dead_letters), "calls that ran out of attempts"],
     ],
     problem: item.last_error ? failure(item.last_error) : null,
     mood: item.dead_letters > 0 ? "bad" : null,
@@ -136,7 +158,9 @@ function client(item, now) {
   const more = item.subscriptions_total - item.subscriptions.length;
   return {
     title: item.client_id,
-    note: topics ? `reads ${topics}${more > 0 ? ` and ${count(more)} more` : ""}` : `MQTT ${item.protocol}, ${item.address}`,
+    note: topics
+      ? `reads ${topics}${more > 0 ? ` and ${count(more)} more` : ""}`
+      : `MQTT ${item.protocol}, ${item.address}`,
     facts: [
       ["In", compact(item.messages_in), `${count(item.messages_in)} messages published`],
       ["Out", compact(item.messages_out), `${count(item.messages_out)} messages received`],
@@ -153,11 +177,32 @@ function failure(last, prefix) {
 /** Keeps the four panels fresh while the page can be seen. `now()` is the gateway's time; `mqtt()` its `-h … -p …`. */
 export function startPanels(now, mqtt) {
   const words = (text, code) => [el("p", {}, text), ...(code ? [copyable(code)] : [])];
+  const contents = new Contents(document.getElementById("contents"));
   const panels = [
-    new Panel("streams", "/api/streams", stream, () => words("No stream holds a record yet. A rule makes one:", "DO STREAM alerts KEY topic()")),
-    new Panel("deliveries", "/api/deliveries", delivery, () => words("No delivery is in use. A rule fills one, and files appear under the data folder:", "DO DELIVER archive")),
-    new Panel("hooks", "/api/hooks", hook, () => words("No hook is declared. In tidegate.toml:", '[hook.pager]\nurl = "http://127.0.0.1:9000/alert"')),
-    new Panel("clients", `/api/clients?limit=${ITEMS_MAX}`, client, () => words("Nobody is connected. Listen to everything:", `mosquitto_sub ${mqtt()} -v -t '#'`)),
+    new Panel(
+      "streams",
+      "/api/streams",
+      stream,
+      () => words("No stream holds a record yet. A rule makes one:", "DO STREAM alerts KEY topic()"),
+      (item) => contents.ofStream(item.name),
+    ),
+    new Panel("deliveries", "/api/deliveries", delivery, () =>
+      words(
+        "No delivery is in use. A rule fills one, and files appear under the data folder:",
+        "DO DELIVER archive",
+      ),
+    ),
+    new Panel(
+      "hooks",
+      "/api/hooks",
+      hook,
+      () =>
+        words("No hook is declared. In tidegate.toml:", '[hook.pager]\nurl = "http://127.0.0.1:9000/alert"'),
+      (item) => contents.ofHook(item.name),
+    ),
+    new Panel("clients", `/api/clients?limit=${ITEMS_MAX}`, client, () =>
+      words("Nobody is connected. Listen to everything:", `mosquitto_sub ${mqtt()} -v -t '#'`),
+    ),
   ];
   const refresh = () => panels.forEach((panel) => panel.refresh(now));
   setInterval(() => document.hidden || refresh(), REFRESH_MS);

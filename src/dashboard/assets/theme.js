@@ -19,7 +19,9 @@
     const label = document.getElementById("theme-name");
     if (label) {
       label.textContent = name[0].toUpperCase() + name.slice(1);
-      document.getElementById("theme").setAttribute("aria-label", `Theme: ${name === "auto" ? "automatic" : name}`);
+      document
+        .getElementById("theme")
+        .setAttribute("aria-label", `Theme: ${name === "auto" ? "automatic" : name}`);
     }
     document.dispatchEvent(new Event("themechange"));
   }
