@@ -107,6 +107,8 @@ pub const RETENTION_BLOCKS_MAX: usize = 1000;
 pub const RETENTION_BYTES_MAX: i64 = 16 * 1024 * 1024;
 /// Hits of one commit kept for the dashboard, the newest; counters count all.
 pub const HITS_PER_COMMIT_MAX: usize = 256;
+/// Hits read from the log at once.
+pub const HITS_PAGE_MAX: usize = 500;
 /// Output bytes of a hit kept for the dashboard; longer ones are cut.
 pub const HIT_OUTPUT_BYTES_MAX: usize = 16 * 1024;
 /// Stored entries of a delivery read at once while a file is written.

@@ -24,6 +24,7 @@ use super::session::Session;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::MqttConfig;
+use crate::limits::CLIENT_SUBSCRIPTIONS_SHOWN;
 use crate::limits::REFUSALS_MAX;
 use crate::limits::TCP_KEEPALIVE;
 use crate::publish::Publish;
@@ -68,8 +69,10 @@ pub struct ClientStatus {
     pub since: Timestamp,
     /// Whether that connection still is.
     pub is_connected: bool,
-    /// Number of its subscriptions.
-    pub subscriptions: u64,
+    /// Filters it subscribes to, the first [`CLIENT_SUBSCRIPTIONS_SHOWN`] in order.
+    pub subscriptions: Vec<Arc<str>>,
+    /// How many it subscribes to in all.
+    pub subscriptions_total: usize,
     /// PUBLISH packets it sent in this session.
     pub received: u64,
     /// PUBLISH packets it was sent in this session.
@@ -232,13 +235,15 @@ impl BrokerHandle {
 /// `None` while its first CONNECT is not through.
 fn status(session: &Session) -> Option<ClientStatus> {
     let contact = session.contact()?;
+    let filters = session.traffic.filters.lock();
     Some(ClientStatus {
         client_id: Arc::clone(&session.client_id),
         address: contact.address,
         version: contact.version,
         since: contact.since,
         is_connected: session.is_connected(),
-        subscriptions: session.traffic.subscriptions.load(Ordering::Relaxed),
+        subscriptions: filters.iter().take(CLIENT_SUBSCRIPTIONS_SHOWN).map(Arc::clone).collect(),
+        subscriptions_total: filters.len(),
         received: session.traffic.received.load(Ordering::Relaxed),
         sent: session.traffic.sent.load(Ordering::Relaxed),
         queued: session.queued(),

@@ -137,6 +137,11 @@ impl BrokerMetrics {
         );
     }
 
+    /// PUBLISH packets taken in.
+    pub fn publishes_received(&self) -> u64 {
+        self.received_by_kind[Kind::Publish as usize].get()
+    }
+
     pub(crate) fn count_received(&self, counts: &mut PacketCounts) {
         add(&self.received_by_kind, counts);
     }

@@ -5,6 +5,7 @@
 //! connection owns it through an asynchronous lock's guard for as long as it lives, and a successor
 //! waits for that guard, so a taken-over session is never in two hands.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
@@ -108,7 +109,8 @@ pub(crate) struct Contact {
 pub(crate) struct Traffic {
     pub(crate) received: AtomicU64,
     pub(crate) sent: AtomicU64,
-    pub(crate) subscriptions: AtomicU64,
+    /// Filters subscribed to, as sent. Taken by SUBSCRIBE, UNSUBSCRIBE and the API only.
+    pub(crate) filters: Mutex<BTreeSet<Arc<str>>>,
 }
 
 /// A client's session.

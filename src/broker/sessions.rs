@@ -111,7 +111,7 @@ impl Exchange {
             self.subscriptions.unsubscribe(filter, session.key);
         }
         self.metrics.subscriptions.dec_by(i64::try_from(filters.len()).unwrap_or(i64::MAX));
-        session.traffic.subscriptions.store(0, std::sync::atomic::Ordering::Relaxed);
+        session.traffic.filters.lock().clear();
         let queued = session.drain();
         self.metrics.queued.dec_by(i64::try_from(queued.len()).unwrap_or(i64::MAX));
         let seen = |delivery: &Delivery| delivery.qos == crate::publish::QoS::ExactlyOnce;

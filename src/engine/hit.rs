@@ -53,6 +53,21 @@ pub enum FaultCode {
 }
 
 impl FaultCode {
+    /// All of them.
+    pub const ALL: [FaultCode; 11] = [
+        FaultCode::PayloadNotJson,
+        FaultCode::PayloadTooDeep,
+        FaultCode::OutputTooLarge,
+        FaultCode::ArrayTooLarge,
+        FaultCode::TemplateUndefined,
+        FaultCode::TopicInvalid,
+        FaultCode::PartitionKeyInvalid,
+        FaultCode::HashKeyInvalid,
+        FaultCode::HoldKeyInvalid,
+        FaultCode::HoldKeysFull,
+        FaultCode::HopsExceeded,
+    ];
+
     /// The stable name used in counters, the API and `eval`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,5 +1,10 @@
 //! What the journal counts.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -13,6 +18,8 @@ use crate::storage::checkpointer::CheckpointMetrics;
 pub struct JournalMetrics {
     pub(super) commits: Counter,
     pub(super) commit_seconds: Histogram,
+    /// The newest commit, nanoseconds; 0 before the first.
+    pub(super) last_commit: Arc<AtomicU64>,
     pub(super) submissions: Histogram,
     pub(super) bytes: Counter,
     pub(super) queued: Gauge,
@@ -29,6 +36,7 @@ impl Default for JournalMetrics {
         JournalMetrics {
             commits: Counter::default(),
             commit_seconds: Histogram::new(seconds),
+            last_commit: Arc::default(),
             submissions: Histogram::new(counts),
             bytes: Counter::default(),
             queued: Gauge::default(),
@@ -40,6 +48,24 @@ impl Default for JournalMetrics {
 }
 
 impl JournalMetrics {
+    /// Transactions committed.
+    pub fn commit_count(&self) -> u64 {
+        self.commits.get()
+    }
+
+    /// How long the newest commit took; `None` before the first.
+    pub fn last_commit(&self) -> Option<Duration> {
+        let nanos = self.last_commit.load(Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    pub(super) fn observe_commit(&self, took: Duration) {
+        self.commits.inc();
+        self.commit_seconds.observe(took.as_secs_f64());
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.last_commit.store(nanos, Ordering::Relaxed);
+    }
+
     /// Adds all of them to `registry`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(

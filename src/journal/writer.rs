@@ -339,8 +339,7 @@ impl<S: Stage> Writer<S> {
             self.metrics.stalled.set(0);
             tracing::info!(since = %stall.since, "the journal commits again");
         }
-        self.metrics.commits.inc();
-        self.metrics.commit_seconds.observe(took.as_secs_f64());
+        self.metrics.observe_commit(took);
         #[expect(clippy::cast_precision_loss, reason = "at most JOURNAL_BATCH_MAX")]
         self.metrics.submissions.observe(self.applied as f64);
         self.metrics.bytes.inc_by(self.batch_bytes as u64);

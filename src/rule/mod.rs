@@ -63,6 +63,15 @@ impl Rule {
         Ok(Rule { definition, version, text: sql.to_owned(), file: None, line: 1 })
     }
 
+    /// The streams that its actions name; a name may come twice.
+    pub fn streams(&self) -> impl Iterator<Item = &str> {
+        let CreateRule { actions, on_cleared, on_error, .. } = &self.definition;
+        actions.iter().chain(on_cleared).chain(on_error).filter_map(|action| match &action.node {
+            ast::Action::Stream { name, .. } => Some(name.node.as_str()),
+            _ => None,
+        })
+    }
+
     /// The rule's name.
     pub fn name(&self) -> &Arc<str> {
         &self.definition.name.node.0

@@ -173,6 +173,8 @@ pub struct StreamSummary {
     pub records: u64,
     /// Bytes of their data and keys.
     pub bytes: u64,
+    /// Time of the oldest record stored, to within its block.
+    pub first_at: Option<Timestamp>,
     /// Time of the newest record, the latest if the clock was set back.
     pub last_at: Option<Timestamp>,
 }
@@ -192,6 +194,8 @@ pub struct Shard {
     pub first: Option<SequenceNumber>,
     /// The newest record stored.
     pub last: Option<SequenceNumber>,
+    /// Time of the oldest record stored, to within its block.
+    pub first_at: Option<Timestamp>,
     /// Time of the newest record, the latest if the clock was set back.
     pub last_at: Option<Timestamp>,
     /// Its row in `stream_shard`.

@@ -24,6 +24,8 @@ pub enum StartAt {
     TrimHorizon,
     /// After the newest record stored.
     Latest,
+    /// So many records before the end.
+    Newest(u64),
     /// This record, or the next one when retention has taken it.
     AtSequence(SequenceNumber),
     /// The record after this one.
@@ -93,6 +95,10 @@ impl Reader {
         let next = match start {
             StartAt::TrimHorizon => Position::new(0, 0),
             StartAt::Latest => self.tip(shard)?,
+            StartAt::Newest(count) => {
+                let found = table::find_last(self.connection.sqlite(), shard.row, count)?;
+                found.map_or_else(|| self.tip(shard), Ok)?
+            }
             StartAt::AtSequence(number) => checked(shard, number)?,
             StartAt::AfterSequence(number) => checked(shard, number)?.next(),
             StartAt::AtTimestamp(at) => self.find_time(shard, at)?,

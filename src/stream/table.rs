@@ -352,6 +352,7 @@ fn definitions(connection: &Connection) -> rusqlite::Result<Vec<(i64, StreamSumm
                 created_at: Timestamp::from_millis(row.get(3)?),
                 records: 0,
                 bytes: 0,
+                first_at: None,
                 last_at: None,
             };
             Ok((row.get(0)?, summary))
@@ -369,6 +370,7 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<StreamSummar
             summary.shards += 1;
             summary.records += shard.records;
             summary.bytes += shard.bytes;
+            summary.first_at = summary.first_at.into_iter().chain(shard.first_at).min();
             summary.last_at = summary.last_at.max(shard.last_at);
         }
         streams.push(summary);
@@ -405,6 +407,10 @@ fn load_shards(connection: &Connection, stream: i64) -> rusqlite::Result<Vec<Sha
             bytes: (tail.bytes - floor.bytes).unsigned_abs(),
             first: ends.map(|(first, _)| number(first)),
             last: ends.map(|(_, last)| number(last)),
+            first_at: match ends {
+                Some((first, _)) => Some(peak_of(connection, shard_row, first.block())?),
+                None => None,
+            },
             last_at: ends.and(tail.peak_at).map(Timestamp::from_millis),
             row: shard_row,
             made,
@@ -433,6 +439,39 @@ fn load_ends(
         let index = u16::try_from(count - 1).unwrap_or(u16::MAX);
         (Position::new(block_number(oldest), 0), Position::new(block_number(newest), index))
     }))
+}
+
+/// The latest time of any record up to and including a block's.
+fn peak_of(connection: &Connection, shard_row: i64, block: u64) -> rusqlite::Result<Timestamp> {
+    connection
+        .prepare_cached("SELECT peak_at FROM stream_block WHERE id = ?1")?
+        .query_row([block_id(shard_row, block)], |row| row.get(0))
+        .map(Timestamp::from_millis)
+}
+
+/// The position from which on a shard has `count` records, or all it has when that is fewer;
+/// `None` when it has none.
+pub(super) fn find_last(
+    connection: &Connection,
+    shard_row: i64,
+    count: u64,
+) -> rusqlite::Result<Option<Position>> {
+    let (first, last) = block_ids(shard_row);
+    let mut select = connection.prepare_cached(
+        "SELECT id, record_count FROM stream_block WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC",
+    )?;
+    let mut rows = select.query([first, last])?;
+    let (mut missing, mut found) = (count, None);
+    while let Some(row) = rows.next()? {
+        let (id, records) = (row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs());
+        let skipped = u16::try_from(records.saturating_sub(missing)).unwrap_or(u16::MAX);
+        found = Some(Position::new(block_number(id), skipped));
+        missing = missing.saturating_sub(records);
+        if missing == 0 {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// The number that the next block of a shard will get.

@@ -1,7 +1,6 @@
 //! SUBSCRIBE, UNSUBSCRIBE, DISCONNECT.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Client;
 use super::Close;
@@ -95,7 +94,7 @@ fn subscribe(
     }
     if is_new {
         exchange.metrics.subscriptions.inc();
-        client.session.traffic.subscriptions.fetch_add(1, Ordering::Relaxed);
+        client.session.traffic.filters.lock().insert(Arc::clone(filter.text()));
     }
     state.filters.insert(Arc::clone(filter.text()), filter);
     Granted::QoS(wanted.qos)
@@ -105,6 +104,6 @@ fn unsubscribe(client: &Client, state: &mut SessionState, text: &str) -> bool {
     let Some(filter) = state.filters.remove(text) else { return false };
     client.exchange.subscriptions.unsubscribe(&filter, client.session.key);
     client.exchange.metrics.subscriptions.dec();
-    client.session.traffic.subscriptions.fetch_sub(1, Ordering::Relaxed);
+    client.session.traffic.filters.lock().remove(text);
     true
 }

@@ -686,12 +686,12 @@ fn memory_returns_when_keys_end() {
 fn the_view_shows_what_fires_next_and_what_fired_last() {
     let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
     bench.play("a:T@0 b:T@1 c:T@2 d:T@3 e:T@4 .@11");
-    let view = bench.table.view(2);
+    let view = bench.table.view(RuleIndex(0), 2);
     let pending: Vec<_> = view.pending.iter().map(|key| (&*key.key, key.due)).collect();
     assert_eq!(pending, [("c", at(12)), ("d", at(13))]);
     let firing: Vec<_> = view.firing.iter().map(|key| (&*key.key, key.fired_at)).collect();
     assert_eq!(firing, [("b", at(11)), ("a", at(10))]);
-    assert_eq!(bench.table.view(0), super::HoldView::default());
+    assert_eq!(bench.table.view(RuleIndex(0), 0), super::HoldView::default());
 }
 
 #[test]

@@ -50,11 +50,11 @@ pub struct HoldView {
 }
 
 impl HoldTable {
-    /// At most `limit` pending and `limit` firing keys of all rules. Looks at every key (about 10 ms
-    /// for a million), so it is for a page that asks once a second, not for every message.
-    pub fn view(&self, limit: usize) -> HoldView {
+    /// At most `limit` pending and `limit` firing keys of a rule. Looks at every key of it (about
+    /// 10 ms for a million), so it is for a page that asks once a second, not for every message.
+    pub fn view(&self, rule: RuleIndex, limit: usize) -> HoldView {
         let keys = || {
-            let rules = self.rules.iter().flatten();
+            let rules = self.rules.iter().flatten().filter(|watched| watched.index == rule);
             rules.flat_map(|rule| rule.keys.values().map(move |key| (rule, &**key)))
         };
         let pending = keys().filter(|(_, key)| key.state.phase == Phase::Pending);
