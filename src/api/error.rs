@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde_json::json;
 
 use crate::api::source::SourceError;
+use crate::diagnostic::nearest;
 
 /// A refused or failed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl ApiError {
         names: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         let mut message = format!("there is no {kind} named '{}'", shortened(name));
-        if let Some(near) = nearest(name, names) {
+        if let Some(near) = nearest(&shortened(name), names) {
             message.push_str(&format!(", did you mean '{near}'?"));
         }
         ApiError::new(StatusCode::NOT_FOUND, "unknown_name", message)
@@ -60,18 +61,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The name most like `name`, when one is like it.
-pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // The comparison takes time in the product of the lengths.
-    let name = shortened(name);
-    names
-        .into_iter()
-        .map(|known| (strsim::jaro_winkler(&name, known), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, known)| known)
-}
-
+/// A name as long as a message quotes it; comparing takes time in the product of the lengths, too.
 fn shortened(name: &str) -> String {
     name.chars().take(128).collect()
 }

@@ -5,21 +5,44 @@
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::api::view::HitView;
 use crate::limits::FEED_HITS_MAX;
 
+/// What the feed counts.
+#[derive(Clone, Debug, Default)]
+pub struct FeedMetrics {
+    readers: Gauge,
+    missed: Counter,
+}
+
+impl FeedMetrics {
+    /// Adds the metrics to what `/metrics` shows.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("live_pages", "Live pages open now", self.readers.clone());
+        registry.register(
+            "live_hits_missed",
+            "Hits that live pages were told of by number only, summed over pages",
+            self.missed.clone(),
+        );
+    }
+}
+
 /// The writing end. The gateway has one and publishes each commit's hits to it.
 #[derive(Clone, Debug)]
 pub struct HitFeed {
     sender: broadcast::Sender<Arc<HitView>>,
+    metrics: FeedMetrics,
 }
 
 impl Default for HitFeed {
     fn default() -> Self {
-        HitFeed { sender: broadcast::Sender::new(FEED_HITS_MAX) }
+        HitFeed { sender: broadcast::Sender::new(FEED_HITS_MAX), metrics: FeedMetrics::default() }
     }
 }
 
@@ -37,7 +60,13 @@ impl HitFeed {
 
     /// A reader of everything from now on.
     pub fn subscribe(&self) -> HitReader {
-        HitReader { receiver: self.sender.subscribe(), missed: 0 }
+        self.metrics.readers.inc();
+        HitReader { receiver: self.sender.subscribe(), missed: 0, metrics: self.metrics.clone() }
+    }
+
+    /// Pages open, hits passed over.
+    pub fn metrics(&self) -> &FeedMetrics {
+        &self.metrics
     }
 }
 
@@ -47,6 +76,13 @@ pub struct HitReader {
     receiver: broadcast::Receiver<Arc<HitView>>,
     /// Hits this reader did not get and has not yet been told of.
     missed: u64,
+    metrics: FeedMetrics,
+}
+
+impl Drop for HitReader {
+    fn drop(&mut self) {
+        self.metrics.readers.dec();
+    }
 }
 
 impl HitReader {
@@ -66,6 +102,7 @@ impl HitReader {
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
+        self.metrics.missed.inc_by(self.missed);
         (hits.into(), std::mem::take(&mut self.missed))
     }
 }
@@ -103,6 +140,17 @@ mod tests {
         assert_eq!(ids, [sent - 3, sent - 2, sent - 1]);
         assert_eq!(missed, sent - 3);
         assert_eq!(reader.take(3).1, 0, "it is told once");
+        let mut registry = Registry::default();
+        feed.metrics().register(&mut registry);
+        let shown = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        assert!(shown().contains(&format!("live_hits_missed_total {}\n", sent - 3)));
+        assert!(shown().contains("live_pages 1\n"));
+        drop(reader);
+        assert!(shown().contains("live_pages 0\n"));
     }
 
     #[test]

@@ -8,9 +8,9 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use crate::api::error::ApiError;
-use crate::api::error::nearest;
 use crate::api::source::ReadFrom;
 use crate::clock::Timestamp;
+use crate::diagnostic::nearest;
 use crate::limits::API_PAGE_DEFAULT;
 use crate::limits::API_PAGE_MAX;
 use crate::limits::API_QUERY_BYTES_MAX;
@@ -45,10 +45,10 @@ impl Params {
         for (n, (name, _)) in self.pairs.iter().enumerate() {
             if !known.contains(&name.as_str()) {
                 let takes = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
-                let near = nearest(name, known.iter().copied())
+                let name: String = name.chars().take(64).collect();
+                let near = nearest(&name, known.iter().copied())
                     .map(|near| format!("; did you mean '{near}'?"))
                     .unwrap_or_default();
-                let name: String = name.chars().take(64).collect();
                 let message = format!("unknown query parameter '{name}'; this takes {takes}{near}");
                 return Err(ApiError::bad_request("bad_query", message));
             }
