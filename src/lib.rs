@@ -15,6 +15,7 @@ pub mod broker;
 pub mod action;
 pub mod engine;
 pub mod rule;
+pub mod rule_files;
 
 pub mod journal;
 

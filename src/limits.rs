@@ -17,6 +17,12 @@ pub const RULE_FILE_BYTES_MAX: usize = 1024 * 1024;
 pub const STATEMENT_BYTES_MAX: usize = 64 * 1024;
 /// Actions of one rule in each list (AWS: 10).
 pub const ACTIONS_MAX: usize = 10;
+/// Rule files of one set.
+pub const RULE_FILES_MAX: usize = 10_000;
+/// Folders inside one another that are searched for rule files: ends a circle of symbolic links.
+pub const RULE_FOLDERS_DEEP_MAX: usize = 16;
+/// Findings reported of one file. Nobody mends more at once, and each costs a look over the file.
+pub const FINDINGS_PER_FILE_MAX: usize = 500;
 /// Rules in one set (AWS: 1,000 an account, extensible).
 pub const RULES_MAX: usize = 10_000;
 /// A rule's name, characters (AWS: 128).

@@ -6,6 +6,7 @@
 
 mod code;
 mod near;
+pub mod render;
 
 use std::ops::Range;
 

@@ -463,3 +463,101 @@ pub struct Subquery {
     /// WHERE.
     pub filter: Option<Expr>,
 }
+
+impl Expr {
+    /// Calls `visit` with each expression directly inside this one, nested queries included.
+    pub fn for_each_child<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
+        match &self.kind {
+            ExprKind::Literal(_)
+            | ExprKind::Path { .. }
+            | ExprKind::Variable(_)
+            | ExprKind::Hold(_)
+            | ExprKind::Star => {}
+            ExprKind::Array(items) | ExprKind::Call { args: items, .. } => {
+                items.iter().for_each(visit);
+            }
+            ExprKind::Object(entries) => entries.iter().for_each(|(_, value)| visit(value)),
+            ExprKind::Member { base: inner, .. }
+            | ExprKind::Unary { operand: inner, .. }
+            | ExprKind::Is { value: inner, .. }
+            | ExprKind::Cast { value: inner, .. } => visit(inner),
+            ExprKind::Binary { left, right, .. }
+            | ExprKind::In { needle: left, haystack: right, .. }
+            | ExprKind::Like { value: left, pattern: right, .. } => {
+                visit(left);
+                visit(right);
+            }
+            ExprKind::Between { value, low, high, .. } => {
+                visit(value);
+                visit(low);
+                visit(high);
+            }
+            ExprKind::Case { operand, branches, otherwise } => {
+                operand.iter().for_each(|operand| visit(operand));
+                for (when, then) in branches {
+                    visit(when);
+                    visit(then);
+                }
+                otherwise.iter().for_each(|otherwise| visit(otherwise));
+            }
+            ExprKind::Subquery(query) | ExprKind::Exists(query) => {
+                query.projection.for_each_expr(visit);
+                visit(&query.source);
+                query.filter.iter().for_each(visit);
+            }
+        }
+    }
+}
+
+impl Projection {
+    /// Calls `visit` with the expression of each item that has one.
+    pub fn for_each_expr<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
+        match self {
+            Projection::Value(expr) => visit(expr),
+            Projection::Items(items) => {
+                for item in items {
+                    match item {
+                        SelectItem::Star(_) => {}
+                        SelectItem::Spread(expr) | SelectItem::Expr { expr, .. } => visit(expr),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Action {
+    /// Calls `visit` with each expression of the action, in templates too.
+    pub fn for_each_expr<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
+        match self {
+            Action::Stream { key, hash_key, .. } => key.iter().chain(hash_key).for_each(visit),
+            Action::Deliver { .. } | Action::Invoke { .. } | Action::Log { text: None } => {}
+            Action::Republish { topic, .. } => topic.node.for_each_expr(visit),
+            Action::Log { text: Some(text) } => text.node.for_each_expr(visit),
+        }
+    }
+}
+
+impl Template {
+    /// Calls `visit` with the expression of each `${…}`.
+    pub fn for_each_expr<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
+        for part in &self.parts {
+            match part {
+                TemplatePart::Text(_) => {}
+                TemplatePart::Expr(expr) => visit(expr),
+            }
+        }
+    }
+
+    /// The text, if nothing in it depends on the message.
+    pub fn as_literal(&self) -> Option<String> {
+        let mut literal = String::new();
+        for part in &self.parts {
+            match part {
+                TemplatePart::Text(text) => literal.push_str(text),
+                TemplatePart::Expr(_) => return None,
+            }
+        }
+        Some(literal)
+    }
+}

@@ -1,12 +1,17 @@
 //! Text → checked rules.
 //!
-//! `parse` turns text into the tree of [`ast`], `check` proves what can be proved before anything
-//! runs, and [`Rule`] is what both approved. Nothing here evaluates.
+//! [`set::check`] takes the text of all rule files and answers checked [`Rule`]s and every
+//! diagnostic; [`Rule::from_select`] does so for one bare SELECT. On the way `parse` turns text into
+//! the tree of [`ast`], and `check` proves what can be proved before anything runs. Nothing here
+//! evaluates, and nothing reads a file.
 
 pub mod ast;
+mod check;
 pub mod function;
 pub mod parse;
+mod republish;
 mod scan;
+pub mod set;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +23,7 @@ use ast::SqlVersion;
 
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::Severity;
 
 /// A checked rule: the engine compiles it without being able to fail.
 #[derive(Clone, Debug)]
@@ -47,6 +53,11 @@ impl Rule {
                 .at(when.span.clone(), "a bare SELECT is evaluated over one message")
                 .help("take WHEN out, or run the whole rule with `tidegate simulate`");
             return Err(vec![wrong]);
+        }
+        let mut found = Vec::new();
+        check::bare_select(&select, version, sql, &mut found);
+        if found.iter().any(|wrong| wrong.severity == Severity::Error) {
+            return Err(found);
         }
         let span = select.span.clone();
         let definition = CreateRule {

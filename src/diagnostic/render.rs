@@ -1,0 +1,185 @@
+//! Diagnostics as people read them: the source line, the place marked, a help line.
+//!
+//! [`render`] draws one diagnostic over its source, [`Place`] tells lines and columns, and
+//! [`Count`] ends a report with how many there were. Readable without colour.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::AnnotationKind;
+use annotate_snippets::Level;
+use annotate_snippets::Origin;
+use annotate_snippets::Renderer;
+use annotate_snippets::Snippet;
+use annotate_snippets::renderer::DecorStyle;
+
+use super::Diagnostic;
+use super::Severity;
+
+/// Whether a report may have colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Color {
+    /// Plain text.
+    Off,
+    /// ANSI colours.
+    On,
+}
+
+/// Where a span stands, as editors count: lines and columns from 1, columns in characters. The end is
+/// behind the last character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Line of the first character.
+    pub line: usize,
+    /// Its column.
+    pub column: usize,
+    /// Line of the end.
+    pub end_line: usize,
+    /// Column of the end.
+    pub end_column: usize,
+}
+
+impl Place {
+    /// The place of `span` in `text`.
+    pub fn of(text: &str, span: &Range<usize>) -> Place {
+        let (line, column) = position(text, span.start);
+        let (end_line, end_column) = position(text, span.end);
+        Place { line, column, end_line, end_column }
+    }
+}
+
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..clamp(text, at)).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+    // A byte order mark is no character of the first line.
+    let marks = usize::from(line == 1 && text.starts_with('\u{feff}') && column > 1);
+    (line, column - marks)
+}
+
+/// `at`, or the nearest place before it that is in the text and between characters.
+fn clamp(text: &str, at: usize) -> usize {
+    text.floor_char_boundary(at)
+}
+
+/// Draws `diagnostic` over `text`, the content of `path`.
+pub fn render(diagnostic: &Diagnostic, path: &str, text: &str, color: Color) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
+    };
+    let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.0);
+    let mut group = if diagnostic.labels.is_empty() || text.is_empty() {
+        title.element(Origin::path(path))
+    } else {
+        // The lines that carry marks are enough, and a report over a long file stays cheap.
+        let lines = marked_lines(diagnostic, text);
+        let (before, rest) = text.split_at_checked(lines.start).unwrap_or_default();
+        let excerpt = rest.get(..lines.len()).unwrap_or_default();
+        let marks = diagnostic.labels.iter().enumerate().map(|(index, label)| {
+            let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
+            let start = clamp(text, label.span.start);
+            let end = clamp(text, label.span.end).max(start);
+            let words = Some(label.text.as_str()).filter(|words| !words.is_empty());
+            kind.span(start - lines.start..end - lines.start).label(words)
+        });
+        let line = before.matches('\n').count() + 1;
+        title.element(Snippet::source(excerpt).line_start(line).path(path).annotations(marks))
+    };
+    if let Some(help) = &diagnostic.help {
+        group = group.element(Level::HELP.message(help.as_str()));
+    }
+    let renderer = match color {
+        Color::Off => Renderer::plain(),
+        Color::On => Renderer::styled(),
+    };
+    renderer.decor_style(DecorStyle::Ascii).render(&[group])
+}
+
+/// From the begin of the first marked line to the end of the last one.
+fn marked_lines(diagnostic: &Diagnostic, text: &str) -> Range<usize> {
+    let spans = || diagnostic.labels.iter().map(|label| &label.span);
+    let first = clamp(text, spans().map(|span| span.start).min().unwrap_or_default());
+    let last = clamp(text, spans().map(|span| span.end).max().unwrap_or_default()).max(first);
+    let start = text.get(..first).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    let end = text.get(last..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| last + at);
+    start..end
+}
+
+/// How much was found, in how many files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Errors.
+    pub errors: usize,
+    /// Warnings.
+    pub warnings: usize,
+    /// Notes.
+    pub notes: usize,
+    /// Files looked at.
+    pub files: usize,
+}
+
+impl Count {
+    /// Counts `found` in `files` files.
+    pub fn of<'d>(found: impl IntoIterator<Item = &'d Diagnostic>, files: usize) -> Count {
+        let mut count = Count { files, ..Count::default() };
+        for diagnostic in found {
+            match diagnostic.severity {
+                Severity::Error => count.errors += 1,
+                Severity::Warning => count.warnings += 1,
+                Severity::Note => count.notes += 1,
+            }
+        }
+        count
+    }
+}
+
+impl fmt::Display for Count {
+    /// "2 errors, 1 warning in 3 files"
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = [(self.errors, "error"), (self.warnings, "warning"), (self.notes, "note")];
+        let mut is_first = true;
+        for (count, word) in counted.into_iter().filter(|(count, _)| *count > 0) {
+            let plural = if count == 1 { "" } else { "s" };
+            let comma = if is_first { "" } else { ", " };
+            write!(f, "{comma}{count} {word}{plural}")?;
+            is_first = false;
+        }
+        if is_first {
+            f.write_str("nothing to report")?;
+        }
+        let plural = if self.files == 1 { "" } else { "s" };
+        write!(f, " in {} file{plural}", self.files)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_characters_whatever_the_line_ends_with() {
+        let text = "\u{feff}ab\r\n\tö=日本\r\nlast";
+        let at = |word: &str| {
+            let start = text.find(word).unwrap();
+            let Place { line, column, end_line, end_column } =
+                Place::of(text, &(start..start + word.len()));
+            (line, column, end_line, end_column)
+        };
+        assert_eq!(at("ab"), (1, 1, 1, 3));
+        assert_eq!(at("ö"), (2, 2, 2, 3));
+        assert_eq!(at("本"), (2, 5, 2, 6));
+        assert_eq!(at("last"), (3, 1, 3, 5));
+        assert_eq!(Place::of(text, &(900..901)).line, 3, "beyond the end is the end");
+    }
+
+    #[test]
+    fn a_summary_counts_what_there_is() {
+        let count = Count { errors: 2, warnings: 1, notes: 0, files: 3 };
+        assert_eq!(count.to_string(), "2 errors, 1 warning in 3 files");
+        let clean = Count { files: 1, ..Count::default() };
+        assert_eq!(clean.to_string(), "nothing to report in 1 file");
+    }
+}

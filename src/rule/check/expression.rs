@@ -1,0 +1,294 @@
+//! Expressions: names, arity, versions, strict AWS, variables, `hold.…`, regular expressions.
+
+use super::super::ast::BinaryOp;
+use super::super::ast::Expr;
+use super::super::ast::ExprKind;
+use super::super::ast::HoldField;
+use super::super::ast::Projection;
+use super::super::ast::Segment;
+use super::super::ast::SelectItem;
+use super::super::ast::Span;
+use super::super::ast::Spanned;
+use super::super::ast::SqlVersion;
+use super::super::function;
+use super::super::function::Function;
+use super::super::function::FunctionSpec;
+use super::Language;
+use super::suggestion;
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
+use crate::limits::REGEX_BYTES_MAX;
+use crate::value::Value;
+
+/// What `hold.…` means where an expression stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HoldUse {
+    /// The rule has no WHEN: a field of the payload.
+    Absent,
+    /// The rule has WHEN, and this is evaluated before it fires.
+    NotYet,
+    /// The facts of the firing.
+    Known,
+}
+
+/// Where an expression stands, and what was found so far.
+pub(super) struct Scope<'e, 'd> {
+    pub(super) language: Language,
+    pub(super) hold: HoldUse,
+    /// Assigned so far.
+    pub(super) variables: Vec<&'e str>,
+    pub(super) found: &'d mut Vec<Diagnostic>,
+    file: &'d str,
+}
+
+impl<'e, 'd> Scope<'e, 'd> {
+    pub(super) fn new(language: Language, file: &'d str, found: &'d mut Vec<Diagnostic>) -> Self {
+        Scope { language, hold: HoldUse::Absent, variables: Vec::new(), found, file }
+    }
+
+    pub(super) fn refuse_strict(&mut self, what: &str, span: Span) {
+        self.found.push(
+            Diagnostic::error(Code::STRICT, format!("AWS IoT SQL has no {what}"))
+                .at(span, "beyond AWS")
+                .help("write it another way, or drop AWS '…' behind the rule's name"),
+        );
+    }
+
+    pub(super) fn projection(&mut self, projection: &'e Projection) {
+        if let Projection::Items(items) = projection
+            && self.language.strict
+        {
+            for item in items {
+                if let SelectItem::Spread(expr) = item {
+                    self.refuse_strict("`.*`", expr.span.clone());
+                }
+            }
+        }
+        projection.for_each_expr(&mut |expr| self.expression(expr));
+    }
+
+    pub(super) fn expression(&mut self, expr: &'e Expr) {
+        if self.language.strict {
+            self.strict(expr);
+        }
+        if self.language.version < SqlVersion::V2016_03_23 {
+            self.version(expr);
+        }
+        match &expr.kind {
+            ExprKind::Call { name, args } => self.call(name, args, expr),
+            ExprKind::Variable(name) if !self.variables.contains(&name.as_str()) => {
+                let help = suggestion(name, self.variables.iter().copied(), || {
+                    "assign it before SELECT: SET @v = … SELECT …".to_owned()
+                });
+                self.found.push(
+                    Diagnostic::error(Code::VARIABLE, format!("@{name} is not assigned"))
+                        .at(expr.span.clone(), "")
+                        .help(help.replace("mean ", "mean @")),
+                );
+            }
+            ExprKind::Hold(field) if self.hold == HoldUse::NotYet => self.found.push(
+                Diagnostic::error(
+                    Code::HOLD,
+                    format!("hold.{} is known only once the rule fires", field.as_str()),
+                )
+                .at(expr.span.clone(), "evaluated before")
+                .help("use it in SELECT and in actions"),
+            ),
+            ExprKind::Path { root, segments } if self.hold == HoldUse::Absent => {
+                self.hold_like_path(expr, root, segments);
+            }
+            _ => {}
+        }
+        expr.for_each_child(&mut |child| self.expression(child));
+    }
+
+    /// `hold.since` in a rule without WHEN is a field of the payload, which is rarely meant.
+    fn hold_like_path(&mut self, expr: &Expr, root: &str, segments: &[Segment]) {
+        let is_quoted = self.file.as_bytes().get(expr.span.start) == Some(&b'`');
+        if root == "hold"
+            && !is_quoted
+            && !self.language.strict
+            && let Some(Segment::Name(field)) = segments.first()
+            && HoldField::parse(field).is_some()
+        {
+            self.found.push(
+                Diagnostic::warning(
+                    Code::HOLD,
+                    format!("without WHEN, hold.{field} is a field of the payload"),
+                )
+                .at(expr.span.clone(), "")
+                .help(format!("add WHEN … FOR …; or write `hold`.{field} if the field is meant")),
+            );
+        }
+    }
+
+    /// A condition that cannot be a Boolean never lets a message through.
+    pub(super) fn has_condition(&mut self, expr: &Expr) {
+        let is_boolean = match &expr.kind {
+            ExprKind::Literal(value) => matches!(value, Value::Bool(true)),
+            ExprKind::Array(_) | ExprKind::Object(_) | ExprKind::Star => false,
+            ExprKind::Binary { op, .. } => !matches!(
+                op,
+                BinaryOp::Add
+                    | BinaryOp::Subtract
+                    | BinaryOp::Multiply
+                    | BinaryOp::Divide
+                    | BinaryOp::Remainder
+            ),
+            _ => true,
+        };
+        if !is_boolean {
+            self.found.push(
+                Diagnostic::warning(Code::NEVER_TRUE, "the condition is never true")
+                    .at(expr.span.clone(), "this is never the Boolean true")
+                    .help("compare it with something, as in temperature > 30"),
+            );
+        }
+    }
+
+    fn call(&mut self, name: &Spanned<String>, args: &[Expr], call: &Expr) {
+        let Some(spec) = function::lookup(&name.node) else {
+            self.found.push(unknown_function(name));
+            return;
+        };
+        if self.language.version < spec.since {
+            self.found.push(
+                Diagnostic::error(
+                    Code::SQL_VERSION,
+                    format!("{} came with SQL version 2016-03-23", name.node),
+                )
+                .at(name.span.clone(), "")
+                .help("this rule asks for '2015-10-08'; ask for '2016-03-23'"),
+            );
+        }
+        if !(spec.args_min..=spec.args_max).contains(&args.len()) {
+            // AWS takes the rule and evaluates the call to Undefined ("Data types").
+            self.found.push(
+                Diagnostic::warning(
+                    Code::ARITY,
+                    format!("{} takes {}, not {}", name.node, arity(spec), args.len()),
+                )
+                .at(call.span.clone(), "always Undefined"),
+            );
+        }
+        if let (
+            Function::RegexpMatches | Function::RegexpReplace | Function::RegexpSubstr,
+            Some(Expr { kind: ExprKind::Literal(Value::String(pattern)), span }),
+        ) = (spec.function, args.get(1))
+        {
+            self.regex(pattern, span);
+        }
+    }
+
+    fn regex(&mut self, pattern: &str, span: &Span) {
+        let built = regex::RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build();
+        let Err(error) = built else { return };
+        // The crate draws the pattern with marks; the last line has the reason in one sentence.
+        let reason = error.to_string();
+        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        self.found.push(
+            Diagnostic::warning(
+                Code::REGEX,
+                "the regular expression is not one; the call is Undefined",
+            )
+            .at(span.clone(), reason.to_owned())
+            .help("look-around and back-references are not supported; text matches in linear time"),
+        );
+    }
+
+    fn strict(&mut self, expr: &Expr) {
+        let has_index =
+            |segments: &[Segment]| segments.iter().any(|s| matches!(s, Segment::Index(_)));
+        let what = match &expr.kind {
+            ExprKind::Path { segments, .. } | ExprKind::Member { segments, .. }
+                if has_index(segments) =>
+            {
+                "index in brackets; use get()"
+            }
+            ExprKind::Path { .. } if self.text(expr).contains('`') => "names in back quotes",
+            ExprKind::Between { .. } => "BETWEEN",
+            ExprKind::Like { .. } => "LIKE",
+            ExprKind::Is { .. } => "IS; use isNull() or isUndefined()",
+            ExprKind::Case { operand: None, .. } => "CASE without a value behind it",
+            ExprKind::Binary { op: BinaryOp::NotEqual, left, right } => {
+                let between = self.file.get(left.span.end..right.span.start);
+                if !between.is_some_and(|operator| operator.contains("!=")) {
+                    return;
+                }
+                "operator `!=`; use `<>`"
+            }
+            _ => return,
+        };
+        self.refuse_strict(what, expr.span.clone());
+    }
+
+    fn version(&mut self, expr: &Expr) {
+        let what = match &expr.kind {
+            ExprKind::Subquery(_) | ExprKind::Exists(_) => "nested queries",
+            ExprKind::Array(_) => "array literals",
+            ExprKind::Object(_) => "object literals",
+            _ => return,
+        };
+        self.found.push(
+            Diagnostic::error(
+                Code::SQL_VERSION,
+                format!("{what} came with SQL version 2016-03-23"),
+            )
+            .at(expr.span.clone(), "")
+            .help("this rule asks for '2015-10-08'; ask for '2016-03-23'"),
+        );
+    }
+
+    fn text(&self, expr: &Expr) -> &'d str {
+        self.file.get(expr.span.clone()).unwrap_or_default()
+    }
+}
+
+fn unknown_function(name: &Spanned<String>) -> Diagnostic {
+    let written = &name.node;
+    if function::is_external(written) {
+        return Diagnostic::error(
+            Code::EXTERNAL_FUNCTION,
+            format!("{written} calls an AWS service, which is not there"),
+        )
+        .at(name.span.clone(), "")
+        .help("call a hook with DO INVOKE name; rules themselves wait for nothing");
+    }
+    let instead = match written.to_ascii_lowercase().as_str() {
+        "if" | "iif" | "decode_case" => Some("CASE WHEN condition THEN a ELSE b END"),
+        "coalesce" | "ifnull" | "nvl" => Some("nanvl(a, b) or get_or_default(a, b)"),
+        "now" | "current_timestamp" => Some("timestamp()"),
+        "len" | "char_length" => Some("length(text)"),
+        "pow" => Some("power(a, b)"),
+        "ceiling" => Some("ceil(x)"),
+        "substr" => Some("substring(text, from, to)"),
+        "count" | "sum" | "avg" | "min" | "max" => {
+            return Diagnostic::error(
+                Code::UNKNOWN_FUNCTION,
+                format!("there is no function {written}"),
+            )
+            .at(name.span.clone(), "")
+            .help("aggregates over several messages are not part of this version yet");
+        }
+        _ => None,
+    };
+    let known = function::FUNCTIONS.iter().map(|spec| spec.name).chain(["cast"]);
+    let help = match instead {
+        Some(instead) => format!("use {instead}"),
+        None => suggestion(written, known, || "docs/language.md lists all functions".to_owned()),
+    };
+    Diagnostic::error(Code::UNKNOWN_FUNCTION, format!("there is no function {written}"))
+        .at(name.span.clone(), "")
+        .help(help)
+}
+
+/// "2 arguments", "1 or 2 arguments".
+fn arity(spec: &FunctionSpec) -> String {
+    let plural = |count: usize| if count == 1 { "argument" } else { "arguments" };
+    match (spec.args_min, spec.args_max) {
+        (0, 0) => "no arguments".to_owned(),
+        (min, max) if min == max => format!("{min} {}", plural(min)),
+        (min, max) if max == min + 1 => format!("{min} or {max} {}", plural(max)),
+        (min, max) => format!("{min} to {max} arguments"),
+    }
+}

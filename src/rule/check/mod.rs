@@ -1,0 +1,142 @@
+//! What can be proved of a rule before anything runs.
+//!
+//! In: the tree of one statement and its text. Out: diagnostics, everything at once. A rule without
+//! an error here compiles and evaluates without a failure of its own. Expressions are judged in
+//! `expression` (names, arity, versions, strict AWS, variables, `hold.…`), conditions that are never
+//! true in `never`, actions in `action`. What only the set of all rules can tell (names, targets,
+//! loops between rules) is judged in [`super::set`].
+
+mod action;
+mod expression;
+mod never;
+
+use super::ast::CreateRule;
+use super::ast::Select;
+use super::ast::Spanned;
+use super::ast::SqlVersion;
+use super::ast::When;
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
+use crate::diagnostic::nearest;
+use crate::limits::VARIABLE_NAME_CHARS_MAX;
+use crate::limits::VARIABLES_MAX;
+use expression::HoldUse;
+use expression::Scope;
+
+/// What a rule may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Language {
+    /// The SQL version that functions are looked up under.
+    pub(super) version: SqlVersion,
+    /// Nothing beyond AWS.
+    pub(super) strict: bool,
+}
+
+/// Checks a statement whose places are in `file`.
+pub(super) fn create_rule(rule: &CreateRule, file: &str, found: &mut Vec<Diagnostic>) {
+    let language =
+        Language { version: rule.strict.unwrap_or_default(), strict: rule.strict.is_some() };
+    let mut scope = Scope::new(language, file, found);
+    select(&rule.select, &mut scope);
+    let has_when = rule.select.when.is_some();
+    scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
+    for list in [&rule.actions, &rule.on_cleared, &rule.on_error] {
+        action::list(list, &mut scope);
+    }
+    if let (false, Some(first)) = (has_when, rule.on_cleared.first()) {
+        found.push(
+            Diagnostic::error(Code::CLEARED_WITHOUT_WHEN, "nothing is ever cleared in this rule")
+                .at(first.span.clone(), "never runs")
+                .help("ON CLEARED belongs to a rule with WHEN … FOR …"),
+        );
+    }
+    if rule.select.from.is_empty() {
+        let name = &rule.name.node;
+        found.push(
+            Diagnostic::note(Code::NO_FROM, "the rule has no FROM")
+                .at(rule.name.span.clone(), "")
+                .help(format!("it sees what is published to $aws/rules/{name}/… only")),
+        );
+    }
+}
+
+/// Checks a SELECT that stands alone in `text`.
+pub(super) fn bare_select(
+    statement: &Select,
+    version: SqlVersion,
+    text: &str,
+    found: &mut Vec<Diagnostic>,
+) {
+    let mut scope = Scope::new(Language { version, strict: false }, text, found);
+    select(statement, &mut scope);
+}
+
+fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
+    let has_when = select.when.is_some();
+    scope.hold = if has_when { HoldUse::NotYet } else { HoldUse::Absent };
+    for (variable, value) in &select.sets {
+        scope.expression(value);
+        declare(variable, scope);
+    }
+    if let (true, [_, second, ..]) = (scope.language.strict, select.from.as_slice()) {
+        scope.refuse_strict("several topic filters", second.span.clone());
+    }
+    if let Some(filter) = &select.filter {
+        scope.expression(filter);
+        scope.has_condition(filter);
+    }
+    if let Some(clause) = &select.when {
+        if scope.language.strict {
+            scope.refuse_strict("WHEN", clause.span.clone());
+        }
+        when(clause, scope);
+    }
+    never::conditions(
+        [select.filter.as_ref(), select.when.as_ref().map(|when| &when.condition)],
+        scope.found,
+    );
+    scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
+    scope.projection(&select.projection);
+}
+
+fn when<'e>(when: &'e When, scope: &mut Scope<'e, '_>) {
+    scope.expression(&when.condition);
+    scope.has_condition(&when.condition);
+    when.partition_by.iter().for_each(|expr| scope.expression(expr));
+    if let Some(clear) = &when.clear_when {
+        scope.expression(clear);
+        scope.has_condition(clear);
+        never::conditions([Some(clear), None], scope.found);
+    }
+}
+
+/// `SET @v`: from here on `@v` is known.
+fn declare<'e>(variable: &'e Spanned<String>, scope: &mut Scope<'e, '_>) {
+    let name = variable.node.as_str();
+    let mut refuse = |message: String, help: &str| {
+        let wrong = Diagnostic::error(Code::VARIABLE, message);
+        scope.found.push(wrong.at(variable.span.clone(), "").help(help));
+    };
+    if name.chars().count() > VARIABLE_NAME_CHARS_MAX {
+        let message = format!("a variable's name has at most {VARIABLE_NAME_CHARS_MAX} characters");
+        refuse(message, "give it a shorter name");
+    }
+    if scope.variables.contains(&name) {
+        refuse(
+            format!("@{name} is assigned twice"),
+            "a variable keeps its value; use another name",
+        );
+    } else if scope.variables.len() == VARIABLES_MAX {
+        refuse(format!("a statement has at most {VARIABLES_MAX} variables"), "split the rule");
+    }
+    scope.variables.push(name);
+}
+
+/// "did you mean …?", or `otherwise`.
+fn suggestion<'c>(
+    word: &str,
+    known: impl IntoIterator<Item = &'c str>,
+    otherwise: impl FnOnce() -> String,
+) -> String {
+    nearest(word, known).map_or_else(otherwise, |near| format!("did you mean {near}?"))
+}

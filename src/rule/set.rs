@@ -1,0 +1,298 @@
+//! A whole rule set: all files together.
+//!
+//! In: the bytes of the files and the targets that the configuration declares. Out: the checked
+//! rules and everything that is wrong, in one go. Pure: files are read elsewhere. Loading is all or
+//! nothing: while [`Checked::has_errors`], nothing of it may run. Beside the checks of each rule
+//! this judges what only all rules together show: names given twice, targets, and rules that
+//! republish to one another.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Rule;
+use super::ast::Action;
+use super::ast::CreateRule;
+use super::ast::Spanned;
+use super::check;
+use super::parse;
+use super::republish;
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
+use crate::diagnostic::Severity;
+use crate::diagnostic::nearest;
+use crate::limits::FINDINGS_PER_FILE_MAX;
+use crate::limits::RULE_FILE_BYTES_MAX;
+use crate::limits::RULES_MAX;
+
+/// A rule file, or why there is none.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Where it stands, as shown to the user.
+    pub path: PathBuf,
+    /// Its bytes, or what was wrong with reading them.
+    pub content: Result<Vec<u8>, Diagnostic>,
+}
+
+impl Source {
+    /// The text, for excerpts; empty when there is none.
+    pub fn text(&self) -> &str {
+        let bytes = self.content.as_deref().unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+/// What the configuration declares, and what an undeclared target gets.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    /// `[hook.NAME]`; a hook must be declared.
+    pub hooks: BTreeSet<String>,
+    /// `[stream.NAME]`
+    pub streams: BTreeSet<String>,
+    /// `[delivery.NAME]`
+    pub deliveries: BTreeSet<String>,
+    /// Shards of a stream that is not declared.
+    pub default_shards: u32,
+    /// Retention of a stream that is not declared.
+    pub default_retention: Duration,
+    /// Buffer size of a delivery that is not declared, bytes.
+    pub default_buffer_bytes: usize,
+    /// Buffer interval of a delivery that is not declared.
+    pub default_buffer_interval: Duration,
+}
+
+/// The outcome.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Rules without errors, disabled ones too, in the order of the files.
+    pub rules: Vec<Arc<Rule>>,
+    /// What was found: the index of the source, and the finding. In the order of the sources.
+    pub diagnostics: Vec<(usize, Diagnostic)>,
+}
+
+impl Checked {
+    /// Whether something must be mended before the set may run.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|(_, found)| found.severity == Severity::Error)
+    }
+}
+
+/// Checks `sources` as one rule set.
+pub fn check(sources: &[Source], targets: &Targets) -> Checked {
+    let mut set = Set { targets, statements: Vec::new(), found: vec![Vec::new(); sources.len()] };
+    for (source, file) in sources.iter().enumerate() {
+        match text_of(file) {
+            Ok(text) => set.statements_of(source, text),
+            Err(diagnostic) => set.found[source].push(diagnostic),
+        }
+    }
+    set.names(sources);
+    set.targets();
+    for (statement, diagnostic) in republish::loops(&set.enabled()) {
+        set.found[statement].push(diagnostic);
+    }
+    let nothing = set.statements.is_empty() && set.found.iter().all(Vec::is_empty);
+    if let (true, Some(first)) = (nothing, set.found.first_mut()) {
+        first.push(
+            Diagnostic::warning(Code::NO_RULES, "there are no rules")
+                .at(0..0, "")
+                .help("a rule file holds statements like CREATE RULE name AS SELECT … DO …;"),
+        );
+    }
+    set.finish(sources)
+}
+
+/// The text of a file, or why it is none.
+fn text_of(file: &Source) -> Result<&str, Diagnostic> {
+    let bytes = match &file.content {
+        Ok(bytes) => bytes,
+        Err(diagnostic) => return Err(diagnostic.clone()),
+    };
+    if bytes.len() > RULE_FILE_BYTES_MAX {
+        return Err(Diagnostic::error(Code::FILE, "the file is too large for a rule file")
+            .help(format!("a rule file has at most {RULE_FILE_BYTES_MAX} bytes")));
+    }
+    if bytes.contains(&0) {
+        return Err(Diagnostic::error(Code::FILE, "this is a binary file, not a rule file"));
+    }
+    std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        let line = bytes.iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+        Diagnostic::error(
+            Code::FILE,
+            format!("the file is not UTF-8: byte {} on line {line} fits nowhere", at + 1),
+        )
+        .help("save it as UTF-8")
+    })
+}
+
+struct Statement {
+    source: usize,
+    rule: CreateRule,
+    text: String,
+    line: usize,
+}
+
+struct Set<'s> {
+    targets: &'s Targets,
+    statements: Vec<Statement>,
+    /// By source.
+    found: Vec<Vec<Diagnostic>>,
+}
+
+impl Set<'_> {
+    fn statements_of(&mut self, source: usize, text: &str) {
+        let parsed = parse::parse_file(text);
+        let found = &mut self.found[source];
+        found.extend(parsed.diagnostics);
+        let mut line = 1;
+        let mut counted = 0;
+        for rule in parsed.rules {
+            if self.statements.len() == RULES_MAX {
+                found.push(
+                    Diagnostic::error(Code::SIZE, format!("more than {RULES_MAX} rules"))
+                        .at(rule.name.span, "the first too many")
+                        .help("run a second gateway for the others"),
+                );
+                return;
+            }
+            check::create_rule(&rule, text, found);
+            let skipped = text.get(counted..rule.span.start).unwrap_or_default();
+            line += skipped.matches('\n').count();
+            counted = rule.span.start;
+            let text = text.get(rule.span.clone()).unwrap_or_default().to_owned();
+            self.statements.push(Statement { source, rule, text, line });
+        }
+    }
+
+    /// Rule names are unique over all files, without regard to case: they become metrics and rows.
+    fn names(&mut self, sources: &[Source]) {
+        let mut known: BTreeMap<String, usize> = BTreeMap::new();
+        for (index, statement) in self.statements.iter().enumerate() {
+            let name = &statement.rule.name;
+            let first = *known.entry(name.node.0.to_ascii_lowercase()).or_insert(index);
+            if first == index {
+                continue;
+            }
+            let other = &self.statements[first];
+            let message = format!("there is already a rule {}", other.rule.name.node);
+            let twice = Diagnostic::error(Code::DUPLICATE_RULE, message)
+                .at(name.span.clone(), "the second of that name")
+                .help("names are unique over all rule files; rename one");
+            let twice = if other.source == statement.source {
+                twice.also(other.rule.name.span.clone(), "the first")
+            } else {
+                let path = sources.get(other.source).map(|file| file.path.display());
+                let path = path.map(|path| path.to_string()).unwrap_or_default();
+                Diagnostic { message: format!("{} in {path}", twice.message), ..twice }
+            };
+            self.found[statement.source].push(twice);
+        }
+    }
+
+    fn targets(&mut self) {
+        let mut told = BTreeSet::new();
+        for statement in &self.statements {
+            let rule = &statement.rule;
+            let found = &mut self.found[statement.source];
+            for action in rule.actions.iter().chain(&rule.on_cleared).chain(&rule.on_error) {
+                match &action.node {
+                    Action::Invoke { name } => found.extend(hook(name, self.targets)),
+                    Action::Stream { name, .. }
+                        if !self.targets.streams.contains(&name.node)
+                            && told.insert(("stream", name.node.clone())) =>
+                    {
+                        found.push(new_stream(name, self.targets));
+                    }
+                    Action::Deliver { name, .. }
+                        if !self.targets.deliveries.contains(&name.node)
+                            && told.insert(("delivery", name.node.clone())) =>
+                    {
+                        found.push(new_delivery(name, self.targets));
+                    }
+                    Action::Stream { .. }
+                    | Action::Deliver { .. }
+                    | Action::Republish { .. }
+                    | Action::Log { .. } => {}
+                }
+            }
+        }
+    }
+
+    fn enabled(&self) -> Vec<(usize, &CreateRule)> {
+        let enabled = self.statements.iter().filter(|statement| !statement.rule.disabled);
+        enabled.map(|statement| (statement.source, &statement.rule)).collect()
+    }
+
+    fn finish(self, sources: &[Source]) -> Checked {
+        let mut checked = Checked::default();
+        for (source, mut found) in self.found.into_iter().enumerate() {
+            if found.len() > FINDINGS_PER_FILE_MAX {
+                found = shortened(found);
+            }
+            found.sort_by_key(|diagnostic| diagnostic.labels.first().map(|l| l.span.start));
+            checked.diagnostics.extend(found.into_iter().map(|diagnostic| (source, diagnostic)));
+        }
+        let rules = self.statements.into_iter().map(|statement| {
+            Arc::new(Rule {
+                version: statement.rule.strict.unwrap_or_default(),
+                definition: statement.rule,
+                text: statement.text,
+                file: sources.get(statement.source).map(|file| file.path.clone()),
+                line: statement.line,
+            })
+        });
+        checked.rules = rules.collect();
+        checked
+    }
+}
+
+/// The worst of too many findings, and how many were left out.
+fn shortened(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let left_out = found.len() - FINDINGS_PER_FILE_MAX;
+    found.sort_by_key(|diagnostic| diagnostic.severity);
+    found.truncate(FINDINGS_PER_FILE_MAX);
+    let more = format!("{left_out} more findings in this file are not shown");
+    found.push(Diagnostic::note(Code::SIZE, more));
+    found
+}
+
+fn hook(name: &Spanned<String>, targets: &Targets) -> Option<Diagnostic> {
+    if targets.hooks.contains(&name.node) {
+        return None;
+    }
+    let declare =
+        format!("declare it in tidegate.toml: [hook.{}] with url = \"http://…\"", name.node);
+    let help = match nearest(&name.node, targets.hooks.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean {near}? Or {declare}"),
+        None => declare,
+    };
+    Some(
+        Diagnostic::error(Code::UNDECLARED_HOOK, format!("no hook {} is declared", name.node))
+            .at(name.span.clone(), "")
+            .help(help),
+    )
+}
+
+fn new_stream(name: &Spanned<String>, targets: &Targets) -> Diagnostic {
+    let hours = targets.default_retention.as_secs() / 3600;
+    let message = format!(
+        "stream {} will be created with {} shards and {hours} h retention",
+        name.node, targets.default_shards
+    );
+    let help = format!("declare [stream.{}] in tidegate.toml to choose", name.node);
+    Diagnostic::note(Code::DEFAULT_TARGET, message).at(name.span.clone(), "").help(help)
+}
+
+fn new_delivery(name: &Spanned<String>, targets: &Targets) -> Diagnostic {
+    let message = format!(
+        "delivery {} will be created; it flushes at {} MiB or after {} s",
+        name.node,
+        targets.default_buffer_bytes / (1024 * 1024),
+        targets.default_buffer_interval.as_secs()
+    );
+    let help = format!("declare [delivery.{}] in tidegate.toml to choose", name.node);
+    Diagnostic::note(Code::DEFAULT_TARGET, message).at(name.span.clone(), "").help(help)
+}

@@ -1,0 +1,178 @@
+//! Rule files on disk: found, bounded and read, for [`crate::rule::set`] to check.
+//!
+//! In: paths of files and folders. Out: one [`Source`] a file, in the order of the paths and sorted
+//! within a folder, so that every machine reports alike. What cannot be read is a source too, with
+//! the diagnostic in place of the bytes. This is the only part of the rule language that touches
+//! files.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::config::Config;
+use crate::config::DeliveryConfig;
+use crate::config::StreamConfig;
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
+use crate::limits::RULE_FILE_BYTES_MAX;
+use crate::limits::RULE_FILES_MAX;
+use crate::limits::RULE_FOLDERS_DEEP_MAX;
+use crate::rule::set::Source;
+use crate::rule::set::Targets;
+
+/// Reads each of `paths`: a file as it is, a folder with its sub-folders, `*.rule` only.
+pub fn read(paths: &[PathBuf]) -> Vec<Source> {
+    let mut sources = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let before = sources.len();
+            read_folder(path, 0, &mut sources);
+            if sources.len() == before {
+                let empty = Diagnostic::warning(Code::NO_RULES, "no rule files in this folder")
+                    .help("rule files are called NAME.rule");
+                sources.push(Source { path: path.clone(), content: Err(empty) });
+            }
+        } else {
+            sources.push(read_file(path));
+        }
+    }
+    sources
+}
+
+/// The targets that `config` declares, and its defaults for the others.
+pub fn targets(config: &Config) -> Targets {
+    let (stream, delivery) = (StreamConfig::default(), DeliveryConfig::default());
+    Targets {
+        hooks: config.hooks.keys().cloned().collect(),
+        streams: config.streams.keys().cloned().collect(),
+        deliveries: config.deliveries.keys().cloned().collect(),
+        default_shards: stream.shards,
+        default_retention: stream.retention,
+        default_buffer_bytes: delivery.buffer_bytes,
+        default_buffer_interval: delivery.buffer_interval,
+    }
+}
+
+fn read_folder(folder: &Path, depth: usize, sources: &mut Vec<Source>) {
+    let refused = |message: String| {
+        let content = Err(Diagnostic::error(Code::FILE, message));
+        Source { path: folder.to_owned(), content }
+    };
+    if depth == RULE_FOLDERS_DEEP_MAX {
+        let message = format!("more than {RULE_FOLDERS_DEEP_MAX} folders inside one another");
+        sources.push(refused(message));
+        return;
+    }
+    let mut entries = match list(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            sources.push(refused(format!("the folder cannot be read: {error}")));
+            return;
+        }
+    };
+    entries.sort();
+    for path in entries {
+        if sources.len() == RULE_FILES_MAX {
+            sources.push(refused(format!("more than {RULE_FILES_MAX} rule files")));
+        }
+        if sources.len() > RULE_FILES_MAX {
+            return;
+        }
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+        if is_hidden {
+            continue;
+        }
+        if path.is_dir() {
+            read_folder(&path, depth + 1, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rule") {
+            sources.push(read_file(&path));
+        }
+    }
+}
+
+fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+}
+
+fn read_file(path: &Path) -> Source {
+    let content = bytes(path).map_err(|error| {
+        Diagnostic::error(Code::FILE, format!("the rule file cannot be read: {error}"))
+    });
+    Source { path: path.to_owned(), content: content.and_then(|bytes| bytes) }
+}
+
+/// The bytes; a file that is too large is refused unread.
+fn bytes(path: &Path) -> io::Result<Result<Vec<u8>, Diagnostic>> {
+    // Opening a named pipe would wait for its writer.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Ok(Err(Diagnostic::error(Code::FILE, "this is not a file of text")));
+    }
+    let file = File::open(path)?;
+    let bound = RULE_FILE_BYTES_MAX as u64;
+    let length = metadata.len();
+    if length > bound {
+        let message = format!("the file has {length} bytes, too many for a rule file");
+        let help = format!("a rule file has at most {RULE_FILE_BYTES_MAX} bytes");
+        return Ok(Err(Diagnostic::error(Code::FILE, message).help(help)));
+    }
+    // One byte more, so that a file that grows meanwhile (or is a device) is seen to be too large.
+    let mut bytes = Vec::new();
+    file.take(bound + 1).read_to_end(&mut bytes)?;
+    Ok(Ok(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(sources: &[Source], root: &Path) -> Vec<(String, bool)> {
+        let name = |source: &Source| {
+            let path = source.path.strip_prefix(root).unwrap_or(&source.path);
+            (path.display().to_string(), source.content.is_ok())
+        };
+        sources.iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_folder_gives_its_rule_files_in_order_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        fs::create_dir_all(at("b/deep")).unwrap();
+        fs::create_dir_all(at(".git")).unwrap();
+        for name in ["z.rule", "a.rule", "b/deep/x.rule", "notes.txt", ".git/x.rule", ".x.rule"] {
+            fs::write(at(name), "-- nothing").unwrap();
+        }
+        let sources = read(&[root.path().to_owned()]);
+        let expected = ["a.rule", "b/deep/x.rule", "z.rule"].map(|n| (n.to_owned(), true));
+        assert_eq!(names(&sources, root.path()), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_a_huge_file_stays_unread() {
+        let root = tempfile::tempdir().unwrap();
+        let huge = root.path().join("huge.rule");
+        File::create(&huge).unwrap().set_len(10 * 1024 * 1024).unwrap();
+        let empty = root.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        let sources = read(&[huge, root.path().join("absent.rule"), empty]);
+        let told: Vec<String> =
+            sources.iter().map(|s| s.content.clone().unwrap_err().message).collect();
+        assert_eq!(told[0], "the file has 10485760 bytes, too many for a rule file");
+        assert!(told[1].starts_with("the rule file cannot be read: No such file"), "{told:?}");
+        assert_eq!(told[2], "no rule files in this folder");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_circle_of_links_ends() {
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(root.path(), root.path().join("again")).unwrap();
+        let sources = read(&[root.path().to_owned()]);
+        assert_eq!(sources.len(), 1);
+        assert!(sources[0].content.is_err());
+    }
+}
