@@ -110,20 +110,20 @@ impl HitReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::payload::Payload;
     use crate::clock::Timestamp;
-    use crate::journal::HitRecord;
 
     fn hit(id: u64) -> HitView {
-        let record = HitRecord {
-            at: Timestamp::EPOCH,
-            rule: Arc::from("r"),
+        HitView {
+            id,
+            at: Timestamp::EPOCH.into(),
+            rule: "r".into(),
             event: "match",
-            topic: Arc::from("t"),
+            topic: "t".into(),
             client_id: None,
             key: None,
-            output: bytes::Bytes::from_static(b"{}"),
-        };
-        HitView::listed(id, &record)
+            output: Payload::whole(b"{}"),
+        }
     }
 
     #[test]

@@ -16,7 +16,6 @@ use serde_json::value::RawValue;
 use crate::api::payload::Payload;
 use crate::api::payload::embed_json;
 use crate::clock::Timestamp;
-use crate::journal::HitRecord;
 use crate::limits::FAULTING_FOR;
 
 /// A point in time, milliseconds since the Unix epoch.
@@ -291,31 +290,6 @@ pub struct HitView {
     pub key: Option<Key>,
     /// What went out.
     pub output: Payload,
-}
-
-impl HitView {
-    /// As lists and the live feed show it: a large output is cut.
-    pub fn listed(id: u64, record: &HitRecord) -> Self {
-        HitView::with(id, record, Payload::preview(&record.output))
-    }
-
-    /// With its whole output.
-    pub fn whole(id: u64, record: &HitRecord) -> Self {
-        HitView::with(id, record, Payload::whole(&record.output))
-    }
-
-    fn with(id: u64, record: &HitRecord, output: Payload) -> Self {
-        HitView {
-            id,
-            at: record.at.into(),
-            rule: Arc::clone(&record.rule).into(),
-            event: record.event,
-            topic: Arc::clone(&record.topic).into(),
-            client_id: record.client_id.clone().map(Text::from),
-            key: record.key.as_deref().map(Key::of),
-            output,
-        }
-    }
 }
 
 /// A shard stream.

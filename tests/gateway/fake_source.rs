@@ -25,6 +25,7 @@ use tidegate::api::view::DeliveryView;
 use tidegate::api::view::HitView;
 use tidegate::api::view::Holds;
 use tidegate::api::view::HookView;
+use tidegate::api::view::Key;
 use tidegate::api::view::Overview;
 use tidegate::api::view::Placed;
 use tidegate::api::view::Readiness;
@@ -34,6 +35,7 @@ use tidegate::api::view::Rule;
 use tidegate::api::view::RuleDetail;
 use tidegate::api::view::RuleState;
 use tidegate::api::view::StreamView;
+use tidegate::api::view::Text;
 use tidegate::api::view::Totals;
 use tidegate::clock::Timestamp;
 use tidegate::journal::HitRecord;
@@ -152,9 +154,22 @@ impl FakeSource {
             rule.hits += 1;
             rule.last_hit = Some(at.into());
         }
-        self.feed.publish(HitView::listed(id, &record));
+        self.feed.publish(view(id, &record, Payload::preview(&record.output)));
         state.hits.push((id, record));
         id
+    }
+}
+
+fn view(id: u64, record: &HitRecord, output: Payload) -> HitView {
+    HitView {
+        id,
+        at: record.at.into(),
+        rule: Arc::clone(&record.rule).into(),
+        event: record.event,
+        topic: Arc::clone(&record.topic).into(),
+        client_id: record.client_id.clone().map(Text::from),
+        key: record.key.as_deref().map(Key::of),
+        output,
     }
 }
 
@@ -221,13 +236,19 @@ impl Source for FakeSource {
                 && filter.event.is_none_or(|event| event == hit.event)
                 && filter.rule.as_deref().is_none_or(|rule| rule == &*hit.rule)
         });
-        ready(Ok(hits.take(limit).map(|(id, hit)| HitView::listed(*id, hit)).collect()))
+        ready(Ok(hits
+            .take(limit)
+            .map(|(id, hit)| view(*id, hit, Payload::preview(&hit.output)))
+            .collect()))
     }
 
     fn hit(&self, id: u64) -> Answer<'_, HitView> {
         let state = self.state.lock();
         let hit = state.hits.iter().find(|(known, _)| *known == id);
-        ready(hit.map(|(id, hit)| HitView::whole(*id, hit)).ok_or(SourceError::Unknown))
+        ready(
+            hit.map(|(id, hit)| view(*id, hit, Payload::whole(&hit.output)))
+                .ok_or(SourceError::Unknown),
+        )
     }
 
     fn streams(&self) -> Answer<'_, Vec<StreamView>> {

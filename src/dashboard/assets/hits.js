@@ -242,6 +242,9 @@ export class Hits {
         body.append(el("p", { class: "problem" }, `Only the beginning is shown: ${error.message}`));
       }
     }
+    if (whole !== hit && "cut" in whole.output) {
+      body.append(el("p", { class: "soft" }, "Only the beginning of this output is kept with the hit."));
+    }
     const { text, language } = payloadText(whole.output, 2);
     const code = el(
       "pre",
