@@ -1,1 +1,146 @@
-fn main() {}
+//! The engine's hot path: a message that has been read, against compiled rules.
+//!
+//! `cargo bench --bench engine`. Times are per message, with the plan of its topic at hand, as a
+//! connection has it; `plan` is what the first message on a topic costs.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::BenchmarkId;
+use criterion::Criterion;
+use criterion::criterion_group;
+use criterion::criterion_main;
+
+use tidegate::clock::Timestamp;
+use tidegate::engine::Engine;
+use tidegate::engine::Evaluation;
+use tidegate::publish::Origin;
+use tidegate::publish::Publish;
+use tidegate::publish::QoS;
+use tidegate::rule::Rule;
+use tidegate::rule::ast::SqlVersion;
+use tidegate::topic::TopicName;
+
+/// 145 bytes, as a small sensor sends it.
+const SMALL: &str = r#"{"moteid":7,"temperature":21.75,"humidity":43.2,"light":118,"voltage":2.68,"status":"ok","seq":184467,"fw":"1.4.2","ts":1700000000123,"alarm":0}"#;
+
+/// About 2 KB: the same, and a block of readings that no rule names.
+fn large() -> String {
+    let readings: Vec<String> =
+        (0..60).map(|i| format!(r#"{{"n":"ch{i}","v":{}.{i},"u":"Cel"}}"#, i * 3)).collect();
+    format!(r#"{},"readings":[{}]}}"#, SMALL.trim_end_matches('}'), readings.join(","))
+}
+
+fn rule(name: &str, sql: &str) -> Arc<Rule> {
+    Arc::new(Rule::from_select(name, sql, SqlVersion::V2016_03_23).expect("the statement is sound"))
+}
+
+fn publish(topic: &str, payload: &str) -> Publish {
+    Publish {
+        topic: TopicName::parse(topic).expect("a topic name"),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        received_at: Timestamp::from_millis(1_700_000_000_123),
+        origin: Origin::internal(),
+        properties: None,
+        hops: 0,
+    }
+}
+
+/// Evaluates one message over and over; `hits` is what each time must give.
+fn evaluate(bencher: &mut criterion::Bencher<'_>, engine: &Engine, publish: &Publish, hits: usize) {
+    let plan = engine.plan(&publish.topic);
+    let mut out = Evaluation::default();
+    engine.evaluate(&plan, publish, &mut out);
+    assert_eq!((out.hits.len(), out.faults.len()), (hits, 0));
+    bencher.iter(|| {
+        out.hits.clear();
+        out.topic_matches.clear();
+        out.unknown.clear();
+        engine.evaluate(black_box(&plan), black_box(publish), &mut out);
+    });
+}
+
+/// `terms` true terms and a false one at the end, so that every term is looked at.
+fn condition(terms: usize) -> String {
+    let known = [
+        "temperature > 20",
+        "humidity < 60.5",
+        "status = 'ok'",
+        "light >= 100",
+        "voltage > 2.5",
+        "moteid = 7",
+        "fw = '1.4.2'",
+        "seq > 1000",
+        "ts > 1600000000000",
+    ];
+    let mut condition: Vec<&str> = known.iter().copied().take(terms - 1).collect();
+    condition.push("alarm > 0");
+    condition.join(" AND ")
+}
+
+fn conditions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("where");
+    for (size, payload) in [("145B", SMALL.to_owned()), ("2KB", large())] {
+        for terms in [1, 2, 3, 10] {
+            let sql = format!("SELECT * FROM 'lab/+/telemetry' WHERE {}", condition(terms));
+            let engine = Engine::new(vec![rule("bench", &sql)], "1");
+            let publish = publish("lab/7/telemetry", &payload);
+            let id = BenchmarkId::new(format!("{terms}_terms"), size);
+            group.bench_function(id, |b| evaluate(b, &engine, &publish, 0));
+        }
+    }
+    group.finish();
+}
+
+fn matches(c: &mut Criterion) {
+    let mut group = c.benchmark_group("match");
+    for (name, select) in [
+        ("star", "*"),
+        ("projection", "moteid AS id, temperature, topic(2) AS mote"),
+        ("arithmetic", "temperature * 1.8 + 32 AS fahrenheit, round(voltage) AS v"),
+    ] {
+        let sql = format!("SELECT {select} FROM 'lab/+/telemetry' WHERE temperature > 20");
+        let engine = Engine::new(vec![rule("bench", &sql)], "1");
+        let publish = publish("lab/7/telemetry", SMALL);
+        group.bench_function(name, |b| evaluate(b, &engine, &publish, 1));
+    }
+    group.finish();
+}
+
+fn many_rules(c: &mut Criterion) {
+    let mut group = c.benchmark_group("rules");
+    for count in [1, 100, 10_000] {
+        let rules = (0..count).map(|i| {
+            let condition = "temperature > 30 AND voltage > 2";
+            rule(&format!("r{i}"), &format!("SELECT * FROM 'lab/{i}/telemetry' WHERE {condition}"))
+        });
+        let engine = Engine::new(rules.collect(), "1");
+        let publish = publish("lab/0/telemetry", SMALL);
+        let id = BenchmarkId::new("distinct_topics", count);
+        group.bench_function(id, |b| evaluate(b, &engine, &publish, 0));
+        let id = BenchmarkId::new("plan", count);
+        group.bench_function(id, |b| b.iter(|| engine.plan(black_box(&publish.topic))));
+    }
+    let rules = (0..1000).map(|i| {
+        let sql = format!("SELECT * FROM 'lab/+/telemetry' WHERE temperature > {}", i + 22);
+        rule(&format!("r{i}"), &sql)
+    });
+    let engine = Engine::new(rules.collect(), "1");
+    let publish = publish("lab/0/telemetry", SMALL);
+    group.bench_function("one_topic/1000", |b| evaluate(b, &engine, &publish, 0));
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .without_plots();
+    targets = conditions, matches, many_rules
+}
+criterion_main!(benches);

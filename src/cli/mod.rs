@@ -7,6 +7,7 @@
 //! Standard output carries answers only. Logs, diagnostics and progress go to standard error.
 
 mod answer;
+pub mod eval;
 mod logging;
 mod replay;
 mod stream;
@@ -46,6 +47,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Eval(eval::EvalArgs),
     Replay(replay::ReplayArgs),
     Stream(stream::StreamArgs),
 }
@@ -106,6 +108,7 @@ where
 
 fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     match command {
+        Command::Eval(args) => eval::run(&args, answer),
         Command::Replay(args) => replay::run(&args, answer),
         Command::Stream(args) => stream::run(&args, answer),
     }

@@ -42,7 +42,6 @@ use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
 use crate::delivery;
-use crate::lambda;
 use crate::limits;
 use crate::publish::Publish;
 use crate::storage::Storage;
@@ -354,11 +353,6 @@ impl<W: Send + 'static> Journal<W> {
     /// Where it announces what it adds to deliveries.
     pub fn delivery_backlogs(&self) -> Arc<delivery::Backlogs> {
         Arc::clone(&self.targets.deliveries)
-    }
-
-    /// Where it announces what it adds to hooks.
-    pub fn hook_backlogs(&self) -> Arc<lambda::Backlogs> {
-        Arc::clone(&self.targets.hooks)
     }
 
     /// What it counts.

@@ -3,5 +3,6 @@
 mod broker;
 mod browser;
 mod command_line;
+mod corpus;
 mod fake_source;
 mod web;

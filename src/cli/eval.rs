@@ -1,0 +1,374 @@
+//! `tidegate eval`: a SELECT over a message, without a gateway.
+//!
+//! [`run_batch`] reads requests as NDJSON and writes one answer a line; [`Request::answer`] is one of
+//! them. What a request says is untrusted text: a line that is not understood gets an answer too,
+//! and reading goes on.
+
+use std::io;
+use std::io::BufRead;
+use std::io::Read;
+use std::io::Write;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::Outcome;
+use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::diagnostic::Diagnostic;
+use crate::diagnostic::Severity;
+use crate::engine::Engine;
+use crate::engine::Evaluation;
+use crate::engine::Output;
+use crate::limits::RECORDED_LINE_BYTES_MAX;
+use crate::publish::Origin;
+use crate::publish::Publish;
+use crate::publish::PublishProperties;
+use crate::publish::QoS;
+use crate::rule::Rule;
+use crate::rule::ast::SqlVersion;
+use crate::topic::TopicName;
+
+/// `accountid()` where the request says nothing.
+const ACCOUNT_ID: &str = "000000000000";
+/// The name of the rule, which Basic Ingest topics name, where the request says nothing.
+const RULE_NAME: &str = "eval";
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate eval --sql \"SELECT temp * 1.8 + 32 AS f FROM 'lab/+'\" --payload '{\"temp\":21}'
+  tidegate eval --batch < cases.ndjson
+
+A line of --batch is {\"sql\":…} with optional \"topic\", \"payload\" or \"payload_base64\", \"client_id\",
+\"account_id\", \"now_ms\", \"sql_version\", \"rule_name\" and \"mqtt5\". Its answer is one of {\"result\":…},
+{\"result_base64\":…}, {\"no_match\":true}, {\"parse_error\":{…}} and {\"fault\":{…}}.";
+
+/// Evaluate a SELECT over one message
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct EvalArgs {
+    /// Statement to evaluate
+    #[arg(long, required_unless_present = "batch")]
+    sql: Option<String>,
+    /// Topic of the message; one that FROM matches when not given
+    #[arg(long)]
+    topic: Option<String>,
+    /// Payload of the message
+    #[arg(long, default_value = "{}")]
+    payload: String,
+    /// MQTT client id of the message
+    #[arg(long)]
+    client_id: Option<String>,
+    /// SQL version: 2015-10-08 or 2016-03-23
+    #[arg(long, default_value = "2016-03-23")]
+    sql_version: String,
+    /// Requests on standard input instead, one JSON object a line
+    #[arg(long, conflicts_with_all = ["sql", "topic", "payload", "client_id", "sql_version"])]
+    batch: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &EvalArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
+    if args.batch {
+        run_batch(io::stdin().lock(), answer)?;
+        return Ok(Outcome::Done);
+    }
+    let request = Request {
+        sql: args.sql.clone().unwrap_or_default(),
+        topic: args.topic.clone(),
+        payload: Some(Payload::Text(args.payload.clone())),
+        client_id: args.client_id.clone(),
+        sql_version: Some(args.sql_version.clone()),
+        ..Request::default()
+    };
+    let given = request.answer(Clock::start().now());
+    writeln!(answer, "{}", given.to_line())?;
+    Ok(match given {
+        Answer::ParseError { .. } => Outcome::Rejected,
+        _ => Outcome::Done,
+    })
+}
+
+/// Answers every line of `input` on `output`, in order. Ends with the input.
+pub fn run_batch(mut input: impl BufRead, mut output: impl Write) -> io::Result<()> {
+    let clock = Clock::start();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let bound = u64::try_from(RECORDED_LINE_BYTES_MAX).unwrap_or(u64::MAX);
+        if input.by_ref().take(bound).read_until(b'\n', &mut line)? == 0 {
+            return output.flush();
+        }
+        let whole = line.ends_with(b"\n") || line.len() < RECORDED_LINE_BYTES_MAX;
+        if !whole {
+            skip_line(&mut input)?;
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let answer = if whole {
+            answer_line(&line, clock.now())
+        } else {
+            refused(format!("the line is longer than {RECORDED_LINE_BYTES_MAX} bytes"))
+        };
+        writeln!(output, "{}", answer.to_line())?;
+    }
+}
+
+fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let available = input.fill_buf()?;
+        let (length, ended) = match available.iter().position(|byte| *byte == b'\n') {
+            Some(position) => (position + 1, true),
+            None => (available.len(), available.is_empty()),
+        };
+        input.consume(length);
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// Answers one line; `now` is `timestamp()` where the request says nothing.
+fn answer_line(line: &[u8], now: Timestamp) -> Answer {
+    match serde_json::from_slice::<Request>(line) {
+        Ok(request) => request.answer(now),
+        Err(error) => refused(error.to_string()),
+    }
+}
+
+fn refused(message: String) -> Answer {
+    Answer::Fault { code: "invalid_request", message }
+}
+
+/// One message and the statement that looks at it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    sql: String,
+    topic: Option<String>,
+    payload: Option<Payload>,
+    payload_base64: Option<String>,
+    client_id: Option<String>,
+    account_id: Option<String>,
+    now_ms: Option<i64>,
+    sql_version: Option<String>,
+    rule_name: Option<String>,
+    mqtt5: Option<Mqtt5>,
+}
+
+/// A string is the payload's text, any other JSON value is the payload.
+#[derive(Debug)]
+enum Payload {
+    Text(String),
+    Json(Box<RawValue>),
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(match serde_json::from_str(raw.get()) {
+            Ok(text) => Payload::Text(text),
+            Err(_) => Payload::Json(raw),
+        })
+    }
+}
+
+/// MQTT 5 properties of the message.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mqtt5 {
+    content_type: Option<String>,
+    response_topic: Option<String>,
+    correlation_data_b64: Option<String>,
+    format_indicator: Option<u8>,
+    #[serde(default)]
+    user_properties: Vec<(String, String)>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+enum Answer {
+    Result(Output),
+    NoMatch,
+    ParseError { code: &'static str, message: String },
+    Fault { code: &'static str, message: String },
+}
+
+impl Answer {
+    fn to_line(&self) -> String {
+        match self {
+            // The bytes as they leave: a JSON reader of the answer must not round its numbers.
+            Answer::Result(Output::Json(text)) => {
+                format!("{{\"result\":{}}}", String::from_utf8_lossy(text))
+            }
+            Answer::Result(Output::Raw(bytes)) => {
+                json!({ "result_base64": STANDARD.encode(bytes) }).to_string()
+            }
+            Answer::NoMatch => json!({ "no_match": true }).to_string(),
+            Answer::ParseError { code, message } => {
+                json!({ "parse_error": { "code": code, "message": message } }).to_string()
+            }
+            Answer::Fault { code, message } => {
+                json!({ "fault": { "code": code, "message": message } }).to_string()
+            }
+        }
+    }
+}
+
+impl Request {
+    fn answer(self, now: Timestamp) -> Answer {
+        let version = match self.sql_version.as_deref() {
+            None | Some("2016-03-23") => SqlVersion::V2016_03_23,
+            Some("2015-10-08") => SqlVersion::V2015_10_08,
+            Some(other) => {
+                return refused(format!("'{other}' is no SQL version: 2015-10-08, 2016-03-23"));
+            }
+        };
+        let name = self.rule_name.as_deref().unwrap_or(RULE_NAME);
+        let rule = match Rule::from_select(name, &self.sql, version) {
+            Ok(rule) => rule,
+            Err(diagnostics) => return parse_error(&diagnostics),
+        };
+        let account_id = self.account_id.as_deref().unwrap_or(ACCOUNT_ID).to_owned();
+        let publish = match self.publish(&rule, now) {
+            Ok(publish) => publish,
+            Err(problem) => return refused(problem),
+        };
+        let engine = Engine::new(vec![Arc::new(rule)], &account_id);
+        let mut evaluation = Evaluation::default();
+        engine.evaluate(&engine.plan(&publish.topic), &publish, &mut evaluation);
+        match (evaluation.hits.pop(), evaluation.faults.pop()) {
+            (Some(hit), _) => Answer::Result(hit.output),
+            (None, Some(fault)) => {
+                Answer::Fault { code: fault.code.as_str(), message: fault.message }
+            }
+            (None, None) => Answer::NoMatch,
+        }
+    }
+
+    fn publish(self, rule: &Rule, now: Timestamp) -> Result<Publish, String> {
+        let topic = self.topic.unwrap_or_else(|| matching_topic(rule));
+        let topic = TopicName::parse(&topic).map_err(|error| format!("topic: {error}"))?;
+        let payload = match (self.payload_base64, self.payload) {
+            (Some(text), _) => Bytes::from(decode_base64("payload_base64", &text)?),
+            (None, Some(Payload::Text(text))) => Bytes::from(text),
+            (None, Some(Payload::Json(raw))) => Bytes::copy_from_slice(raw.get().as_bytes()),
+            (None, None) => Bytes::from_static(b"{}"),
+        };
+        let origin =
+            Origin { client_id: self.client_id.map(Arc::from), principal: None, source_ip: None };
+        Ok(Publish {
+            topic,
+            payload,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            received_at: self.now_ms.map_or(now, Timestamp::from_millis),
+            origin: Arc::new(origin),
+            properties: self.mqtt5.map(Mqtt5::properties).transpose()?.map(Arc::new),
+            hops: 0,
+        })
+    }
+}
+
+impl Mqtt5 {
+    fn properties(self) -> Result<PublishProperties, String> {
+        let decode = |text: String| decode_base64("correlation_data_b64", &text).map(Bytes::from);
+        Ok(PublishProperties {
+            payload_format: self.format_indicator,
+            message_expiry: None,
+            content_type: self.content_type,
+            response_topic: self.response_topic,
+            correlation_data: self.correlation_data_b64.map(decode).transpose()?,
+            user_properties: self.user_properties,
+        })
+    }
+}
+
+fn decode_base64(member: &str, text: &str) -> Result<Vec<u8>, String> {
+    STANDARD.decode(text).map_err(|error| format!("{member}: {error}"))
+}
+
+/// A topic that the statement's FROM matches.
+fn matching_topic(rule: &Rule) -> String {
+    let filter = rule.definition.select.from.first().map(|filter| filter.node.as_str());
+    filter.unwrap_or(RULE_NAME).replace(['+', '#'], "x")
+}
+
+fn parse_error(diagnostics: &[Diagnostic]) -> Answer {
+    let first = diagnostics.iter().find(|d| d.severity == Severity::Error).or(diagnostics.first());
+    match first {
+        Some(diagnostic) => {
+            Answer::ParseError { code: diagnostic.code.0, message: diagnostic.message.clone() }
+        }
+        None => refused("the statement was refused".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(input: &str, expected: &[&str]) {
+        let mut output = Vec::new();
+        run_batch(input.as_bytes(), &mut output).unwrap();
+        let output = String::from_utf8(output).unwrap();
+        assert_eq!(output.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn each_request_gets_one_answer_in_order() {
+        let input = r#"{"sql":"SELECT a + 1 AS b FROM 't'","topic":"t","payload":"{\"a\":1.50}"}
+{"sql":"SELECT * FROM 't'","topic":"other"}
+
+{"sql":"SELECT * FROM 't'","payload_base64":"AAE="}
+{"sql":"SELECT a AS b FROM 't'","payload":{"a":[1]}}
+{"sql":"SELECT accountid() AS a, timestamp() AS t FROM 't'","account_id":"7","now_ms":5}"#;
+        check(
+            input,
+            &[
+                r#"{"result":{"b":2.5}}"#,
+                r#"{"no_match":true}"#,
+                r#"{"result_base64":"AAE="}"#,
+                r#"{"result":{"b":[1]}}"#,
+                r#"{"result":{"a":"7","t":5}}"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_answered_and_passed_over() {
+        let long = "x".repeat(RECORDED_LINE_BYTES_MAX + 10);
+        let input = format!(
+            "not json\n{{\"topic\":\"t\"}}\n{long}\n{{\"sql\":\"SELECT 1 AS a FROM 't'\",\"topic\":\"a/+\"}}\n{{\"sql\":\"SELECT 1 AS a FROM 't'\"}}"
+        );
+        let mut output = Vec::new();
+        run_batch(input.as_bytes(), &mut output).unwrap();
+        let output = String::from_utf8(output).unwrap();
+        let lines: Vec<&str> = output.lines().collect();
+        assert_eq!(lines.len(), 5);
+        for refused in &lines[..4] {
+            assert!(refused.starts_with(r#"{"fault":{"code":"invalid_request""#), "{refused}");
+        }
+        assert_eq!(lines[4], r#"{"result":{"a":1}}"#);
+    }
+
+    #[test]
+    fn a_broken_statement_and_a_broken_payload_are_told_apart() {
+        let mut output = Vec::new();
+        let input =
+            "{\"sql\":\"SELEC\"}\n{\"sql\":\"SELECT a FROM 't' WHERE a > 1\",\"payload\":\"{\"}";
+        run_batch(input.as_bytes(), &mut output).unwrap();
+        let output = String::from_utf8(output).unwrap();
+        let lines: Vec<&str> = output.lines().collect();
+        assert!(lines[0].starts_with(r#"{"parse_error":{"code":"R"#), "{}", lines[0]);
+        assert!(lines[1].starts_with(r#"{"fault":{"code":"payload_not_json""#), "{}", lines[1]);
+    }
+}

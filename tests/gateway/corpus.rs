@@ -1,0 +1,184 @@
+//! The executable form of "any AWS IoT SQL statement runs here and gives the same result": cases of
+//! one statement over one message, through `eval`.
+//!
+//! The shared corpus is run where it exists beside the repository; the project's own cases in
+//! `tests/cases/aws-iot-sql.jsonl` always.
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure")]
+#![expect(clippy::print_stdout, reason = "the score, with --nocapture")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use serde_json::json;
+
+/// Members of a case that are the request; the others say what is expected.
+const REQUEST: [&str; 10] = [
+    "sql",
+    "topic",
+    "payload",
+    "payload_base64",
+    "client_id",
+    "account_id",
+    "now_ms",
+    "sql_version",
+    "rule_name",
+    "mqtt5",
+];
+
+/// Cases that we may answer otherwise, with the reason.
+const DEVIATIONS: &[(&str, &str)] = &[
+    ("set-double-assign", "names of variables are checked, not parsed"),
+    ("set-long-name", "names of variables are checked, not parsed"),
+    ("gs-err-set-undeclared", "names of variables are checked, not parsed"),
+    ("gs-err-set-self", "names of variables are checked, not parsed"),
+];
+
+fn shared_corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/aws-iot-sql")
+}
+
+fn load(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The answers of `eval`, one a case.
+fn answers(cases: &[Value]) -> Vec<Value> {
+    let mut input = String::new();
+    for case in cases {
+        let members = case.as_object().unwrap();
+        let request: serde_json::Map<String, Value> = members
+            .iter()
+            .filter(|(key, _)| REQUEST.contains(&key.as_str()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        writeln!(input, "{}", Value::Object(request)).unwrap();
+    }
+    let mut output = Vec::new();
+    tidegate::cli::eval::run_batch(input.as_bytes(), &mut output).unwrap();
+    let output = String::from_utf8(output).unwrap();
+    let answers: Vec<Value> = output
+        .lines()
+        .map(|line| {
+            let mut answer: Value = serde_json::from_str(line).unwrap();
+            // The bytes as they would leave.
+            let text = line.strip_prefix("{\"result\":").and_then(|line| line.strip_suffix('}'));
+            if let Some(text) = text {
+                answer["raw"] = json!(text);
+            }
+            answer
+        })
+        .collect();
+    assert_eq!(answers.len(), cases.len(), "one answer a case");
+    answers
+}
+
+fn close(expected: f64, found: f64) -> bool {
+    (expected - found).abs() <= expected.abs() * 1e-12
+}
+
+/// JSON equality with numbers by value, or to 12 digits.
+fn same(expected: &Value, found: &Value, approximately: bool) -> bool {
+    match (expected, found) {
+        (Value::Number(a), Value::Number(b)) => match (a.as_f64(), b.as_f64()) {
+            (Some(a), Some(b)) => a == b || (approximately && close(a, b)),
+            _ => false,
+        },
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b, approximately))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b, approximately)))
+        }
+        _ => expected == found,
+    }
+}
+
+fn matches_pattern(text: Option<&str>, pattern: &str) -> bool {
+    text.is_some_and(|text| regex::Regex::new(pattern).unwrap().is_match(text))
+}
+
+/// Whether one expectation holds; `None` where the member is none.
+fn holds(case: &Value, name: &str, expected: &Value, answer: &Value) -> Option<bool> {
+    let result = &answer["result"];
+    let column = |key: &str| result.get(key);
+    Some(match name {
+        "expect" => {
+            !result.is_null() && same(expected, result, case["approx"] == Value::Bool(true))
+        }
+        "expect_no_match" => answer["no_match"] == Value::Bool(true),
+        "expect_parse_error" => answer["parse_error"].is_object(),
+        "expect_undefined_column" => {
+            result.is_object()
+                && expected.as_array()?.iter().all(|key| column(key.as_str().unwrap()).is_none())
+        }
+        "expect_raw" => match (answer["raw"].as_str(), answer["result_base64"].as_str()) {
+            (Some(raw), _) => expected == raw,
+            (None, Some(bytes)) => *expected == decoded(bytes),
+            (None, None) => false,
+        },
+        "expect_raw_base64" => *expected == answer["result_base64"],
+        "expect_pattern" => expected.as_object()?.iter().all(|(key, pattern)| {
+            matches_pattern(column(key).and_then(Value::as_str), pattern.as_str().unwrap())
+        }),
+        "expect_range" => expected.as_object()?.iter().all(|(key, range)| {
+            column(key).and_then(Value::as_f64).is_some_and(|found| {
+                (range[0].as_f64().unwrap()..=range[1].as_f64().unwrap()).contains(&found)
+            })
+        }),
+        _ => return None,
+    })
+}
+
+/// What base64 stands for, as text.
+fn decoded(base64: &str) -> String {
+    String::from_utf8_lossy(&STANDARD.decode(base64).unwrap()).into_owned()
+}
+
+/// Runs a file; answers what disagrees.
+fn run(path: &Path) -> Vec<String> {
+    let cases = load(path);
+    let mut disagreements = Vec::new();
+    let mut agreed = 0;
+    for (case, answer) in cases.iter().zip(answers(&cases)) {
+        let id = case["id"].as_str().unwrap();
+        let verdicts: Vec<bool> = case
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter_map(|(name, expected)| holds(case, name, expected, &answer))
+            .collect();
+        assert!(!verdicts.is_empty(), "{id} expects nothing");
+        let agrees = verdicts.into_iter().all(|holds| holds);
+        let deviates = DEVIATIONS.iter().any(|(known, _)| *known == id);
+        agreed += usize::from(agrees);
+        if !agrees && !deviates {
+            disagreements.push(format!("{id}: {} -> {answer}", case["sql"]));
+        }
+    }
+    println!("{}: {agreed} of {} agree", path.display(), cases.len());
+    disagreements
+}
+
+#[test]
+fn our_own_cases_agree() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/aws-iot-sql.jsonl");
+    assert_eq!(run(&path), Vec::<String>::new());
+}
+
+#[test]
+fn the_shared_corpus_agrees() {
+    let folder = shared_corpus();
+    if !folder.exists() {
+        println!("skipped: {} does not exist", folder.display());
+        return;
+    }
+    let mut disagreements = run(&folder.join("cases.jsonl"));
+    disagreements.extend(run(&folder.join("cases_thirdparty.jsonl")));
+    assert_eq!(disagreements, Vec::<String>::new());
+}
