@@ -82,6 +82,15 @@ test("the page loads, is live, and complains of nothing", async () => {
   assert.match(await page.locator("#mqtt-address").textContent(), /:\d+$/);
   await page.locator("#totals .tile").nth(5).waitFor();
   await page.waitForFunction(() => document.querySelector("#uptime").textContent !== "–");
+  const [card, list] = [
+    await page.locator("#hits").boundingBox(),
+    await page.locator("#hits-scroll").boundingBox(),
+  ];
+  assert.ok(list.y + list.height <= card.y + card.height, "the feed scrolls inside its card");
+  assert.ok(
+    Math.abs(card.height - (await page.locator(".left").boundingBox()).height) < 2,
+    "both columns end together",
+  );
   assert.deepEqual(complaints, []);
 });
 

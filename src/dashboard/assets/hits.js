@@ -8,6 +8,9 @@ const KEPT_MAX = 1000;
 const ROWS_MAX = 200;
 const OLDER = 100;
 const READING_PX = 40;
+// More hits than this at once cannot be read one by one: they are drawn together, less often.
+const BUSY_HITS = 10;
+const BUSY_DRAW_MS = 500;
 
 export class Hits {
   #root = (id) => document.getElementById(`hits-${id}`);
@@ -21,6 +24,7 @@ export class Hits {
   #open = new Set();
   #exhausted = false;
   #asked = 0;
+  #drawing = null;
   #hint;
   #palette;
 
@@ -95,8 +99,18 @@ export class Hits {
       return;
     }
     if (wanted.length === 0 && missed === 0) return;
-    this.#hits = [...wanted, ...this.#hits].slice(0, Math.max(KEPT_MAX, this.#rows));
-    this.draw();
+    this.#hits = [...wanted, ...this.#hits].slice(0, KEPT_MAX);
+    this.#drawSoon(wanted.length > BUSY_HITS);
+  }
+
+  #drawSoon(busy) {
+    this.#root("list").classList.toggle("busy", busy);
+    if (this.#drawing !== null) return;
+    if (!busy) return this.draw();
+    this.#drawing = setTimeout(() => {
+      this.#drawing = null;
+      this.draw();
+    }, BUSY_DRAW_MS);
   }
 
   /** Brings the list up to date. */
@@ -164,15 +178,12 @@ export class Hits {
 
   #showHeld() {
     const held = this.#root("held");
-    const parts = [];
-    if (this.#held.length > 0)
-      parts.push(`${this.#held.length >= KEPT_MAX ? "over " : ""}${count(this.#held.length)} new`);
-    if (this.#missed > 0) parts.push(`${count(this.#missed)} more than can be shown live`);
-    held.hidden = parts.length === 0;
-    setText(
-      held,
-      this.#held.length > 0 ? `↑ ${parts.join(", ")}` : `${parts.join("")} (kept, see Load older)`,
-    );
+    const fresh = `${this.#held.length >= KEPT_MAX ? "over " : ""}${count(this.#held.length)} new`;
+    held.hidden = this.#held.length === 0;
+    setText(held, `↑ ${fresh}`);
+    const missed = this.#root("missed");
+    missed.hidden = this.#missed === 0;
+    setText(missed, `${count(this.#missed)} came too fast to be listed live; they are counted and carried out like all others.`);
   }
 
   async #older() {
