@@ -1,22 +1,35 @@
-//! What a commit costs: the layouts and settings that `docs/storage.md` decides between.
+//! What durability costs: the figures behind `docs/storage.md`.
 //!
-//! `layout/…`: records of 200 bytes, two shards, WAL, `synchronous=FULL`; one row a record against
-//! one framed block a (shard, commit), keyed by its rowid or found by an index.
-//! `checkpoint`: commit latency while the log is checkpointed by the writer or by a second thread.
+//! `layout/…` compares layouts and page sizes in bare SQLite: records of 200 bytes, two shards, WAL,
+//! `synchronous=FULL`; a row a record against one blob a (shard, commit), found by its rowid or by an
+//! index. `journal/…` is the whole writer: submissions in, acknowledgements out. Before them, printed
+//! as they are: how long commits take while the log is checkpointed, in bare SQLite and by the writer.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use compact_str::CompactString;
 use criterion::BenchmarkId;
 use criterion::Criterion;
 use criterion::Throughput;
 use rusqlite::Connection;
 use rusqlite::params;
 use tidegate::clock::Clock;
+use tidegate::clock::Timestamp;
+use tidegate::config::JournalConfig;
+use tidegate::journal::AckSlot;
+use tidegate::journal::Batch;
+use tidegate::journal::Effect;
+use tidegate::journal::Journal;
+use tidegate::journal::Stage;
+use tidegate::journal::Submission;
+use tidegate::journal::Submitter;
+use tidegate::storage::Storage;
+use tokio::runtime::Runtime;
 
 const RECORD_BYTES: usize = 200;
 const SHARDS: i64 = 2;
@@ -63,12 +76,12 @@ impl Table {
     }
 
     fn commit(&mut self, records: usize) {
+        self.next += 1;
         let transaction = self.connection.transaction().expect("begins");
         match self.layout {
             Layout::Row => {
-                let mut insert = transaction
-                    .prepare_cached("INSERT INTO row VALUES (?1, ?2, ?3, ?4, ?5)")
-                    .expect("prepares");
+                let sql = "INSERT INTO row VALUES (?1, ?2, ?3, ?4, ?5)";
+                let mut insert = transaction.prepare_cached(sql).expect("prepares");
                 for _ in 0..records {
                     self.next += 1;
                     let row = params![self.next % SHARDS, self.next, "device-17", 0, self.record];
@@ -78,10 +91,9 @@ impl Table {
             Layout::Block | Layout::IndexedBlock => {
                 let sql = "INSERT INTO block VALUES (?1, ?2, ?3, ?4, ?5)";
                 let mut insert = transaction.prepare_cached(sql).expect("prepares");
-                self.next += 1;
-                for shard in 0..SHARDS.min(i64::try_from(records).unwrap_or(SHARDS)) {
-                    // A lone record goes to each shard in turn.
-                    let shard = if records == 1 { self.next % SHARDS } else { shard };
+                // A lone record goes to each shard in turn.
+                let shards = if records == 1 { self.next % 2..self.next % 2 + 1 } else { 0..SHARDS };
+                for shard in shards {
                     self.block.clear();
                     for _ in 0..records.div_ceil(2) {
                         self.block.extend_from_slice(b"device-17");
@@ -110,11 +122,11 @@ fn layouts(c: &mut Criterion) {
             ("block", Layout::Block),
             ("indexed_block", Layout::IndexedBlock),
         ] {
-            for records in [1, 10, 100, 1000] {
+            for records in [1_u32, 10, 100, 1000] {
                 let folder = tempfile::tempdir_in("target").expect("temp folder");
-                let mut table =
-                    Table::create(folder.path(), layout, page_bytes, 64_000_000 / page_bytes);
-                group.throughput(Throughput::Elements(records));
+                let every_64_mb = 64_000_000 / page_bytes;
+                let mut table = Table::create(folder.path(), layout, page_bytes, every_64_mb);
+                group.throughput(Throughput::Elements(records.into()));
                 let records = usize::try_from(records).expect("fits");
                 group.bench_function(BenchmarkId::new(name, records), |b| {
                     b.iter(|| table.commit(records));
@@ -125,66 +137,136 @@ fn layouts(c: &mut Criterion) {
     }
 }
 
-/// Commits of 100 records, 6,000 of them: how long each took.
-fn checkpoints() {
-    println!("checkpoint policy: p50, p99, p99.9, max of 6000 commits of 100 records, and the log");
-    for (name, autocheckpoint, thread) in [
-        ("writer, every 1000 pages", 1000, false),
-        ("writer, every 64 MB", 3906, false),
-        ("own thread, passive", 0, true),
-    ] {
-        let folder = tempfile::tempdir_in("target").expect("temp folder");
-        let mut table = Table::create(folder.path(), Layout::Block, 16384, autocheckpoint);
-        let done = AtomicBool::new(false);
-        let mut took = Vec::new();
-        std::thread::scope(|scope| {
-            if thread {
-                let second = Connection::open(folder.path().join("bench.db")).expect("opens");
-                let done = &done;
-                scope.spawn(move || passive_checkpoints(&second, done));
+/// Work is a number of records for stream `bench`.
+struct Records {
+    stream: Arc<str>,
+    record: Bytes,
+}
+
+impl Stage for Records {
+    type Work = usize;
+
+    fn apply(&mut self, at: Timestamp, work: usize, batch: &mut Batch) {
+        batch.effects.extend((0..work).map(|n| Effect::Stream {
+            stream: Arc::clone(&self.stream),
+            partition_key: CompactString::const_new(["device-17", "device-18"][n % 2]),
+            hash_key: None,
+            data: self.record.clone(),
+            at,
+        }));
+    }
+
+    fn advance(&mut self, _now: Timestamp, _batch: &mut Batch) {}
+
+    fn seal(&mut self, _batch: &mut Batch) {}
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn committed(&mut self, _batch: &Batch) {}
+}
+
+/// A journal, and one client of it that waits for each acknowledgement.
+struct Client {
+    runtime: Runtime,
+    journal: Journal<usize>,
+    submitter: Submitter<usize>,
+    slot: Arc<AckSlot>,
+    clock: Clock,
+    ticket: u64,
+}
+
+impl Client {
+    fn start(storage: &Storage) -> Client {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let record = Bytes::from(vec![b'x'; RECORD_BYTES]);
+        let stage = Records { stream: Arc::from("bench"), record };
+        let clock = Clock::start();
+        let config = JournalConfig::default();
+        let journal = Journal::start(storage, stage, &config, clock).expect("starts");
+        let submitter = journal.submitter();
+        Client { runtime, journal, submitter, slot: Arc::default(), clock, ticket: 0 }
+    }
+
+    fn commit(&mut self, records: usize) {
+        self.ticket += 1;
+        let ack = Some((Arc::clone(&self.slot), self.ticket));
+        let submission = Submission { at: self.clock.now(), work: records, ack };
+        self.runtime.block_on(async {
+            self.submitter.submit(submission).await.expect("is open");
+            while self.slot.committed() < self.ticket {
+                self.slot.changed().await;
             }
-            for _ in 0..6000 {
-                let started = Clock::instant();
-                table.commit(100);
-                took.push(started.elapsed());
-            }
-            done.store(true, Ordering::Release);
         });
-        took.sort_unstable();
-        let at = |per_mille: usize| took[(took.len() - 1) * per_mille / 1000];
-        let log = folder.path().join("bench.db-wal").metadata().map_or(0, |file| file.len());
-        println!(
-            "{name}: {:?} {:?} {:?} {:?}, log {} MB",
-            at(500),
-            at(990),
-            at(999),
-            at(1000),
-            log / 1_000_000
-        );
     }
 }
 
-/// What the second thread does all day.
-fn passive_checkpoints(connection: &Connection, done: &AtomicBool) {
-    while !done.load(Ordering::Acquire) {
-        let frames = |mode: &str| {
-            connection
-                .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-                    Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)
-                })
-                .expect("checkpoints")
-        };
-        if frames("NOOP") > 1000 {
-            frames("PASSIVE");
-        } else {
-            std::thread::yield_now();
-        }
+fn journals(c: &mut Criterion) {
+    let mut group = c.benchmark_group("journal");
+    group.sample_size(10).measurement_time(Duration::from_secs(2));
+    group.warm_up_time(Duration::from_millis(300));
+    for records in [1_u32, 10, 100, 1000] {
+        let folder = tempfile::tempdir_in("target").expect("temp folder");
+        let storage = Storage::open(folder.path()).expect("opens");
+        let mut client = Client::start(&storage);
+        group.throughput(Throughput::Elements(records.into()));
+        let records = usize::try_from(records).expect("fits");
+        group.bench_function(BenchmarkId::new("submit_to_ack", records), |b| {
+            b.iter(|| client.commit(records));
+        });
+        client.runtime.block_on(client.journal.shutdown()).expect("shuts down");
     }
+    group.finish();
+}
+
+/// Commits of 100 records, one after the other: how long each took, and the log they leave.
+fn latencies(name: &str, log: &Path, mut commit: impl FnMut()) {
+    let mut took: Vec<Duration> = (0..10_000)
+        .map(|_| {
+            let started = Clock::instant();
+            commit();
+            started.elapsed()
+        })
+        .collect();
+    let total: Duration = took.iter().sum();
+    took.sort_unstable();
+    let at = |per_mille: usize| took[(took.len() - 1) * per_mille / 1000];
+    let log = log.metadata().map_or(0, |file| file.len()) / 1_000_000;
+    println!(
+        "{name}: p50 {:.2?}, p99 {:.2?}, p99.9 {:.2?}, max {:.2?}, {:.0} records/s, log {log} MB",
+        at(500),
+        at(990),
+        at(999),
+        at(1000),
+        1_000_000.0 / total.as_secs_f64()
+    );
+}
+
+fn checkpoints() {
+    println!("10000 commits of 100 records:");
+    for (name, page_bytes, autocheckpoint) in [
+        ("SQLite, 4 KiB pages, the writer checkpoints each 4 MB", 4096, 1000),
+        ("SQLite, 4 KiB pages, the writer checkpoints each 64 MB", 4096, 16_000),
+        ("SQLite, 16 KiB pages, the writer checkpoints each 64 MB", 16384, 4000),
+        ("SQLite, 4 KiB pages, no checkpoint", 4096, 0),
+    ] {
+        let folder = tempfile::tempdir_in("target").expect("temp folder");
+        let mut table = Table::create(folder.path(), Layout::Block, page_bytes, autocheckpoint);
+        latencies(name, &folder.path().join("bench.db-wal"), || table.commit(100));
+    }
+    let folder = tempfile::tempdir_in("target").expect("temp folder");
+    let storage = Storage::open(folder.path()).expect("opens");
+    let mut client = Client::start(&storage);
+    let log = folder.path().join("tidegate.db-wal");
+    latencies("journal, submission to acknowledgement", &log, || client.commit(100));
+    client.runtime.block_on(client.journal.shutdown()).expect("shuts down");
 }
 
 fn main() {
     checkpoints();
     let mut criterion = Criterion::default().configure_from_args();
     layouts(&mut criterion);
+    journals(&mut criterion);
     criterion.final_summary();
 }
