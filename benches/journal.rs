@@ -92,7 +92,8 @@ impl Table {
                 let sql = "INSERT INTO block VALUES (?1, ?2, ?3, ?4, ?5)";
                 let mut insert = transaction.prepare_cached(sql).expect("prepares");
                 // A lone record goes to each shard in turn.
-                let shards = if records == 1 { self.next % 2..self.next % 2 + 1 } else { 0..SHARDS };
+                let shards =
+                    if records == 1 { self.next % 2..self.next % 2 + 1 } else { 0..SHARDS };
                 for shard in shards {
                     self.block.clear();
                     for _ in 0..records.div_ceil(2) {

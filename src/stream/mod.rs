@@ -39,6 +39,7 @@ use compact_str::CompactString;
 
 use crate::clock::Timestamp;
 use crate::config::StreamConfig;
+use crate::diagnostic::nearest;
 use crate::limits;
 use crate::storage::ExecuteError;
 use crate::storage::Executor;
@@ -262,11 +263,6 @@ pub async fn put(
 fn unknown(name: &str, known: &[String]) -> StreamError {
     // The comparison takes time in the product of the lengths, and the name may come from outside.
     let known = if name.len() > limits::TARGET_NAME_BYTES_MAX { &[] } else { known };
-    let near = known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.clone());
+    let near = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
     StreamError::Unknown { name: name.to_owned(), near }
 }

@@ -212,3 +212,34 @@ async fn a_refused_job_leaves_no_trace_and_stops_nobody() {
     let late = running.executor.execute(|_| Ok(())).await;
     assert!(matches!(late, Err(crate::storage::ExecuteError::Closed)));
 }
+
+#[tokio::test]
+async fn expired_records_are_deleted_in_the_background() {
+    let folder = tempfile::tempdir().unwrap();
+    let (storage, running) = start(folder.path(), None);
+    let config =
+        crate::config::StreamConfig { shards: 1, retention: std::time::Duration::from_secs(3600) };
+    let now = running.clock.now();
+    let streams = vec![("s".to_owned(), config)];
+    crate::stream::declare(&running.executor, streams, now).await.unwrap();
+    let two_hours_ago = now - std::time::Duration::from_secs(7200);
+    for (data, at) in [("old", two_hours_ago), ("new", now)] {
+        let work = Bytes::from_static(data.as_bytes());
+        let slot = Arc::new(AckSlot::default());
+        let ack = Some((Arc::clone(&slot), 1));
+        let submission = Submission { at, work, ack };
+        running.journal.submitter().submit(submission).await.unwrap();
+        reached(&slot, 1).await;
+    }
+    let reader = Reader::new(storage.reader().unwrap());
+    assert_eq!(reader.streams().unwrap()[0].records, 2);
+    let retain = tokio::spawn(crate::stream::retain(running.executor.clone(), running.clock));
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(5));
+    while reader.streams().unwrap()[0].records > 1 {
+        looks.tick().await;
+    }
+    assert_eq!(stored(folder.path()), ["new"]);
+    running.journal.shutdown().await.unwrap();
+    assert!(!retain.is_finished(), "it looks again in a minute, and ends then");
+    retain.abort();
+}
