@@ -31,11 +31,11 @@ pub mod dashboard;
 
 pub mod storage;
 
-pub mod backoff;
 pub mod clock;
 pub mod diagnostic;
 pub mod limits;
 pub mod publish;
 pub mod recording;
+pub mod retry;
 pub mod topic;
 pub mod value;

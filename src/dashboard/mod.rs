@@ -1,6 +1,6 @@
 //! The dashboard: one page and its files, embedded in the binary.
 //!
-//! In: an [`api::Source`](crate::api::Source). Out: [`site`], the router of everything that is served over HTTP: the
+//! In: an [`api::Source`]. Out: [`site`], the router of everything that is served over HTTP: the
 //! page, the API under it, and the [`guard`] over both. The page asks nothing of any other host,
 //! needs no build step and no framework; its scripts are ES modules named after what they show.
 //! Everything that comes from a device reaches the page as text nodes only.

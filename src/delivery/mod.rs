@@ -61,6 +61,7 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::DeliveryConfig;
+use crate::retry::Failure;
 use crate::storage::ExecuteError;
 use crate::storage::Executor;
 use crate::storage::ReadConnection;
@@ -85,15 +86,6 @@ pub enum DeliveryError {
     /// The tables could not be read.
     #[error("cannot read the tables of deliveries")]
     Read(#[from] SqliteError),
-}
-
-/// Something that went wrong, and when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// When.
-    pub at: Timestamp,
-    /// What, with its causes.
-    pub message: String,
 }
 
 /// One delivery as it stands.

@@ -13,16 +13,17 @@ use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::sleep_until;
 
-use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::DeliveryConfig;
 use crate::limits;
+use crate::retry::Backoff;
+use crate::retry::Failure;
+use crate::retry::describe;
 use crate::storage::ExecuteError;
 use crate::storage::Executor;
 use crate::storage::ReadConnection;
 use crate::storage::SqliteError;
 
-use super::Failure;
 use super::backlog::Backlog;
 use super::block::read_block;
 use super::metrics::OneDelivery;
@@ -307,18 +308,6 @@ impl Worker {
         progress.failures_in_row = failures;
         progress.last_error = Some(Failure { at: self.tools.clock.now(), message });
     }
-}
-
-/// The whole chain of causes in one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn to_gauge(value: u64) -> i64 {

@@ -10,7 +10,7 @@
 //!   time into [`Episode`]s, which [`Engine::complete`] turns into hits.
 //!
 //! A rule's text has become a [`Program`](compile) without names; the rules of a topic share one
-//! [`Plan`], and so one [projection](decode) of the payload. Faults are values: a rule that fails
+//! [`Plan`], and so one [projection](mod@decode) of the payload. Faults are values: a rule that fails
 //! stops neither the message nor the other rules.
 //!
 //! Start reading at [`Engine::evaluate`], then `evaluate.rs`.

@@ -42,6 +42,7 @@ use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
 use crate::delivery;
+use crate::lambda;
 use crate::limits;
 use crate::publish::Publish;
 use crate::storage::Storage;
@@ -353,6 +354,11 @@ impl<W: Send + 'static> Journal<W> {
     /// Where it announces what it adds to deliveries.
     pub fn delivery_backlogs(&self) -> Arc<delivery::Backlogs> {
         Arc::clone(&self.targets.deliveries)
+    }
+
+    /// Where it announces what it adds to hooks.
+    pub fn hook_backlogs(&self) -> Arc<lambda::Backlogs> {
+        Arc::clone(&self.targets.hooks)
     }
 
     /// What it counts.

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::delivery;
 use crate::hit_log::NewHit;
 use crate::hit_log::Recorder;
+use crate::lambda;
 use crate::retained;
 use crate::storage::Job;
 use crate::storage::SqliteError;
@@ -27,6 +28,7 @@ use super::HitRecord;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Targets {
     pub(super) deliveries: Arc<delivery::Backlogs>,
+    pub(super) hooks: Arc<lambda::Backlogs>,
 }
 
 /// The write connection, and what its nouns remember between commits.
@@ -34,6 +36,7 @@ pub(super) struct Tables {
     connection: Connection,
     streams: stream::Appender,
     deliveries: delivery::Appender,
+    hooks: lambda::Appender,
     hits: Recorder,
     /// Whether the next commit is synced. Changed by [`Tables::commit`] and [`Tables::save_alive`] only.
     is_synced: bool,
@@ -46,6 +49,7 @@ impl Tables {
             connection,
             streams: stream::Appender::default(),
             deliveries: delivery::Appender::new(targets.deliveries),
+            hooks: lambda::Appender::new(targets.hooks),
             hits: Recorder::new(hits_max),
             is_synced: true,
         }
@@ -62,8 +66,10 @@ impl Tables {
         let committed = self.try_commit(batch, jobs, now);
         if committed.is_ok() {
             self.deliveries.committed();
+            self.hooks.committed();
         } else {
             self.deliveries.forget();
+            self.hooks.forget();
         }
         // A job may have changed the tables that are remembered. Not those of deliveries and hooks:
         // their jobs do not touch what their appenders remember.
@@ -95,12 +101,15 @@ impl Tables {
                 Effect::Deliver { delivery, data, at } => {
                     self.deliveries.push(&transaction, delivery, data, *at)?;
                 }
-                Effect::Invoke { .. } => {}
+                Effect::Invoke { hook, rule, payload, at } => {
+                    self.hooks.push(&transaction, hook, rule, payload, *at)?;
+                }
                 Effect::Retain(publish) => retained::save(&transaction, publish)?,
             }
         }
         self.streams.flush(&transaction)?;
         self.deliveries.flush(&transaction)?;
+        self.hooks.flush(&transaction)?;
         for state in &batch.states {
             checkpoint::save_state(&transaction, &state.rule, &state.key, state.state.as_deref())?;
         }

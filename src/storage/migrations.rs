@@ -12,6 +12,7 @@ type Step = &'static [&'static str];
 const STEPS: &[Step] = &[&[
     crate::stream::SCHEMA,
     crate::delivery::SCHEMA,
+    crate::lambda::SCHEMA,
     crate::checkpoint::SCHEMA,
     crate::retained::SCHEMA,
     crate::hit_log::SCHEMA,

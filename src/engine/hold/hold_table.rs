@@ -75,7 +75,7 @@ impl Transitions {
     }
 }
 
-/// An episode that ends because its rule is no longer there: [`Cleared::RuleRemoved`]. A rule by
+/// An episode that ends because its rule is no longer there: [`crate::engine::Cleared::RuleRemoved`]. A rule by
 /// name, because a [`RuleIndex`] speaks of the running rule set only.
 #[derive(Clone, Debug)]
 pub struct Orphan {

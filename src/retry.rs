@@ -1,10 +1,13 @@
-//! How long to wait before something that failed is tried again.
+//! Trying again: how long to wait first, and what there is to say about the last failure.
 //!
-//! Exponential with full jitter: the n-th wait is drawn evenly from zero to `first` × 2^(n-1), at most
-//! `max`. Drawing from the whole range spreads the retries of many callers better than adding a
+//! Waits are exponential with full jitter: the n-th is drawn evenly from zero to `first` × 2^(n-1), at
+//! most `max`. Drawing from the whole range spreads the retries of many callers better than adding a
 //! little noise to a common schedule does (AWS Architecture Blog, "Exponential backoff and jitter").
 
+use std::error::Error;
 use std::time::Duration;
+
+use crate::clock::Timestamp;
 
 /// A schedule of waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,27 @@ impl Backoff {
     pub fn wait(&self, failures: u32) -> Duration {
         self.ceiling(failures).mul_f64(rand::random())
     }
+}
+
+/// Something that went wrong, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// When.
+    pub at: Timestamp,
+    /// What, with its causes.
+    pub message: String,
+}
+
+/// An error and all its causes, in one line.
+pub fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,0 +1,98 @@
+//! What hooks count.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use prometheus_client::registry::Unit;
+
+/// One label: the hook. As many as the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct HookLabel {
+    hook: String,
+}
+
+/// Counters and gauges of all hooks.
+#[derive(Clone, Debug)]
+pub struct HookMetrics {
+    succeeded: Family<HookLabel, Counter>,
+    failed_attempts: Family<HookLabel, Counter>,
+    dead: Family<HookLabel, Counter>,
+    refused: Family<HookLabel, Counter>,
+    pending: Family<HookLabel, Gauge>,
+    in_flight: Family<HookLabel, Gauge>,
+    attempt_seconds: Family<HookLabel, Histogram, fn() -> Histogram>,
+}
+
+/// The metrics of one hook.
+#[derive(Clone, Debug)]
+pub(super) struct OneHook {
+    pub(super) succeeded: Counter,
+    pub(super) failed_attempts: Counter,
+    pub(super) dead: Counter,
+    pub(super) refused: Counter,
+    pub(super) pending: Gauge,
+    pub(super) in_flight: Gauge,
+    pub(super) attempt_seconds: Histogram,
+}
+
+impl Default for HookMetrics {
+    fn default() -> Self {
+        let new_histogram: fn() -> Histogram = || {
+            Histogram::new([0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+        };
+        HookMetrics {
+            succeeded: Family::default(),
+            failed_attempts: Family::default(),
+            dead: Family::default(),
+            refused: Family::default(),
+            pending: Family::default(),
+            in_flight: Family::default(),
+            attempt_seconds: Family::new_with_constructor(new_histogram),
+        }
+    }
+}
+
+impl HookMetrics {
+    /// Adds all to `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("hook");
+        registry.register("succeeded", "Calls that succeeded", self.succeeded.clone());
+        registry.register(
+            "failed_attempts",
+            "Attempts that failed, tried again or not",
+            self.failed_attempts.clone(),
+        );
+        registry.register("dead_letters", "Calls that were given up", self.dead.clone());
+        registry.register(
+            "refused",
+            "Calls that became dead letters at once because too many waited",
+            self.refused.clone(),
+        );
+        registry.register("pending", "Calls that wait or are under way", self.pending.clone());
+        registry.register("in_flight", "Attempts under way", self.in_flight.clone());
+        registry.register_with_unit(
+            "attempt",
+            "Time an attempt took",
+            Unit::Seconds,
+            self.attempt_seconds.clone(),
+        );
+    }
+
+    pub(super) fn of(&self, hook: &Arc<str>) -> OneHook {
+        let label = HookLabel { hook: hook.to_string() };
+        OneHook {
+            succeeded: self.succeeded.get_or_create_owned(&label),
+            failed_attempts: self.failed_attempts.get_or_create_owned(&label),
+            dead: self.dead.get_or_create_owned(&label),
+            refused: self.refused.get_or_create_owned(&label),
+            pending: self.pending.get_or_create_owned(&label),
+            in_flight: self.in_flight.get_or_create_owned(&label),
+            attempt_seconds: self.attempt_seconds.get_or_create_owned(&label),
+        }
+    }
+}
