@@ -101,9 +101,8 @@ impl Inlet {
         self.acks.shrink_to_fit();
     }
 
-    /// Too much of this client waits: acknowledgements for their commit, bytes for its socket,
-    /// retained messages for their turn.
-    fn is_paused(&self, client: &Client, state: &SessionState, outlet: &Outlet) -> bool {
+    /// Too much of this client waits: acknowledgements for their commit, or bytes for its socket.
+    fn is_paused(&self, client: &Client, outlet: &Outlet) -> bool {
         let limit = usize::from(client.exchange.config.receive_maximum);
         let pending = outlet.pending_acks() + self.acks.len();
         let acks_max = match client.version {
@@ -111,17 +110,17 @@ impl Inlet {
             // Its own violation comes first, at `limit`; this bounds repeats of a QoS 2 publish.
             Version::V5 => limit.saturating_mul(2),
         };
-        pending >= acks_max || outlet.is_full() || !state.retained.is_empty()
+        pending >= acks_max || outlet.is_full()
     }
 
     /// Whether frames wait and none of the reasons to pause does.
-    pub(super) fn can_go_on(&self, client: &Client, state: &SessionState, outlet: &Outlet) -> bool {
-        !self.frames.is_empty() && !self.is_paused(client, state, outlet)
+    pub(super) fn can_go_on(&self, client: &Client, outlet: &Outlet) -> bool {
+        !self.frames.is_empty() && !self.is_paused(client, outlet)
     }
 
     /// Whether the socket is to be read.
-    pub(super) fn wants_to_read(&self, state: &SessionState, outlet: &Outlet) -> bool {
-        self.frames.is_empty() && !outlet.is_full() && state.retained.is_empty()
+    pub(super) fn wants_to_read(&self, outlet: &Outlet) -> bool {
+        self.frames.is_empty() && !outlet.is_full()
     }
 
     /// Reads once. Nothing is lost when the future is dropped.
@@ -149,7 +148,7 @@ impl Inlet {
         writer: &mut W,
     ) -> Result<(), Close> {
         while !self.frames.is_empty() || self.cut(client)? {
-            if self.is_paused(client, state, outlet) {
+            if self.is_paused(client, outlet) {
                 return Ok(());
             }
             let now = client.exchange.clock.now();
@@ -190,7 +189,7 @@ impl Inlet {
         now: Timestamp,
     ) -> Result<(), Close> {
         let packet_max = client.exchange.config.packet_bytes_max;
-        while !self.is_paused(client, state, outlet) {
+        while !self.is_paused(client, outlet) {
             let Some(header) = parse_header(&self.frames, packet_max)? else { return Ok(()) };
             let frame = self.frames.split_to(header.frame_len());
             self.received[header.kind as usize] += 1;
@@ -327,13 +326,14 @@ impl Inlet {
                     biased;
                     submitted = &mut submit => break submitted,
                     // The batch goes in even if the client is gone meanwhile.
-                    Err(close) = outlet.step(client, state, writer), if closed.is_none() => {
-                        closed = Some(close);
+                    stepped = outlet.step(client, state, writer), if closed.is_none() => {
+                        closed = stepped.err();
                     }
-                    else => {}
                 }
             }
         };
+        // Keep-alive does not run while the batch waits: the client may well have sent.
+        self.last_read = client.exchange.clock.now();
         match submitted {
             Ok(Submitted::Settled) => outlet.push_acks(&mut self.acks, None),
             Ok(Submitted::Pending) => outlet.push_acks(&mut self.acks, Some(self.ticket)),

@@ -189,10 +189,10 @@ where
         if let Err(close) = turned.await {
             return close;
         }
-        if inlet.can_go_on(client, state, outlet) {
+        if inlet.can_go_on(client, outlet) {
             continue;
         }
-        let reads = inlet.wants_to_read(state, outlet);
+        let reads = inlet.wants_to_read(outlet);
         watch.observe(client, inlet, outlet, reads);
         watch.arm(client, timer.as_mut());
         let done = tokio::select! {

@@ -68,6 +68,15 @@ fn subscribe(
         );
         return Granted::Quota;
     }
+    let retained_waiting: usize = state.retained.iter().map(|run| run.messages.len()).sum();
+    if retained_waiting > exchange.config.retained_max {
+        tracing::warn!(
+            client_id = %client.session.client_id,
+            retained_waiting,
+            "subscription refused: the client has not taken the retained messages of the last ones"
+        );
+        return Granted::Quota;
+    }
     let subscription = Subscription {
         session: Arc::clone(&client.session),
         qos: wanted.qos,

@@ -246,6 +246,20 @@ fn subscribe(properties: Option<&[u8]>, filter: &str, options: u8) -> Vec<u8> {
     frame(0x82, &body)
 }
 
+/// A message as a rule's action makes it: QoS 1, retained.
+fn republished(topic: &str, payload: &[u8]) -> Publish {
+    Publish {
+        topic: tidegate::topic::TopicName::parse(topic).expect("a topic"),
+        payload: bytes::Bytes::copy_from_slice(payload),
+        qos: tidegate::publish::QoS::AtLeastOnce,
+        retain: true,
+        received_at: Clock::start().now(),
+        origin: Origin::internal(),
+        properties: None,
+        hops: 1,
+    }
+}
+
 const PINGREQ: [u8; 2] = [0xc0, 0];
 const PINGRESP: [u8; 2] = [0xd0, 0];
 

@@ -81,6 +81,26 @@ async fn retained_messages_follow_the_subscription_options() {
 }
 
 #[tokio::test]
+async fn more_retained_messages_than_the_window_all_arrive() {
+    let gateway = Gateway::start().await;
+    for n in 0..600 {
+        gateway.handle.publish(&republished(&format!("r/{n}"), b"x"));
+    }
+    let mut client = gateway.client(v4("a")).await;
+    client.subscribe(None, "r/#", 1).await;
+    let mut topics = std::collections::BTreeSet::new();
+    for _ in 0..600 {
+        let packet = client.recv().await;
+        assert_eq!(packet[0], 0b0011_0011, "PUBLISH, QoS 1, retained");
+        let text = usize::from(packet[3]) + 4;
+        topics.insert(packet[4..text].to_vec());
+        client.send(&[0x40, 2, packet[text], packet[text + 1]]).await;
+    }
+    assert_eq!(topics.len(), 600);
+    client.expect_silence().await;
+}
+
+#[tokio::test]
 async fn retain_as_published_keeps_the_flag() {
     let gateway = Gateway::start().await;
     let mut client = gateway.client(v5("a")).await;
@@ -207,16 +227,7 @@ async fn a_republished_message_reaches_subscribers_and_is_retained() {
     let gateway = Gateway::start().await;
     let mut client = gateway.client(v4("a")).await;
     client.subscribe(None, "out/#", 1).await;
-    gateway.handle.publish(&Publish {
-        topic: tidegate::topic::TopicName::parse("out/x").unwrap(),
-        payload: bytes::Bytes::from_static(b"hit"),
-        qos: tidegate::publish::QoS::AtLeastOnce,
-        retain: true,
-        received_at: Clock::start().now(),
-        origin: Origin::internal(),
-        properties: None,
-        hops: 1,
-    });
+    gateway.handle.publish(&republished("out/x", b"hit"));
     client.expect(&publish(0b0010, "out/x", 1, None, b"hit")).await;
     assert_eq!(gateway.handle.retained_count(), 1);
 }
