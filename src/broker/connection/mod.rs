@@ -180,11 +180,9 @@ where
     let mut timer = std::pin::pin!(tokio::time::sleep_until(clock.instant_at(watch.armed).into()));
     loop {
         let turned = async {
-            outlet.advance(client, state);
-            outlet.flush(client, writer)?;
+            outlet.pump(client, state, writer)?;
             inlet.turn(client, state, outlet, writer).await?;
-            outlet.advance(client, state);
-            outlet.flush(client, writer)
+            outlet.pump(client, state, writer)
         };
         if let Err(close) = turned.await {
             return close;

@@ -49,6 +49,8 @@ pub(super) struct Outlet {
     unanswered: usize,
     /// The session's queue may have something.
     backlog: bool,
+    /// The buffer was full before everything that may go out was encoded.
+    cut_short: bool,
     taken: Vec<Delivery>,
     /// Bytes of messages done with, to be given back to the session's bound.
     finished: usize,
@@ -68,6 +70,7 @@ impl Outlet {
             last_ticket: 0,
             unanswered: 0,
             backlog: true,
+            cut_short: false,
             taken: Vec::new(),
             finished: 0,
             sent,
@@ -143,9 +146,28 @@ impl Outlet {
         self.acks.extend(acks.drain(..).map(|ack| (self.last_ticket, ack)));
     }
 
-    /// Encodes everything that may go out: released acknowledgements, what the last connection left
-    /// unanswered, retained messages of new subscriptions, the session's queue.
-    pub(super) fn advance(&mut self, client: &Client, state: &mut SessionState) {
+    /// Encodes and writes what may go out, without waiting, until there is no more or the socket takes
+    /// no more.
+    pub(super) fn pump<W: AsyncWrite + Unpin>(
+        &mut self,
+        client: &Client,
+        state: &mut SessionState,
+        writer: &mut W,
+    ) -> Result<(), Close> {
+        loop {
+            self.cut_short = false;
+            self.advance(client, state);
+            self.flush(client, writer)?;
+            // Nobody wakes us for a rest that only our own buffer's bound held back.
+            if !self.cut_short || self.is_waiting() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Encodes released acknowledgements, what the last connection left unanswered, retained messages
+    /// of new subscriptions, the session's queue; as far as the buffer's bound allows.
+    fn advance(&mut self, client: &Client, state: &mut SessionState) {
         self.release_acks(client);
         if state.inflight.is_resent() && state.retained.is_empty() && !self.backlog {
             return;
@@ -156,6 +178,7 @@ impl Outlet {
             self.send_retained(client, state, now);
             self.send_queued(client, state, now);
         }
+        self.cut_short = self.is_full();
     }
 
     /// Encodes the acknowledgements that are committed.
@@ -299,7 +322,7 @@ impl Outlet {
     }
 
     /// Writes what the socket takes now, without waiting.
-    pub(super) fn flush<W: AsyncWrite + Unpin>(
+    fn flush<W: AsyncWrite + Unpin>(
         &mut self,
         client: &Client,
         writer: &mut W,
@@ -358,8 +381,7 @@ impl Outlet {
         if let Some(order) = client.control.order() {
             return Err(Close::Ordered(order));
         }
-        self.advance(client, state);
-        self.flush(client, writer)
+        self.pump(client, state, writer)
     }
 
     /// Waits until every acknowledgement is committed, and leaves them encoded.

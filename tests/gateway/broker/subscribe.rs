@@ -101,6 +101,29 @@ async fn more_retained_messages_than_the_window_all_arrive() {
 }
 
 #[tokio::test]
+async fn more_than_a_write_buffer_of_messages_arrives_without_further_wakes() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client(v4("a")).await;
+    client.subscribe(None, "burst", 0).await;
+    let payload = [b'x'; 1000];
+    // All in one go: the client's task does not run meanwhile, and is woken once.
+    for _ in 0..2000 {
+        gateway.handle.publish(&republished("burst", &payload));
+    }
+    for _ in 0..2000 {
+        assert_eq!(client.recv().await.len(), 3 + 7 + 1000);
+    }
+    let mut late = gateway.client(v4("b")).await;
+    for n in 0..200 {
+        gateway.handle.publish(&republished(&format!("kept/{n}"), &payload));
+    }
+    late.subscribe(None, "kept/#", 0).await;
+    for _ in 0..200 {
+        assert_eq!(late.recv().await[0], 0b0011_0001);
+    }
+}
+
+#[tokio::test]
 async fn retain_as_published_keeps_the_flag() {
     let gateway = Gateway::start().await;
     let mut client = gateway.client(v5("a")).await;
