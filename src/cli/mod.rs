@@ -10,6 +10,7 @@ mod answer;
 pub mod eval;
 mod logging;
 mod replay;
+mod simulate;
 mod stream;
 
 use std::ffi::OsString;
@@ -49,6 +50,7 @@ struct CommandLine {
 enum Command {
     Eval(eval::EvalArgs),
     Replay(replay::ReplayArgs),
+    Simulate(simulate::SimulateArgs),
     Stream(stream::StreamArgs),
 }
 
@@ -110,6 +112,7 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
     match command {
         Command::Eval(args) => eval::run(&args, answer),
         Command::Replay(args) => replay::run(&args, answer),
+        Command::Simulate(args) => simulate::run(&args, answer),
         Command::Stream(args) => stream::run(&args, answer),
     }
 }

@@ -5,4 +5,5 @@ mod browser;
 mod command_line;
 mod corpus;
 mod fake_source;
+mod simulate;
 mod web;

@@ -24,6 +24,7 @@
 //! Start reading at `state.rs` (one key), then `hold_table.rs`.
 
 mod encoding;
+mod fingerprint;
 mod hold_table;
 mod message;
 mod restore;
@@ -37,6 +38,8 @@ mod oracle;
 mod tests;
 
 pub use encoding::RowError;
+pub use fingerprint::fingerprint;
+pub use fingerprint::watched;
 pub use hold_table::HoldCounts;
 pub use hold_table::HoldTable;
 pub use hold_table::KeyChange;

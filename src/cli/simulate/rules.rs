@@ -1,0 +1,47 @@
+//! The rules of a simulation: read, checked as one set, and refused with a report.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::say;
+use crate::config::Config;
+use crate::diagnostic::Severity;
+use crate::diagnostic::render;
+use crate::diagnostic::render::Color;
+use crate::rule::Rule;
+use crate::rule::ast::Action;
+use crate::rule::parse;
+use crate::rule::set;
+use crate::rule::set::Source;
+use crate::rule_files;
+
+/// The rules of a file or folder. `None` when they have errors, which have been told on standard
+/// error.
+pub(super) fn load(path: &Path) -> Option<Vec<Arc<Rule>>> {
+    let sources = rule_files::read(&[path.to_owned()]);
+    let mut targets = rule_files::targets(&Config::default());
+    // Every hook that a rule names counts as declared: none is called.
+    targets.hooks.extend(sources.iter().flat_map(hooks));
+    let checked = set::check(&sources, &targets);
+    let color = if crate::cli::has_color_on_stderr() { Color::On } else { Color::Off };
+    for (source, found) in &checked.diagnostics {
+        // A note tells what `run` would create; a simulation creates nothing.
+        if let Some(source) = sources.get(*source).filter(|_| found.severity != Severity::Note) {
+            let path = source.path.display().to_string();
+            say(&render::render(found, &path, source.text(), color));
+        }
+    }
+    (!checked.has_errors()).then_some(checked.rules)
+}
+
+fn hooks(source: &Source) -> Vec<String> {
+    let mut hooks = Vec::new();
+    for rule in parse::parse_file(source.text()).rules {
+        let actions = rule.actions.into_iter().chain(rule.on_cleared).chain(rule.on_error);
+        hooks.extend(actions.filter_map(|action| match action.node {
+            Action::Invoke { name } => Some(name.node),
+            _ => None,
+        }));
+    }
+    hooks
+}

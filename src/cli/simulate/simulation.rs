@@ -1,0 +1,216 @@
+//! The gateway's decisions in virtual time: the engine and the hold table, with the times of the
+//! recorded lines for a clock, and nobody to carry anything out.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::io;
+use std::io::Write;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::record;
+use crate::clock::Timestamp;
+use crate::engine::Engine;
+use crate::engine::Evaluation;
+use crate::engine::Fault;
+use crate::engine::FaultCode;
+use crate::engine::Hit;
+use crate::engine::HitEvent;
+use crate::engine::Plan;
+use crate::engine::RuleIndex;
+use crate::engine::hold;
+use crate::engine::hold::HoldTable;
+use crate::engine::hold::Progress;
+use crate::engine::hold::Transitions;
+use crate::limits::HOLD_KEYS_MAX;
+use crate::limits::TOPIC_CACHE_MAX;
+use crate::publish::Origin;
+use crate::publish::Publish;
+use crate::publish::QoS;
+use crate::recording::RecordedPublish;
+use crate::topic::TopicName;
+
+/// Messages after which the table may forget which keys have changed.
+const FORGET_EVERY: u64 = 4096;
+
+/// What has come of the messages so far.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) messages: u64,
+    pub(super) matches: u64,
+    pub(super) firing: u64,
+    pub(super) cleared: u64,
+    /// How often, and what the first one said.
+    pub(super) faults: BTreeMap<(RuleIndex, FaultCode), (u64, String)>,
+}
+
+impl Tally {
+    fn count_fault(&mut self, fault: Fault) {
+        let seen = self.faults.entry((fault.rule, fault.code)).or_insert((0, fault.message));
+        seen.0 += 1;
+    }
+}
+
+/// Writes hits down.
+#[derive(Debug, Default)]
+struct Scribe {
+    tally: Tally,
+    line: Vec<u8>,
+}
+
+impl Scribe {
+    fn tell(&mut self, engine: &Engine, hit: Hit, answer: &mut dyn Write) -> io::Result<()> {
+        match hit.event {
+            HitEvent::Match => self.tally.matches += 1,
+            HitEvent::Firing(_) => self.tally.firing += 1,
+            HitEvent::Cleared(..) => self.tally.cleared += 1,
+        }
+        self.line.clear();
+        record::append(&mut self.line, name(engine, hit.rule), &hit);
+        // Nothing is carried out, but what could not have been is told.
+        hit.actions.into_iter().filter_map(Result::err).for_each(|f| self.tally.count_fault(f));
+        answer.write_all(&self.line)
+    }
+}
+
+/// Rules over a recording.
+pub(super) struct Simulation {
+    engine: Engine,
+    table: HoldTable,
+    scribe: Scribe,
+    /// Topics of one recording are few and come again; all are forgotten when there are too many.
+    plans: HashMap<TopicName, Arc<Plan>, RandomState>,
+    origins: HashMap<Arc<str>, Arc<Origin>, RandomState>,
+    anonymous: Arc<Origin>,
+    evaluation: Evaluation,
+    transitions: Transitions,
+}
+
+impl Simulation {
+    /// Nothing has happened yet.
+    pub(super) fn new(engine: Engine) -> Self {
+        Simulation {
+            table: HoldTable::new(hold::watched(engine.rules(), HOLD_KEYS_MAX)),
+            engine,
+            scribe: Scribe::default(),
+            plans: HashMap::default(),
+            origins: HashMap::default(),
+            anonymous: Origin::internal(),
+            evaluation: Evaluation::default(),
+            transitions: Transitions::default(),
+        }
+    }
+
+    /// Runs the timers due by the time of a line, then the line.
+    pub(super) fn step(
+        &mut self,
+        recorded: RecordedPublish,
+        answer: &mut dyn Write,
+    ) -> io::Result<()> {
+        let publish = self.publish(recorded);
+        self.advance(publish.received_at, answer)?;
+        self.scribe.tally.messages += 1;
+        if self.plans.len() >= TOPIC_CACHE_MAX && !self.plans.contains_key(&publish.topic) {
+            self.plans.clear();
+        }
+        let plan = match self.plans.get(&publish.topic) {
+            Some(plan) => plan,
+            None => {
+                let plan = self.engine.plan(&publish.topic);
+                self.plans.entry(publish.topic.clone()).or_insert(plan)
+            }
+        };
+        self.engine.evaluate(plan, &publish, &mut self.evaluation);
+        for hit in self.evaluation.hits.drain(..) {
+            self.scribe.tell(&self.engine, hit, answer)?;
+        }
+        for fault in self.evaluation.faults.drain(..) {
+            self.scribe.tally.count_fault(fault);
+        }
+        for observation in self.evaluation.observations.drain(..) {
+            self.table.observe(observation, &mut self.transitions);
+        }
+        self.evaluation.topic_matches.clear();
+        self.evaluation.unknown.clear();
+        self.tell(answer)?;
+        if self.scribe.tally.messages.is_multiple_of(FORGET_EVERY) {
+            self.table.forget_changes();
+        }
+        Ok(())
+    }
+
+    /// What has come of the lines so far.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.scribe.tally
+    }
+
+    /// A rule's name.
+    pub(super) fn name(&self, rule: RuleIndex) -> &str {
+        name(&self.engine, rule)
+    }
+
+    /// How many messages left the condition of a rule UNKNOWN.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = (&str, u64)> {
+        (0_u32..).zip(self.engine.rules()).filter_map(|(place, rule)| {
+            let counts = self.table.counts(RuleIndex(place))?;
+            (counts.unknown > 0).then_some((&**rule.name(), counts.unknown))
+        })
+    }
+
+    fn advance(&mut self, now: Timestamp, answer: &mut dyn Write) -> io::Result<()> {
+        loop {
+            let progress = self.table.advance(now, &mut self.transitions);
+            self.tell(answer)?;
+            if progress == Progress::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes out what the hold table has said.
+    fn tell(&mut self, answer: &mut dyn Write) -> io::Result<()> {
+        for fault in self.transitions.faults.drain(..) {
+            self.scribe.tally.count_fault(fault);
+        }
+        for episode in self.transitions.episodes.drain(..) {
+            match self.engine.complete(&episode) {
+                Ok(hit) => self.scribe.tell(&self.engine, hit, answer)?,
+                Err(fault) => self.scribe.tally.count_fault(fault),
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, recorded: RecordedPublish) -> Publish {
+        let origin = match recorded.client_id {
+            None => Arc::clone(&self.anonymous),
+            Some(client_id) => {
+                if self.origins.len() >= TOPIC_CACHE_MAX && !self.origins.contains_key(&client_id) {
+                    self.origins.clear();
+                }
+                let known = self.origins.entry(client_id).or_insert_with_key(|client_id| {
+                    let client_id = Some(Arc::clone(client_id));
+                    Arc::new(Origin { client_id, principal: None, source_ip: None })
+                });
+                Arc::clone(known)
+            }
+        };
+        Publish {
+            topic: recorded.topic,
+            payload: recorded.payload,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            received_at: recorded.t,
+            origin,
+            properties: None,
+            hops: 0,
+        }
+    }
+}
+
+fn name(engine: &Engine, rule: RuleIndex) -> &str {
+    let place = usize::try_from(rule.0).expect("usize has at least 32 bits");
+    let rule = engine.rules().get(place).expect("an engine speaks of its own rules");
+    rule.name()
+}

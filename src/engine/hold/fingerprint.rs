@@ -1,0 +1,192 @@
+//! Whether an edited rule still watches the same thing.
+
+use std::sync::Arc;
+
+use crate::engine::RuleIndex;
+use crate::engine::hold::encoding::fnv1a;
+use crate::engine::hold::hold_table::WatchedRule;
+use crate::rule::Rule;
+use crate::rule::ast::Expr;
+use crate::rule::ast::ExprKind;
+use crate::rule::ast::Projection;
+use crate::rule::ast::SelectItem;
+use crate::rule::ast::Subquery;
+
+/// The enabled rules with WHEN, under their places in `rules`, as [`super::HoldTable::new`] takes them.
+pub fn watched(rules: &[Arc<Rule>], keys_max: usize) -> impl Iterator<Item = WatchedRule<'_>> {
+    (0_u32..).zip(rules).filter(|(_, rule)| !rule.definition.disabled).filter_map(
+        move |(place, rule)| {
+            let when = rule.definition.select.when.as_ref()?;
+            let (index, fingerprint) = (RuleIndex(place), fingerprint(rule));
+            Some(WatchedRule { index, name: rule.name(), when, fingerprint, keys_max })
+        },
+    )
+}
+
+/// A number that changes with what a rule's state means: SQL version, SET, FROM, WHERE, the condition
+/// and PARTITION BY. Made of the tree, so that spacing, comments and the case of keywords do not
+/// matter; the same in every build. Durations, CLEAR WHEN, SELECT and the actions are left out:
+/// they may change under a firing key.
+pub fn fingerprint(rule: &Rule) -> u64 {
+    let select = &rule.definition.select;
+    let mut text = format!("{:?}", rule.version);
+    for (name, value) in &select.sets {
+        part(&mut text, "set", &name.node);
+        outline(&mut text, value);
+    }
+    for filter in &select.from {
+        part(&mut text, "from", filter.node.as_str());
+    }
+    if let Some(filter) = &select.filter {
+        part(&mut text, "where", "");
+        outline(&mut text, filter);
+    }
+    if let Some(when) = &select.when {
+        part(&mut text, "when", "");
+        outline(&mut text, &when.condition);
+        for key in &when.partition_by {
+            part(&mut text, "by", "");
+            outline(&mut text, key);
+        }
+    }
+    fnv1a(text.as_bytes())
+}
+
+/// NUL stands in no rule, so that nothing can be taken for the end of a part.
+fn part(text: &mut String, kind: &str, of: &str) {
+    text.extend([kind, "\0", of, "\0"]);
+}
+
+/// Appends the tree below `expr`: what a node is, then what is inside it, in brackets.
+fn outline(text: &mut String, expr: &Expr) {
+    let (kind, of) = node(expr);
+    part(text, kind, &of);
+    text.push('(');
+    expr.for_each_child(&mut |child| outline(text, child));
+    text.push(')');
+}
+
+/// A node without the expressions inside it.
+fn node(expr: &Expr) -> (&'static str, String) {
+    let not = |negated: &bool| if *negated { "NOT" } else { "" }.to_owned();
+    match &expr.kind {
+        ExprKind::Literal(value) => ("literal", format!("{value:?}")),
+        ExprKind::Path { root, segments } => ("path", format!("{root:?}{segments:?}")),
+        ExprKind::Variable(name) => ("variable", name.clone()),
+        ExprKind::Hold(field) => ("hold", format!("{field:?}")),
+        ExprKind::Star => ("star", String::new()),
+        ExprKind::Array(_) => ("array", String::new()),
+        ExprKind::Object(entries) => {
+            let names: Vec<&String> = entries.iter().map(|(name, _)| name).collect();
+            ("object", format!("{names:?}"))
+        }
+        ExprKind::Member { segments, .. } => ("member", format!("{segments:?}")),
+        ExprKind::Unary { op, .. } => ("unary", format!("{op:?}")),
+        ExprKind::Binary { op, .. } => ("binary", format!("{op:?}")),
+        ExprKind::In { negated, .. } => ("in", not(negated)),
+        ExprKind::Between { negated, .. } => ("between", not(negated)),
+        ExprKind::Like { negated, .. } => ("like", not(negated)),
+        ExprKind::Is { what, negated, .. } => ("is", format!("{}{what:?}", not(negated))),
+        ExprKind::Case { operand, otherwise, .. } => {
+            ("case", format!("{} {}", operand.is_some(), otherwise.is_some()))
+        }
+        ExprKind::Call { name, .. } => ("call", name.node.to_ascii_lowercase()),
+        ExprKind::Cast { target, .. } => ("cast", format!("{target:?}")),
+        ExprKind::Subquery(query) => ("subquery", subquery(query)),
+        ExprKind::Exists(query) => ("exists", subquery(query)),
+    }
+}
+
+fn subquery(query: &Subquery) -> String {
+    let items = match &query.projection {
+        Projection::Value(_) => "value".to_owned(),
+        Projection::Items(items) => {
+            let item = |item: &SelectItem| match item {
+                SelectItem::Star(_) => "*".to_owned(),
+                SelectItem::Spread(_) => ".*".to_owned(),
+                SelectItem::Expr { alias, .. } => {
+                    format!("{:?}", alias.as_ref().map(|alias| &alias.node))
+                }
+            };
+            items.iter().map(item).collect::<Vec<String>>().join(",")
+        }
+    };
+    format!("{items} {:?} {}", query.alias, query.filter.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::ast::SqlVersion;
+    use crate::rule::parse::parse_file;
+
+    fn of(select: &str) -> u64 {
+        let text = format!("CREATE RULE r AS {select} DO LOG;");
+        let mut parsed = parse_file(&text);
+        assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+        let definition = parsed.rules.remove(0);
+        fingerprint(&Rule { definition, version: SqlVersion::default(), text, file: None, line: 1 })
+    }
+
+    const RULE: &str = "SELECT a FROM 'x/#' WHERE b > 1 WHEN c > 30 FOR 5 MINUTES PARTITION BY d";
+
+    #[test]
+    fn what_may_change_under_a_firing_key_changes_nothing() {
+        for same in [
+            "SELECT  a\nFROM 'x/#' -- why\nwhere b>1 When c > 30 FOR 300 SECONDS PARTITION BY d",
+            "SELECT a, z FROM 'x/#' WHERE b > 1 WHEN c > 30 FOR 1 HOUR PARTITION BY d",
+            "SELECT a FROM 'x/#' WHERE b > 1 WHEN c > 30 FOR 5 MINUTES PARTITION BY d \
+             CLEAR WHEN c < 20 KEEP 1 MINUTE MAX GAP 1 HOUR REPEAT EVERY 1 HOUR",
+        ] {
+            assert_eq!(of(RULE), of(same), "{same}");
+        }
+    }
+
+    #[test]
+    fn what_is_watched_changes_it() {
+        let mut seen = vec![of(RULE)];
+        for (from, to) in [
+            ("c > 30", "c > 31"),
+            ("c > 30", "c >= 30"),
+            ("c > 30", "c.e > 30"),
+            ("c > 30", "C > 30"),
+            ("c > 30", "30 > c"),
+            ("c > 30", "c > '30'"),
+            ("c > 30", "abs(c) > 30"),
+            ("c > 30", "NOT c > 30"),
+            ("c > 30", "c IN [30]"),
+            ("c > 30", "c NOT IN [30]"),
+            ("c > 30", "EXISTS (SELECT * FROM c WHERE v > 30)"),
+            ("c > 30", "EXISTS (SELECT * FROM c WHERE v > 3)"),
+            ("WHERE b > 1", ""),
+            ("b > 1", "b > 2"),
+            ("x/#", "y/#"),
+            ("'x/#'", "'x/#', 'y'"),
+            ("PARTITION BY d", "PARTITION BY d, e"),
+            ("PARTITION BY d", ""),
+        ] {
+            let other = of(&RULE.replace(from, to));
+            assert!(!seen.contains(&other), "{from} to {to}");
+            seen.push(other);
+        }
+    }
+
+    #[test]
+    fn it_is_the_same_in_every_build() {
+        assert_eq!(of(RULE), 18_398_650_372_141_974_597);
+    }
+
+    #[test]
+    fn disabled_rules_and_rules_without_when_are_not_watched() {
+        let text = "CREATE RULE a AS SELECT * FROM 'x' DO LOG;
+                    CREATE RULE b DISABLED AS SELECT * FROM 'x' WHEN y > 1 FOR 1 SECOND DO LOG;
+                    CREATE RULE c AS SELECT * FROM 'x' WHEN y > 1 FOR 1 SECOND DO LOG;";
+        let rules = parse_file(text).rules.into_iter().map(|definition| {
+            let version = SqlVersion::default();
+            Arc::new(Rule { definition, version, text: String::new(), file: None, line: 1 })
+        });
+        let rules: Vec<Arc<Rule>> = rules.collect();
+        let found: Vec<RuleIndex> = watched(&rules, 1).map(|rule| rule.index).collect();
+        assert_eq!(found, [RuleIndex(2)]);
+    }
+}

@@ -1,0 +1,238 @@
+//! `tidegate simulate` over recorded telemetry: a small recording of our own, and, where they are,
+//! days of real devices with answers that were computed by other programs.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Output;
+
+use serde_json::Value;
+
+fn simulate(rules: &Path, input: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .arg("simulate")
+        .args(["--rules".as_ref(), rules.as_os_str(), "--input".as_ref(), input.as_os_str()])
+        .output()
+        .expect("the binary starts")
+}
+
+fn case(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/simulate").join(name)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// A folder with one rule file and one recording.
+fn scene(rules: &str, lines: &str) -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (rule_file, recording) = (folder.path().join("r.rule"), folder.path().join("in.ndjson"));
+    fs::write(&rule_file, rules).expect("written");
+    fs::write(&recording, lines).expect("written");
+    (folder, rule_file, recording)
+}
+
+const EVERY_MESSAGE: &str = "CREATE RULE every AS SELECT * FROM 'a/#' DO LOG;";
+
+#[test]
+fn a_recording_gives_the_records_that_the_gateway_would_have_made() {
+    let output = simulate(&case("lab.rule"), &case("lab.ndjson"));
+    let expected = fs::read_to_string(case("lab.expected.ndjson")).expect("readable");
+    assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0));
+    let told = text(&output.stderr);
+    assert!(told.contains("9 lines") && told.contains("2 firing, 2 cleared"), "{told}");
+}
+
+#[test]
+fn a_folder_of_rules_is_read_whole() {
+    let (folder, _, recording) = scene(EVERY_MESSAGE, "{\"t\":5,\"topic\":\"a/b\",\"payload\":1}");
+    let second = EVERY_MESSAGE.replace("every", "second");
+    fs::write(folder.path().join("s.rule"), second).expect("written");
+    let output = simulate(folder.path(), &recording);
+    assert_eq!(
+        text(&output.stdout),
+        "{\"t\":5,\"rule\":\"every\",\"event\":\"match\",\"topic\":\"a/b\",\"output\":1}\n\
+         {\"t\":5,\"rule\":\"second\",\"event\":\"match\",\"topic\":\"a/b\",\"output\":1}\n"
+    );
+}
+
+#[test]
+fn lines_out_of_order_or_malformed_are_named_and_passed_over() {
+    let lines = "{\"t\":5,\"topic\":\"a/b\",\"payload\":1}\n\
+                 {\"t\":4,\"topic\":\"a/b\",\"payload\":2}\n\
+                 {\"t\":5,\"topic\":\"a/b\"}\n\
+                 {\"t\":6,\"topic\":\"a/b\",\"payload\":3}\n";
+    let (_folder, rules, recording) = scene(EVERY_MESSAGE, lines);
+    let output = simulate(&rules, &recording);
+    let records = text(&output.stdout);
+    assert_eq!(records.lines().count(), 2, "{records}");
+    let told = text(&output.stderr);
+    assert!(told.contains("line 2: ") && told.contains("line 3: "), "{told}");
+    assert!(told.contains("2 lines passed over"), "{told}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn rules_with_errors_are_not_run() {
+    let rules = "CREATE RULE every AS SELECT * FROM 'a/#/b' DO LOG;";
+    let (_folder, rules, recording) = scene(rules, "{\"t\":5,\"topic\":\"a/b\",\"payload\":1}\n");
+    let output = simulate(&rules, &recording);
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("", Some(1)));
+    assert!(text(&output.stderr).contains("r.rule"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_recording_that_is_not_there_is_a_failure() {
+    let (folder, rules, _) = scene(EVERY_MESSAGE, "");
+    let output = simulate(&rules, &folder.path().join("no.ndjson"));
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("no.ndjson"), "{}", text(&output.stderr));
+}
+
+/// One line an episode: device, start, fire, end, reason, TRUE messages. The last three are empty
+/// for an episode that the recording leaves open.
+type Episodes = BTreeSet<[String; 6]>;
+
+fn expected(csv: &Path) -> Episodes {
+    let rows = fs::read_to_string(csv).expect("readable");
+    let rows = rows.lines().skip(1).map(|row| {
+        let columns: Vec<&str> = row.split(',').collect();
+        let [device, start, _, fire, end, reason, samples] = columns[..] else {
+            panic!("{row}");
+        };
+        let (reason, samples) = if reason == "open" { ("", "") } else { (reason, samples) };
+        [device, start, fire, end, reason, samples].map(str::to_owned)
+    });
+    rows.collect()
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn episodes(stdout: &[u8]) -> BTreeMap<String, Episodes> {
+    let mut by_rule: BTreeMap<String, Episodes> = BTreeMap::new();
+    let mut open = BTreeMap::new();
+    for line in text(stdout).lines() {
+        let record: Value = serde_json::from_str(line).expect("JSON");
+        let rule = word(&record["rule"]);
+        let place = (rule.clone(), word(&record["key"][0]), word(&record["since"]));
+        match record["event"].as_str() {
+            Some("firing") => {
+                assert_eq!(record["t"], record["fired_at"]);
+                assert!(open.insert(place, word(&record["t"])).is_none(), "fires twice: {line}");
+            }
+            Some("cleared") => {
+                let fired = open.remove(&place).expect("cleared after it fired");
+                let (_, device, since) = place;
+                let [end, reason, samples] =
+                    [&record["t"], &record["reason"], &record["samples"]].map(word);
+                by_rule
+                    .entry(rule)
+                    .or_default()
+                    .insert([device, since, fired, end, reason, samples]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    for ((rule, device, since), fired) in open {
+        let nothing = String::new;
+        let episode = [device, since, fired, nothing(), nothing(), nothing()];
+        by_rule.entry(rule).or_default().insert(episode);
+    }
+    by_rule
+}
+
+/// `None`, with a word on why, where the recordings of real devices are not there.
+fn shared_data() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: {} is not there", folder.display());
+    None
+}
+
+/// A file of answers and the rule that must give them.
+struct Answer<'a> {
+    file: &'a str,
+    when: &'a str,
+    /// Episodes that must come beside those of the file.
+    also: &'a [[&'a str; 6]],
+}
+
+fn check(recording: &str, filter: &str, answers: &[Answer<'_>]) {
+    let Some(data) = shared_data() else { return };
+    let rules: Vec<String> = answers
+        .iter()
+        .enumerate()
+        .map(|(place, Answer { when, .. })| {
+            format!("CREATE RULE r{place} AS SELECT * FROM '{filter}' WHEN {when} DO LOG;")
+        })
+        .collect();
+    let (_folder, rules, _) = scene(&rules.join("\n"), "");
+    let output = simulate(&rules, &data.join("replay").join(recording));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let mut told = episodes(&output.stdout);
+    for (place, Answer { file, also, .. }) in answers.iter().enumerate() {
+        let mut wanted = expected(&data.join("expected").join(file));
+        assert!(!wanted.is_empty(), "{file}");
+        wanted.extend(also.iter().map(|episode| episode.map(str::to_owned)));
+        assert_eq!(told.remove(&format!("r{place}")).unwrap_or_default(), wanted, "{file}");
+    }
+    assert!(told.is_empty(), "{told:?}");
+}
+
+#[test]
+fn a_day_of_three_homes_gives_the_episodes_that_others_computed() {
+    let answer = |file, when| Answer { file, when, also: &[] };
+    check(
+        "aws_iot_home_3dev_24h.ndjson.gz",
+        "iot/+/telemetry",
+        &[
+            answer(
+                "aws_home.hold.co_gt_0.0055_for_10m_gap60s.csv",
+                "data.co > 0.0055 FOR 10 MINUTES PARTITION BY device MAX GAP 60 SECONDS",
+            ),
+            answer(
+                "aws_home.hold.humidity_gt_76_for_60s.csv",
+                "data.humidity > 76 FOR 60 SECONDS PARTITION BY device",
+            ),
+            answer(
+                "aws_home.hold.light_true_for_10m.csv",
+                "data.light = true FOR 10 MINUTES PARTITION BY device",
+            ),
+            answer(
+                "aws_home.hold.temp_gt_23_for_5m.csv",
+                "data.temp > 23 FOR 5 MINUTES PARTITION BY device",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_day_of_fifty_two_motes_gives_the_episodes_that_others_computed() {
+    check(
+        "intel_lab_52motes_day3.ndjson.gz",
+        "intel/+/temperature",
+        &[
+            Answer {
+                file: "intel_day3.hold.temp_gt_25_for_5m.csv",
+                when: "temp > 25 FOR 5 MINUTES PARTITION BY mote",
+                also: &[],
+            },
+            Answer {
+                file: "intel_day3.hold.temp_gt_30_for_5m.csv",
+                when: "temp > 30 FOR 5 MINUTES PARTITION BY mote",
+                // FALSE at exactly the due time: the bound is inclusive and timers run before
+                // messages, so it fires and is cleared at once; the file has no line for it.
+                also: &[["24", "1078126920000", "1078127220000", "1078127220000", "false", "10"]],
+            },
+        ],
+    );
+}
