@@ -22,6 +22,7 @@ use super::function::Implementation;
 use super::operators;
 use super::operators::Budget;
 use super::operators::Setting;
+use crate::limits::PAYLOAD_DEPTH_MAX;
 use crate::rule::Rule;
 use crate::rule::ast;
 use crate::rule::ast::BinaryOp;
@@ -198,6 +199,10 @@ impl Compiler {
                 Segment::Index(_) => None,
             })
             .collect();
+        // Deeper than any payload: there is nothing to read, and walking the paths stays bounded.
+        if names.len() > PAYLOAD_DEPTH_MAX {
+            return Code::Constant(Value::Undefined);
+        }
         let steps = steps.get(names.len()..).unwrap_or_default().into();
         let field = self.fields.iter().position(|known| *known == names).unwrap_or_else(|| {
             self.fields.push(names);

@@ -317,6 +317,14 @@ fn what_a_rule_builds_is_bounded() {
 }
 
 #[test]
+fn a_path_deeper_than_any_payload_reads_nothing() {
+    let rule =
+        format!("CREATE RULE r AS SELECT a{} AS x, 1 AS one FROM 't' DO LOG;", ".a".repeat(20_000));
+    let hit = hit(&rule, "t", r#"{"a":{"a":{"a":1}}}"#);
+    assert_eq!(hit.output.bytes(), r#"{"one":1}"#);
+}
+
+#[test]
 fn a_trace_is_the_same_for_every_rule_of_a_message() {
     let engine = engine(
         "CREATE RULE a AS SELECT traceid() AS id FROM 't' DO LOG;
