@@ -170,33 +170,7 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::message::Message;
-    use crate::clock::Timestamp;
-    use crate::publish::Origin;
-    use crate::publish::Publish;
-    use crate::topic::TopicName;
-
-    fn delivery(qos: QoS) -> Delivery {
-        let publish = Publish {
-            topic: TopicName::parse("t").unwrap(),
-            payload: bytes::Bytes::new(),
-            qos,
-            retain: false,
-            received_at: Timestamp::EPOCH,
-            origin: Origin::internal(),
-            properties: None,
-            hops: 0,
-        };
-        let message = Message::new(&publish);
-        Delivery {
-            message,
-            qos,
-            retain: false,
-            subscription_ids: None,
-            group: None,
-            accounted: true,
-        }
-    }
+    use crate::broker::message::samples::delivery;
 
     #[test]
     fn ids_go_round_and_are_never_given_twice_at_once() {

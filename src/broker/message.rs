@@ -68,3 +68,37 @@ pub(crate) struct Delivery {
     /// Counts against the session's bound: it came through the queue.
     pub(crate) accounted: bool,
 }
+
+#[cfg(test)]
+pub(super) mod samples {
+    //! Messages for the tests of this module's neighbours.
+
+    use super::*;
+    use crate::publish::Origin;
+    use crate::topic::TopicName;
+
+    pub(crate) fn publish(topic: &str, qos: QoS) -> Publish {
+        Publish {
+            topic: TopicName::parse(topic).expect("a topic"),
+            payload: Bytes::from_static(b"payload"),
+            qos,
+            retain: false,
+            received_at: Timestamp::EPOCH,
+            origin: Origin::internal(),
+            properties: None,
+            hops: 0,
+        }
+    }
+
+    pub(crate) fn delivery(qos: QoS) -> Delivery {
+        let message = Message::new(&publish("t", qos));
+        Delivery {
+            message,
+            qos,
+            retain: false,
+            subscription_ids: None,
+            group: None,
+            accounted: true,
+        }
+    }
+}

@@ -259,3 +259,83 @@ impl Session {
         std::mem::take(&mut outbox.queue)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::message::samples::delivery;
+
+    fn session(messages_max: usize, bytes_max: usize) -> Session {
+        Session::new(1, Arc::from("c"), QueueBounds { messages_max, bytes_max })
+    }
+
+    fn attach(session: &Session) {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let contact = Contact { address, version: Version::V5, since: Timestamp::EPOCH };
+        session.attach(Arc::default(), contact);
+    }
+
+    fn take(session: &Session, budget: usize, window: usize) -> (usize, bool) {
+        let mut taken = Vec::new();
+        let is_empty = session.take(&mut taken, budget, window, &mut 0);
+        (taken.len(), is_empty)
+    }
+
+    #[test]
+    fn the_queue_is_bounded_by_messages_and_by_bytes_in_flight_too() {
+        let few = session(2, usize::MAX);
+        for _ in 0..2 {
+            assert!(matches!(few.offer(delivery(QoS::AtLeastOnce)), Offered::Queued(None)));
+        }
+        let refused = few.offer(delivery(QoS::AtLeastOnce));
+        assert!(matches!(refused, Offered::Refused(Dropped::QueueFull)));
+
+        let bytes = delivery(QoS::AtLeastOnce).message.bytes();
+        let small = session(100, 2 * bytes);
+        attach(&small);
+        for _ in 0..2 {
+            assert!(matches!(small.offer(delivery(QoS::AtLeastOnce)), Offered::Queued(_)));
+        }
+        assert_eq!(take(&small, usize::MAX, 9), (2, true));
+        // Taken, not acknowledged: it still holds the memory.
+        let refused = small.offer(delivery(QoS::AtLeastOnce));
+        assert!(matches!(refused, Offered::Refused(Dropped::QueueFull)));
+        small.take(&mut Vec::new(), 0, 0, &mut bytes.clone());
+        assert!(matches!(small.offer(delivery(QoS::AtLeastOnce)), Offered::Queued(_)));
+    }
+
+    #[test]
+    fn a_closed_window_holds_back_what_is_behind_it() {
+        let session = session(100, usize::MAX);
+        attach(&session);
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::AtMostOnce] {
+            session.offer(delivery(qos));
+        }
+        assert_eq!(take(&session, usize::MAX, 0), (1, false));
+        assert_eq!(take(&session, 1, 1), (1, false));
+        assert_eq!(take(&session, usize::MAX, 0), (1, true));
+    }
+
+    #[test]
+    fn a_connection_is_woken_once_until_it_has_emptied_the_queue() {
+        let session = session(100, usize::MAX);
+        attach(&session);
+        let is_woken =
+            || matches!(session.offer(delivery(QoS::AtMostOnce)), Offered::Queued(Some(_)));
+        assert!(!is_woken(), "a new connection looks by itself");
+        assert_eq!(take(&session, usize::MAX, 9), (1, true));
+        assert!(is_woken());
+        assert!(!is_woken());
+        assert_eq!(take(&session, 1, 9), (1, false));
+        assert!(!is_woken());
+        assert_eq!(take(&session, usize::MAX, 9), (2, true));
+        assert!(is_woken());
+    }
+
+    #[test]
+    fn a_parked_session_takes_no_qos_0() {
+        let session = session(100, usize::MAX);
+        let refused = session.offer(delivery(QoS::AtMostOnce));
+        assert!(matches!(refused, Offered::Refused(Dropped::Offline)));
+    }
+}

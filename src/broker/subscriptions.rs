@@ -222,3 +222,72 @@ fn merge(same: &[&Arc<Subscription>]) -> Option<Recipient> {
         ids: (!ids.is_empty()).then(|| Arc::from(ids.as_slice())),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::session::QueueBounds;
+
+    fn session(key: u64) -> Arc<Session> {
+        let bounds = QueueBounds { messages_max: 9, bytes_max: 9999 };
+        Arc::new(Session::new(key, Arc::from(key.to_string()), bounds))
+    }
+
+    fn subscription(session: &Arc<Session>, qos: QoS, no_local: bool) -> Subscription {
+        let session = Arc::clone(session);
+        Subscription { session, qos, no_local, retain_as_published: false, id: None }
+    }
+
+    fn filter(text: &str) -> SubscriptionFilter {
+        SubscriptionFilter::parse(text).unwrap()
+    }
+
+    fn keys(index: &Subscriptions, topic: &str, publisher: Option<u64>) -> Vec<(u64, QoS)> {
+        let (_, route) = index.route(topic, publisher);
+        route.map_or_else(Vec::new, |route| {
+            route.recipients.iter().map(|r| (r.session.key, r.qos)).collect()
+        })
+    }
+
+    #[test]
+    fn a_session_stands_once_on_a_route_with_its_highest_qos() {
+        let index = Subscriptions::default();
+        let (one, two) = (session(1), session(2));
+        index.subscribe(&filter("a/#"), subscription(&one, QoS::AtMostOnce, false));
+        index.subscribe(&filter("a/+"), subscription(&one, QoS::AtLeastOnce, true));
+        index.subscribe(&filter("a/b"), subscription(&two, QoS::AtMostOnce, true));
+        let (zero, once) = (QoS::AtMostOnce, QoS::AtLeastOnce);
+        assert_eq!(keys(&index, "a/b", None), [(1, once), (2, zero)]);
+        assert_eq!(keys(&index, "a/b", Some(1)), [(1, zero), (2, zero)]);
+        assert_eq!(keys(&index, "a/b", Some(2)), [(1, once)]);
+        // The same filter again replaces the first.
+        index.subscribe(&filter("a/#"), subscription(&one, QoS::ExactlyOnce, false));
+        index.unsubscribe(&filter("a/+"), 1);
+        assert_eq!(keys(&index, "a/x", None), [(1, QoS::ExactlyOnce)]);
+    }
+
+    #[test]
+    fn a_change_makes_routes_old() {
+        let index = Subscriptions::default();
+        let one = session(1);
+        let (version, route) = index.route("a", None);
+        assert!(route.is_none() && version == index.version());
+        index.subscribe(&filter("$share/g/a"), subscription(&one, QoS::AtMostOnce, false));
+        assert_ne!(version, index.version());
+        let (version, route) = index.route("a", None);
+        assert_eq!(route.unwrap().groups[0].in_turn().len(), 1);
+        index.unsubscribe(&filter("$share/g/a"), 1);
+        assert_ne!(version, index.version());
+        assert!(index.route("a", None).1.is_none());
+        assert!(index.index.read().trie.is_empty() && index.index.read().groups.is_empty());
+    }
+
+    #[test]
+    fn shared_filters_need_a_group_and_a_filter() {
+        for bad in ["$share/", "$share/g", "$share//a", "$share/+/a", "$share/g/", "$share/g/a#"] {
+            assert!(SubscriptionFilter::parse(bad).is_err(), "{bad}");
+        }
+        assert!(filter("$share/g//a").is_shared());
+        assert!(!filter("$shared/g/a").is_shared());
+    }
+}

@@ -1,4 +1,4 @@
-//! The end of a connection: last words, then what becomes of will and session.
+//! The end of a connection: what becomes of will and session, then last words.
 
 use std::io;
 use std::sync::Arc;
@@ -27,18 +27,9 @@ use crate::broker::will::Will;
 /// How long a client has to take the last words.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
-/// Says why, where the protocol has words for it, and closes. When the gateway shuts down,
-/// acknowledgements that wait for their commit still go out; the listener bounds the wait.
-pub(super) async fn part<R, W>(
-    client: &Client,
-    outlet: &mut Outlet,
-    reader: &mut R,
-    writer: &mut W,
-    close: Close,
-) where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
+/// Lets go of the session's queue. When the gateway shuts down, acknowledgements that wait for their
+/// commit still go out; the listener bounds the wait.
+pub(super) async fn detach(client: &Client, outlet: &mut Outlet, close: Close) {
     let metrics = &client.exchange.metrics;
     metrics.count_closed(close.label());
     tracing::debug!(client_id = %client.session.client_id, reason = %close, "connection closed");
@@ -58,17 +49,30 @@ pub(super) async fn part<R, W>(
         outlet.release_acks(client);
     }
     client.session.detach(outlet.finished());
-    if let Some(reason) = close.reason_code() {
-        if client.version == Version::V5 {
-            codec::write_disconnect(reason, outlet.answer(Kind::Disconnect));
-        }
-        let last_words = async {
-            outlet.flush_all(client, writer).await?;
-            Ok::<(), Close>(linger(reader, writer).await?)
-        };
-        if let Ok(Err(error)) = tokio::time::timeout(GRACE, last_words).await {
-            tracing::debug!(client_id = %client.session.client_id, %error, "no last words");
-        }
+}
+
+/// Writes what is left and says why, where the protocol has words for it. Last of all: a successor
+/// does not wait for a peer that takes its time, or is not there any more.
+pub(super) async fn last_words<R, W>(
+    client: &Client,
+    outlet: &mut Outlet,
+    reader: &mut R,
+    writer: &mut W,
+    close: Close,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let Some(reason) = close.reason_code() else { return };
+    if client.version == Version::V5 {
+        codec::write_disconnect(reason, outlet.answer(Kind::Disconnect));
+    }
+    let said = async {
+        outlet.flush_all(client, writer).await?;
+        Ok::<(), Close>(linger(reader, writer).await?)
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(GRACE, said).await {
+        tracing::debug!(client_id = %client.session.client_id, %error, "no last words");
     }
 }
 
@@ -89,13 +93,16 @@ where
 
 /// Ends the session or parks it, and publishes the will or leaves it to the caretaker.
 pub(super) async fn settle(
-    client: Client,
+    client: &Client,
     mut state: StateGuard,
     will: Option<Will>,
     intake: Arc<dyn Intake>,
     close: Close,
 ) {
-    let Client { exchange, session, control, session_expiry, .. } = client;
+    let session_expiry = client.session_expiry;
+    let exchange = Arc::clone(&client.exchange);
+    let session = Arc::clone(&client.session);
+    let control = Arc::clone(&client.control);
     let (expiry, will) = match close {
         Close::Client { with_will, session_expiry: changed } => {
             let changed = changed.map(|s| Duration::from_secs(u64::from(s)));

@@ -158,8 +158,9 @@ pub(crate) async fn run(
     let mut outlet = Outlet::new(slot, welcome);
     let close = serve(&client, &mut state, &mut inlet, &mut outlet, &mut reader, &mut writer).await;
     exchange.metrics.connections.dec();
-    farewell::part(&client, &mut outlet, &mut reader, &mut writer, close).await;
-    farewell::settle(client, state, will, intake, close).await;
+    farewell::detach(&client, &mut outlet, close).await;
+    farewell::settle(&client, state, will, intake, close).await;
+    farewell::last_words(&client, &mut outlet, &mut reader, &mut writer, close).await;
 }
 
 /// The loop between CONNECT and close. Answers why it ended.

@@ -22,6 +22,18 @@ async fn a_second_connection_takes_the_session_over() {
 }
 
 #[tokio::test]
+async fn a_successor_does_not_wait_for_peers_that_are_not_there_any_more() {
+    let gateway = Gateway::start().await;
+    let began = Clock::instant();
+    let mut silent = Vec::new();
+    for _ in 0..10 {
+        silent.push(gateway.client(v5("same")).await);
+    }
+    // Each had a second to take its DISCONNECT.
+    assert!(Clock::instant().duration_since(began) < Duration::from_secs(5));
+}
+
+#[tokio::test]
 async fn a_parked_session_keeps_qos_1_and_2_messages_and_drops_qos_0() {
     let gateway = Gateway::start().await;
     let connect = Connect { clean: false, ..v4("to") };
