@@ -53,6 +53,11 @@ pub fn describe(error: &dyn Error) -> String {
     text
 }
 
+/// The arrival of what has waited longest, for a gauge: seconds since the epoch, 0 when nothing waits.
+pub fn to_unix_seconds(oldest: Option<Timestamp>) -> i64 {
+    oldest.map_or(0, |at| at.as_millis() / 1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

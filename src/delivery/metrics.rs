@@ -25,6 +25,7 @@ pub struct DeliveryMetrics {
     damaged_blocks: Family<DeliveryLabel, Counter>,
     buffered_records: Family<DeliveryLabel, Gauge>,
     buffered_bytes: Family<DeliveryLabel, Gauge>,
+    oldest: Family<DeliveryLabel, Gauge>,
 }
 
 /// The metrics of one delivery.
@@ -37,6 +38,7 @@ pub(super) struct OneDelivery {
     pub(super) damaged_blocks: Counter,
     pub(super) buffered_records: Gauge,
     pub(super) buffered_bytes: Gauge,
+    pub(super) oldest: Gauge,
 }
 
 impl DeliveryMetrics {
@@ -68,6 +70,12 @@ impl DeliveryMetrics {
             Unit::Bytes,
             self.buffered_bytes.clone(),
         );
+        registry.register_with_unit(
+            "oldest_record_timestamp",
+            "Arrival of the record that waits longest, since the epoch; 0 when none waits",
+            Unit::Seconds,
+            self.oldest.clone(),
+        );
     }
 
     pub(super) fn of(&self, delivery: &Arc<str>) -> OneDelivery {
@@ -80,6 +88,7 @@ impl DeliveryMetrics {
             damaged_blocks: self.damaged_blocks.get_or_create_owned(&label),
             buffered_records: self.buffered_records.get_or_create_owned(&label),
             buffered_bytes: self.buffered_bytes.get_or_create_owned(&label),
+            oldest: self.oldest.get_or_create_owned(&label),
         }
     }
 }

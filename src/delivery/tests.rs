@@ -117,6 +117,25 @@ async fn entries_become_a_file_named_by_its_range() {
     assert_eq!(files(&folder.path().join("delivery/alerts")).len(), 2);
 }
 
+#[test]
+fn metrics_are_named_with_their_units() {
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = DeliveryMetrics::default();
+    metrics.register(&mut registry);
+    let one = metrics.of(&"a".into());
+    one.record_bytes.inc_by(7);
+    one.oldest.set(9);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        "delivery_record_bytes_total{delivery=\"a\"} 7",
+        "delivery_oldest_record_timestamp_seconds{delivery=\"a\"} 9",
+        "delivery_files_total{delivery=\"a\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_delivery_nobody_declared_is_made_when_its_first_entry_comes() {
     let folder = tempfile::tempdir().unwrap();
@@ -258,6 +277,7 @@ enum Step {
     Append(u8),
     Flush,
     CrashAfterFix,
+    CrashWhileWriting,
     CrashAfterRename,
     Restart,
 }
@@ -267,6 +287,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..5_u8).prop_map(Step::Append),
         2 => Just(Step::Flush),
         1 => Just(Step::CrashAfterFix),
+        1 => Just(Step::CrashWhileWriting),
         1 => Just(Step::CrashAfterRename),
         1 => Just(Step::Restart),
     ]
@@ -293,6 +314,15 @@ async fn every_entry_is_in_one_file(steps: Vec<Step>, compression: Compression) 
                 continue;
             }
             Step::CrashAfterFix => drop(worker.fix_batch().await.unwrap()),
+            Step::CrashWhileWriting => {
+                if let Some(batch) = worker.fix_batch().await.unwrap() {
+                    let directory = &worker.directory;
+                    let mut file = object::ObjectWriter::create(directory, &batch.object).unwrap();
+                    file.write(&[b'x'; 100_000]).unwrap();
+                    // Its temporary file stays.
+                    std::mem::forget(file);
+                }
+            }
             Step::CrashAfterRename => {
                 if let Some(batch) = worker.fix_batch().await.unwrap() {
                     drop(worker.write_object(batch).unwrap());

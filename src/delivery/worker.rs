@@ -1,6 +1,7 @@
 //! One delivery at work: waits for size or age, fixes a batch, writes it, moves the floor.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -19,12 +20,14 @@ use crate::limits;
 use crate::retry::Backoff;
 use crate::retry::Failure;
 use crate::retry::describe;
+use crate::retry::to_unix_seconds;
 use crate::storage::ExecuteError;
 use crate::storage::Executor;
 use crate::storage::ReadConnection;
 use crate::storage::SqliteError;
 
 use super::backlog::Backlog;
+use super::backlog::Extent;
 use super::block::read_block;
 use super::metrics::OneDelivery;
 use super::object::ObjectError;
@@ -125,7 +128,7 @@ impl Worker {
         let mut stop = self.tools.stop.clone();
         let due = async {
             if failures > 0 {
-                sleep(RETRY.wait(failures)).await;
+                self.wait_to_retry(failures).await;
             } else {
                 self.wait_until_due().await;
             }
@@ -138,12 +141,21 @@ impl Worker {
         }
     }
 
+    async fn wait_to_retry(&self, failures: u32) {
+        let mut retry = pin!(sleep(RETRY.wait(failures)));
+        loop {
+            self.show();
+            tokio::select! {
+                () = &mut retry => return,
+                () = self.backlog.changed() => {}
+            }
+        }
+    }
+
     async fn wait_until_due(&self) {
         let buffer_bytes = self.config.buffer_bytes as u64;
         loop {
-            let extent = self.backlog.extent();
-            self.metrics.buffered_records.set(to_gauge(extent.records()));
-            self.metrics.buffered_bytes.set(to_gauge(extent.bytes()));
+            let extent = self.show();
             if extent.records() > 0 && extent.bytes() >= buffer_bytes {
                 return;
             }
@@ -157,6 +169,15 @@ impl Worker {
                 () = self.backlog.changed() => {}
             }
         }
+    }
+
+    /// Sets the gauges to what waits, which is the answer.
+    fn show(&self) -> Extent {
+        let extent = self.backlog.extent();
+        self.metrics.buffered_records.set(to_gauge(extent.records()));
+        self.metrics.buffered_bytes.set(to_gauge(extent.bytes()));
+        self.metrics.oldest.set(to_unix_seconds(extent.oldest));
+        extent
     }
 
     /// Delivers one batch: the one that was fixed before, or a new one.

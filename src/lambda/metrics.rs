@@ -25,6 +25,7 @@ pub struct HookMetrics {
     refused: Family<HookLabel, Counter>,
     pending: Family<HookLabel, Gauge>,
     in_flight: Family<HookLabel, Gauge>,
+    oldest: Family<HookLabel, Gauge>,
     attempt_seconds: Family<HookLabel, Histogram, fn() -> Histogram>,
 }
 
@@ -37,6 +38,7 @@ pub(super) struct OneHook {
     pub(super) refused: Counter,
     pub(super) pending: Gauge,
     pub(super) in_flight: Gauge,
+    pub(super) oldest: Gauge,
     pub(super) attempt_seconds: Histogram,
 }
 
@@ -52,6 +54,7 @@ impl Default for HookMetrics {
             refused: Family::default(),
             pending: Family::default(),
             in_flight: Family::default(),
+            oldest: Family::default(),
             attempt_seconds: Family::new_with_constructor(new_histogram),
         }
     }
@@ -76,6 +79,12 @@ impl HookMetrics {
         registry.register("pending", "Calls that wait or are under way", self.pending.clone());
         registry.register("in_flight", "Attempts under way", self.in_flight.clone());
         registry.register_with_unit(
+            "oldest_call_timestamp",
+            "Arrival of the call that waits longest, since the epoch; 0 when none waits",
+            Unit::Seconds,
+            self.oldest.clone(),
+        );
+        registry.register_with_unit(
             "attempt",
             "Time an attempt took",
             Unit::Seconds,
@@ -92,6 +101,7 @@ impl HookMetrics {
             refused: self.refused.get_or_create_owned(&label),
             pending: self.pending.get_or_create_owned(&label),
             in_flight: self.in_flight.get_or_create_owned(&label),
+            oldest: self.oldest.get_or_create_owned(&label),
             attempt_seconds: self.attempt_seconds.get_or_create_owned(&label),
         }
     }

@@ -28,6 +28,7 @@ use crate::limits;
 use crate::retry::Backoff;
 use crate::retry::Failure;
 use crate::retry::describe;
+use crate::retry::to_unix_seconds;
 use crate::storage::ExecuteError;
 use crate::storage::Executor;
 use crate::storage::ReadConnection;
@@ -147,6 +148,9 @@ impl Worker {
     pub(super) async fn run(mut self) {
         let mut stop = self.hook.tools.stop.clone();
         loop {
+            if self.store_retry_at.is_some_and(|at| at <= self.now()) {
+                self.store_retry_at = None;
+            }
             self.read_ahead().await;
             self.start_attempts();
             self.start_recording();
@@ -195,13 +199,9 @@ impl Worker {
         self.hook.tools.clock.now().max(self.reached)
     }
 
-    /// Whether the tables may be touched again.
-    fn is_store_back(&mut self) -> bool {
-        if self.store_retry_at.is_some_and(|at| at > self.now()) {
-            return false;
-        }
-        self.store_retry_at = None;
-        true
+    /// Whether the tables may be touched.
+    fn is_store_back(&self) -> bool {
+        self.store_retry_at.is_none()
     }
 
     fn note_store_failure(&mut self, error: &dyn std::error::Error) {
@@ -445,6 +445,7 @@ impl Worker {
         refused.inc_by(self.hook.backlog.refused().saturating_sub(refused.get()));
         let mut progress = self.hook.progress.lock();
         progress.oldest = self.held.first_key_value().map(|(_, call)| call.at);
+        self.hook.metrics.oldest.set(to_unix_seconds(progress.oldest));
         progress.paused_until = self.paused_until;
     }
 }
