@@ -1,7 +1,7 @@
-//! Rule files on disk: found, bounded and read, for [`crate::rule::set`] to check.
+//! Rule files on disk: found, bounded, read, and checked by [`crate::rule::set`].
 //!
-//! In: paths of files and folders. Out: one [`Source`] a file, in the order of the paths and sorted
-//! within a folder, so that every machine reports alike. What cannot be read is a source too, with
+//! In: paths of files and folders. Out: a [`Loaded`] set, whose sources stand in the order of the
+//! paths and sorted within a folder, so that every machine reports alike. What cannot be read is a source too, with
 //! the diagnostic in place of the bytes. This is the only part of the rule language that touches
 //! files.
 
@@ -17,11 +17,53 @@ use crate::config::DeliveryConfig;
 use crate::config::StreamConfig;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::render::Color;
+use crate::diagnostic::render::Count;
+use crate::diagnostic::render::render;
 use crate::limits::RULE_FILE_BYTES_MAX;
 use crate::limits::RULE_FILES_MAX;
 use crate::limits::RULE_FOLDERS_DEEP_MAX;
+use crate::rule::set;
+use crate::rule::set::Checked;
 use crate::rule::set::Source;
 use crate::rule::set::Targets;
+
+/// A rule set as it was found on disk.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The files, in the order of the diagnostics' indexes.
+    pub sources: Vec<Source>,
+    /// What they hold.
+    pub checked: Checked,
+}
+
+/// Reads and checks the rule set of `paths` against the targets of `config`.
+pub fn load(paths: &[PathBuf], config: &Config) -> Loaded {
+    let sources = read(paths);
+    let checked = set::check(&sources, &targets(config));
+    Loaded { sources, checked }
+}
+
+impl Loaded {
+    /// What was found, with the file it is about.
+    pub fn findings(&self) -> impl Iterator<Item = (&Source, &Diagnostic)> {
+        let found = self.checked.diagnostics.iter();
+        found.filter_map(|(source, diagnostic)| Some((self.sources.get(*source)?, diagnostic)))
+    }
+
+    /// Everything that was found, drawn over the files, and a line that counts it.
+    pub fn report(&self, color: Color) -> String {
+        let mut report = String::new();
+        for (source, diagnostic) in self.findings() {
+            let path = source.path.display().to_string();
+            report += &render(diagnostic, &path, source.text(), color);
+            report += "\n\n";
+        }
+        let found = self.findings().map(|(_, diagnostic)| diagnostic);
+        report += &Count::of(found, self.sources.len()).to_string();
+        report
+    }
+}
 
 /// Reads each of `paths`: a file as it is, a folder with its sub-folders, `*.rule` only.
 pub fn read(paths: &[PathBuf]) -> Vec<Source> {

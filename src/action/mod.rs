@@ -1,1 +1,220 @@
-//! action
+//! Hit → effects: the only module that knows every kind of target.
+//!
+//! [`carry_out`] takes a [`Hit`], whose actions the engine has prepared, and adds to an [`Outcome`]:
+//! effects for the journal, messages to publish after the commit, and the line for the hit log. What
+//! cannot be carried out (an Undefined key, a record too large, a hop too many) becomes a fault, and
+//! the rule's ON ERROR actions run over the error document instead; a failing ON ERROR action is
+//! counted and goes no further. Nothing here does I/O or waits.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::clock::Timestamp;
+use crate::engine::ActionFailure;
+use crate::engine::Engine;
+use crate::engine::Fault;
+use crate::engine::FaultCode;
+use crate::engine::Hit;
+use crate::engine::HitEvent;
+use crate::engine::PreparedAction;
+use crate::engine::RuleIndex;
+use crate::journal::Effect;
+use crate::journal::HitRecord;
+use crate::limits;
+use crate::publish::Origin;
+use crate::publish::Publish;
+use crate::publish::QoS;
+use crate::rule::ast::Action;
+use crate::topic::TopicName;
+
+/// What carrying out hits has given so far. Reused between batches.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// To be committed, in order.
+    pub effects: Vec<Effect>,
+    /// Lines of the hit log, in order.
+    pub hits: Vec<HitRecord>,
+    /// REPUBLISH: to be run through the rules now, and to go to subscribers after the commit.
+    pub republished: Vec<Publish>,
+    /// What could not be evaluated or carried out.
+    pub faults: Vec<Fault>,
+    /// Rules whose actions were carried out, one entry a hit.
+    pub carried_out: Vec<RuleIndex>,
+}
+
+/// Carries out `hit`: adds its effects, or its rule's ON ERROR effects, to `outcome`.
+pub fn carry_out(engine: &Engine, hit: Hit, outcome: &mut Outcome) {
+    let rule = &engine.rules()[hit.rule.0 as usize];
+    outcome.hits.push(hit_record(rule.name(), &hit));
+    outcome.carried_out.push(hit.rule);
+    let written = match hit.event {
+        HitEvent::Cleared(..) => &rule.definition.on_cleared,
+        HitEvent::Match | HitEvent::Firing(_) => &rule.definition.actions,
+    };
+    let cause = Cause { name: rule.name(), rule: hit.rule, publish: &hit.publish, at: hit.at };
+    let mut failures: SmallVec<[ActionFailure; 1]> = SmallVec::new();
+    for (action, written) in hit.actions.into_iter().zip(written) {
+        if let Err(fault) = action.and_then(|action| cause.carry_out(action, outcome)) {
+            failures.push(failure(&written.node, &fault));
+            outcome.faults.push(fault);
+        }
+    }
+    if !failures.is_empty() {
+        cause.run_error_actions(engine, &failures, outcome);
+    }
+}
+
+/// Runs the ON ERROR actions of `rule` after `failures` that came to light later: a hook out of
+/// attempts, say.
+pub fn report(
+    engine: &Engine,
+    rule: RuleIndex,
+    publish: &Publish,
+    at: Timestamp,
+    failures: &[ActionFailure],
+    outcome: &mut Outcome,
+) {
+    let name = engine.rules()[rule.0 as usize].name();
+    Cause { name, rule, publish, at }.run_error_actions(engine, failures, outcome);
+}
+
+/// What the effects of one hit have in common.
+struct Cause<'a> {
+    name: &'a Arc<str>,
+    rule: RuleIndex,
+    publish: &'a Publish,
+    at: Timestamp,
+}
+
+impl Cause<'_> {
+    fn run_error_actions(
+        &self,
+        engine: &Engine,
+        failures: &[ActionFailure],
+        outcome: &mut Outcome,
+    ) {
+        let Some(report) = engine.error_actions(self.rule, self.publish, failures) else { return };
+        for action in report.actions {
+            if let Err(fault) = action.and_then(|action| self.carry_out(action, outcome)) {
+                outcome.faults.push(fault);
+            }
+        }
+    }
+
+    fn carry_out(&self, action: PreparedAction, outcome: &mut Outcome) -> Result<(), Fault> {
+        let at = self.at;
+        match action {
+            PreparedAction::Stream { stream, key, hash_key, records } => {
+                self.check_sizes(&records, key.len())?;
+                outcome.effects.extend(records.into_iter().map(|data| Effect::Stream {
+                    stream: Arc::clone(&stream),
+                    partition_key: key.clone(),
+                    hash_key,
+                    data,
+                    at,
+                }));
+            }
+            PreparedAction::Deliver { delivery, records } => {
+                self.check_sizes(&records, 0)?;
+                outcome.effects.extend(records.into_iter().map(|data| Effect::Deliver {
+                    delivery: Arc::clone(&delivery),
+                    data,
+                    at,
+                }));
+            }
+            PreparedAction::Invoke { hook, payload } => {
+                self.check_sizes(std::slice::from_ref(&payload), 0)?;
+                let rule = Arc::clone(self.name);
+                outcome.effects.push(Effect::Invoke { hook, rule, payload, at });
+            }
+            PreparedAction::Republish { topic, qos, retain, payload } => {
+                let message = self.republished(topic, qos, retain, payload)?;
+                if retain {
+                    outcome.effects.push(Effect::Retain(message.clone()));
+                }
+                outcome.republished.push(message);
+            }
+            PreparedAction::Log { text } => tracing::info!(rule = %self.name, "{text}"),
+        }
+        Ok(())
+    }
+
+    fn republished(
+        &self,
+        topic: TopicName,
+        qos: QoS,
+        retain: bool,
+        payload: Bytes,
+    ) -> Result<Publish, Fault> {
+        if self.publish.hops >= limits::HOPS_MAX {
+            return Err(Fault {
+                rule: self.rule,
+                code: FaultCode::HopsExceeded,
+                message: format!(
+                    "the message has been republished {} times; '{topic}' is cut to end a loop",
+                    limits::HOPS_MAX
+                ),
+            });
+        }
+        Ok(Publish {
+            topic,
+            payload,
+            qos,
+            retain,
+            received_at: self.at,
+            origin: Origin::internal(),
+            properties: None,
+            hops: self.publish.hops + 1,
+        })
+    }
+
+    fn check_sizes(&self, records: &[Bytes], key_bytes: usize) -> Result<(), Fault> {
+        let largest = records.iter().map(Bytes::len).max().unwrap_or(0) + key_bytes;
+        if largest <= limits::RECORD_BYTES_MAX {
+            return Ok(());
+        }
+        Err(Fault {
+            rule: self.rule,
+            code: FaultCode::OutputTooLarge,
+            message: format!(
+                "a record of {largest} bytes is over the limit of {}",
+                limits::RECORD_BYTES_MAX
+            ),
+        })
+    }
+}
+
+/// An action that failed, in the words of the error document.
+fn failure(action: &Action, fault: &Fault) -> ActionFailure {
+    let (kind, target) = match action {
+        Action::Stream { name, .. } => ("stream", name.node.as_str()),
+        Action::Deliver { name, .. } => ("deliver", name.node.as_str()),
+        Action::Invoke { name } => ("invoke", name.node.as_str()),
+        Action::Republish { .. } => ("republish", ""),
+        Action::Log { .. } => ("log", ""),
+    };
+    ActionFailure {
+        failed_action: kind.to_owned(),
+        failed_resource: target.to_owned(),
+        error_message: fault.message.clone(),
+    }
+}
+
+fn hit_record(rule: &Arc<str>, hit: &Hit) -> HitRecord {
+    let (event, key) = match &hit.event {
+        HitEvent::Match => ("match", None),
+        HitEvent::Firing(facts) => ("firing", Some(Arc::clone(&facts.key))),
+        HitEvent::Cleared(facts, _) => ("cleared", Some(Arc::clone(&facts.key))),
+    };
+    HitRecord {
+        at: hit.at,
+        rule: Arc::clone(rule),
+        event,
+        topic: Arc::clone(hit.publish.topic.as_arc()),
+        client_id: hit.publish.origin.client_id.clone(),
+        key,
+        output: hit.output.bytes().clone(),
+    }
+}

@@ -7,9 +7,11 @@
 //! Standard output carries answers only. Logs, diagnostics and progress go to standard error.
 
 mod answer;
+mod configuration;
 pub mod eval;
 mod logging;
 mod replay;
+mod run;
 mod simulate;
 mod stream;
 
@@ -48,6 +50,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArgs),
     Eval(eval::EvalArgs),
     Replay(replay::ReplayArgs),
     Simulate(simulate::SimulateArgs),
@@ -64,6 +67,11 @@ pub(crate) enum Outcome {
     /// The user stopped it. Exit code 130, as shells give for SIGINT.
     Interrupted,
 }
+
+/// A command line that clap accepts and the command cannot. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct WrongUsage(pub(crate) String);
 
 const EXIT_REJECTED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
@@ -95,7 +103,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Standard error itself may be closed; then nobody is there to be told.
             drop(writeln!(io::stderr(), "tidegate: {error:#}"));
-            ExitCode::from(EXIT_FAILED)
+            ExitCode::from(if error.is::<WrongUsage>() { EXIT_USAGE } else { EXIT_FAILED })
         }
     }
 }
@@ -111,6 +119,7 @@ where
 fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     match command {
         Command::Eval(args) => eval::run(&args, answer),
+        Command::Run(args) => run::run(&args, answer),
         Command::Replay(args) => replay::run(&args, answer),
         Command::Simulate(args) => simulate::run(&args, answer),
         Command::Stream(args) => stream::run(&args, answer),

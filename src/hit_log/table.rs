@@ -28,8 +28,6 @@ const VERSION: u8 = 1;
 /// Old blocks are deleted when this part of the configured number has come on top.
 const SLACK_DIVISOR: i64 = 8;
 
-const HITS_PER_BLOCK_MAX: i64 = limits::HITS_PER_COMMIT_MAX as i64;
-
 /// Adds the hits of a commit. Remembers the last id; must be told to [`Recorder::forget`] when the
 /// transaction failed.
 pub(crate) struct Recorder {
@@ -106,14 +104,14 @@ pub(super) fn newest(
     query: &HitQuery<'_>,
     count_max: usize,
 ) -> Result<Vec<Hit>, HitLogError> {
+    // The block that holds the hit before `before` may end after it.
     let mut select = connection.prepare_cached(
         "SELECT last_id, hit_count, hits FROM hit_block
-         WHERE last_id < ?1 AND last_id > ?2 ORDER BY last_id DESC",
+         WHERE last_id - hit_count + 1 < ?1 AND last_id > ?2 ORDER BY last_id DESC",
     )?;
     let limit = |id: Option<u64>, none| id.map_or(none, |id| i64::try_from(id).unwrap_or(i64::MAX));
-    // The block that holds the hit before `before` may end after it, by a block's length at most.
-    let before = limit(query.before, i64::MAX).saturating_add(HITS_PER_BLOCK_MAX);
-    let mut rows = select.query([before, limit(query.after, 0)])?;
+    let (before, after) = (limit(query.before, i64::MAX), limit(query.after, 0));
+    let mut rows = select.query([before, after])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let (last, count): (i64, i64) = (row.get(0)?, row.get(1)?);

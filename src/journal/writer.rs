@@ -236,23 +236,13 @@ impl<S: Stage> Writer<S> {
             self.stage.apply(submission.at, submission.work, &mut self.batch);
             let added = self.batch.effects[known..].iter();
             self.batch_bytes += added.map(super::Effect::payload_bytes).sum::<usize>();
-            if let Some((slot, ticket)) = submission.ack {
-                self.note_ack(slot, ticket);
-            }
+            self.acks.extend(submission.ack);
             self.applied += 1;
         }
         if self.queue.is_empty() {
             self.advance(self.clock.now());
         }
         self.stage.seal(&mut self.batch);
-    }
-
-    /// A connection's tickets grow, so of several in a row the last one says all.
-    fn note_ack(&mut self, slot: Arc<AckSlot>, ticket: u64) {
-        match self.acks.last_mut() {
-            Some((last, noted)) if Arc::ptr_eq(last, &slot) => *noted = ticket,
-            _ => self.acks.push((slot, ticket)),
-        }
     }
 
     fn advance(&mut self, now: Timestamp) {

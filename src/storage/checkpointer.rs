@@ -84,7 +84,7 @@ impl Checkpointer {
 fn run(connection: &Connection, woken: &mpsc::Receiver<()>, metrics: &CheckpointMetrics) {
     while woken.recv().is_ok() {
         let started = Clock::instant();
-        match relieve(connection, BOUNDS) {
+        match relieve(connection) {
             Ok(Some(log_bytes)) => {
                 metrics.seconds.observe(started.elapsed().as_secs_f64());
                 metrics.log_bytes.set(log_bytes);
@@ -99,27 +99,15 @@ fn run(connection: &Connection, woken: &mpsc::Receiver<()>, metrics: &Checkpoint
     }
 }
 
-/// When to do what, bytes.
-#[derive(Clone, Copy)]
-struct Bounds {
-    /// Not yet copied.
-    checkpoint: i64,
-    /// Length of the log.
-    restart: i64,
-}
-
-const BOUNDS: Bounds =
-    Bounds { checkpoint: limits::WAL_CHECKPOINT_BYTES, restart: limits::WAL_RESTART_BYTES };
-
 /// Checkpoints when there is enough to copy; answers the log's length, bytes, when it did.
-fn relieve(connection: &Connection, bounds: Bounds) -> rusqlite::Result<Option<i64>> {
+fn relieve(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     let (log, copied) = checkpoint(connection, "NOOP")?;
-    if (log - copied) * page < bounds.checkpoint {
+    if (log - copied) * page < limits::WAL_CHECKPOINT_BYTES {
         return Ok(None);
     }
     let (log, _) = checkpoint(connection, "PASSIVE")?;
-    if log * page < bounds.restart {
+    if log * page < limits::WAL_RESTART_BYTES {
         return Ok(Some(log * page));
     }
     connection.busy_timeout(RESTART_WAIT)?;
@@ -136,71 +124,4 @@ fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64
 /// Copies the whole log and empties its file: the last thing before the writer closes.
 pub(crate) fn truncate(connection: &Connection) -> rusqlite::Result<()> {
     checkpoint(connection, "TRUNCATE").map(|_| ())
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::storage::Storage;
-
-    use super::*;
-
-    const SMALL: Bounds = Bounds { checkpoint: 100_000, restart: 500_000 };
-
-    fn write(writer: &Connection, bytes: i64) {
-        let sql = "INSERT INTO hit_block (hit_count, hits) VALUES (1, zeroblob(?1))";
-        writer.execute(sql, [bytes]).unwrap();
-    }
-
-    fn lag(second: &Connection) -> i64 {
-        let (log, copied) = checkpoint(second, "NOOP").unwrap();
-        log - copied
-    }
-
-    #[test]
-    fn the_log_is_copied_when_enough_waits_and_begun_anew_when_it_is_long() {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::open(folder.path()).unwrap();
-        let (writer, _jobs) = storage.take_writer().unwrap();
-        let second = storage.open_checkpointer().unwrap();
-        truncate(&second).unwrap();
-        write(&writer, 50_000);
-        assert_eq!(relieve(&second, SMALL).unwrap(), None, "too little to copy");
-        write(&writer, 100_000);
-        assert!(relieve(&second, SMALL).unwrap().unwrap() >= 150_000);
-        assert_eq!(lag(&second), 0);
-        write(&writer, 600_000);
-        relieve(&second, SMALL).unwrap().unwrap();
-        let length = || folder.path().join("tidegate.db-wal").metadata().unwrap().len();
-        let longest = length();
-        for _ in 0..5 {
-            write(&writer, 400_000);
-            relieve(&second, SMALL).unwrap();
-        }
-        assert_eq!(length(), longest, "the log is written from its beginning again");
-    }
-
-    #[test]
-    fn a_reader_does_not_stop_the_copying_nor_the_writer() {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::open(folder.path()).unwrap();
-        let (writer, _jobs) = storage.take_writer().unwrap();
-        let second = storage.open_checkpointer().unwrap();
-        write(&writer, 400_000);
-        let reader = storage.reader().unwrap();
-        let snapshot = reader.sqlite().unchecked_transaction().unwrap();
-        let count = |connection: &Connection| {
-            let sql = "SELECT count(*) FROM hit_block";
-            connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
-        };
-        assert_eq!(count(&snapshot), 1);
-        write(&writer, 600_000);
-        relieve(&second, SMALL).unwrap();
-        write(&writer, 1000);
-        assert_eq!(count(&snapshot), 1, "its snapshot stands");
-        snapshot.rollback().unwrap();
-        write(&writer, 600_000);
-        relieve(&second, SMALL).unwrap();
-        assert_eq!(lag(&second), 0);
-        assert_eq!(count(reader.sqlite()), 4);
-    }
 }

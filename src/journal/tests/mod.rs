@@ -243,17 +243,3 @@ async fn expired_records_are_deleted_in_the_background() {
     assert!(!retain.is_finished(), "it looks again in a minute, and ends then");
     retain.abort();
 }
-
-#[tokio::test]
-async fn a_dropped_journal_still_commits_what_it_took() {
-    let folder = tempfile::tempdir().unwrap();
-    let (_storage, running) = start(folder.path(), None);
-    for n in 0..100 {
-        running.submit(&n.to_string(), None).await;
-    }
-    drop(running.journal);
-    // The stage is dropped with the writer.
-    let told = tokio::task::spawn_blocking(move || running.committed.into_iter().flatten().count());
-    assert_eq!(told.await.unwrap(), 100);
-    assert_eq!(stored(folder.path()).len(), 100);
-}

@@ -1,0 +1,86 @@
+//! The stateless half: what a connection does with a batch of publishes before the journal sees it.
+//!
+//! A [`RuleLane`] evaluates on the connection's own task, so the cores share the work. A batch that no
+//! rule wants never reaches the journal: its acknowledgements go out at once.
+
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::broker::Intake;
+use crate::broker::IntakeClosed;
+use crate::broker::Lane;
+use crate::broker::Submitted;
+use crate::clock::Timestamp;
+use crate::journal::AckSlot;
+use crate::journal::Effect;
+use crate::journal::Submission;
+use crate::journal::Submitter;
+use crate::publish::Origin;
+use crate::publish::Publish;
+
+use super::pass::Pass;
+use super::pass::Rules;
+use super::stage::Work;
+
+/// Opens a lane for each connection.
+pub(super) struct RuleIntake {
+    rules: Arc<Rules>,
+    journal: Submitter<Work>,
+}
+
+impl RuleIntake {
+    /// An intake that evaluates `rules` and submits to `journal`.
+    pub(super) fn new(rules: Arc<Rules>, journal: Submitter<Work>) -> Self {
+        RuleIntake { rules, journal }
+    }
+}
+
+impl Intake for RuleIntake {
+    fn lane(&self, _origin: Arc<Origin>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
+        Box::new(RuleLane {
+            pass: Pass::new(Arc::clone(&self.rules)),
+            journal: self.journal.clone(),
+            slot,
+            last: Timestamp::EPOCH,
+        })
+    }
+}
+
+struct RuleLane {
+    pass: Pass,
+    journal: Submitter<Work>,
+    slot: Arc<AckSlot>,
+    /// Receive time of the batch's last message.
+    last: Timestamp,
+}
+
+impl Lane for RuleLane {
+    fn take(&mut self, publish: Publish) {
+        self.last = publish.received_at;
+        self.pass.take(&publish);
+        if publish.retain {
+            self.pass.outcome.effects.push(Effect::Retain(publish));
+        }
+    }
+
+    fn submit(
+        &mut self,
+        ticket: u64,
+    ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>> {
+        Box::pin(async move {
+            if self.pass.is_settled() {
+                return Ok(Submitted::Settled);
+            }
+            let work = Work::Messages {
+                outcome: self.pass.take_outcome(),
+                observations: mem::take(&mut self.pass.observations),
+            };
+            let ack = Some((Arc::clone(&self.slot), ticket));
+            let submission = Submission { at: self.last, work, ack };
+            self.journal.submit(submission).await.map_err(|_| IntakeClosed)?;
+            Ok(Submitted::Pending)
+        })
+    }
+}

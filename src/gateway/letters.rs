@@ -1,0 +1,107 @@
+//! ON ERROR for hook calls that were given up.
+//!
+//! A dead letter is noticed long after its message was acknowledged and forgotten. So the error
+//! document speaks of the call: `base64OriginalPayload` is the body that could not be delivered, the
+//! topic is `$events/hook/<name>/failed`, and there is no client.
+
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::action;
+use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::engine::ActionFailure;
+use crate::engine::RuleIndex;
+use crate::journal::AckSlot;
+use crate::journal::Submission;
+use crate::journal::Submitter;
+use crate::lambda::DeadLetter;
+use crate::lambda::DeadLetterSink;
+use crate::publish::Origin;
+use crate::publish::Publish;
+use crate::publish::QoS;
+use crate::topic::TopicName;
+
+use super::pass::Pass;
+use super::pass::Rules;
+use super::stage::Work;
+
+/// Runs the rules' ON ERROR actions over dead letters.
+pub(super) struct LetterSink {
+    rules: Arc<Rules>,
+    journal: Submitter<Work>,
+    clock: Clock,
+}
+
+impl LetterSink {
+    pub(super) fn new(rules: Arc<Rules>, journal: Submitter<Work>, clock: Clock) -> Self {
+        LetterSink { rules, journal, clock }
+    }
+
+    fn rule(&self, name: &str) -> Option<RuleIndex> {
+        let rules = self.rules.engine.rules();
+        let place = rules.iter().position(|rule| &**rule.name() == name)?;
+        u32::try_from(place).ok().map(RuleIndex)
+    }
+
+    /// Answers whether everything the letters cause is on disk.
+    async fn report(&self, hook: &str, letters: &[DeadLetter]) -> bool {
+        let now = self.clock.now();
+        let mut pass = Pass::new(Arc::clone(&self.rules));
+        for letter in letters {
+            // A rule that is gone has no ON ERROR; the letter itself stays.
+            let Some(rule) = self.rule(&letter.rule) else { continue };
+            let Some(publish) = message(hook, letter, now) else { continue };
+            let failure = ActionFailure {
+                failed_action: "invoke".to_owned(),
+                failed_resource: hook.to_owned(),
+                error_message: letter.error.clone(),
+            };
+            let engine = &self.rules.engine;
+            action::report(engine, rule, &publish, now, &[failure], &mut pass.outcome);
+        }
+        pass.finish(now);
+        if pass.is_settled() {
+            return true;
+        }
+        let work = Work::Messages {
+            outcome: pass.take_outcome(),
+            observations: mem::take(&mut pass.observations),
+        };
+        let slot = Arc::new(AckSlot::default());
+        let ack = Some((Arc::clone(&slot), 1));
+        if self.journal.submit(Submission { at: now, work, ack }).await.is_err() {
+            return false;
+        }
+        while slot.committed() < 1 {
+            slot.changed().await;
+        }
+        true
+    }
+}
+
+/// The message that stands for the call. Hook names are topic levels, so there always is one.
+fn message(hook: &str, letter: &DeadLetter, now: Timestamp) -> Option<Publish> {
+    Some(Publish {
+        topic: TopicName::parse(&format!("$events/hook/{hook}/failed")).ok()?,
+        payload: letter.payload.clone(),
+        qos: QoS::AtMostOnce,
+        retain: false,
+        received_at: now,
+        origin: Origin::internal(),
+        properties: None,
+        hops: 0,
+    })
+}
+
+impl DeadLetterSink for LetterSink {
+    fn bury<'a>(
+        &'a self,
+        hook: &'a str,
+        letters: &'a [DeadLetter],
+    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(self.report(hook, letters))
+    }
+}

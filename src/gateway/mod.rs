@@ -1,0 +1,354 @@
+//! Builds the parts, joins them with bounded queues, and owns their start and shutdown order.
+//!
+//! Start, each step only when the one before stands: rules (checked by the caller) → storage → saved
+//! hold state and retained messages → listeners bound → journal → deliveries and hooks → broker →
+//! HTTP. Nothing is accepted before everything is restored, and the `ready:` line comes last.
+//!
+//! Shutdown, the other way round: the broker stops reading and waits for the acknowledgements due,
+//! deliveries and hooks finish what they hold, the journal commits what is queued and folds its log.
+//!
+//! Start reading at [`Gateway::start`]; the two halves of a publish's way are `intake` and `stage`.
+
+mod hits;
+mod intake;
+mod letters;
+mod pass;
+mod rates;
+mod stage;
+mod tally;
+mod view;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::broker::Broker;
+use crate::broker::BrokerHandle;
+use crate::checkpoint;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dashboard;
+use crate::delivery;
+use crate::delivery::Deliveries;
+use crate::delivery::DeliverySetup;
+use crate::engine::Engine;
+use crate::engine::hold::HoldTable;
+use crate::engine::hold::Transitions;
+use crate::engine::hold::watched;
+use crate::hit_log::HitLog;
+use crate::journal::Journal;
+use crate::lambda;
+use crate::lambda::HookSetup;
+use crate::lambda::Hooks;
+use crate::publish::Publish;
+use crate::retained;
+use crate::rule::Rule;
+use crate::storage::Storage;
+use crate::stream;
+
+use hits::Hits;
+use intake::RuleIntake;
+use letters::LetterSink;
+use pass::Pass;
+use pass::Rules;
+use rates::Rates;
+use stage::AfterCommit;
+use stage::GatewayStage;
+use stage::Work;
+use tally::Tallies;
+use view::GatewayView;
+use view::Life;
+
+/// How long connections may take to get their last acknowledgements out.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// How often the counters are read for the chart.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
+
+/// A running gateway.
+pub struct Gateway {
+    view: Arc<GatewayView>,
+    broker: JoinHandle<()>,
+    journal: Journal<Work>,
+    /// Ends the HTTP server.
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Holds the lock of the data folder until the very end.
+    storage: Storage,
+}
+
+/// What happens after a commit, on the writer's thread.
+struct Announce {
+    broker: BrokerHandle,
+    hits: Arc<Hits>,
+}
+
+impl AfterCommit for Announce {
+    fn publish(&mut self, message: Publish) {
+        self.broker.publish(&message);
+    }
+
+    fn hits_logged(&mut self) {
+        self.hits.ring();
+    }
+}
+
+impl Gateway {
+    /// Starts everything over checked `rules`.
+    ///
+    /// # Errors
+    /// What kept a part from starting; nothing keeps running then.
+    pub async fn start(config: Config, rules: Vec<Arc<Rule>>) -> anyhow::Result<Gateway> {
+        let clock = Clock::start();
+        let started_at = clock.now();
+        let mut registry = Registry::with_prefix("tidegate");
+        let storage = Storage::open(&config.data_dir)?;
+        let rules = compile(rules, &config.account_id, &mut registry);
+        let (hold, transitions) = restore_holds(&storage, &rules, &config, started_at)?;
+        let retained = retained::load(&storage, config.mqtt.retained_max)?;
+        let broker = Broker::bind(&config.mqtt, clock, retained).await?;
+        let http = TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("cannot listen for HTTP on {}", config.http.listen))?;
+        let hits = Arc::new(Hits::new(HitLog::new(storage.reader()?)));
+        let handle = broker.handle();
+
+        let announce = Announce { broker: handle.clone(), hits: Arc::clone(&hits) };
+        let pass = Pass::new(Arc::clone(&rules));
+        let stage = GatewayStage::new(pass, hold, transitions, announce);
+        let journal = Journal::start(&storage, stage, &config.journal, clock)?;
+        declare_streams(&storage, &rules, &config, clock).await?;
+        let deliveries =
+            start_deliveries(&storage, &journal, &config, clock, &mut registry).await?;
+        let hooks = start_hooks(&storage, &journal, &config, clock, &rules, &mut registry).await?;
+        journal.metrics().register(&mut registry);
+        handle.metrics().register(&mut registry);
+        hits.feed().metrics().register(&mut registry);
+
+        let life = Arc::new(Life::default());
+        let rates = Arc::new(Rates::new(Arc::clone(&rules)));
+        let view = Arc::new(GatewayView {
+            clock,
+            started_at,
+            data_dir: config.data_dir.clone(),
+            rules_path: config.rules.path.clone(),
+            mqtt: broker.local_addr(),
+            http: http.local_addr().context("the HTTP listener has no address")?,
+            life: Arc::clone(&life),
+            rules,
+            rates,
+            hits,
+            broker: handle,
+            journal: journal.submitter(),
+            health: journal.health(),
+            journal_metrics: journal.metrics().clone(),
+            executor: storage.executor(),
+            streams: Arc::new(Mutex::new(stream::Reader::new(storage.reader()?))),
+            deliveries,
+            hooks,
+            registry,
+        });
+        storage.announce(view.http)?;
+        let (stop, stopped) = watch::channel(false);
+        let (broker, tasks) = open(broker, http, &view, stopped);
+        life.begin();
+        Ok(Gateway { view, broker, journal, stop, tasks, storage })
+    }
+
+    /// Address of the MQTT listener.
+    pub fn mqtt(&self) -> SocketAddr {
+        self.view.mqtt
+    }
+
+    /// Address of the HTTP listener.
+    pub fn http(&self) -> SocketAddr {
+        self.view.http
+    }
+
+    /// Ends only when a part that must run has ended by itself.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        let ended = (&mut self.broker).await;
+        match ended {
+            Ok(()) => anyhow::anyhow!("the broker ended by itself"),
+            Err(error) => anyhow::Error::new(error).context("the broker's task failed"),
+        }
+    }
+
+    /// Stops in order; everything that was acknowledged is on disk and stays there.
+    ///
+    /// # Errors
+    /// When the journal could not write what was queued (and not acknowledged).
+    pub async fn shutdown(self) -> anyhow::Result<()> {
+        let Gateway { view, broker, journal, stop, tasks, storage } = self;
+        view.life.end();
+        view.broker.shutdown();
+        if !broker.is_finished() {
+            drop(broker.await);
+        }
+        view.deliveries.shutdown().await;
+        view.hooks.shutdown().await;
+        // Live pages would keep the server from ending; they are told and closed.
+        stop.send_replace(true);
+        for task in tasks {
+            task.abort();
+        }
+        drop(view);
+        journal.shutdown().await?;
+        drop(storage);
+        tracing::info!("the gateway has stopped");
+        Ok(())
+    }
+}
+
+/// Lets messages and pages in: the broker's task, and the others.
+fn open(
+    broker: Broker,
+    http: TcpListener,
+    view: &Arc<GatewayView>,
+    stopped: watch::Receiver<bool>,
+) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
+    let intake = Arc::new(RuleIntake::new(Arc::clone(&view.rules), view.journal.clone()));
+    let tasks = vec![
+        tokio::spawn(serve(http, Arc::clone(view), stopped)),
+        tokio::spawn(Arc::clone(&view.hits).follow()),
+        tokio::spawn(sample(Arc::clone(view))),
+        tokio::spawn(stream::retain(view.executor.clone(), view.clock)),
+    ];
+    tracing::info!(
+        rules = view.rules.engine.rules().len(),
+        mqtt = %view.mqtt,
+        http = %view.http,
+        data = %view.data_dir.display(),
+        "the gateway is ready"
+    );
+    (tokio::spawn(broker.run(intake, SHUTDOWN_GRACE)), tasks)
+}
+
+fn compile(rules: Vec<Arc<Rule>>, account_id: &str, registry: &mut Registry) -> Arc<Rules> {
+    let engine = Engine::new(rules, account_id);
+    let tallies = Tallies::new(&engine, registry);
+    Arc::new(Rules { engine, tallies })
+}
+
+/// The hold table as the last run left it, and what the change of rules since then makes of it.
+fn restore_holds(
+    storage: &Storage,
+    rules: &Rules,
+    config: &Config,
+    now: crate::clock::Timestamp,
+) -> anyhow::Result<(HoldTable, Transitions)> {
+    let mut hold = HoldTable::new(watched(rules.engine.rules(), config.rules.hold_keys_max));
+    let mut transitions = Transitions::default();
+    let saved = checkpoint::load(storage)?;
+    if let Some(alive_until) = saved.alive_until {
+        let rows = saved.states.iter().map(|row| (&*row.rule, row.key.as_str(), &row.state[..]));
+        let restored = hold.restore(rows, alive_until, now, &mut transitions);
+        for row in &restored.rejected_rows {
+            tracing::error!(
+                rule = %row.rule, key = %row.key, error = %row.error,
+                "a saved condition cannot be read; its key starts afresh"
+            );
+        }
+        if restored.kept + restored.ended > 0 {
+            tracing::info!(
+                kept = restored.kept,
+                ended = restored.ended,
+                downtime_ms = u64::try_from(now.since(alive_until).as_millis()).unwrap_or(u64::MAX),
+                "conditions go on"
+            );
+        }
+    }
+    Ok((hold, transitions))
+}
+
+/// Makes the streams that configuration or rules name.
+async fn declare_streams(
+    storage: &Storage,
+    rules: &Rules,
+    config: &Config,
+    clock: Clock,
+) -> anyhow::Result<()> {
+    let mut wanted = config.streams.clone();
+    for name in rules.engine.rules().iter().flat_map(|rule| rule.streams()) {
+        wanted.entry(name.to_owned()).or_default();
+    }
+    let executor = storage.executor();
+    let kept = stream::declare(&executor, wanted.into_iter().collect(), clock.now()).await?;
+    for name in kept {
+        tracing::warn!(
+            stream = %name,
+            "the stream keeps the number of shards it was made with; the configured one differs"
+        );
+    }
+    Ok(())
+}
+
+async fn start_deliveries(
+    storage: &Storage,
+    journal: &Journal<Work>,
+    config: &Config,
+    clock: Clock,
+    registry: &mut Registry,
+) -> anyhow::Result<Arc<Deliveries>> {
+    let metrics = delivery::DeliveryMetrics::default();
+    metrics.register(registry);
+    let setup = DeliverySetup {
+        executor: storage.executor(),
+        reader: storage.reader()?,
+        backlogs: journal.delivery_backlogs(),
+        config: config.deliveries.clone(),
+        data_dir: config.data_dir.clone(),
+        clock,
+        metrics,
+    };
+    Ok(Arc::new(Deliveries::start(setup).await?))
+}
+
+async fn start_hooks(
+    storage: &Storage,
+    journal: &Journal<Work>,
+    config: &Config,
+    clock: Clock,
+    rules: &Arc<Rules>,
+    registry: &mut Registry,
+) -> anyhow::Result<Arc<Hooks>> {
+    let metrics = lambda::HookMetrics::default();
+    metrics.register(registry);
+    let setup = HookSetup {
+        executor: storage.executor(),
+        reader: storage.reader()?,
+        backlogs: journal.hook_backlogs(),
+        config: config.hooks.clone(),
+        sink: Arc::new(LetterSink::new(Arc::clone(rules), journal.submitter(), clock)),
+        clock,
+        metrics,
+    };
+    Ok(Arc::new(Hooks::start(setup).await?))
+}
+
+async fn serve(listener: TcpListener, view: Arc<GatewayView>, mut stopped: watch::Receiver<bool>) {
+    let site = dashboard::site(view);
+    let until = async move {
+        // An error says that the gateway is gone, which is a stop too.
+        drop(stopped.wait_for(|stop| *stop).await);
+    };
+    if let Err(error) = axum::serve(listener, site).with_graceful_shutdown(until).await {
+        tracing::error!(%error, "the HTTP server ended");
+    }
+}
+
+async fn sample(view: Arc<GatewayView>) {
+    let mut ticks = tokio::time::interval(SAMPLE_PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        view.rates.sample(view.clock.now(), view.messages());
+    }
+}

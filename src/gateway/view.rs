@@ -1,0 +1,537 @@
+//! What the API reads of the running gateway.
+//!
+//! Counters and states come from memory; streams, hits and dead letters are read over connections of
+//! their own on blocking threads, so that a page never waits for a commit, nor a commit for a page.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
+
+use crate::api::HitReader;
+use crate::api::SeriesSpan;
+use crate::api::SeriesView;
+use crate::api::Source;
+use crate::api::SourceError;
+use crate::api::payload::Payload;
+use crate::api::source::Answer;
+use crate::api::source::HitFilter;
+use crate::api::source::NewRecord;
+use crate::api::source::ReadFrom;
+use crate::api::view;
+use crate::broker::BrokerHandle;
+use crate::broker::ClientStatus;
+use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::delivery::Deliveries;
+use crate::engine::RuleIndex;
+use crate::engine::hold::HoldView;
+use crate::hit_log::HitQuery;
+use crate::journal::JournalHealth;
+use crate::journal::JournalMetrics;
+use crate::journal::Submission;
+use crate::journal::Submitter;
+use crate::lambda::DeadLetter;
+use crate::lambda::HookError;
+use crate::lambda::HookStatus;
+use crate::lambda::Hooks;
+use crate::limits;
+use crate::retry::Failure;
+use crate::retry::describe;
+use crate::rule::Rule;
+use crate::rule::ast::Action;
+use crate::rule::ast::Spanned;
+use crate::storage::Executor;
+use crate::stream;
+use crate::stream::Reader;
+use crate::stream::StartAt;
+use crate::stream::StreamError;
+
+use super::hits;
+use super::hits::Hits;
+use super::pass::Rules;
+use super::rates::Rates;
+use super::stage::Work;
+
+/// Where the gateway is in its life. Written by the gateway, read by readiness.
+#[derive(Debug, Default)]
+pub(super) struct Life {
+    started: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Life {
+    /// It takes messages now.
+    pub(super) fn begin(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    /// It takes no more messages.
+    pub(super) fn end(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}
+
+/// The running gateway, as the API sees it.
+pub(super) struct GatewayView {
+    pub(super) clock: Clock,
+    pub(super) started_at: Timestamp,
+    pub(super) data_dir: PathBuf,
+    pub(super) rules_path: PathBuf,
+    pub(super) mqtt: SocketAddr,
+    pub(super) http: SocketAddr,
+    pub(super) life: Arc<Life>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) rates: Arc<Rates>,
+    pub(super) hits: Arc<Hits>,
+    pub(super) broker: BrokerHandle,
+    pub(super) journal: Submitter<Work>,
+    pub(super) health: JournalHealth,
+    pub(super) journal_metrics: JournalMetrics,
+    pub(super) executor: Executor,
+    /// Taken by one blocking read at a time.
+    pub(super) streams: Arc<Mutex<Reader>>,
+    pub(super) deliveries: Arc<Deliveries>,
+    pub(super) hooks: Arc<Hooks>,
+    pub(super) registry: Registry,
+}
+
+/// Runs a blocking read on a thread that may block.
+async fn read<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, SourceError>
+where
+    T: Send + 'static,
+    E: Into<SourceError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(SourceError::Busy("the gateway is stopping".to_owned())),
+    }
+}
+
+impl From<StreamError> for SourceError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Unknown { .. } => SourceError::Unknown,
+            StreamError::PartitionKey(_) | StreamError::RecordTooLarge(_) => {
+                SourceError::Refused(error.to_string())
+            }
+            error => SourceError::Failed(describe(&error)),
+        }
+    }
+}
+
+impl From<HookError> for SourceError {
+    fn from(error: HookError) -> Self {
+        match error {
+            HookError::Unknown(_) => SourceError::Unknown,
+            error => SourceError::Failed(describe(&error)),
+        }
+    }
+}
+
+impl From<crate::hit_log::HitLogError> for SourceError {
+    fn from(error: crate::hit_log::HitLogError) -> Self {
+        SourceError::Failed(describe(&error))
+    }
+}
+
+impl GatewayView {
+    fn rule_view(&self, index: RuleIndex, now: Timestamp) -> view::Rule {
+        let rule = &self.rules.engine.rules()[index.0 as usize];
+        let tally = self.rules.tallies.rule(index);
+        let definition = &rule.definition;
+        let last_fault = tally.last_fault();
+        let state = if definition.disabled {
+            view::RuleState::Disabled
+        } else {
+            view::RuleState::of_running(last_fault.as_ref().map(|(at, _)| *at), now)
+        };
+        let actions = [
+            ("do", &definition.actions),
+            ("on_cleared", &definition.on_cleared),
+            ("on_error", &definition.on_error),
+        ];
+        view::Rule {
+            name: Arc::clone(rule.name()).into(),
+            description: definition.description.clone(),
+            file: rule.file.as_deref().map(|f| f.display().to_string()).unwrap_or_default(),
+            state,
+            topics: definition.select.from.iter().map(|f| f.node.to_string()).collect(),
+            watches: definition.select.when.is_some(),
+            actions: actions
+                .into_iter()
+                .flat_map(|(when, list)| {
+                    list.iter().map(move |action| action_view(rule, action, when))
+                })
+                .collect(),
+            matched: tally.topic_matches.get(),
+            hits: tally.hits.get(),
+            unknown: tally.unknown.get(),
+            faults: tally.faults.get(),
+            faults_by_code: self.rules.tallies.faults_by_code(index).into_iter().collect(),
+            pending: count(tally.pending.get()),
+            firing: count(tally.firing.get()),
+            last_hit: tally.last_hit().map(Into::into),
+            last_fault: last_fault.map(|(at, fault)| view::Failure {
+                at: at.into(),
+                code: fault.code.as_str(),
+                message: fault.message,
+            }),
+        }
+    }
+
+    fn indexes(&self) -> impl Iterator<Item = RuleIndex> + '_ {
+        let rules = u32::try_from(self.rules.engine.rules().len());
+        (0..rules.expect("rules are counted in 32 bits")).map(RuleIndex)
+    }
+
+    fn index_of(&self, name: &str) -> Option<RuleIndex> {
+        self.indexes().find(|index| &**self.rules.engine.rules()[index.0 as usize].name() == name)
+    }
+
+    /// Asks the journal's stage for the keys of a rule.
+    async fn holds(&self, rule: RuleIndex, limit: usize) -> Result<HoldView, SourceError> {
+        let (answer, view) = oneshot::channel();
+        let work = Work::View { rule, limit, answer };
+        let submission = Submission { at: self.clock.now(), work, ack: None };
+        let stopping = || SourceError::Busy("the gateway is stopping".to_owned());
+        self.journal.submit(submission).await.map_err(|_| stopping())?;
+        view.await.map_err(|_| stopping())
+    }
+
+    /// Messages taken in since the start.
+    pub(super) fn messages(&self) -> u64 {
+        self.broker.metrics().publishes_received()
+    }
+}
+
+fn count(gauge: i64) -> u64 {
+    u64::try_from(gauge).unwrap_or(0)
+}
+
+fn action_view(rule: &Rule, action: &Spanned<Action>, when: &'static str) -> view::ActionView {
+    let (kind, target) = match &action.node {
+        Action::Stream { name, .. } => ("stream", name.node.clone()),
+        Action::Deliver { name, .. } => ("deliver", name.node.clone()),
+        Action::Invoke { name } => ("invoke", name.node.clone()),
+        Action::Republish { topic, .. } => {
+            ("republish", rule.source_of(&topic.span).trim_matches(['\'', '"']).to_owned())
+        }
+        Action::Log { .. } => ("log", String::new()),
+    };
+    view::ActionView { kind, target, when }
+}
+
+fn client_view(client: ClientStatus) -> view::ClientView {
+    view::ClientView {
+        client_id: client.client_id.to_string(),
+        address: client.address.to_string(),
+        protocol: client.version.as_str(),
+        connected_at: client.since.into(),
+        subscriptions: client.subscriptions.iter().map(ToString::to_string).collect(),
+        subscriptions_total: client.subscriptions_total as u64,
+        messages_in: client.received,
+        messages_out: client.sent,
+    }
+}
+
+fn failure_view(failure: Failure) -> view::Failure {
+    view::Failure { at: failure.at.into(), code: "", message: failure.message }
+}
+
+fn hook_view(hook: HookStatus) -> view::HookView {
+    view::HookView {
+        name: hook.name.into(),
+        url: hook.url.unwrap_or_default(),
+        pending: hook.pending,
+        in_flight: hook.in_flight,
+        delivered: hook.succeeded,
+        failed_attempts: hook.failed_attempts,
+        dead_letters: hook.dead_letters,
+        oldest: hook.oldest.map(Into::into),
+        last_error: hook.last_error.map(failure_view),
+    }
+}
+
+fn dead_letter_view(letter: &DeadLetter) -> view::DeadLetter {
+    view::DeadLetter {
+        id: letter.id,
+        at: letter.died_at.into(),
+        rule: letter.rule.to_string(),
+        attempts: letter.attempts,
+        error: letter.error.clone(),
+        payload: Payload::preview(&letter.payload),
+    }
+}
+
+fn record_view(record: &stream::Record) -> view::RecordView {
+    view::RecordView {
+        sequence_number: record.sequence_number.to_string(),
+        partition_key: record.partition_key.to_string(),
+        shard: record.sequence_number.shard().to_string(),
+        t: record.at.into(),
+        data: view::RecordContent::of(&record.data),
+    }
+}
+
+/// Reads a stream's shards side by side and merges them by arrival.
+fn read_records(
+    reader: &Reader,
+    name: &str,
+    from: ReadFrom,
+    limit: usize,
+    bytes_max: usize,
+) -> Result<Vec<view::RecordView>, StreamError> {
+    let mut records = Vec::new();
+    for shard in reader.shards(name)? {
+        let start = match from {
+            ReadFrom::TrimHorizon => StartAt::TrimHorizon,
+            ReadFrom::At(at) => StartAt::AtTimestamp(at),
+            ReadFrom::Latest => StartAt::Newest(limit as u64),
+        };
+        let mut cursor = reader.cursor(&shard, start)?;
+        records.extend(reader.read(&mut cursor, limit, bytes_max)?.records);
+    }
+    records.sort_by_key(|record| (record.at, record.sequence_number));
+    if from == ReadFrom::Latest {
+        records.drain(..records.len().saturating_sub(limit));
+    }
+    let mut bytes = 0;
+    let within = records.iter().take(limit).take_while(|record| {
+        let is_first = bytes == 0;
+        bytes += record.data.len() + 1;
+        is_first || bytes <= bytes_max
+    });
+    Ok(within.map(record_view).collect())
+}
+
+impl Source for GatewayView {
+    fn http_address(&self) -> SocketAddr {
+        self.http
+    }
+
+    fn readiness(&self) -> view::Readiness {
+        if self.life.stopping.load(Ordering::Acquire) {
+            return view::Readiness::Stopping;
+        }
+        if !self.life.started.load(Ordering::Acquire) {
+            return view::Readiness::Starting;
+        }
+        match self.health.stall() {
+            None => view::Readiness::Ready,
+            Some(stall) => view::Readiness::Stalled {
+                reason: format!("no commit since {}: {}", stall.since, stall.reason),
+            },
+        }
+    }
+
+    fn overview(&self) -> view::Overview {
+        let sum = |counter: fn(&super::tally::RuleTally) -> u64| {
+            self.rules.tallies.iter().map(counter).sum()
+        };
+        view::Overview {
+            version: env!("CARGO_PKG_VERSION"),
+            now: self.clock.now().into(),
+            started_at: self.started_at.into(),
+            data_dir: self.data_dir.display().to_string(),
+            rules_path: self.rules_path.display().to_string(),
+            mqtt: self.mqtt.to_string(),
+            http: format!("http://{}", self.http),
+            readiness: self.readiness(),
+            totals: view::Totals {
+                messages: self.messages(),
+                hits: sum(|tally| tally.hits.get()),
+                unknown: sum(|tally| tally.unknown.get()),
+                faults: sum(|tally| tally.faults.get()),
+                clients: self.broker.client_count() as u64,
+                commits: self.journal_metrics.commit_count(),
+                commit_ms: self.journal_metrics.last_commit().map(|d| d.as_secs_f64() * 1000.0),
+            },
+        }
+    }
+
+    fn metrics_text(&self) -> String {
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(error) => {
+                tracing::error!(%error, "the metrics cannot be written as text");
+                String::new()
+            }
+        }
+    }
+
+    fn rules(&self) -> Vec<view::Rule> {
+        let now = self.clock.now();
+        self.indexes().map(|index| self.rule_view(index, now)).collect()
+    }
+
+    fn series(&self, span: SeriesSpan) -> SeriesView {
+        self.rates.series(span, self.clock.now())
+    }
+
+    fn subscribe_hits(&self) -> HitReader {
+        self.hits.feed().subscribe()
+    }
+
+    fn rule<'a>(&'a self, name: &'a str, holds_max: usize) -> Answer<'a, view::RuleDetail> {
+        Box::pin(async move {
+            let index = self.index_of(name).ok_or(SourceError::Unknown)?;
+            let rule = self.rule_view(index, self.clock.now());
+            let text = self.rules.engine.rules()[index.0 as usize].text.clone();
+            let holds = if rule.watches {
+                let keys = self.holds(index, holds_max).await?;
+                view::Holds {
+                    pending_total: rule.pending,
+                    firing_total: rule.firing,
+                    pending: keys
+                        .pending
+                        .iter()
+                        .map(|key| view::PendingKey {
+                            key: view::Key::of(&key.key),
+                            since: key.since.into(),
+                            due: key.due.into(),
+                            samples: key.samples,
+                        })
+                        .collect(),
+                    firing: keys
+                        .firing
+                        .iter()
+                        .map(|key| view::FiringKey {
+                            key: view::Key::of(&key.key),
+                            since: key.since.into(),
+                            fired_at: key.fired_at.into(),
+                            samples: key.samples,
+                        })
+                        .collect(),
+                }
+            } else {
+                view::Holds::default()
+            };
+            Ok(view::RuleDetail { rule, text, holds })
+        })
+    }
+
+    fn hits(&self, filter: HitFilter, limit: usize) -> Answer<'_, Vec<view::HitView>> {
+        let log = Arc::clone(&self.hits);
+        Box::pin(read(move || {
+            let mut found = Vec::new();
+            let mut before = filter.before;
+            // The log filters by rule; the event is looked at here, page by page.
+            loop {
+                let query = HitQuery { rule: filter.rule.as_deref(), before, after: None };
+                let page = log.newest(&query, limits::HITS_PAGE_MAX)?;
+                before = page.last().map(|hit| hit.id);
+                let wanted = page.iter().filter(|hit| filter.event.is_none_or(|e| e == hit.event));
+                found.extend(wanted.take(limit - found.len()).map(hits::listed));
+                if found.len() >= limit || page.len() < limits::HITS_PAGE_MAX {
+                    return Ok::<_, crate::hit_log::HitLogError>(found);
+                }
+            }
+        }))
+    }
+
+    fn hit(&self, id: u64) -> Answer<'_, view::HitView> {
+        let log = Arc::clone(&self.hits);
+        Box::pin(async move {
+            let before = id.checked_add(1);
+            let query = HitQuery { before, after: id.checked_sub(1), ..HitQuery::default() };
+            let page = read(move || log.newest(&query, 1)).await?;
+            page.iter().find(|hit| hit.id == id).map(hits::whole).ok_or(SourceError::Unknown)
+        })
+    }
+
+    fn streams(&self) -> Answer<'_, Vec<view::StreamView>> {
+        let reader = Arc::clone(&self.streams);
+        Box::pin(async move {
+            let list = read(move || reader.lock().streams()).await?;
+            let view = |stream: stream::StreamSummary| view::StreamView {
+                name: view::Text::from(stream.name.as_str()),
+                shards: u32::try_from(stream.shards).unwrap_or(u32::MAX),
+                records: stream.records,
+                bytes: stream.bytes,
+                oldest: stream.first_at.map(Into::into),
+                newest: stream.last_at.map(Into::into),
+                retention: stream.retention,
+            };
+            Ok(list.into_iter().map(view).collect())
+        })
+    }
+
+    fn stream_records<'a>(
+        &'a self,
+        name: &'a str,
+        from: ReadFrom,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Answer<'a, Vec<view::RecordView>> {
+        let reader = Arc::clone(&self.streams);
+        let name = name.to_owned();
+        Box::pin(read(move || read_records(&reader.lock(), &name, from, limit, bytes_max)))
+    }
+
+    fn put_record<'a>(&'a self, name: &'a str, record: NewRecord) -> Answer<'a, view::Placed> {
+        Box::pin(async move {
+            let stored = stream::put(
+                &self.executor,
+                name,
+                stream::NewRecord {
+                    partition_key: &record.partition_key,
+                    hash_key: record.hash_key,
+                    data: &record.data,
+                    at: self.clock.now(),
+                },
+            )
+            .await?;
+            Ok(view::Placed {
+                sequence_number: stored.sequence_number.to_string(),
+                shard: stored.shard.to_string(),
+            })
+        })
+    }
+
+    fn deliveries(&self) -> Answer<'_, Vec<view::DeliveryView>> {
+        Box::pin(async move {
+            let view = |delivery: crate::delivery::DeliveryStatus| view::DeliveryView {
+                name: delivery.name.into(),
+                directory: delivery.directory.display().to_string(),
+                buffered_records: delivery.buffered_records,
+                buffered_bytes: delivery.buffered_bytes,
+                buffer_bytes: delivery.buffer_bytes as u64,
+                buffer_interval: delivery.buffer_interval,
+                oldest: delivery.oldest.map(Into::into),
+                files: delivery.files,
+                last_file: delivery.last_file.map(|file| file.display().to_string()),
+                errors: delivery.failures,
+                last_error: delivery.last_error.map(failure_view),
+            };
+            Ok(self.deliveries.status().into_iter().map(view).collect())
+        })
+    }
+
+    fn hooks(&self) -> Answer<'_, Vec<view::HookView>> {
+        Box::pin(async move { Ok(self.hooks.status().into_iter().map(hook_view).collect()) })
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        hook: &'a str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Answer<'a, Vec<view::DeadLetter>> {
+        Box::pin(async move {
+            let letters = self.hooks.dead_letters(hook, before, limit).await?;
+            Ok(letters.iter().map(dead_letter_view).collect())
+        })
+    }
+
+    fn clients(&self, limit: usize) -> Vec<view::ClientView> {
+        let clients = self.broker.clients().into_iter().filter(|client| client.is_connected);
+        clients.take(limit).map(client_view).collect()
+    }
+}

@@ -1,0 +1,111 @@
+//! kill -9 at any time: nothing acknowledged is missing, nothing fires twice, clocks go on.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::clients;
+use crate::live::Site;
+use crate::live::eventually;
+
+/// Kills in the loop.
+const KILLS: usize = 20;
+
+#[test]
+fn no_acknowledged_message_is_lost_over_twenty_kills() {
+    let site =
+        Site::with_rules("CREATE RULE all AS SELECT id FROM 'load/+' DO STREAM kept KEY id;");
+    let mut gateway = site.start();
+    let port = gateway.mqtt.port();
+    let publisher = clients::Publisher::start(port, "load/a", &site.path("acked.txt"));
+    let mut acked_before = 0;
+    for _ in 0..KILLS {
+        acked_before = eventually("more messages are acknowledged", || {
+            let acked = publisher.acked().len();
+            (acked >= acked_before + 50).then_some(acked)
+        });
+        gateway.kill();
+        gateway = site.start_on(port);
+    }
+    let acked: BTreeSet<String> = publisher.stop().into_iter().collect();
+    let kept: BTreeSet<String> = site
+        .stream_data("kept")
+        .iter()
+        .map(|record| record["id"].as_str().expect("an id").to_owned())
+        .collect();
+    let missing: Vec<&String> = acked.difference(&kept).collect();
+    assert!(
+        missing.is_empty(),
+        "{} of {} acknowledged are missing: {missing:?}",
+        missing.len(),
+        acked.len()
+    );
+    assert!(acked.len() >= KILLS * 50, "{} acknowledged", acked.len());
+}
+
+const OVERHEAT: &str = "
+CREATE RULE overheat AS
+  SELECT moteid, hold.since AS since, hold.samples AS n FROM 'lab/+/telemetry'
+  WHEN temperature > 30 FOR 3 SECONDS PARTITION BY moteid
+DO STREAM alerts KEY moteid
+ON CLEARED DO STREAM cleared KEY moteid;
+";
+
+#[test]
+fn a_pending_duration_goes_on_after_a_kill() {
+    let site = Site::with_rules(OVERHEAT);
+    let gateway = site.start();
+    gateway.publish("lab/7/telemetry", r#"{"moteid":7,"temperature":31}"#);
+    gateway.kill();
+    assert_eq!(site.stream_data("alerts").len(), 0);
+    let gateway = site.start();
+    let fired = eventually("the pending condition fires", || {
+        let records = site.stream_data("alerts");
+        (!records.is_empty()).then_some(records)
+    });
+    assert_eq!(fired.len(), 1);
+    assert_eq!((&fired[0]["moteid"], &fired[0]["n"]), (&json!(7), &json!(1)));
+    drop(gateway);
+}
+
+#[test]
+fn a_firing_condition_does_not_fire_twice_and_still_clears() {
+    let site = Site::with_rules(OVERHEAT);
+    let gateway = site.start();
+    gateway.publish("lab/7/telemetry", r#"{"moteid":7,"temperature":31}"#);
+    eventually("the condition fires", || (!site.stream_data("alerts").is_empty()).then_some(()));
+    gateway.kill();
+    let gateway = site.start();
+    gateway.publish("lab/7/telemetry", r#"{"moteid":7,"temperature":32}"#);
+    // A second duration passes under the eyes of another key: when that one has fired, a second
+    // firing of the first would be there too.
+    gateway.publish("lab/8/telemetry", r#"{"moteid":8,"temperature":32}"#);
+    eventually("the other key fires", || (site.stream_data("alerts").len() > 1).then_some(()));
+    gateway.publish("lab/7/telemetry", r#"{"moteid":7,"temperature":20}"#);
+    let cleared = site.stream_data("cleared");
+    assert_eq!(cleared.len(), 1, "{cleared:?}");
+    assert_eq!((&cleared[0]["moteid"], &cleared[0]["n"]), (&json!(7), &json!(2)));
+    let keys: Vec<_> = site.stream_data("alerts").iter().map(|r| r["moteid"].clone()).collect();
+    assert_eq!(keys, [json!(7), json!(8)]);
+}
+
+#[test]
+fn an_unflushed_delivery_survives_a_kill() {
+    let site = Site::with_rules("CREATE RULE all AS SELECT * FROM 'x/+' DO DELIVER lake;");
+    site.write(
+        "tidegate.toml",
+        "[delivery.lake]\nbuffer_interval = \"2s\"\ncompression = \"gzip\"\n",
+    );
+    let gateway = site.start();
+    for n in 0..5 {
+        gateway.publish("x/y", &format!(r#"{{"n":{n}}}"#));
+    }
+    gateway.kill();
+    let gateway = site.start();
+    let lines = eventually("a delivered file", || {
+        let found = site.delivered("lake");
+        (found.len() >= 5).then_some(found)
+    });
+    assert_eq!(lines, (0..5).map(|n| json!({"n": n})).collect::<Vec<_>>());
+    drop(gateway);
+}

@@ -1,0 +1,211 @@
+//! The rules of the house that a compiler inside one crate cannot keep: which module may import
+//! which, where each foreign crate lives, how long a file may be, that every module says what it is.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Longest file, lines, tests not counted.
+const FILE_LINES_MAX: usize = 800;
+
+/// Modules from the top down. A module may import from its own row's right-hand list and from nothing
+/// else in the crate.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("value", &[]),
+    ("clock", &[]),
+    ("limits", &[]),
+    ("retry", &["clock"]),
+    ("topic", &[]),
+    ("publish", &["topic", "clock"]),
+    ("diagnostic", &["limits"]),
+    ("rule", &["diagnostic", "limits", "publish", "topic", "value"]),
+    ("engine", &["rule", "clock", "limits", "publish", "topic", "value"]),
+    ("storage", &["clock", "limits", "STORED"]),
+    ("stream", &["storage", "config", "clock", "limits", "diagnostic"]),
+    ("delivery", &["storage", "config", "clock", "limits", "journal", "retry"]),
+    ("lambda", &["storage", "config", "clock", "limits", "journal", "retry"]),
+    ("hit_log", &["storage", "config", "clock", "limits", "journal"]),
+    ("checkpoint", &["storage", "clock", "limits", "journal", "engine"]),
+    ("retained", &["storage", "clock", "limits", "publish", "topic", "journal"]),
+    ("journal", &["storage", "config", "clock", "limits", "publish", "STORED", "engine"]),
+    ("action", &["journal", "engine", "rule", "clock", "limits", "publish", "topic", "value"]),
+    ("broker", &["journal", "config", "clock", "limits", "publish", "topic"]),
+];
+
+/// Stands for every noun that persists.
+const STORED: &[&str] = &["stream", "delivery", "lambda", "hit_log", "checkpoint", "retained"];
+
+/// A foreign crate and the only places that may name it.
+const HOMES: &[(&str, &[&str])] = &[
+    ("rumqttd", &["src/broker/"]),
+    ("pest", &["src/rule/parse"]),
+    ("pest_derive", &["src/rule/parse"]),
+    ("axum", &["src/api/", "src/dashboard/", "src/gateway/"]),
+    ("rumqttc", &["src/demo.rs", "src/cli/replay", "src/replay"]),
+    ("reqwest", &["src/lambda/", "src/cli/stream", "src/config/read.rs"]),
+    ("jiter", &["src/engine/decode", "src/value/", "src/engine/"]),
+];
+
+const BANNED_NAMES: &[&str] = &[
+    "util",
+    "utils",
+    "common",
+    "helper",
+    "helpers",
+    "misc",
+    "base",
+    "manager",
+    "handler",
+    "processor",
+    "impl",
+    "data",
+    "info",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect(&root().join("src"), &mut found);
+    assert!(found.len() > 40, "the sources are where this test looks for them");
+    found
+        .into_iter()
+        .map(|path| {
+            let name = path
+                .strip_prefix(root())
+                .expect("below the root")
+                .to_string_lossy()
+                .replace('\\', "/");
+            (name, fs::read_to_string(&path).expect("a source file"))
+        })
+        .collect()
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a source folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The text before the file's test module.
+fn without_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+}
+
+fn is_test_file(name: &str) -> bool {
+    name.ends_with("/tests.rs") || name.ends_with("_tests.rs") || name.contains("/tests/")
+}
+
+fn noun_of(name: &str) -> &str {
+    let inside = name.strip_prefix("src/").unwrap_or(name);
+    inside.split(['/', '.']).next().unwrap_or(inside)
+}
+
+#[test]
+fn imports_point_one_way() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(noun, _)| *noun == noun_of(&name)) else {
+            continue;
+        };
+        if is_test_file(&name) {
+            continue;
+        }
+        for line in without_tests(&text).lines() {
+            let code = line.split("//").next().unwrap_or_default();
+            let mut rest = code;
+            while let Some((_, after)) = rest.split_once("crate::") {
+                let target: String =
+                    after.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                let fine = target == noun_of(&name)
+                    || allowed.contains(&target.as_str())
+                    || (allowed.contains(&"STORED") && STORED.contains(&target.as_str()));
+                if !fine {
+                    wrong.push(format!("{name}: {}", line.trim()));
+                }
+                rest = after;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports against the direction:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_engine_and_the_rules_are_pure() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let is_pure = matches!(noun_of(&name), "engine" | "rule" | "value");
+        if !is_pure || is_test_file(&name) {
+            continue;
+        }
+        for banned in [
+            "tokio",
+            "rusqlite",
+            "axum",
+            "reqwest",
+            "std::fs",
+            "std::net::Tcp",
+            "std::thread::spawn",
+        ] {
+            if without_tests(&text).contains(&format!("{banned}::")) {
+                wrong.push(format!("{name} names {banned}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_foreign_crate_has_one_home() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        for (krate, homes) in HOMES {
+            let named = without_tests(&text).lines().any(|line| {
+                let code = line.split("//").next().unwrap_or_default();
+                code.contains(&format!("{krate}::")) && !code.contains(&format!("_{krate}::"))
+            });
+            if named && !homes.iter().any(|home| name.starts_with(home)) && !is_test_file(&name) {
+                wrong.push(format!("{name} names {krate}, whose home is {homes:?}"));
+            }
+        }
+        let rusqlite = without_tests(&text).contains("rusqlite::");
+        let at_home =
+            name.starts_with("src/storage/") || name.ends_with("/table.rs") || is_test_file(&name);
+        if rusqlite && !at_home {
+            wrong.push(format!("{name} names rusqlite, whose home is storage and table.rs"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_say_what_they_are_and_are_not_too_long() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        if !is_test_file(&name) && !text.starts_with("//!") {
+            wrong.push(format!("{name} does not start with a //! line"));
+        }
+        let lines = without_tests(&text).lines().count();
+        if lines > FILE_LINES_MAX && !is_test_file(&name) {
+            wrong.push(format!("{name} has {lines} lines"));
+        }
+        for word in ["FIXME", "XXX", "todo!(", "unimplemented!("] {
+            if text.contains(word) {
+                wrong.push(format!("{name} has a leftover {word}"));
+            }
+        }
+        let file = name.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
+        if name.split('/').any(|part| BANNED_NAMES.contains(&part)) || BANNED_NAMES.contains(&file)
+        {
+            wrong.push(format!("{name} has a name that says nothing"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
