@@ -7,6 +7,15 @@
 //! - rumqttd, delivered: until the subscribers, in-process links, have taken them all. The publisher
 //!   hands over 16 packets a wake-up, the best case that was found.
 //!
+//! Two shared cores under other load, median of three, deliveries a second:
+//!
+//! | subscribers | ours, queued | ours, delivered | rumqttd, delivered |
+//! |-------------|--------------|-----------------|--------------------|
+//! | 1           | 4.05 M       | 4.05 M          | 0.61 M             |
+//! | 100         | 7.93 M       | 6.62 M          | 6.81 M             |
+//!
+//! Ours goes through the kernel's sockets and rumqttd's does not.
+//!
 //! `-- --serve ADDRESS` serves MQTT instead, with an intake that settles every batch at once, to be
 //! loaded from outside. It shows what the protocol edge alone can do.
 
