@@ -1,8 +1,8 @@
 //! Rule files on disk: found, bounded, read, and checked by [`crate::rule::set`].
 //!
 //! In: paths of files and folders. Out: a [`Loaded`] set, whose sources stand in the order of the
-//! paths and sorted within a folder, so that every machine reports alike. What cannot be read is a source too, with
-//! the diagnostic in place of the bytes. This is the only part of the rule language that touches
+//! paths and sorted within a folder, so that every machine reports alike. What cannot be read is a
+//! source too, with the diagnostic in place of the bytes. Nothing else of the rule language touches
 //! files.
 
 use std::fs;

@@ -7,6 +7,7 @@
 //! Standard output carries answers only. Logs, diagnostics and progress go to standard error.
 
 mod answer;
+mod check;
 mod configuration;
 pub mod eval;
 mod logging;
@@ -51,6 +52,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Check(check::CheckArgs),
     Eval(eval::EvalArgs),
     Replay(replay::ReplayArgs),
     Simulate(simulate::SimulateArgs),
@@ -118,6 +120,7 @@ where
 
 fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     match command {
+        Command::Check(args) => check::run(&args, answer),
         Command::Eval(args) => eval::run(&args, answer),
         Command::Run(args) => run::run(&args, answer),
         Command::Replay(args) => replay::run(&args, answer),

@@ -77,7 +77,8 @@ pub fn render(diagnostic: &Diagnostic, path: &str, text: &str, color: Color) -> 
         // The lines that carry marks are enough, and a report over a long file stays cheap.
         let lines = marked_lines(diagnostic, text);
         let (before, rest) = text.split_at_checked(lines.start).unwrap_or_default();
-        let excerpt = rest.get(..lines.len()).unwrap_or_default();
+        // A carriage return would be drawn; a blank in its place keeps the marks where they are.
+        let excerpt = rest.get(..lines.len()).unwrap_or_default().replace('\r', " ");
         let marks = diagnostic.labels.iter().enumerate().map(|(index, label)| {
             let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
             let start = clamp(text, label.span.start);

@@ -317,4 +317,28 @@ mod tests {
         }
         assert!(lookup("cast").is_none() && lookup("").is_none());
     }
+
+    #[test]
+    fn the_manual_lists_the_functions_as_the_table_has_them() {
+        let manual = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/language.md"));
+        let (_, table) = manual.split_once("| function | arguments | since |").unwrap();
+        let listed: Vec<&str> =
+            table.lines().skip(2).take_while(|line| line.starts_with("| `")).collect();
+        let expected: Vec<String> = FUNCTIONS
+            .iter()
+            .map(|spec| {
+                let args = match (spec.args_min, spec.args_max) {
+                    (min, max) if min == max => min.to_string(),
+                    (min, 255) => format!("{min} or more"),
+                    (min, max) => format!("{min} to {max}"),
+                };
+                let since = match spec.since {
+                    V15 => "2015-10-08",
+                    V16 => "2016-03-23",
+                };
+                format!("| `{}` | {args} | {since} |", spec.name)
+            })
+            .collect();
+        assert_eq!(listed, expected);
+    }
 }

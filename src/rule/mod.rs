@@ -9,6 +9,7 @@ pub mod ast;
 mod check;
 pub mod function;
 pub mod parse;
+mod print;
 mod republish;
 mod scan;
 pub mod set;

@@ -307,7 +307,8 @@ impl<'t, 'd> Scan<'t, 'd> {
 
     /// CREATE RULE at `create` inside a statement: the `;` before it was forgotten.
     fn forgotten_end(&mut self, create: usize, end: usize) {
-        if !self.broken {
+        let was_broken = self.broken;
+        if !was_broken {
             self.fail(
                 Diagnostic::error(Code::SYNTAX, "the statement before this one does not end")
                     .at(create..create + "CREATE".len(), "a new statement begins here")
@@ -316,7 +317,7 @@ impl<'t, 'd> Scan<'t, 'd> {
             );
         }
         // The statement itself may be right, and its other errors are worth telling.
-        self.broken = false;
+        self.broken = was_broken;
         self.end = end;
         self.end_statement();
         self.start = Some(create);

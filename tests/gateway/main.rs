@@ -7,6 +7,7 @@ mod clients;
 mod command_line;
 mod corpus;
 mod crash;
+mod diagnostics;
 mod fake_source;
 mod live;
 mod main_job;

@@ -125,7 +125,10 @@ impl<'e, 'd> Scope<'e, 'd> {
     /// A condition that cannot be a Boolean never lets a message through.
     pub(super) fn has_condition(&mut self, expr: &Expr) {
         let is_boolean = match &expr.kind {
-            ExprKind::Literal(value) => matches!(value, Value::Bool(true)),
+            ExprKind::Literal(value) => {
+                // Undefined stands where an error was told.
+                matches!(value, Value::Bool(true) | Value::Undefined)
+            }
             ExprKind::Array(_) | ExprKind::Object(_) | ExprKind::Star => false,
             ExprKind::Binary { op, .. } => !matches!(
                 op,

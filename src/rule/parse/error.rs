@@ -87,12 +87,16 @@ fn token(rest: &str) -> &str {
 fn alternatives(expected: &[Rule]) -> Option<String> {
     let has = |rule| expected.contains(&rule);
     // Behind a value the list of all operators would bury the rest.
-    let has_operators = has(Rule::k_or);
+    let has_operators = has(Rule::k_or) || has(Rule::add_op);
     let mut words: Vec<String> = Vec::new();
     for rule in expected {
         let word = match (keyword(*rule), phrase(*rule)) {
+            (Some("AND"), _) if !has(Rule::k_or) => "AND".to_owned(),
             (Some("AND" | "OR" | "IN" | "BETWEEN" | "LIKE" | "IS" | "NOT"), _) if has_operators => {
                 "an operator".to_owned()
+            }
+            (None, Some(_)) if has_operators && matches!(rule, Rule::index | Rule::spread) => {
+                continue;
             }
             (Some(keyword), _) => keyword.to_owned(),
             (None, Some(phrase)) => phrase.to_owned(),
@@ -146,7 +150,7 @@ fn advice(place: &Place<'_>, expected: &[Rule]) -> Option<String> {
             "ORDER" | "LIMIT" | "OFFSET" | "DISTINCT" | "UNION" | "INTO" => {
                 "a rule looks at one message at a time: there are no rows to sort, cut or merge"
             }
-            "WHEN" | "WHERE" | "FROM" if !place.before.is_empty() => {
+            "WHEN" | "WHERE" | "FROM" if has(Rule::k_do) => {
                 "the clauses stand in the order SELECT, FROM, WHERE, WHEN, DO"
             }
             "" if has(Rule::k_do) => "say where matches go: DO STREAM alerts KEY topic()",
@@ -198,7 +202,9 @@ fn phrase(rule: Rule) -> Option<&'static str> {
         Rule::target | Rule::target_word => "the name of a target",
         Rule::action | Rule::actions => "an action (STREAM, DELIVER, INVOKE, REPUBLISH, LOG)",
         Rule::duration | Rule::duration_part => "a duration such as 5 MINUTES",
-        Rule::amount | Rule::whole => "a whole number",
+        Rule::amount => "a duration such as 5 MINUTES",
+        Rule::whole => "a whole number",
+        Rule::qos_level => "0, 1 or 2",
         Rule::unit => "a unit of time such as SECONDS",
         Rule::cast_type => "a type such as Decimal",
         Rule::name | Rule::identifier | Rule::alias_path => "a name",

@@ -75,9 +75,8 @@ impl Builder<'_> {
         if depth + levels <= EXPRESSION_DEPTH_MAX {
             return true;
         }
-        let is_told = self.found.last().is_some_and(|last| {
-            last.code == Code::NESTING && last.labels.iter().all(|l| l.span.start <= span.start)
-        });
+        let own = self.found.get(self.own_from..).unwrap_or_default();
+        let is_told = own.iter().any(|found| found.code == Code::NESTING);
         if !is_told {
             self.found.push(
                 Diagnostic::error(
@@ -458,7 +457,7 @@ impl Builder<'_> {
                     Diagnostic::error(Code::SYNTAX, "`.*` takes the members of one object")
                         .at(place, "")
                         .also(expr.span.clone(), "this is computed")
-                        .help("put it in parentheses, or name the members"),
+                        .help("name the members"),
                 );
             }
             return SelectItem::Spread(expr);

@@ -37,6 +37,9 @@ struct Grammar;
 pub struct Parsed {
     /// The statements without an error of their own, in order.
     pub rules: Vec<CreateRule>,
+    /// Statements whose errors were told and left gaps in the tree. Good for nothing but to look for
+    /// further errors.
+    pub unsound: Vec<CreateRule>,
     /// Everything wrong, in the order of the text.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -53,10 +56,11 @@ pub fn parse_file(text: &str) -> Parsed {
         } else if !statement.broken {
             let found = &mut parsed.diagnostics;
             let mut builder = Builder::new(Offsets::starting_at(statement.span.start), found);
-            let rule = builder
-                .parse(Rule::whole_statement, source)
-                .and_then(|pair| builder.accepted(|builder| builder.create_rule(pair)));
-            parsed.rules.extend(rule);
+            if let Some(pair) = builder.parse(Rule::whole_statement, source) {
+                let rule = builder.create_rule(pair);
+                let is_sound = builder.is_sound();
+                if is_sound { &mut parsed.rules } else { &mut parsed.unsound }.push(rule);
+            }
         }
     }
     parsed.diagnostics.sort_by_key(|diagnostic| diagnostic.labels.first().map(|l| l.span.start));
@@ -71,14 +75,16 @@ pub fn parse_select(text: &str) -> Result<Select, Vec<Diagnostic>> {
     if source.len() > STATEMENT_BYTES_MAX {
         return Err(vec![too_long(source.len(), 0..source.len())]);
     }
-    let mut select = None;
     if scan::is_sound(source, &mut found) {
         let mut builder = Builder::new(Offsets::starting_at(0), &mut found);
-        select = builder
-            .parse(Rule::whole_select, source)
-            .and_then(|pair| builder.accepted(|builder| builder.select(pair)));
+        if let Some(pair) = builder.parse(Rule::whole_select, source) {
+            let select = builder.select(pair);
+            if found.is_empty() {
+                return Ok(select);
+            }
+        }
     }
-    select.ok_or(found)
+    Err(found)
 }
 
 fn too_long(length: usize, span: Span) -> Diagnostic {
@@ -96,13 +102,15 @@ struct Builder<'d> {
     offsets: Offsets,
     /// Whether `hold.since` and its like mean the hold: the rule has WHEN.
     holds: bool,
+    /// How many findings there were before this statement.
+    own_from: usize,
     /// Everything wrong so far, of earlier statements too.
     found: &'d mut Vec<Diagnostic>,
 }
 
 impl<'d> Builder<'d> {
     fn new(offsets: Offsets, found: &'d mut Vec<Diagnostic>) -> Self {
-        Builder { offsets, holds: false, found }
+        Builder { offsets, holds: false, own_from: found.len(), found }
     }
 
     /// Runs pest. The text has passed `scan`, which bounds pest's recursion.
@@ -118,16 +126,15 @@ impl<'d> Builder<'d> {
         }
     }
 
-    /// What `build` builds, unless it found something wrong.
-    fn accepted<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        let before = self.found.len();
-        let built = build(self);
-        (self.found.len() == before).then_some(built)
+    /// Whether nothing was wrong with this statement so far.
+    fn is_sound(&self) -> bool {
+        self.found.len() == self.own_from
     }
 
     fn span(&self, pair: &Pair<'_, Rule>) -> Span {
-        let span = pair.as_span();
-        self.offsets.span(span.start()..span.end())
+        let start = pair.as_span().start();
+        // pest counts the blanks before an optional part in, even when that part is not there.
+        self.offsets.span(start..start + pair.as_str().trim_end().len())
     }
 }
 

@@ -46,7 +46,11 @@ pub(super) fn recognise(source: &str, start: usize) -> Result<(), Diagnostic> {
     };
     let refused_with = |message: String, help: &str| refused(message).map_err(|d| d.help(help));
     match (first.as_str(), second.as_str()) {
-        ("CREATE", "TABLE" | "STREAM" | "DELIVERY" | "HOOK" | "QUEUE" | "LAMBDA") => refused_with(
+        ("CREATE", "TABLE") => refused_with(
+            "CREATE TABLE is not part of this version yet".to_owned(),
+            "rules cannot join reference tables for now",
+        ),
+        ("CREATE", "STREAM" | "DELIVERY" | "HOOK" | "QUEUE" | "LAMBDA") => refused_with(
             format!("CREATE {second} is not part of this version yet"),
             "streams, deliveries and hooks are declared in tidegate.toml",
         ),

@@ -85,7 +85,8 @@ impl Builder<'_> {
         if !is_sound {
             return None;
         }
-        let mut inner = Builder { offsets, holds: self.holds, found: self.found };
+        let mut inner =
+            Builder { offsets, holds: self.holds, own_from: self.own_from, found: self.found };
         let pair = inner.parse(Rule::whole_expression, source)?;
         let expr: Expr = inner.argument(pair, 0);
         Some(TemplatePart::Expr(expr))

@@ -1,0 +1,191 @@
+//! `tidegate check`: everything wrong with rule files, before anything runs.
+
+use std::io;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::Outcome;
+use crate::config;
+use crate::config::Config;
+use crate::config::LoadError;
+use crate::config::Rejected;
+use crate::diagnostic::Diagnostic;
+use crate::diagnostic::Severity;
+use crate::diagnostic::render::Color;
+use crate::diagnostic::render::Count;
+use crate::diagnostic::render::Place;
+use crate::diagnostic::render::render;
+use crate::rule_files;
+use crate::rule_files::Loaded;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate check rules/
+  tidegate check rules/lab.rule --config site.toml
+  tidegate check rules/ --format json | jq '.[] | select(.severity == \"error\")'
+
+Exit code 0: no errors and no warnings (notes do not count). 1: some.";
+
+/// Check rule files and show all that is wrong with them
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct CheckArgs {
+    /// Rule files, or folders of *.rule files
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Configuration that declares hooks, streams and deliveries [default: tidegate.toml, if there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How to write the findings: text on standard error, JSON on standard output
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// A finding as JSON shows it. Without a place in the text, line and column are 1.
+#[derive(Serialize)]
+struct FindingView<'d> {
+    code: &'d str,
+    severity: &'static str,
+    message: &'d str,
+    file: String,
+    line: usize,
+    column: usize,
+    end_line: usize,
+    end_column: usize,
+    help: Option<&'d str>,
+}
+
+pub(super) fn run(args: &CheckArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let (config, rejected) = match config::load(args.config.as_deref()) {
+        Ok(config) => (config, None),
+        Err(LoadError::Rejected(rejected)) => (Config::default(), Some(rejected)),
+        Err(other) => return Err(other.into()),
+    };
+    // Without a configuration that can be read nothing is known of targets: its errors come alone.
+    let loaded = match rejected {
+        Some(_) => Loaded::default(),
+        None => rule_files::load(&args.paths, &config),
+    };
+    let told = findings(&loaded, rejected.as_deref());
+    let files = loaded.sources.len() + usize::from(rejected.is_some());
+    match args.format {
+        Format::Json => write_json(&told, answer)?,
+        Format::Text => write_text(&told, files),
+    }
+    let is_clean = told.iter().all(|finding| finding.diagnostic.severity == Severity::Note);
+    Ok(if is_clean { Outcome::Done } else { Outcome::Rejected })
+}
+
+/// A diagnostic with the file it is about.
+struct Finding<'d> {
+    file: String,
+    text: &'d str,
+    diagnostic: &'d Diagnostic,
+}
+
+fn findings<'d>(loaded: &'d Loaded, rejected: Option<&'d Rejected>) -> Vec<Finding<'d>> {
+    let config = rejected.into_iter().flat_map(|rejected| {
+        let file = rejected.path.display().to_string();
+        rejected.diagnostics.iter().map(move |diagnostic| Finding {
+            file: file.clone(),
+            text: &rejected.text,
+            diagnostic,
+        })
+    });
+    let rules = loaded.findings().map(|(source, diagnostic)| Finding {
+        file: source.path.display().to_string(),
+        text: source.text(),
+        diagnostic,
+    });
+    config.chain(rules).collect()
+}
+
+fn write_json(told: &[Finding<'_>], answer: &mut dyn Write) -> anyhow::Result<()> {
+    let views: Vec<FindingView<'_>> = told.iter().map(view).collect();
+    serde_json::to_writer_pretty(&mut *answer, &views)?;
+    writeln!(answer)?;
+    Ok(())
+}
+
+fn view<'d>(finding: &Finding<'d>) -> FindingView<'d> {
+    let diagnostic = finding.diagnostic;
+    let span = diagnostic.labels.first().map(|label| label.span.clone()).unwrap_or_default();
+    let Place { line, column, end_line, end_column } = Place::of(finding.text, &span);
+    FindingView {
+        code: diagnostic.code.0,
+        severity: match diagnostic.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        },
+        message: &diagnostic.message,
+        file: finding.file.clone(),
+        line,
+        column,
+        end_line,
+        end_column,
+        help: diagnostic.help.as_deref(),
+    }
+}
+
+/// Standard error may be closed; then nobody is there to be told.
+fn write_text(told: &[Finding<'_>], files: usize) {
+    let color = if super::has_color_on_stderr() { Color::On } else { Color::Off };
+    let mut err = io::stderr().lock();
+    for finding in told {
+        let drawn = render(finding.diagnostic, &finding.file, finding.text, color);
+        drop(writeln!(err, "{drawn}\n"));
+    }
+    let count = Count::of(told.iter().map(|finding| finding.diagnostic), files);
+    drop(writeln!(err, "{count}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(rules: &[(&str, &str)], format: Format) -> (Outcome, String) {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in rules {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        std::fs::write(folder.path().join("empty.toml"), "").unwrap();
+        let args = CheckArgs {
+            paths: vec![folder.path().to_owned()],
+            config: Some(folder.path().join("empty.toml")),
+            format,
+        };
+        let mut answer = Vec::new();
+        let outcome = run(&args, &mut answer).unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        (outcome, answer.replace(&format!("{}/", folder.path().display()), ""))
+    }
+
+    #[test]
+    fn json_names_the_place_in_characters() {
+        let text = "CREATE RULE a AS\r\n\tSELECT 'ö', lenght(x) FROM 'a' DO LOG;";
+        let (outcome, answer) = check(&[("a.rule", text)], Format::Json);
+        assert_eq!(outcome, Outcome::Rejected);
+        insta::assert_snapshot!("json_names_the_place_in_characters", answer);
+    }
+
+    #[test]
+    fn notes_leave_a_set_clean_and_warnings_do_not() {
+        let clean = "CREATE RULE a AS SELECT * FROM 'a' DO STREAM s;";
+        let (outcome, answer) = check(&[("a.rule", clean)], Format::Json);
+        assert_eq!(outcome, Outcome::Done, "{answer}");
+        let odd = "CREATE RULE a AS SELECT * FROM 'a' WHERE b > 5 AND b < 3 DO LOG;";
+        assert_eq!(check(&[("a.rule", odd)], Format::Text).0, Outcome::Rejected);
+        assert_eq!(check(&[], Format::Text).0, Outcome::Rejected, "no rules is worth a word");
+    }
+}

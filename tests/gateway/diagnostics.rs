@@ -1,0 +1,68 @@
+//! Broken rule files and the reports they give. Each code has a case and a paragraph.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegate::config::Config;
+use tidegate::diagnostic::RULE_CODES;
+use tidegate::diagnostic::render::Color;
+use tidegate::rule::set;
+use tidegate::rule::set::Source;
+use tidegate::rule::set::Targets;
+use tidegate::rule_files;
+use tidegate::rule_files::Loaded;
+
+fn targets() -> Targets {
+    Targets {
+        hooks: ["pager".to_owned()].into(),
+        streams: ["alerts".to_owned()].into(),
+        default_shards: 2,
+        default_retention: Duration::from_secs(24 * 3600),
+        default_buffer_bytes: 5 * 1024 * 1024,
+        default_buffer_interval: Duration::from_secs(60),
+        ..Targets::default()
+    }
+}
+
+fn report(file: &Path) -> String {
+    let path = PathBuf::from(file.file_name().expect("a case is a file"));
+    let content = Ok(fs::read(file).expect("a case can be read"));
+    let sources = vec![Source { path, content }];
+    let checked = set::check(&sources, &targets());
+    Loaded { sources, checked }.report(Color::Off)
+}
+
+#[test]
+fn broken_rule_files_are_reported_as_before() {
+    insta::glob!("..", "diagnostics/*.rule", |file| insta::assert_snapshot!(report(file)));
+}
+
+#[test]
+fn every_code_has_a_paragraph_and_a_case() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manual = fs::read_to_string(folder.join("docs/diagnostics.md")).unwrap();
+    let cases = fs::read_dir(folder.join("tests/diagnostics")).unwrap();
+    let reports: String = cases
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rule"))
+        .map(|path| report(&path))
+        .collect();
+    for code in RULE_CODES {
+        let code = code.0;
+        assert!(manual.contains(&format!("\n## {code}: ")), "docs/diagnostics.md lacks {code}");
+        assert!(reports.contains(&format!("[{code}]")), "tests/diagnostics lacks {code}");
+    }
+    let documented = manual.lines().filter(|line| line.starts_with("## R")).count();
+    assert_eq!(documented, RULE_CODES.len(), "docs/diagnostics.md has a code that is never given");
+}
+
+#[test]
+fn the_samples_are_clean_without_a_configuration() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    let loaded = rule_files::load(&[folder], &Config::default());
+    assert!(loaded.checked.rules.len() >= 5);
+    let report = loaded.report(Color::Off);
+    assert!(!report.contains("error") && !report.contains("warning"), "{report}");
+}
