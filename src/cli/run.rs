@@ -19,6 +19,7 @@ use super::configuration;
 use crate::config::Config;
 use crate::config::is_reachable_from_outside;
 use crate::demo;
+use crate::diagnostic::Severity;
 use crate::diagnostic::render::Color;
 use crate::gateway::Gateway;
 use crate::rule::Rule;
@@ -97,11 +98,11 @@ pub(super) fn run(args: &RunArgs, answer: &mut dyn Write) -> anyhow::Result<Outc
     ended.map(|()| Outcome::Done)
 }
 
-/// The rules, all of them checked. `None`: some are wrong, and standard error says why. Warnings and
-/// notes are told too.
+/// The rules, all of them checked. `None`: some are wrong, and standard error says why. Warnings are
+/// told too; notes are for `tidegate check`.
 fn load_rules(config: &Config) -> Option<Vec<Arc<Rule>>> {
     let loaded = rule_files::load(std::slice::from_ref(&config.rules.path), config);
-    if loaded.findings().next().is_some() {
+    if loaded.findings().any(|(_, found)| found.severity != Severity::Note) {
         let color = if super::has_color_on_stderr() { Color::On } else { Color::Off };
         // Standard error may be closed; then nobody is there to be told.
         drop(writeln!(io::stderr(), "{}", loaded.report(color)));

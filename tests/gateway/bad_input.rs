@@ -216,3 +216,38 @@ fn a_read_only_data_folder_is_refused_where_permissions_bind() {
     }
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("permissions");
 }
+#[test]
+fn check_marks_the_place_and_names_the_fix() {
+    let site =
+        Site::with_rules("CREATE RULE r AS\n  SELECT uper(a) FROM 'x'\nDO STREAM s KEY a;\n");
+    let human = tidegate()
+        .current_dir(site.path(""))
+        .args(["check", "rules"])
+        .output()
+        .expect("tidegate runs");
+    let text = String::from_utf8_lossy(&human.stderr).into_owned();
+    assert_eq!(human.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("test.rule:2:10") && text.contains("^^^^") && text.contains("upper"),
+        "{text}"
+    );
+    let json = tidegate()
+        .current_dir(site.path(""))
+        .args(["check", "rules", "--format", "json"])
+        .output()
+        .expect("tidegate runs");
+    let list: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON on stdout");
+    let first = &list[0];
+    assert_eq!(
+        (first["line"].as_u64(), first["column"].as_u64(), first["end_column"].as_u64()),
+        (Some(2), Some(10), Some(14))
+    );
+    assert_eq!(first["severity"], "error");
+    site.write("rules/test.rule", ALL);
+    let clean = tidegate()
+        .current_dir(site.path(""))
+        .args(["check", "rules"])
+        .status()
+        .expect("tidegate runs");
+    assert_eq!(clean.code(), Some(0));
+}

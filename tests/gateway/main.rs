@@ -2,11 +2,11 @@
 
 mod bad_input;
 mod broker;
-mod browser;
 mod clients;
 mod command_line;
 mod corpus;
 mod crash;
+mod dashboard;
 mod diagnostics;
 mod fake_source;
 mod live;
