@@ -43,7 +43,7 @@ impl Intake for RuleIntake {
             pass: Pass::new(Arc::clone(&self.rules)),
             journal: self.journal.clone(),
             slot,
-            last: Timestamp::EPOCH,
+            first: None,
         })
     }
 }
@@ -52,13 +52,13 @@ struct RuleLane {
     pass: Pass,
     journal: Submitter<Work>,
     slot: Arc<AckSlot>,
-    /// Receive time of the batch's last message.
-    last: Timestamp,
+    /// Receive time of the batch's first message.
+    first: Option<Timestamp>,
 }
 
 impl Lane for RuleLane {
     fn take(&mut self, publish: Publish) {
-        self.last = publish.received_at;
+        self.first.get_or_insert(publish.received_at);
         self.pass.take(&publish);
         if publish.retain {
             self.pass.outcome.effects.push(Effect::Retain(publish));
@@ -70,6 +70,7 @@ impl Lane for RuleLane {
         ticket: u64,
     ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>> {
         Box::pin(async move {
+            let first = self.first.take().unwrap_or(Timestamp::EPOCH);
             if self.pass.is_settled() {
                 return Ok(Submitted::Settled);
             }
@@ -78,7 +79,7 @@ impl Lane for RuleLane {
                 observations: mem::take(&mut self.pass.observations),
             };
             let ack = Some((Arc::clone(&self.slot), ticket));
-            let submission = Submission { at: self.last, work, ack };
+            let submission = Submission { at: first, work, ack };
             self.journal.submit(submission).await.map_err(|_| IntakeClosed)?;
             Ok(Submitted::Pending)
         })

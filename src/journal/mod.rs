@@ -189,7 +189,7 @@ impl AckSlot {
 /// One connection's batch on its way to the writer.
 #[derive(Debug)]
 pub struct Submission<W> {
-    /// Receive time of its last message.
+    /// Receive time of its first message: timers due by then run before it.
     pub at: Timestamp,
     /// What the stage turns into effects.
     pub work: W,
