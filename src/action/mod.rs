@@ -6,6 +6,9 @@
 //! the rule's ON ERROR actions run over the error document instead; a failing ON ERROR action is
 //! counted and goes no further. Nothing here does I/O or waits.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
