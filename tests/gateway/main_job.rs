@@ -107,6 +107,11 @@ fn health_readiness_and_metrics_answer() {
     for line in ["rule_hits_total{rule=\"all\"} 1", "rule_topic_matches_total{rule=\"all\"} 1"] {
         assert!(metrics.contains(line), "{line} in\n{metrics}");
     }
+    let page = include_str!("../../docs/metrics.md");
+    for name in metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+        let name = name.split_whitespace().next().unwrap_or_default();
+        assert!(page.contains(&format!("| `{name}` |")), "docs/metrics.md lacks {name}");
+    }
 }
 
 #[test]
