@@ -33,6 +33,7 @@ pub mod storage;
 
 pub mod clock;
 pub mod diagnostic;
+mod json_line;
 pub mod limits;
 pub mod publish;
 pub mod recording;

@@ -18,10 +18,10 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use flate2::write::GzEncoder;
-use serde::de::IgnoredAny;
 
 use crate::clock::Timestamp;
 use crate::config::Compression;
+use crate::json_line::json_line;
 
 const GZIP_SUFFIX: &str = ".gz";
 
@@ -64,28 +64,18 @@ pub(super) fn name_object(
     format!("{hour}/{part}-{first}-{last}.jsonl{suffix}")
 }
 
-/// Adds `data` as one line. JSON stays byte for byte, but for line breaks between its tokens, which
-/// become spaces; anything else becomes `{"data_base64":"…"}`, as in `tidegate stream tail`.
+/// Adds `data` as one line: its JSON, or `{"data_base64":"…"}` where it is none, as in `tidegate stream
+/// tail`.
 pub(super) fn push_line(lines: &mut Vec<u8>, data: &[u8]) {
-    if is_json(data) {
-        let start = lines.len();
-        lines.extend_from_slice(data);
-        // Inside a JSON string a line break is always escaped, so these are white space.
-        for byte in &mut lines[start..] {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
+    match json_line(data) {
+        Some(json) => lines.extend_from_slice(json.get().as_bytes()),
+        None => {
+            lines.extend_from_slice(b"{\"data_base64\":\"");
+            lines.extend_from_slice(BASE64_STANDARD.encode(data).as_bytes());
+            lines.extend_from_slice(b"\"}");
         }
-    } else {
-        lines.extend_from_slice(b"{\"data_base64\":\"");
-        lines.extend_from_slice(BASE64_STANDARD.encode(data).as_bytes());
-        lines.extend_from_slice(b"\"}");
     }
     lines.push(b'\n');
-}
-
-fn is_json(data: &[u8]) -> bool {
-    std::str::from_utf8(data).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// What failed, on which path.
@@ -254,7 +244,7 @@ mod tests {
                 let mut lines = Vec::new();
                 push_line(&mut lines, entry);
                 prop_assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 1);
-                prop_assert!(is_json(&lines));
+                prop_assert!(json_line(&lines).is_some());
             }
         }
     }

@@ -21,6 +21,7 @@ use serde_json::value::RawValue;
 use super::DataArgs;
 use super::Outcome;
 use crate::clock::Timestamp;
+use crate::json_line::json_line;
 use crate::stream::Cursor;
 use crate::stream::Reader;
 use crate::stream::Record;
@@ -192,22 +193,13 @@ impl Merge {
 }
 
 fn print(record: &Record, answer: &mut dyn Write) -> anyhow::Result<()> {
-    // Outside strings JSON may have line breaks as spaces; a line of the answer must not.
-    let one_line: Vec<u8>;
-    let data: &[u8] = if record.data.contains(&b'\n') || record.data.contains(&b'\r') {
-        let space = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
-        one_line = record.data.iter().map(space).collect();
-        &one_line
-    } else {
-        &record.data
-    };
-    let json = serde_json::from_slice::<&RawValue>(data).ok();
+    let json = json_line(&record.data);
     let line = Line {
         sequence_number: record.sequence_number.to_string(),
         partition_key: &record.partition_key,
         shard: record.sequence_number.shard().to_string(),
         t: record.at.as_millis(),
-        data: json,
+        data: json.as_deref(),
         data_base64: json.is_none().then(|| STANDARD.encode(&record.data)),
     };
     serde_json::to_writer(&mut *answer, &line).map_err(std::io::Error::from)?;
