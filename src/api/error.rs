@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::api::source::SourceError;
 use crate::diagnostic::nearest;
+use crate::diagnostic::suggestion;
 
 /// A refused or failed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +35,9 @@ impl ApiError {
         name: &str,
         names: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let mut message = format!("there is no {kind} named '{}'", shortened(name));
-        if let Some(near) = nearest(&shortened(name), names) {
-            message.push_str(&format!(", did you mean '{near}'?"));
-        }
+        let name = shortened(name);
+        let near = suggestion(nearest(&name, names));
+        let message = format!("there is no {kind} named '{name}'{near}");
         ApiError::new(StatusCode::NOT_FOUND, "unknown_name", message)
     }
 }

@@ -11,6 +11,7 @@ use crate::api::error::ApiError;
 use crate::api::source::ReadFrom;
 use crate::clock::Timestamp;
 use crate::diagnostic::nearest;
+use crate::diagnostic::suggestion;
 use crate::limits::API_PAGE_DEFAULT;
 use crate::limits::API_PAGE_MAX;
 use crate::limits::API_QUERY_BYTES_MAX;
@@ -46,9 +47,7 @@ impl Params {
             if !known.contains(&name.as_str()) {
                 let takes = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
                 let name: String = name.chars().take(64).collect();
-                let near = nearest(&name, known.iter().copied())
-                    .map(|near| format!("; did you mean '{near}'?"))
-                    .unwrap_or_default();
+                let near = suggestion(nearest(&name, known.iter().copied()));
                 let message = format!("unknown query parameter '{name}'; this takes {takes}{near}");
                 return Err(ApiError::bad_request("bad_query", message));
             }

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 pub use code::RULE_CODES;
 pub(crate) use near::nearest;
+pub(crate) use near::suggestion;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

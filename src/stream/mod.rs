@@ -40,6 +40,7 @@ use compact_str::CompactString;
 use crate::clock::Timestamp;
 use crate::config::StreamConfig;
 use crate::diagnostic::nearest;
+use crate::diagnostic::suggestion;
 use crate::limits;
 use crate::storage::ExecuteError;
 use crate::storage::Executor;
@@ -63,7 +64,7 @@ pub(crate) use table::SCHEMA;
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     /// No stream has this name.
-    #[error("there is no stream '{name}'{}", suggest(near.as_deref()))]
+    #[error("there is no stream '{name}'{}", suggestion(near.as_deref()))]
     Unknown {
         /// The name asked for.
         name: String,
@@ -103,10 +104,6 @@ pub enum StreamError {
     /// The journal did not store it.
     #[error("the record was not stored")]
     NotStored(#[from] ExecuteError),
-}
-
-fn suggest(near: Option<&str>) -> String {
-    near.map(|near| format!("; did you mean '{near}'?")).unwrap_or_default()
 }
 
 /// A record on its way in.
