@@ -29,14 +29,15 @@ use sysinfo::System;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
+use crate::retry::Backoff;
 
 const TOPIC: &str = "demo/host/telemetry";
 const CLIENT_ID: &str = "demo-host";
 const EVERY: Duration = Duration::from_secs(1);
 /// Readings handed to the connection and not yet written.
 const QUEUE_MAX: usize = 4;
-const BACKOFF_MIN: Duration = Duration::from_millis(250);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Pauses before connecting again, at their ceiling: one device crowds nobody.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(10) };
 /// For the DISCONNECT at the end.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
@@ -105,7 +106,7 @@ async fn publish_readings(client: &AsyncClient) {
 
 /// Polls the connection for ever; opens it again, ever less often, while the broker is away.
 async fn keep_connected(events: &mut EventLoop) {
-    let mut backoff = BACKOFF_MIN;
+    let mut failures = 0_u32;
     loop {
         match events.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
@@ -114,13 +115,14 @@ async fn keep_connected(events: &mut EventLoop) {
                     topic = TOPIC,
                     "the demo device is connected"
                 );
-                backoff = BACKOFF_MIN;
+                failures = 0;
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(%error, retry_in = ?backoff, "the demo device is not connected");
-                tokio::time::sleep(backoff).await;
-                backoff = (backoff * 2).min(BACKOFF_MAX);
+                failures = failures.saturating_add(1);
+                let pause = RETRY.ceiling(failures);
+                tracing::warn!(%error, retry_in = ?pause, "the demo device is not connected");
+                tokio::time::sleep(pause).await;
             }
         }
     }

@@ -5,7 +5,6 @@
 //! SQLite blocks it, and nothing else runs on it.
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -18,6 +17,8 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::limits;
+use crate::retry::Backoff;
+use crate::retry::describe;
 use crate::storage::Job;
 use crate::storage::JobQueue;
 use crate::storage::SqliteError;
@@ -36,10 +37,8 @@ use super::table::Targets;
 
 /// While something is pending, a restart learns to within this when the gateway ended.
 const ALIVE_PERIOD: Duration = Duration::from_secs(1);
-/// First pause after a failed commit; doubles.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause after a failed commit.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Pauses after failed commits, at their ceiling: nobody else retries on the same disk.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(2) };
 /// Failed attempts after which a shutdown is not held up any longer.
 const SHUTDOWN_ATTEMPTS: u32 = 3;
 /// The checkpointer is asked to look after this much has been written.
@@ -289,7 +288,7 @@ impl<S: Stage> Writer<S> {
     }
 
     async fn commit_batch(&mut self) -> Result<(), JournalError> {
-        let mut pause = RETRY_PAUSE;
+        let mut failures = 0_u32;
         let mut attempts_closing = 0;
         let started = loop {
             let started = Clock::instant();
@@ -307,12 +306,12 @@ impl<S: Stage> Writer<S> {
             if attempts_closing >= SHUTDOWN_ATTEMPTS {
                 return Err(self.give_up());
             }
+            failures = failures.saturating_add(1);
             let is_closing = self.inlet.is_closing();
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(RETRY.ceiling(failures)) => {}
                 _ = self.inlet.closing.changed(), if !is_closing => {}
             }
-            pause = (pause * 2).min(RETRY_PAUSE_MAX);
         };
         self.note_success(started.elapsed());
         Ok(())
@@ -324,10 +323,8 @@ impl<S: Stage> Writer<S> {
             return;
         }
         self.metrics.stalled.set(1);
-        let source = error.source().map(ToString::to_string);
         tracing::error!(
-            error = %error,
-            source,
+            error = describe(error),
             "the journal cannot commit; nothing is acknowledged until it can"
         );
         self.stall.send_replace(Some(Stall { since: now, reason: error.to_string() }));
