@@ -17,9 +17,7 @@ use crate::config::DeliveryConfig;
 use crate::config::StreamConfig;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
-use crate::diagnostic::render::Color;
-use crate::diagnostic::render::Count;
-use crate::diagnostic::render::render;
+use crate::diagnostic::render::Finding;
 use crate::limits::RULE_FILE_BYTES_MAX;
 use crate::limits::RULE_FILES_MAX;
 use crate::limits::RULE_FOLDERS_DEEP_MAX;
@@ -45,23 +43,13 @@ pub fn load(paths: &[PathBuf], config: &Config) -> Loaded {
 }
 
 impl Loaded {
-    /// What was found, with the file it is about.
-    pub fn findings(&self) -> impl Iterator<Item = (&Source, &Diagnostic)> {
-        let found = self.checked.diagnostics.iter();
-        found.filter_map(|(source, diagnostic)| Some((self.sources.get(*source)?, diagnostic)))
-    }
-
-    /// Everything that was found, drawn over the files, and a line that counts it.
-    pub fn report(&self, color: Color) -> String {
-        let mut report = String::new();
-        for (source, diagnostic) in self.findings() {
-            let path = source.path.display().to_string();
-            report += &render(diagnostic, &path, source.text(), color);
-            report += "\n\n";
-        }
-        let found = self.findings().map(|(_, diagnostic)| diagnostic);
-        report += &Count::of(found, self.sources.len()).to_string();
-        report
+    /// What was found.
+    pub fn findings(&self) -> impl Iterator<Item = Finding<'_>> {
+        self.checked.diagnostics.iter().filter_map(|(source, diagnostic)| {
+            let source = self.sources.get(*source)?;
+            let file = source.path.display().to_string();
+            Some(Finding { file, text: source.text(), diagnostic })
+        })
     }
 }
 

@@ -1,6 +1,5 @@
 //! `tidegate check`: everything wrong with rule files, before anything runs.
 
-use std::io;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -9,16 +8,13 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Outcome;
+use super::report::tell_findings;
 use crate::config;
 use crate::config::Config;
 use crate::config::LoadError;
-use crate::config::Rejected;
-use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Severity;
-use crate::diagnostic::render::Color;
-use crate::diagnostic::render::Count;
+use crate::diagnostic::render::Finding;
 use crate::diagnostic::render::Place;
-use crate::diagnostic::render::render;
 use crate::rule_files;
 use crate::rule_files::Loaded;
 
@@ -76,38 +72,15 @@ pub(super) fn run(args: &CheckArgs, answer: &mut dyn Write) -> anyhow::Result<Ou
         Some(_) => Loaded::default(),
         None => rule_files::load(&args.paths, &config),
     };
-    let told = findings(&loaded, rejected.as_deref());
+    let wrong = rejected.iter().flat_map(|rejected| rejected.findings());
+    let told: Vec<Finding<'_>> = wrong.chain(loaded.findings()).collect();
     let files = loaded.sources.len() + usize::from(rejected.is_some());
     match args.format {
         Format::Json => write_json(&told, answer)?,
-        Format::Text => write_text(&told, files),
+        Format::Text => tell_findings(&told, files),
     }
     let is_clean = told.iter().all(|finding| finding.diagnostic.severity == Severity::Note);
     Ok(if is_clean { Outcome::Done } else { Outcome::Rejected })
-}
-
-/// A diagnostic with the file it is about.
-struct Finding<'d> {
-    file: String,
-    text: &'d str,
-    diagnostic: &'d Diagnostic,
-}
-
-fn findings<'d>(loaded: &'d Loaded, rejected: Option<&'d Rejected>) -> Vec<Finding<'d>> {
-    let config = rejected.into_iter().flat_map(|rejected| {
-        let file = rejected.path.display().to_string();
-        rejected.diagnostics.iter().map(move |diagnostic| Finding {
-            file: file.clone(),
-            text: &rejected.text,
-            diagnostic,
-        })
-    });
-    let rules = loaded.findings().map(|(source, diagnostic)| Finding {
-        file: source.path.display().to_string(),
-        text: source.text(),
-        diagnostic,
-    });
-    config.chain(rules).collect()
 }
 
 fn write_json(told: &[Finding<'_>], answer: &mut dyn Write) -> anyhow::Result<()> {
@@ -136,18 +109,6 @@ fn view<'d>(finding: &Finding<'d>) -> FindingView<'d> {
         end_column,
         help: diagnostic.help.as_deref(),
     }
-}
-
-/// Standard error may be closed; then nobody is there to be told.
-fn write_text(told: &[Finding<'_>], files: usize) {
-    let color = if super::has_color_on_stderr() { Color::On } else { Color::Off };
-    let mut err = io::stderr().lock();
-    for finding in told {
-        let drawn = render(finding.diagnostic, &finding.file, finding.text, color);
-        drop(writeln!(err, "{drawn}\n"));
-    }
-    let count = Count::of(told.iter().map(|finding| finding.diagnostic), files);
-    drop(writeln!(err, "{count}"));
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ pub(super) fn start(args: &LoggingArgs) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(directives))
         .with_writer(io::stderr)
-        .with_ansi(super::has_color_on_stderr());
+        .with_ansi(super::report::has_color());
     match args.log_format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

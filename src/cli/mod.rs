@@ -12,13 +12,12 @@ mod configuration;
 pub mod eval;
 mod logging;
 mod replay;
+mod report;
 mod run;
 mod simulate;
 mod stream;
 
 use std::ffi::OsString;
-use std::io;
-use std::io::IsTerminal;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -103,8 +102,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
         Err(error) if answer::reader_has_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error itself may be closed; then nobody is there to be told.
-            drop(writeln!(io::stderr(), "tidegate: {error:#}"));
+            report::tell(&format!("tidegate: {error:#}"));
             ExitCode::from(if error.is::<WrongUsage>() { EXIT_USAGE } else { EXIT_FAILED })
         }
     }
@@ -127,15 +125,6 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
         Command::Simulate(args) => simulate::run(&args, answer),
         Command::Stream(args) => stream::run(&args, answer),
     }
-}
-
-/// Whether text on standard error may be coloured: a terminal that can, and no `NO_COLOR`
-/// (<https://no-color.org>).
-pub(crate) fn has_color_on_stderr() -> bool {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    set("NO_COLOR").is_none()
-        && set("TERM").is_none_or(|term| term != "dumb")
-        && io::stderr().is_terminal()
 }
 
 /// The runtime of a command that talks to the network.

@@ -1,6 +1,5 @@
 //! `tidegate run`: the gateway.
 
-use std::io;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,11 +15,10 @@ use tokio::sync::oneshot;
 use super::Outcome;
 use super::WrongUsage;
 use super::configuration;
+use super::report;
 use crate::config::Config;
 use crate::config::is_reachable_from_outside;
 use crate::demo;
-use crate::diagnostic::Severity;
-use crate::diagnostic::render::Color;
 use crate::gateway::Gateway;
 use crate::rule::Rule;
 use crate::rule_files;
@@ -102,11 +100,7 @@ pub(super) fn run(args: &RunArgs, answer: &mut dyn Write) -> anyhow::Result<Outc
 /// told too; notes are for `tidegate check`.
 fn load_rules(config: &Config) -> Option<Vec<Arc<Rule>>> {
     let loaded = rule_files::load(std::slice::from_ref(&config.rules.path), config);
-    if loaded.findings().any(|(_, found)| found.severity != Severity::Note) {
-        let color = if super::has_color_on_stderr() { Color::On } else { Color::Off };
-        // Standard error may be closed; then nobody is there to be told.
-        drop(writeln!(io::stderr(), "{}", loaded.report(color)));
-    }
+    report::tell_problems(&loaded);
     (!loaded.checked.has_errors()).then_some(loaded.checked.rules)
 }
 

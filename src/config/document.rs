@@ -13,6 +13,7 @@ use super::mask::mask_secrets;
 use super::read;
 use super::section::Findings;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::render::Finding;
 use crate::limits::CONFIG_FILE_BYTES_MAX;
 
 /// Read from the working directory when no other file is named.
@@ -60,6 +61,18 @@ pub struct Rejected {
     pub text: String,
     /// At least one error, in the order of the text.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Rejected {
+    /// What is wrong, with its excerpt.
+    pub fn findings(&self) -> impl Iterator<Item = Finding<'_>> {
+        let file = self.path.display().to_string();
+        self.diagnostics.iter().map(move |diagnostic| Finding {
+            file: file.clone(),
+            text: &self.text,
+            diagnostic,
+        })
+    }
 }
 
 /// Reads `path`; without one, `tidegate.toml` in the working directory if it is there, and the

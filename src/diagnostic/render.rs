@@ -109,6 +109,28 @@ fn marked_lines(diagnostic: &Diagnostic, text: &str) -> Range<usize> {
     start..end
 }
 
+/// A diagnostic with the file that it is about.
+#[derive(Clone, Debug)]
+pub struct Finding<'d> {
+    /// Where the file stands, as shown to the user.
+    pub file: String,
+    /// Its text, for the excerpt.
+    pub text: &'d str,
+    /// What is wrong with it.
+    pub diagnostic: &'d Diagnostic,
+}
+
+/// Draws every finding over its file, and a last line that counts them and the `files` looked at.
+pub fn report(findings: &[Finding<'_>], files: usize, color: Color) -> String {
+    let mut report = String::new();
+    for Finding { file, text, diagnostic } in findings {
+        report += &render(diagnostic, file, text, color);
+        report += "\n\n";
+    }
+    report += &Count::of(findings.iter().map(|finding| finding.diagnostic), files).to_string();
+    report
+}
+
 /// How much was found, in how many files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {

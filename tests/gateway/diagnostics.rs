@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tidegate::config::Config;
 use tidegate::diagnostic::RULE_CODES;
+use tidegate::diagnostic::render;
 use tidegate::diagnostic::render::Color;
 use tidegate::rule::set;
 use tidegate::rule::set::Source;
@@ -31,7 +32,12 @@ fn report(file: &Path) -> String {
     let content = Ok(fs::read(file).expect("a case can be read"));
     let sources = vec![Source { path, content }];
     let checked = set::check(&sources, &targets());
-    Loaded { sources, checked }.report(Color::Off)
+    drawn(&Loaded { sources, checked })
+}
+
+fn drawn(loaded: &Loaded) -> String {
+    let findings: Vec<_> = loaded.findings().collect();
+    render::report(&findings, loaded.sources.len(), Color::Off)
 }
 
 #[test]
@@ -63,6 +69,6 @@ fn the_samples_are_clean_without_a_configuration() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     let loaded = rule_files::load(&[folder], &Config::default());
     assert!(loaded.checked.rules.len() >= 5);
-    let report = loaded.report(Color::Off);
+    let report = drawn(&loaded);
     assert!(!report.contains("error") && !report.contains("warning"), "{report}");
 }

@@ -9,7 +9,6 @@ mod record;
 mod rules;
 mod simulation;
 
-use std::io;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Outcome;
+use super::report::tell;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -67,14 +67,9 @@ impl PassedOver {
     fn add(&mut self, line: &MalformedLine) {
         self.count += 1;
         if self.count <= PASSED_OVER_NAMED_MAX {
-            say(&line.to_string());
+            tell(&line.to_string());
         }
     }
-}
-
-/// Standard error may be closed; then nobody is there to be told.
-fn say(line: &str) {
-    drop(writeln!(io::stderr(), "{line}"));
 }
 
 fn plural(count: u64, noun: &str) -> String {
@@ -118,10 +113,10 @@ fn summarise(
     let tally = simulation.tally();
     for ((rule, code), (count, first)) in &tally.faults {
         let (rule, code) = (simulation.name(*rule), code.as_str());
-        say(&format!("rule {rule}: {} of {code}; the first: {first}", plural(*count, "fault")));
+        tell(&format!("rule {rule}: {} of {code}; the first: {first}", plural(*count, "fault")));
     }
     for (rule, count) in simulation.unknown() {
-        say(&format!("rule {rule}: WHEN was UNKNOWN for {}", plural(count, "message")));
+        tell(&format!("rule {rule}: WHEN was UNKNOWN for {}", plural(count, "message")));
     }
     let recorded = span.map_or(Duration::ZERO, |(first, last)| last.since(first));
     // Exact below 2^53 messages.
@@ -138,7 +133,7 @@ fn summarise(
     if passed_over.count > 0 {
         line.push_str(&format!("; {} passed over", plural(passed_over.count, "line")));
     }
-    say(&line);
+    tell(&line);
 }
 
 /// Two units are enough: `24 h 3 min`.

@@ -3,17 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::say;
+use crate::cli::report;
 use crate::config::Config;
-use crate::diagnostic::Severity;
-use crate::diagnostic::render;
-use crate::diagnostic::render::Color;
 use crate::rule::Rule;
 use crate::rule::ast::Action;
 use crate::rule::parse;
 use crate::rule::set;
 use crate::rule::set::Source;
 use crate::rule_files;
+use crate::rule_files::Loaded;
 
 /// The rules of a file or folder. `None` when they have errors, which have been told on standard
 /// error.
@@ -23,15 +21,10 @@ pub(super) fn load(path: &Path) -> Option<Vec<Arc<Rule>>> {
     // Every hook that a rule names counts as declared: none is called.
     targets.hooks.extend(sources.iter().flat_map(hooks));
     let checked = set::check(&sources, &targets);
-    let color = if crate::cli::has_color_on_stderr() { Color::On } else { Color::Off };
-    for (source, found) in &checked.diagnostics {
-        // A note tells what `run` would create; a simulation creates nothing.
-        if let Some(source) = sources.get(*source).filter(|_| found.severity != Severity::Note) {
-            let path = source.path.display().to_string();
-            say(&render::render(found, &path, source.text(), color));
-        }
-    }
-    (!checked.has_errors()).then_some(checked.rules)
+    // A note tells what `run` would create; a simulation creates nothing.
+    let loaded = Loaded { sources, checked };
+    report::tell_problems(&loaded);
+    (!loaded.checked.has_errors()).then_some(loaded.checked.rules)
 }
 
 fn hooks(source: &Source) -> Vec<String> {
