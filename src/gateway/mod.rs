@@ -174,7 +174,12 @@ impl Gateway {
 
     /// Ends only when a part that must run has ended by itself.
     pub async fn failed(&mut self) -> anyhow::Error {
-        let ended = (&mut self.broker).await;
+        let ended = tokio::select! {
+            ended = &mut self.broker => ended,
+            () = self.view.journal.closed() => {
+                return anyhow::anyhow!("the journal's writer ended by itself; its log line says why");
+            }
+        };
         match ended {
             Ok(()) => anyhow::anyhow!("the broker ended by itself"),
             Err(error) => anyhow::Error::new(error).context("the broker's task failed"),

@@ -295,6 +295,11 @@ impl<W> Submitter<W> {
         self.queue.send(submission).await.map_err(|_| JournalClosed)
     }
 
+    /// Ends when the journal takes no more: it was shut down, or its writer has ended.
+    pub async fn closed(&self) {
+        self.queue.closed().await;
+    }
+
     /// Whether the journal takes no more: it was shut down, or its writer has ended.
     pub fn is_closed(&self) -> bool {
         self.queue.is_closed()
