@@ -1,6 +1,4 @@
 //! Any bytes as a rule file: checked without a panic, every mark inside the text, every report drawn.
-//!
-//! `cargo +nightly fuzz run rule_text fuzz/corpus/rule_text rules tests/diagnostics`
 
 #![no_main]
 

@@ -349,7 +349,8 @@ const EVERYTHING: &str = "
       FROM '#'
       WHERE NOT (a = b AND c < 3) OR a IN [1, 2] OR b LIKE a OR c BETWEEN a AND b OR a IS NULL
             OR a + b * c / 2 % 7 > 0 OR true
-    DO STREAM s KEY a, REPUBLISH 'x/${b}', LOG '${c}';";
+    DO STREAM s KEY a, REPUBLISH 'x/${b}', LOG '${c}'
+    ON ERROR DO STREAM s KEY b, LOG '${a}';";
 
 proptest! {
     #[test]
@@ -367,5 +368,19 @@ proptest! {
             // Not serde_json: it takes no number beyond a double.
             prop_assert!(decode::parse(hit.output.bytes(), Whole::AsWritten).is_ok());
         }
+        let facts = HoldFacts {
+            key: "[7]".into(),
+            since: Timestamp::from_millis(1),
+            fired_at: Timestamp::from_millis(2),
+            samples: 3,
+        };
+        let (rule, at) = (RuleIndex(0), facts.fired_at);
+        for event in [EpisodeEvent::Firing, EpisodeEvent::Cleared(Cleared::Gap)] {
+            let (facts, publish) = (facts.clone(), message.clone());
+            if let Ok(hit) = ENGINE.complete(&Episode { rule, event, at, facts, publish }) {
+                prop_assert!(decode::parse(hit.output.bytes(), Whole::AsWritten).is_ok());
+            }
+        }
+        prop_assert!(ENGINE.error_actions(rule, &message, &[]).is_some());
     }
 }

@@ -9,11 +9,15 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+use proptest::sample::Index;
 use serde_json::Value;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 /// Members of a case that are the request; the others say what is expected.
 const REQUEST: [&str; 10] = [
@@ -162,10 +166,40 @@ fn run(path: &Path) -> Vec<String> {
     disagreements
 }
 
+fn our_own_cases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/aws-iot-sql.jsonl")
+}
+
 #[test]
 fn our_own_cases_agree() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/aws-iot-sql.jsonl");
-    assert_eq!(run(&path), Vec::<String>::new());
+    assert_eq!(run(&our_own_cases()), Vec::<String>::new());
+}
+
+proptest! {
+    #[test]
+    fn a_statement_over_the_damaged_payload_of_another_is_answered(
+        (statement, message) in (any::<Index>(), any::<Index>()),
+        changes in proptest::collection::vec((any::<Index>(), any::<u8>()), 0..4),
+    ) {
+        static CASES: LazyLock<Vec<Value>> = LazyLock::new(|| load(&our_own_cases()));
+        let (statement, message) = (statement.get(&CASES), message.get(&CASES));
+        let mut payload = message["payload"].as_str().unwrap_or_default().as_bytes().to_vec();
+        for (place, byte) in changes {
+            if !payload.is_empty() {
+                *place.get_mut(&mut payload) = byte;
+            }
+        }
+        let request = json!({
+            "sql": statement["sql"],
+            "topic": statement["topic"],
+            "payload_base64": STANDARD.encode(payload),
+        });
+        let mut answer = Vec::new();
+        tidegate::cli::eval::run_batch(request.to_string().as_bytes(), &mut answer).unwrap();
+        prop_assert_eq!(answer.iter().filter(|byte| **byte == b'\n').count(), 1);
+        // Raw: a number beyond a double is JSON too.
+        prop_assert!(serde_json::from_slice::<&RawValue>(&answer).is_ok(), "{:?}", answer);
+    }
 }
 
 #[test]
