@@ -131,6 +131,16 @@ pub fn report(findings: &[Finding<'_>], files: usize, color: Color) -> String {
     report
 }
 
+/// "1 line", "2 lines", "2 matches".
+pub(crate) fn counted(count: impl fmt::Display + PartialEq + From<u8>, noun: &str) -> String {
+    let ending = match noun {
+        _ if count == 1.into() => "",
+        _ if noun.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{count} {noun}{ending}")
+}
+
 /// How much was found, in how many files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
@@ -162,19 +172,17 @@ impl Count {
 impl fmt::Display for Count {
     /// "2 errors, 1 warning in 3 files"
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = [(self.errors, "error"), (self.warnings, "warning"), (self.notes, "note")];
+        let found = [(self.errors, "error"), (self.warnings, "warning"), (self.notes, "note")];
         let mut is_first = true;
-        for (count, word) in counted.into_iter().filter(|(count, _)| *count > 0) {
-            let plural = if count == 1 { "" } else { "s" };
+        for (count, word) in found.into_iter().filter(|(count, _)| *count > 0) {
             let comma = if is_first { "" } else { ", " };
-            write!(f, "{comma}{count} {word}{plural}")?;
+            write!(f, "{comma}{}", counted(count, word))?;
             is_first = false;
         }
         if is_first {
             f.write_str("nothing to report")?;
         }
-        let plural = if self.files == 1 { "" } else { "s" };
-        write!(f, " in {} file{plural}", self.files)
+        write!(f, " in {}", counted(self.files, "file"))
     }
 }
 
@@ -204,5 +212,9 @@ mod tests {
         assert_eq!(count.to_string(), "2 errors, 1 warning in 3 files");
         let clean = Count { files: 1, ..Count::default() };
         assert_eq!(clean.to_string(), "nothing to report in 1 file");
+        assert_eq!(
+            (counted(0_u64, "match"), counted(1_u64, "match")),
+            ("0 matches".into(), "1 match".into())
+        );
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
@@ -19,8 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::fake_source::FakeSource;
 use crate::fake_source::rule;
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::live::PATIENCE;
 
 struct Web {
     source: Arc<FakeSource>,

@@ -14,6 +14,7 @@ use indicatif::ProgressBar;
 use indicatif::ProgressDrawTarget;
 use indicatif::ProgressStyle;
 
+use crate::diagnostic::render::counted;
 use crate::recording::Recording;
 
 /// Between two pictures of the bar.
@@ -45,11 +46,11 @@ impl Tally {
         let rate = acknowledged as f64 / seconds.max(1e-3);
         let mut line = format!(
             "sent {sent}, acknowledged {acknowledged} of {} in {seconds:.1} s ({rate:.0}/s)",
-            plural(self.devices.load(Ordering::Relaxed), "device"),
+            counted(self.devices.load(Ordering::Relaxed), "device"),
         );
         let malformed = self.malformed.load(Ordering::Relaxed);
         if malformed > 0 {
-            line.push_str(&format!(", passed over {}", plural(malformed, "malformed line")));
+            line.push_str(&format!(", passed over {}", counted(malformed, "malformed line")));
         }
         let shared = self.shared.load(Ordering::Relaxed);
         if shared > 0 {
@@ -57,10 +58,6 @@ impl Tally {
         }
         line
     }
-}
-
-fn plural(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Shows a [`Tally`] while it grows.

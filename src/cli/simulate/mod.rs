@@ -20,6 +20,7 @@ use super::report::tell;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::diagnostic::render::counted;
 use crate::engine::Engine;
 use crate::recording::MalformedLine;
 use crate::recording::Recording;
@@ -72,10 +73,6 @@ impl PassedOver {
     }
 }
 
-fn plural(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
 /// Runs the command.
 pub(super) fn run(args: &SimulateArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     let Some(rules) = rules::load(&args.rules) else { return Ok(Outcome::Rejected) };
@@ -113,25 +110,25 @@ fn summarise(
     let tally = simulation.tally();
     for ((rule, code), (count, first)) in &tally.faults {
         let (rule, code) = (simulation.name(*rule), code.as_str());
-        tell(&format!("rule {rule}: {} of {code}; the first: {first}", plural(*count, "fault")));
+        tell(&format!("rule {rule}: {} of {code}; the first: {first}", counted(*count, "fault")));
     }
     for (rule, count) in simulation.unknown() {
-        tell(&format!("rule {rule}: WHEN was UNKNOWN for {}", plural(count, "message")));
+        tell(&format!("rule {rule}: WHEN was UNKNOWN for {}", counted(count, "message")));
     }
     let recorded = span.map_or(Duration::ZERO, |(first, last)| last.since(first));
     // Exact below 2^53 messages.
     let rate = tally.messages as f64 / took.as_secs_f64().max(1e-3);
     let mut line = format!(
         "{} over {} in {:.1} s ({rate:.0}/s): {}, {} firing, {} cleared",
-        plural(tally.messages, "line"),
+        counted(tally.messages, "line"),
         in_words(recorded),
         took.as_secs_f64(),
-        plural(tally.matches, "match").replace("matchs", "matches"),
+        counted(tally.matches, "match"),
         tally.firing,
         tally.cleared,
     );
     if passed_over.count > 0 {
-        line.push_str(&format!("; {} passed over", plural(passed_over.count, "line")));
+        line.push_str(&format!("; {} passed over", counted(passed_over.count, "line")));
     }
     tell(&line);
 }

@@ -32,8 +32,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Nothing in these tests takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::live::PATIENCE;
 
 /// Settles every batch, but for those with a topic that starts with `hold/`: they wait for
 /// [`Desk::commit`].
