@@ -112,7 +112,12 @@ async fn serve(
 ) -> anyhow::Result<()> {
     // Before anything is taken in, so that no signal finds the gateway without a handler.
     let mut stop = StopSignals::listen().context("cannot listen for signals")?;
-    let mut gateway = Gateway::start(config, rules).await?;
+    // A disk that is full may hold up the start for as long as it likes. Nothing was acknowledged
+    // then, so there is nothing to drain.
+    let mut gateway = tokio::select! {
+        started = Gateway::start(config, rules) => started?,
+        () = stop.recv() => return Ok(()),
+    };
     writeln!(answer, "ready: mqtt={} http=http://{}", gateway.mqtt(), gateway.http())?;
     answer.flush()?;
     let (end_demo, demo_ended) = oneshot::channel::<()>();

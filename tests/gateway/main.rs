@@ -9,6 +9,7 @@ mod crash;
 mod dashboard;
 mod diagnostics;
 mod fake_source;
+mod hardship;
 mod live;
 mod main_job;
 mod simulate;

@@ -157,26 +157,26 @@ impl Gateway {
 
 /// A CONNECT to be made.
 #[derive(Clone, Copy)]
-struct Connect<'a> {
-    level: u8,
-    id: &'a str,
-    clean: bool,
-    keep_alive: u16,
-    properties: &'a [u8],
+pub(crate) struct Connect<'a> {
+    pub(crate) level: u8,
+    pub(crate) id: &'a str,
+    pub(crate) clean: bool,
+    pub(crate) keep_alive: u16,
+    pub(crate) properties: &'a [u8],
     /// Properties, topic, payload.
-    will: Option<(&'a [u8], &'a str, &'a [u8])>,
+    pub(crate) will: Option<(&'a [u8], &'a str, &'a [u8])>,
 }
 
-fn v4(id: &str) -> Connect<'_> {
+pub(crate) fn v4(id: &str) -> Connect<'_> {
     Connect { level: 4, id, clean: true, keep_alive: 0, properties: &[], will: None }
 }
 
-fn v5(id: &str) -> Connect<'_> {
+pub(crate) fn v5(id: &str) -> Connect<'_> {
     Connect { level: 5, ..v4(id) }
 }
 
 impl Connect<'_> {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = b"\0\x04MQTT".to_vec();
         let will = if self.will.is_some() { 0x04 } else { 0 };
         body.extend([self.level, will | if self.clean { 2 } else { 0 }]);
@@ -219,7 +219,7 @@ fn frame(first: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// PUBLISH; `properties` is `None` for 3.1.1. Flags as in the fixed header.
-fn publish(flags: u8, topic: &str, id: u16, properties: Option<&[u8]>, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publish(flags: u8, topic: &str, id: u16, properties: Option<&[u8]>, payload: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     field(&mut body, topic.as_bytes());
     if flags & 0b110 != 0 {
@@ -234,7 +234,7 @@ fn publish(flags: u8, topic: &str, id: u16, properties: Option<&[u8]>, payload: 
 }
 
 /// SUBSCRIBE with packet identifier 1.
-fn subscribe(properties: Option<&[u8]>, filter: &str, options: u8) -> Vec<u8> {
+pub(crate) fn subscribe(properties: Option<&[u8]>, filter: &str, options: u8) -> Vec<u8> {
     let mut body = vec![0, 1];
     if let Some(properties) = properties {
         body.push(u8::try_from(properties.len()).expect("short properties"));
@@ -259,8 +259,8 @@ fn republished(topic: &str, payload: &[u8]) -> Publish {
     }
 }
 
-const PINGREQ: [u8; 2] = [0xc0, 0];
-const PINGRESP: [u8; 2] = [0xd0, 0];
+pub(crate) const PINGREQ: [u8; 2] = [0xc0, 0];
+pub(crate) const PINGRESP: [u8; 2] = [0xd0, 0];
 
 /// A client that speaks bytes.
 struct Raw {
@@ -318,7 +318,7 @@ impl Raw {
     }
 }
 
-fn frame_len(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn frame_len(bytes: &[u8]) -> Option<usize> {
     let mut len = 0;
     for (i, byte) in bytes.iter().skip(1).take(4).enumerate() {
         len |= usize::from(byte & 0x7f) << (7 * i);

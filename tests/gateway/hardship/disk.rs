@@ -1,0 +1,212 @@
+//! A data folder on a disk that fills up.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+
+use crate::broker::v4;
+use crate::hardship::Device;
+use crate::hardship::metric;
+use crate::hardship::puback;
+use crate::live::Gateway;
+use crate::live::Site;
+use crate::live::eventually;
+
+const KEEP: &str = "CREATE RULE keep AS SELECT * FROM 'load/#' DO STREAM kept KEY topic();";
+
+/// A file system of its own in memory; unmounted when dropped.
+struct SmallDisk {
+    folder: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts one as the data folder of `site`. `None`, and a message, where mounting is not allowed.
+    fn mount(site: &Site) -> Option<SmallDisk> {
+        let folder = site.path("data");
+        fs::create_dir(&folder).expect("a folder to mount on");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=8m", "tidegate-test"])
+            .arg(&folder)
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(SmallDisk { folder }),
+            Ok(output) => {
+                let why = String::from_utf8_lossy(&output.stderr).into_owned();
+                eprintln!("SKIPPED: a small disk cannot be mounted here: {}", why.trim());
+                None
+            }
+            Err(why) => {
+                eprintln!("SKIPPED: mount does not run: {why}");
+                None
+            }
+        }
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.join("filler")
+    }
+
+    /// Takes all the room there is.
+    fn fill(&self) {
+        let mut file = File::options().create(true).append(true).open(self.filler());
+        let file = file.as_mut().expect("a file to fill the disk");
+        while file.write(&[0; 4096]).is_ok_and(|n| n > 0) {}
+    }
+
+    /// Takes all the room but `bytes`.
+    fn fill_but(&self, bytes: u64) {
+        self.fill();
+        let file = File::options().write(true).open(self.filler()).expect("the filler is there");
+        let len = file.metadata().expect("its length").len();
+        file.set_len(len - bytes).expect("a file can be cut");
+    }
+
+    /// Gives the room back.
+    fn free(&self) {
+        fs::remove_file(self.filler()).expect("the filler is there");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a gateway that is being killed may still have files open.
+        drop(Command::new("umount").arg("-l").arg(&self.folder).status());
+    }
+}
+
+/// Publishes `ids` without waiting for acknowledgements, large enough to need new room.
+fn publish_all(device: &mut Device, ids: std::ops::Range<u16>) {
+    for id in ids {
+        device.publish("load/a", id, &record(id));
+    }
+}
+
+fn record(id: u16) -> String {
+    format!(r#"{{"id":{id},"filler":"{}"}}"#, "x".repeat(500))
+}
+
+fn wait_for_stall(gateway: &Gateway) {
+    eventually("the gateway says that it is not ready, and why", || {
+        let (status, body) = gateway.get("/readyz");
+        (status == 503 && body.contains("database or disk is full")).then_some(())
+    });
+}
+
+/// What the stream has.
+fn kept(site: &Site) -> BTreeSet<u64> {
+    site.stream_data("kept").iter().map(|data| data["id"].as_u64().expect("an id")).collect()
+}
+
+#[test]
+fn a_full_disk_stops_acknowledgements_until_there_is_room() {
+    let site = Site::with_rules(KEEP);
+    let Some(disk) = SmallDisk::mount(&site) else { return };
+    let gateway = site.start();
+    let mut device = Device::connect(&gateway, v4("device"));
+    device.publish_acked("load/a", 1, &record(1));
+    disk.fill();
+    publish_all(&mut device, 2..300);
+    wait_for_stall(&gateway);
+    assert_eq!(gateway.get("/healthz").0, 200, "alive, only not ready");
+    assert!(metric(&gateway, "tidegate_journal_stalled") > 0.0);
+    assert!(metric(&gateway, "tidegate_journal_commit_failures_total") > 0.0);
+    // Others may come and go, and what no rule wants is acknowledged as ever.
+    Device::connect(&gateway, v4("other")).publish_acked("elsewhere", 1, "{}");
+    disk.free();
+    for id in 2..300 {
+        assert_eq!(device.recv(), puback(id));
+    }
+    assert_eq!(gateway.get("/readyz").0, 200);
+    assert_eq!(kept(&site), (1..300).collect());
+    let (status, log) = gateway.terminate();
+    assert!(status.success(), "{log}");
+    assert!(log.contains("the journal commits again"), "{log}");
+}
+
+#[test]
+fn a_gateway_killed_on_a_full_disk_has_all_that_it_acknowledged() {
+    let site = Site::with_rules(KEEP);
+    let Some(disk) = SmallDisk::mount(&site) else { return };
+    let gateway = site.start();
+    let mut device = Device::connect(&gateway, v4("device"));
+    for id in 1..50 {
+        device.publish_acked("load/a", id, &record(id));
+    }
+    disk.fill();
+    publish_all(&mut device, 50..300);
+    wait_for_stall(&gateway);
+    gateway.kill();
+    let mut acked: BTreeSet<u64> = (1..50).collect();
+    loop {
+        let packet = device.recv();
+        let [0x40, 2, high, low] = packet[..] else { break };
+        acked.insert(u64::from(u16::from_be_bytes([high, low])));
+    }
+    let output = site.run_command().output().expect("tidegate runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("there is no space left"), "{text}");
+    disk.free();
+    let gateway = site.start();
+    assert!(kept(&site).is_superset(&acked), "{acked:?}");
+    gateway.publish("load/b", r#"{"id":1000}"#);
+    assert!(kept(&site).contains(&1000));
+}
+
+#[test]
+fn a_gateway_stopped_on_a_full_disk_ends_and_says_what_it_could_not_write() {
+    let site = Site::with_rules(KEEP);
+    let Some(disk) = SmallDisk::mount(&site) else { return };
+    let gateway = site.start();
+    let mut device = Device::connect(&gateway, v4("device"));
+    disk.fill();
+    publish_all(&mut device, 1..300);
+    wait_for_stall(&gateway);
+    let (status, log) = gateway.terminate();
+    assert!(!status.success(), "{log}");
+    assert!(log.contains("could not be written before the shutdown"), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn a_start_that_the_disk_holds_up_can_be_stopped() {
+    let site = Site::with_rules(KEEP);
+    let Some(disk) = SmallDisk::mount(&site) else { return };
+    let gateway = site.start();
+    Device::connect(&gateway, v4("device")).publish_acked("load/a", 1, &record(1));
+    gateway.kill();
+    let mut held_up = 0;
+    for pages in 0..12 {
+        disk.fill_but(pages * 4096);
+        let log = File::create(site.path("log")).expect("a log file");
+        let mut child = site
+            .run_command()
+            .stdout(log.try_clone().expect("the same file"))
+            .stderr(log)
+            .spawn()
+            .expect("tidegate runs");
+        let said = eventually("it ends, is ready or says what holds it up", || {
+            let log = fs::read_to_string(site.path("log")).expect("its log");
+            let has_ended = child.try_wait().expect("a child").is_some();
+            let words = ["ready: ", "cannot commit", "no space left"];
+            (has_ended || words.iter().any(|word| log.contains(word))).then_some(log)
+        });
+        held_up += u32::from(said.contains("cannot commit") && !said.contains("ready: "));
+        terminate(&mut child);
+        disk.free();
+    }
+    assert!(held_up > 0, "one of the sizes is enough to open the database and not to start");
+    let gateway = site.start();
+    assert_eq!(kept(&site), BTreeSet::from([1]));
+    drop(gateway);
+}
+
+/// SIGTERM, which must end the process.
+fn terminate(child: &mut Child) {
+    drop(Command::new("kill").arg(child.id().to_string()).output().expect("kill runs"));
+    eventually("the process ends", || child.try_wait().expect("a child"));
+}
