@@ -38,8 +38,16 @@ pub(crate) struct HookServer {
 impl HookServer {
     /// Starts one that answers 200.
     pub(crate) fn start() -> HookServer {
-        let mut child =
-            python("hook_server.py").stdout(Stdio::piped()).spawn().expect("python runs");
+        HookServer::start_on(0)
+    }
+
+    /// As [`HookServer::start`], on a known port.
+    pub(crate) fn start_on(port: u16) -> HookServer {
+        let mut child = python("hook_server.py")
+            .args(["--port", &port.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python runs");
         let stdout = child.stdout.take().expect("stdout is piped");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("its first line");

@@ -1,1 +1,229 @@
-//! clients
+//! Clients that fall silent, do not read, come twice or in crowds.
+
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::broker::Connect;
+use crate::broker::PINGREQ;
+use crate::broker::PINGRESP;
+use crate::broker::publish;
+use crate::broker::subscribe;
+use crate::broker::v4;
+use crate::broker::v5;
+use crate::hardship::Device;
+use crate::hardship::metric;
+use crate::hardship::puback;
+use crate::hardship::resident_bytes;
+use crate::live::Gateway;
+use crate::live::Site;
+use crate::live::eventually;
+
+const KEEP: &str = "CREATE RULE keep AS SELECT n FROM 'x' DO STREAM kept KEY 'k';";
+
+/// Subscribes with MQTT 3.1.1 and sees it granted.
+fn subscribed(gateway: &Gateway, id: &str, filter: &str, qos: u8) -> Device {
+    let mut device = Device::connect(gateway, v4(id));
+    device.send(&subscribe(None, filter, qos));
+    assert_eq!(device.recv(), [0x90, 3, 0, 1, qos], "{filter} is granted");
+    device
+}
+
+#[test]
+fn a_subscriber_that_never_reads_costs_others_nothing_and_memory_is_bounded() {
+    const MESSAGES: u16 = 50_000;
+    const WINDOW: u16 = 500;
+    let site = Site::with_rules(KEEP);
+    let gateway = site.start();
+    let sleeper = subscribed(&gateway, "sleeper", "load/#", 1);
+    let mut reader = subscribed(&gateway, "reader", "load/#", 0);
+    let mut publisher = Device::connect(&gateway, v4("publisher"));
+    let reads = thread::spawn(move || {
+        let mut received = 0;
+        while received < MESSAGES {
+            assert_eq!(reader.recv()[0] & 0xf0, 0x30, "a PUBLISH");
+            received += 1;
+        }
+    });
+    let before = resident_bytes(&gateway);
+    let payload = "x".repeat(1024);
+    for first in (1..=MESSAGES).step_by(usize::from(WINDOW)) {
+        for id in first..first + WINDOW {
+            publisher.publish("load/a", id, &payload);
+        }
+        for id in first..first + WINDOW {
+            assert_eq!(publisher.recv(), puback(id));
+        }
+    }
+    reads.join().expect("the reader got every message");
+    let grown = resident_bytes(&gateway).saturating_sub(before);
+    assert!(grown < 64 << 20, "the sleeper's queue is bounded: {grown} bytes more");
+    let dropped =
+        metric(&gateway, r#"tidegate_mqtt_messages_dropped_total{reason="queue_full"}"#);
+    assert!(dropped > 0.0, "what the sleeper misses is counted");
+    gateway.publish("x", r#"{"n":1}"#);
+    assert_eq!(site.stream_data("kept"), [json!({"n": 1})]);
+    drop(sleeper);
+}
+
+#[test]
+fn a_connection_without_a_connect_is_closed() {
+    let site = Site::with_rules(KEEP);
+    site.write("tidegate.toml", "[mqtt]\nconnect_timeout = \"1s\"\n");
+    let gateway = site.start();
+    let mut silent = Device::open(&gateway);
+    let mut halfway = Device::open(&gateway);
+    halfway.send(&v4("halfway").encode()[..9]);
+    assert!(silent.recv().is_empty(), "closed");
+    assert!(halfway.recv().is_empty(), "closed");
+    let refused =
+        metric(&gateway, r#"tidegate_mqtt_connections_refused_total{reason="connect_timeout"}"#);
+    assert!((refused - 2.0).abs() < f64::EPSILON, "{refused}");
+}
+
+#[test]
+fn a_silent_client_is_cut_and_its_will_passes_the_rules() {
+    let site = Site::with_rules(
+        "CREATE RULE gone AS SELECT * FROM 'gone/+' DO STREAM wills KEY topic();",
+    );
+    let gateway = site.start();
+    let mut watcher = subscribed(&gateway, "watcher", "gone/+", 0);
+    let mut patient = Device::connect(&gateway, v4("patient"));
+    let will = Some((&b""[..], "gone/silent", &br#"{"id":"silent"}"#[..]));
+    let mut silent = Device::connect(&gateway, Connect { keep_alive: 1, will, ..v4("silent") });
+    assert!(silent.recv().is_empty(), "cut");
+    assert_eq!(watcher.recv(), publish(0, "gone/silent", 0, None, br#"{"id":"silent"}"#));
+    assert_eq!(
+        eventually("the will is in the stream", || {
+            let wills = site.stream_data("wills");
+            (!wills.is_empty()).then_some(wills)
+        }),
+        [json!({"id": "silent"})]
+    );
+    patient.send(&PINGREQ);
+    assert_eq!(patient.recv(), PINGRESP, "keep-alive 0 is none");
+}
+
+#[test]
+fn the_newest_of_many_connections_with_one_identifier_stays() {
+    let site = Site::with_rules(KEEP);
+    let gateway = site.start();
+    let mut last = Device::connect(&gateway, v5("twin"));
+    for _ in 0..50 {
+        let next = Device::connect(&gateway, v5("twin"));
+        let goodbye = last.recv();
+        assert_eq!(goodbye.get(..3), Some(&[0xe0, goodbye[1], 0x8e][..]), "{goodbye:02x?}");
+        assert!(last.recv().is_empty(), "closed");
+        last = next;
+    }
+    // All at once: whoever is last, exactly one is left.
+    let crowd: Vec<_> = (0..50)
+        .map(|_| {
+            let mut device = Device::open(&gateway);
+            device.send(&v4("twin").encode());
+            device
+        })
+        .collect();
+    eventually("one connection is left", || {
+        let clients = metric(&gateway, "tidegate_mqtt_connections");
+        let sessions = metric(&gateway, "tidegate_mqtt_sessions");
+        (clients + sessions <= 2.0).then_some(())
+    });
+    let alive = crowd
+        .into_iter()
+        .filter_map(|mut device| {
+            drop(device.socket.write_all(&PINGREQ));
+            std::iter::from_fn(|| Some(device.recv()).filter(|packet| !packet.is_empty()))
+                .any(|packet| packet == PINGRESP)
+                .then_some(device)
+        })
+        .count();
+    assert_eq!(alive, 1);
+}
+
+#[test]
+fn connections_over_the_limit_are_told_and_the_others_are_served() {
+    let site = Site::with_rules(KEEP);
+    site.write("tidegate.toml", "[mqtt]\nconnections_max = 100\n");
+    let gateway = site.start();
+    let mut inside: Vec<Device> =
+        (0..100).map(|n| Device::connect(&gateway, v4(&format!("in-{n}")))).collect();
+    let mut told = 0;
+    for n in 0..100 {
+        let id = format!("over-{n}");
+        let mut device = Device::open(&gateway);
+        // Those over even what can be told are closed, perhaps before they have spoken.
+        drop(device.socket.write_all(&v5(&id).encode()));
+        let answer = device.recv();
+        if !answer.is_empty() {
+            assert_eq!((answer[0], answer[3]), (0x20, 0x97), "quota exceeded: {answer:02x?}");
+            told += 1;
+        }
+        assert!(device.recv_within(Duration::from_millis(1)).is_none_or(|packet| packet.is_empty()));
+    }
+    assert!(told > 0);
+    let refused =
+        metric(&gateway, r#"tidegate_mqtt_connections_refused_total{reason="connections_max"}"#);
+    assert!((refused - 100.0).abs() < f64::EPSILON, "{refused}");
+    for device in &mut inside {
+        device.publish_acked("x", 1, r#"{"n":1}"#);
+    }
+    assert_eq!(site.stream_data("kept").len(), 100);
+    drop(inside);
+    eventually("there is room again", || {
+        let mut device = Device::open(&gateway);
+        drop(device.socket.write_all(&v4("late").encode()));
+        (device.recv() == [0x20, 2, 0, 0]).then_some(())
+    });
+}
+
+#[test]
+fn the_largest_packet_passes_and_one_byte_more_does_not() {
+    let site = Site::with_rules(
+        "CREATE RULE size AS SELECT length(f) AS bytes FROM 'x' DO STREAM sizes KEY 'k';",
+    );
+    site.write("tidegate.toml", "[mqtt]\npacket_bytes_max = \"4 KiB\"\n");
+    let gateway = site.start();
+    let packet = |len: usize, properties: Option<&[u8]>| {
+        let empty = publish(0b0010, "x", 1, properties, br#"{"f":""}"#);
+        // The remaining length takes a second byte.
+        let filler = "x".repeat(len - empty.len() - 1);
+        let packet =
+            publish(0b0010, "x", 1, properties, format!(r#"{{"f":"{filler}"}}"#).as_bytes());
+        assert_eq!(packet.len(), len);
+        packet
+    };
+    let mut old = Device::connect(&gateway, v4("old"));
+    old.send(&packet(4096, None));
+    assert_eq!(old.recv(), puback(1));
+    old.send(&packet(4097, None));
+    assert!(old.recv().is_empty(), "closed");
+    let mut new = Device::connect(&gateway, v5("new"));
+    new.send(&packet(4096, Some(b"")));
+    assert_eq!(new.recv()[..4], [0x40, 2, 0, 1]);
+    new.send(&packet(4097, Some(b"")));
+    let goodbye = new.recv();
+    assert_eq!((goodbye[0], goodbye[2]), (0xe0, 0x95), "packet too large");
+    assert_eq!(site.stream_data("sizes").len(), 2);
+}
+
+#[test]
+fn topics_of_any_script_pass_and_dollar_topics_are_not_caught_by_wildcards() {
+    let site = Site::with_rules(
+        "CREATE RULE all AS SELECT topic() AS topic FROM '#' DO STREAM seen KEY topic();
+         CREATE RULE dollar AS SELECT topic() AS topic FROM '$own/+' DO STREAM dollars KEY 'k';
+         CREATE RULE place AS SELECT topic(2) AS place FROM 'wetter/+/気温' DO STREAM places KEY topic(2);",
+    );
+    let gateway = site.start();
+    let mut all = subscribed(&gateway, "all", "#", 0);
+    let mut device = Device::connect(&gateway, v4("device"));
+    device.publish_acked("$own/x", 1, "{}");
+    device.publish_acked("$SYS/broker/uptime", 2, "{}");
+    device.publish_acked("wetter/Zürich 🌡/気温", 3, "{}");
+    assert_eq!(site.stream_data("seen"), [json!({"topic": "wetter/Zürich 🌡/気温"})]);
+    assert_eq!(site.stream_data("dollars"), [json!({"topic": "$own/x"})]);
+    assert_eq!(site.stream_data("places"), [json!({"place": "Zürich 🌡"})]);
+    assert_eq!(all.recv(), publish(0, "wetter/Zürich 🌡/気温", 0, None, b"{}"));
+}
