@@ -193,7 +193,7 @@ impl Client {
     fn commit(&mut self, records: usize) {
         self.ticket += 1;
         let ack = Some((Arc::clone(&self.slot), self.ticket));
-        let submission = Submission { at: self.clock.now(), work: records, ack };
+        let submission = Submission { at: self.clock.now(), work: records, bytes: 0, ack };
         self.runtime.block_on(async {
             self.submitter.submit(submission).await.expect("is open");
             while self.slot.committed() < self.ticket {

@@ -95,6 +95,9 @@ pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 pub const REFUSALS_MAX: usize = 64;
 /// Submissions waiting for the journal's writer. A full queue stops the sockets being read.
 pub const JOURNAL_QUEUE_MAX: usize = 4096;
+/// Bytes that those submissions hold in memory. A disk that stalls must not fill the memory with what
+/// is not acknowledged.
+pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Submissions in one commit: bounds the time a commit takes and what a failed one holds back.
 pub const JOURNAL_BATCH_MAX: usize = 2048;
 /// Payload bytes after which a commit is closed: bounds the memory of a transaction and its time.
@@ -203,6 +206,8 @@ pub const SERIES_RULES_MAX: usize = 50;
 
 const _: () = assert!(READ_BUFFER_MIN <= READ_BUFFER_MAX, "the buffer grows");
 const _: () = assert!(JOURNAL_BATCH_MAX <= JOURNAL_QUEUE_MAX, "a commit can empty the queue");
+const _: () =
+    assert!(JOURNAL_BATCH_BYTES_MAX * 2 <= JOURNAL_QUEUE_BYTES_MAX, "the next commit can fill up");
 const _: () = assert!(OUTPUT_BYTES_MAX <= RECORD_BYTES_MAX, "an output fits a stream record");
 const _: () = assert!(
     API_BODY_BYTES_MAX > RECORD_BYTES_MAX.div_ceil(3) * 4 + 4 * PARTITION_KEY_CHARS_MAX,

@@ -79,7 +79,7 @@ impl Lane for RuleLane {
                 observations: mem::take(&mut self.pass.observations),
             };
             let ack = Some((Arc::clone(&self.slot), ticket));
-            let submission = Submission { at: first, work, ack };
+            let submission = Submission { at: first, bytes: work.bytes(), work, ack };
             self.journal.submit(submission).await.map_err(|_| IntakeClosed)?;
             Ok(Submitted::Pending)
         })

@@ -72,7 +72,8 @@ impl LetterSink {
         };
         let slot = Arc::new(AckSlot::default());
         let ack = Some((Arc::clone(&slot), 1));
-        if self.journal.submit(Submission { at: now, work, ack }).await.is_err() {
+        let submission = Submission { at: now, bytes: work.bytes(), work, ack };
+        if self.journal.submit(submission).await.is_err() {
             return false;
         }
         while slot.committed() < 1 {

@@ -23,6 +23,7 @@ use crate::engine::hold::Orphan;
 use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
 use crate::journal::Batch;
+use crate::journal::Effect;
 use crate::journal::HitRecord;
 use crate::journal::Stage;
 use crate::journal::StateChange;
@@ -49,6 +50,24 @@ pub(super) enum Work {
         /// Where the answer goes; nobody may be waiting any more.
         answer: oneshot::Sender<HoldView>,
     },
+}
+
+impl Work {
+    /// Memory it holds, about, bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let Work::Messages { outcome, observations } = self else { return 0 };
+        let effects = outcome.effects.iter().map(Effect::payload_bytes).sum::<usize>();
+        let hits = outcome.hits.iter().map(|hit| hit.output.len()).sum::<usize>();
+        let republished = outcome.republished.iter().map(|message| message.payload.len());
+        let observed = observations.iter().filter_map(|seen| seen.publish.as_ref());
+        effects
+            + hits
+            + republished.sum::<usize>()
+            + observed.map(|message| message.payload.len()).sum::<usize>()
+            + size_of_val(&*outcome.effects)
+            + size_of_val(&*outcome.hits)
+            + size_of_val(&**observations)
+    }
 }
 
 /// What the rest of the gateway does once a batch is on disk. Called on the writer's thread: must not

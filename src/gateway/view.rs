@@ -198,10 +198,21 @@ impl GatewayView {
     async fn holds(&self, rule: RuleIndex, limit: usize) -> Result<HoldView, SourceError> {
         let (answer, view) = oneshot::channel();
         let work = Work::View { rule, limit, answer };
-        let submission = Submission { at: self.clock.now(), work, ack: None };
+        let bytes = work.bytes();
+        let submission = Submission { at: self.clock.now(), work, bytes, ack: None };
         let stopping = || SourceError::Busy("the gateway is stopping".to_owned());
-        self.journal.submit(submission).await.map_err(|_| stopping())?;
-        view.await.map_err(|_| stopping())
+        let asked = async {
+            self.journal.submit(submission).await.map_err(|_| stopping())?;
+            view.await.map_err(|_| stopping())
+        };
+        tokio::select! {
+            biased;
+            // The stage cannot answer while its thread tries to commit.
+            stall = self.health.clone().stalled() => {
+                Err(SourceError::Busy(format!("the journal is stalled: {}", stall.reason)))
+            }
+            answer = asked => answer,
+        }
     }
 
     /// Messages taken in since the start.

@@ -57,7 +57,8 @@ impl EffectJournal {
     pub(crate) async fn commit(&mut self, effects: Vec<Effect>) {
         self.ticket += 1;
         let ack = Some((Arc::clone(&self.slot), self.ticket));
-        let submission = Submission { at: self.clock.now(), work: effects, ack };
+        let bytes = effects.iter().map(Effect::payload_bytes).sum();
+        let submission = Submission { at: self.clock.now(), work: effects, bytes, ack };
         self.journal.submitter().submit(submission).await.unwrap();
         while self.slot.committed() < self.ticket {
             self.slot.changed().await;

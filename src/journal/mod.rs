@@ -34,6 +34,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use compact_str::CompactString;
 
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -51,6 +53,11 @@ use crate::storage::StorageError;
 pub use metrics::JournalMetrics;
 
 use table::Targets;
+
+/// The queue's bytes are shared out in units of this.
+const ROOM_UNIT_BYTES: usize = 1024;
+/// So many units there are.
+const ROOM_UNITS: usize = limits::JOURNAL_QUEUE_BYTES_MAX / ROOM_UNIT_BYTES;
 
 /// Something that must be on disk before the message that caused it is acknowledged.
 #[derive(Clone, Debug)]
@@ -193,8 +200,17 @@ pub struct Submission<W> {
     pub at: Timestamp,
     /// What the stage turns into effects.
     pub work: W,
+    /// Memory that the work holds, about, bytes.
+    pub bytes: usize,
     /// Released after the commit.
     pub ack: Option<(Arc<AckSlot>, u64)>,
+}
+
+/// A submission in the queue, and its share of the queue's bytes until it is applied.
+#[derive(Debug)]
+struct Queued<W> {
+    submission: Submission<W>,
+    room: OwnedSemaphorePermit,
 }
 
 /// The stateful half of the gateway, run by the writer in commit order.
@@ -268,6 +284,16 @@ impl JournalHealth {
         self.stall.borrow().clone()
     }
 
+    /// Waits for a stall, if there is none under way; for ever once the writer has ended.
+    pub async fn stalled(mut self) -> Stall {
+        loop {
+            if let Some(stall) = self.stall() {
+                return stall;
+            }
+            self.changed().await;
+        }
+    }
+
     /// Waits until a stall begins or ends; for ever once the writer has ended.
     pub async fn changed(&mut self) {
         if self.stall.changed().await.is_err() {
@@ -279,20 +305,28 @@ impl JournalHealth {
 /// Where submissions go in. Cheap to clone.
 #[derive(Debug)]
 pub struct Submitter<W> {
-    queue: mpsc::Sender<Submission<W>>,
+    queue: mpsc::Sender<Queued<W>>,
+    /// Kibibytes that may still be queued.
+    room: Arc<Semaphore>,
 }
 
 impl<W> Clone for Submitter<W> {
     fn clone(&self) -> Self {
-        Submitter { queue: self.queue.clone() }
+        Submitter { queue: self.queue.clone(), room: Arc::clone(&self.room) }
     }
 }
 
 impl<W> Submitter<W> {
-    /// Queues a submission; waits while [`limits::JOURNAL_QUEUE_MAX`] are queued. What was taken in is
-    /// committed even if the journal is shut down.
+    /// Queues a submission; waits while [`limits::JOURNAL_QUEUE_MAX`] are queued or
+    /// [`limits::JOURNAL_QUEUE_BYTES_MAX`] are held by them. What was taken in is committed even if
+    /// the journal is shut down.
     pub async fn submit(&self, submission: Submission<W>) -> Result<(), JournalClosed> {
-        self.queue.send(submission).await.map_err(|_| JournalClosed)
+        // One that is larger than the queue goes in alone.
+        let share = (submission.bytes / ROOM_UNIT_BYTES + 1).min(ROOM_UNITS);
+        let share = u32::try_from(share).expect("the units of the queue are counted in 32 bits");
+        let room = Arc::clone(&self.room).acquire_many_owned(share).await;
+        let room = room.map_err(|_| JournalClosed)?;
+        self.queue.send(Queued { submission, room }).await.map_err(|_| JournalClosed)
     }
 
     /// Ends when the journal takes no more: it was shut down, or its writer has ended.
@@ -341,7 +375,7 @@ impl<W: Send + 'static> Journal<W> {
             stall,
             metrics: metrics.clone(),
         })?;
-        let submitter = Submitter { queue };
+        let submitter = Submitter { queue, room: Arc::new(Semaphore::new(ROOM_UNITS)) };
         let health = JournalHealth { stall: health };
         Ok(Journal { submitter, health, metrics, targets, closing, ended })
     }

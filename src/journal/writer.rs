@@ -29,6 +29,7 @@ use super::AckSlot;
 use super::Batch;
 use super::JournalError;
 use super::JournalMetrics;
+use super::Queued;
 use super::Stage;
 use super::Stall;
 use super::Submission;
@@ -53,7 +54,7 @@ pub(super) struct Start<'a, S: Stage> {
     pub(super) hits_max: usize,
     pub(super) targets: Targets,
     pub(super) clock: Clock,
-    pub(super) submissions: mpsc::Receiver<Submission<S::Work>>,
+    pub(super) submissions: mpsc::Receiver<Queued<S::Work>>,
     pub(super) closing: watch::Receiver<bool>,
     pub(super) stall: watch::Sender<Option<Stall>>,
     pub(super) metrics: JournalMetrics,
@@ -109,7 +110,7 @@ pub(super) fn start<S: Stage>(
 
 /// Where work comes in.
 struct Inlet<W> {
-    submissions: mpsc::Receiver<Submission<W>>,
+    submissions: mpsc::Receiver<Queued<W>>,
     jobs: JobQueue,
     closing: watch::Receiver<bool>,
     /// Whether submissions can still come.
@@ -132,7 +133,7 @@ impl<W> Inlet<W> {
     async fn wait(
         &mut self,
         until: Option<std::time::Instant>,
-        submissions: &mut Vec<Submission<W>>,
+        submissions: &mut Vec<Queued<W>>,
         jobs: &mut Vec<Box<dyn Job>>,
     ) {
         let is_closing = self.is_closing();
@@ -176,9 +177,9 @@ struct Writer<S: Stage> {
     checkpointer: Checkpointer,
     stall: watch::Sender<Option<Stall>>,
     metrics: JournalMetrics,
-    received: Vec<Submission<S::Work>>,
+    received: Vec<Queued<S::Work>>,
     /// Received, and left over when a commit was closed for its size.
-    queue: VecDeque<Submission<S::Work>>,
+    queue: VecDeque<Queued<S::Work>>,
     /// Part of the commit being made.
     jobs: Vec<Box<dyn Job>>,
     /// What the commit being made writes.
@@ -228,15 +229,17 @@ impl<S: Stage> Writer<S> {
     fn apply(&mut self) {
         while self.applied < limits::JOURNAL_BATCH_MAX
             && self.batch_bytes < limits::JOURNAL_BATCH_BYTES_MAX
-            && let Some(submission) = self.queue.pop_front()
+            && let Some(Queued { submission, room }) = self.queue.pop_front()
         {
-            self.advance(submission.at);
+            let Submission { at, work, ack, .. } = submission;
+            self.advance(at);
             let known = self.batch.effects.len();
-            self.stage.apply(submission.at, submission.work, &mut self.batch);
+            self.stage.apply(at, work, &mut self.batch);
             let added = self.batch.effects[known..].iter();
             self.batch_bytes += added.map(super::Effect::payload_bytes).sum::<usize>();
-            self.acks.extend(submission.ack);
+            self.acks.extend(ack);
             self.applied += 1;
+            drop(room);
         }
         if self.queue.is_empty() {
             self.advance(self.clock.now());
@@ -252,7 +255,7 @@ impl<S: Stage> Writer<S> {
 
     /// Makes the commit, however long it takes, and tells everybody.
     async fn commit(&mut self) -> Result<(), JournalError> {
-        self.metrics.queued.set(i64::try_from(self.inlet.submissions.len()).unwrap_or(i64::MAX));
+        self.show_queued();
         if !self.batch.is_empty() || !self.jobs.is_empty() {
             self.commit_batch().await?;
         } else if self.is_sign_of_life_due() {
@@ -271,6 +274,11 @@ impl<S: Stage> Writer<S> {
         self.batch_bytes = 0;
         self.applied = 0;
         Ok(())
+    }
+
+    fn show_queued(&self) {
+        let queued = self.queue.len() + self.inlet.submissions.len();
+        self.metrics.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
     }
 
     fn is_sign_of_life_due(&self) -> bool {
@@ -319,6 +327,7 @@ impl<S: Stage> Writer<S> {
 
     fn note_failure(&self, error: &SqliteError, now: Timestamp) {
         self.metrics.failures.inc();
+        self.show_queued();
         if self.stall.borrow().is_some() {
             return;
         }

@@ -86,7 +86,7 @@ impl Running {
     async fn submit(&self, data: &str, ack: Option<(&Arc<AckSlot>, u64)>) {
         let ack = ack.map(|(slot, ticket)| (Arc::clone(slot), ticket));
         let work = Bytes::copy_from_slice(data.as_bytes());
-        let submission = Submission { at: self.clock.now(), work, ack };
+        let submission = Submission { at: self.clock.now(), bytes: work.len(), work, ack };
         self.journal.submitter().submit(submission).await.unwrap();
     }
 }
@@ -156,7 +156,7 @@ async fn shutdown_commits_everything_submitted_before_it() {
     running.journal.shutdown().await.unwrap();
     assert_eq!(stored(folder.path()).len(), 1000);
     assert!(submitter.is_closed());
-    let late = Submission { at: Timestamp::EPOCH, work: Bytes::new(), ack: None };
+    let late = Submission { at: Timestamp::EPOCH, work: Bytes::new(), bytes: 0, ack: None };
     assert_eq!(submitter.submit(late).await, Err(JournalClosed));
     let log = folder.path().join("tidegate.db-wal");
     assert_eq!(log.metadata().map_or(0, |file| file.len()), 0, "the log is copied and emptied");
@@ -227,7 +227,7 @@ async fn expired_records_are_deleted_in_the_background() {
         let work = Bytes::from_static(data.as_bytes());
         let slot = Arc::new(AckSlot::default());
         let ack = Some((Arc::clone(&slot), 1));
-        let submission = Submission { at, work, ack };
+        let submission = Submission { at, bytes: work.len(), work, ack };
         running.journal.submitter().submit(submission).await.unwrap();
         reached(&slot, 1).await;
     }

@@ -219,7 +219,13 @@ fn frame(first: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// PUBLISH; `properties` is `None` for 3.1.1. Flags as in the fixed header.
-pub(crate) fn publish(flags: u8, topic: &str, id: u16, properties: Option<&[u8]>, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publish(
+    flags: u8,
+    topic: &str,
+    id: u16,
+    properties: Option<&[u8]>,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut body = Vec::new();
     field(&mut body, topic.as_bytes());
     if flags & 0b110 != 0 {

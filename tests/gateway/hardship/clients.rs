@@ -60,8 +60,7 @@ fn a_subscriber_that_never_reads_costs_others_nothing_and_memory_is_bounded() {
     reads.join().expect("the reader got every message");
     let grown = resident_bytes(&gateway).saturating_sub(before);
     assert!(grown < 64 << 20, "the sleeper's queue is bounded: {grown} bytes more");
-    let dropped =
-        metric(&gateway, r#"tidegate_mqtt_messages_dropped_total{reason="queue_full"}"#);
+    let dropped = metric(&gateway, r#"tidegate_mqtt_messages_dropped_total{reason="queue_full"}"#);
     assert!(dropped > 0.0, "what the sleeper misses is counted");
     gateway.publish("x", r#"{"n":1}"#);
     assert_eq!(site.stream_data("kept"), [json!({"n": 1})]);
@@ -85,9 +84,8 @@ fn a_connection_without_a_connect_is_closed() {
 
 #[test]
 fn a_silent_client_is_cut_and_its_will_passes_the_rules() {
-    let site = Site::with_rules(
-        "CREATE RULE gone AS SELECT * FROM 'gone/+' DO STREAM wills KEY topic();",
-    );
+    let site =
+        Site::with_rules("CREATE RULE gone AS SELECT * FROM 'gone/+' DO STREAM wills KEY topic();");
     let gateway = site.start();
     let mut watcher = subscribed(&gateway, "watcher", "gone/+", 0);
     let mut patient = Device::connect(&gateway, v4("patient"));
@@ -161,7 +159,9 @@ fn connections_over_the_limit_are_told_and_the_others_are_served() {
             assert_eq!((answer[0], answer[3]), (0x20, 0x97), "quota exceeded: {answer:02x?}");
             told += 1;
         }
-        assert!(device.recv_within(Duration::from_millis(1)).is_none_or(|packet| packet.is_empty()));
+        assert!(
+            device.recv_within(Duration::from_millis(1)).is_none_or(|packet| packet.is_empty())
+        );
     }
     assert!(told > 0);
     let refused =

@@ -9,10 +9,12 @@ use std::process::Child;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::broker::publish;
 use crate::broker::v4;
 use crate::hardship::Device;
 use crate::hardship::metric;
 use crate::hardship::puback;
+use crate::hardship::resident_bytes;
 use crate::live::Gateway;
 use crate::live::Site;
 use crate::live::eventually;
@@ -139,6 +141,38 @@ fn a_full_disk_stops_acknowledgements_until_there_is_room() {
     let (status, log) = gateway.terminate();
     assert!(status.success(), "{log}");
     assert!(log.contains("the journal commits again"), "{log}");
+}
+
+#[test]
+fn a_stalled_journal_stops_the_senders_before_the_memory_is_full() {
+    const OFFERED: usize = 600 << 20;
+    let site = Site::with_rules(&format!(
+        "{KEEP} CREATE RULE hot AS SELECT * FROM 'lab' WHEN t > 30 FOR 1 HOUR DO LOG 'hot';"
+    ));
+    let Some(disk) = SmallDisk::mount(&site) else { return };
+    let gateway = site.start();
+    disk.fill();
+    let before = resident_bytes(&gateway);
+    let large = format!(r#"{{"filler":"{}"}}"#, "x".repeat(200_000));
+    let packet = publish(0, "load/a", 0, None, large.as_bytes());
+    let mut sent = 0;
+    for n in 0..4 {
+        let mut device = Device::connect(&gateway, v4(&format!("flood-{n}")));
+        device.socket.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+        while sent < OFFERED && device.socket.write_all(&packet).is_ok() {
+            sent += packet.len();
+        }
+    }
+    wait_for_stall(&gateway);
+    assert!(sent < OFFERED, "QoS 0 has no acknowledgements that would stop it; the socket does");
+    let grown = resident_bytes(&gateway).saturating_sub(before);
+    assert!(grown < 192 << 20, "{grown} bytes more");
+    assert!(metric(&gateway, "tidegate_journal_queued_submissions") > 0.0);
+    // What needs no commit is answered all the same, and what would wait says so.
+    assert_eq!(gateway.get("/api/rules").0, 200);
+    let (status, body) = gateway.get("/api/rules/hot");
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("database or disk is full"), "{body}");
 }
 
 #[test]
