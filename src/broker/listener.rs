@@ -117,14 +117,16 @@ impl Broker {
         let mut connections = JoinSet::new();
         let closed = exchange.closed();
         let mut closed = std::pin::pin!(closed);
+        let mut is_short = false;
         loop {
             tokio::select! {
                 () = closed.as_mut() => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, address)) => {
+                        is_short = false;
                         admit(&exchange, &intake, stream, address, &mut connections);
                     }
-                    Err(error) => refused_by_system(&error).await,
+                    Err(error) => refused_by_system(&error, &mut is_short).await,
                 },
                 Some(ended) = connections.join_next() => reap(ended),
             }
@@ -182,12 +184,16 @@ fn reap(ended: Result<(), JoinError>) {
 }
 
 /// `accept` fails for one peer (it is gone) or for want of file descriptors: then wait, or the loop
-/// spins.
-async fn refused_by_system(error: &io::Error) {
-    tracing::warn!(%error, "cannot accept a connection");
-    if error.kind() != io::ErrorKind::ConnectionAborted {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+/// spins. Said once until a connection is accepted again: it may last for as long as clients stay.
+async fn refused_by_system(error: &io::Error, is_short: &mut bool) {
+    if error.kind() == io::ErrorKind::ConnectionAborted {
+        tracing::debug!(%error, "a client left before it was accepted");
+        return;
     }
+    if !std::mem::replace(is_short, true) {
+        tracing::warn!(%error, "cannot accept connections; they wait until it is possible");
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 impl BrokerHandle {

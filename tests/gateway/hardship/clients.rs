@@ -1,6 +1,7 @@
 //! Clients that fall silent, do not read, come twice or in crowds.
 
 use std::io::Write;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -177,6 +178,35 @@ fn connections_over_the_limit_are_told_and_the_others_are_served() {
         drop(device.socket.write_all(&v4("late").encode()));
         (device.recv() == [0x20, 2, 0, 0]).then_some(())
     });
+}
+
+#[test]
+fn clients_over_the_open_file_limit_wait_and_those_inside_are_served() {
+    let site = Site::with_rules(KEEP);
+    let command = site.run_command();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]).arg(command.get_program());
+    limited.args(command.get_args()).current_dir(site.path(""));
+    let gateway = Gateway::start(limited);
+    let mut inside = Device::connect(&gateway, v4("inside"));
+    let mut crowd: Vec<Device> = (0..90)
+        .map(|n| {
+            let mut device = Device::open(&gateway);
+            device.send(&v4(&format!("crowd-{n}")).encode());
+            device
+        })
+        .collect();
+    assert_eq!(crowd[0].recv(), [0x20, 2, 0, 0]);
+    inside.publish_acked("x", 1, r#"{"n":1}"#);
+    assert_eq!(site.stream_data("kept"), [json!({"n": 1})]);
+    let mut last = crowd.pop().expect("the last of the crowd");
+    drop(crowd);
+    assert_eq!(last.recv(), [0x20, 2, 0, 0], "it is served when there is room");
+    let (status, log) = gateway.terminate();
+    assert!(status.success(), "{log}");
+    // Those that left make room one by one, so the shortage may end and begin a few times.
+    let warnings = log.matches("cannot accept connections").count();
+    assert!((1..10).contains(&warnings), "{log}");
 }
 
 #[test]
