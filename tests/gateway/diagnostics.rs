@@ -13,6 +13,7 @@ use tidegate::rule::set;
 use tidegate::rule::set::Source;
 use tidegate::rule::set::Targets;
 use tidegate::rule_files;
+use tidegate::rule_files::Inputs;
 use tidegate::rule_files::Loaded;
 
 fn targets() -> Targets {
@@ -32,7 +33,7 @@ fn report(file: &Path) -> String {
     let content = Ok(fs::read(file).expect("a case can be read"));
     let sources = vec![Source { path, content }];
     let checked = set::check(&sources, &targets());
-    drawn(&Loaded { sources, checked })
+    drawn(&Loaded { sources, checked, inputs: Inputs::default() })
 }
 
 fn drawn(loaded: &Loaded) -> String {

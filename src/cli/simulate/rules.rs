@@ -11,18 +11,20 @@ use crate::rule::parse;
 use crate::rule::set;
 use crate::rule::set::Source;
 use crate::rule_files;
+use crate::rule_files::Inputs;
 use crate::rule_files::Loaded;
 
 /// The rules of a file or folder. `None` when they have errors, which have been told on standard
 /// error.
 pub(super) fn load(path: &Path) -> Option<Vec<Arc<Rule>>> {
-    let sources = rule_files::read(&[path.to_owned()]);
+    let mut inputs = Inputs::default();
+    let sources = rule_files::read(&[path.to_owned()], &mut inputs);
     let mut targets = rule_files::targets(&Config::default());
     // Every hook that a rule names counts as declared: none is called.
     targets.hooks.extend(sources.iter().flat_map(hooks));
     let checked = set::check(&sources, &targets);
     // A note tells what `run` would create; a simulation creates nothing.
-    let loaded = Loaded { sources, checked };
+    let loaded = Loaded { sources, checked, inputs };
     report::tell_problems(&loaded);
     (!loaded.checked.has_errors()).then_some(loaded.checked.rules)
 }

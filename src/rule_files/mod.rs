@@ -2,8 +2,10 @@
 //!
 //! In: paths of files and folders. Out: a [`Loaded`] set, whose sources stand in the order of the
 //! paths and sorted within a folder, so that every machine reports alike. What cannot be read is a
-//! source too, with the diagnostic in place of the bytes. Nothing else of the rule language touches
-//! files.
+//! source too, with the diagnostic in place of the bytes. Every path that was looked at is in
+//! [`Loaded::inputs`], so that a change can be seen. Nothing else of the rule language touches files.
+
+mod inputs;
 
 use std::fs;
 use std::fs::File;
@@ -26,6 +28,8 @@ use crate::rule::set::Checked;
 use crate::rule::set::Source;
 use crate::rule::set::Targets;
 
+pub use inputs::Inputs;
+
 /// A rule set as it was found on disk.
 #[derive(Debug, Default)]
 pub struct Loaded {
@@ -33,13 +37,16 @@ pub struct Loaded {
     pub sources: Vec<Source>,
     /// What they hold.
     pub checked: Checked,
+    /// Everything on disk that another reading would look at, as it was when it was read.
+    pub inputs: Inputs,
 }
 
 /// Reads and checks the rule set of `paths` against the targets of `config`.
 pub fn load(paths: &[PathBuf], config: &Config) -> Loaded {
-    let sources = read(paths);
+    let mut inputs = Inputs::default();
+    let sources = read(paths, &mut inputs);
     let checked = set::check(&sources, &targets(config));
-    Loaded { sources, checked }
+    Loaded { sources, checked, inputs }
 }
 
 impl Loaded {
@@ -53,20 +60,21 @@ impl Loaded {
     }
 }
 
-/// Reads each of `paths`: a file as it is, a folder with its sub-folders, `*.rule` only.
-pub fn read(paths: &[PathBuf]) -> Vec<Source> {
+/// Reads each of `paths`: a file as it is, a folder with its sub-folders, `*.rule` only. What is looked
+/// at is noted in `inputs`.
+pub fn read(paths: &[PathBuf], inputs: &mut Inputs) -> Vec<Source> {
     let mut sources = Vec::new();
     for path in paths {
         if path.is_dir() {
             let before = sources.len();
-            read_folder(path, 0, &mut sources);
+            read_folder(path, 0, &mut sources, inputs);
             if sources.len() == before {
                 let empty = Diagnostic::warning(Code::NO_RULES, "no rule files in this folder")
                     .help("rule files are called NAME.rule");
                 sources.push(Source { path: path.clone(), content: Err(empty) });
             }
         } else {
-            sources.push(read_file(path));
+            sources.push(read_file(path, inputs));
         }
     }
     sources
@@ -86,7 +94,17 @@ pub fn targets(config: &Config) -> Targets {
     }
 }
 
-fn read_folder(folder: &Path, depth: usize, sources: &mut Vec<Source>) {
+/// Whether a file of this name holds rules.
+fn is_rule_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rule")
+}
+
+/// Whether nothing of this name is looked at in a folder.
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn read_folder(folder: &Path, depth: usize, sources: &mut Vec<Source>, inputs: &mut Inputs) {
     let refused = |message: String| {
         let content = Err(Diagnostic::error(Code::FILE, message));
         Source { path: folder.to_owned(), content }
@@ -96,6 +114,7 @@ fn read_folder(folder: &Path, depth: usize, sources: &mut Vec<Source>) {
         sources.push(refused(message));
         return;
     }
+    inputs.note(folder);
     let mut entries = match list(folder) {
         Ok(entries) => entries,
         Err(error) => {
@@ -111,14 +130,13 @@ fn read_folder(folder: &Path, depth: usize, sources: &mut Vec<Source>) {
         if sources.len() > RULE_FILES_MAX {
             return;
         }
-        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
-        if is_hidden {
+        if is_hidden(&path) {
             continue;
         }
         if path.is_dir() {
-            read_folder(&path, depth + 1, sources);
-        } else if path.extension().is_some_and(|extension| extension == "rule") {
-            sources.push(read_file(&path));
+            read_folder(&path, depth + 1, sources, inputs);
+        } else if is_rule_file(&path) {
+            sources.push(read_file(&path, inputs));
         }
     }
 }
@@ -127,7 +145,8 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
 }
 
-fn read_file(path: &Path) -> Source {
+fn read_file(path: &Path, inputs: &mut Inputs) -> Source {
+    inputs.note(path);
     let content = bytes(path).map_err(|error| {
         Diagnostic::error(Code::FILE, format!("the rule file cannot be read: {error}"))
     });
@@ -176,7 +195,7 @@ mod tests {
         for name in ["z.rule", "a.rule", "b/deep/x.rule", "notes.txt", ".git/x.rule", ".x.rule"] {
             fs::write(at(name), "-- nothing").unwrap();
         }
-        let sources = read(&[root.path().to_owned()]);
+        let sources = read(&[root.path().to_owned()], &mut Inputs::default());
         let expected = ["a.rule", "b/deep/x.rule", "z.rule"].map(|n| (n.to_owned(), true));
         assert_eq!(names(&sources, root.path()), expected);
     }
@@ -188,7 +207,7 @@ mod tests {
         File::create(&huge).unwrap().set_len(10 * 1024 * 1024).unwrap();
         let empty = root.path().join("empty");
         fs::create_dir(&empty).unwrap();
-        let sources = read(&[huge, root.path().join("absent.rule"), empty]);
+        let sources = read(&[huge, root.path().join("absent.rule"), empty], &mut Inputs::default());
         let told: Vec<String> =
             sources.iter().map(|s| s.content.clone().unwrap_err().message).collect();
         assert_eq!(told[0], "the file has 10485760 bytes, too many for a rule file");
@@ -201,7 +220,7 @@ mod tests {
     fn a_circle_of_links_ends() {
         let root = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(root.path(), root.path().join("again")).unwrap();
-        let sources = read(&[root.path().to_owned()]);
+        let sources = read(&[root.path().to_owned()], &mut Inputs::default());
         assert_eq!(sources.len(), 1);
         assert!(sources[0].content.is_err());
     }
