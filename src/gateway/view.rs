@@ -43,7 +43,6 @@ use crate::lambda::Hooks;
 use crate::limits;
 use crate::retry::Failure;
 use crate::retry::describe;
-use crate::rule::Rule;
 use crate::rule::ast::Action;
 use crate::rule::ast::Spanned;
 use crate::storage::Executor;
@@ -165,9 +164,7 @@ impl GatewayView {
             watches: definition.select.when.is_some(),
             actions: actions
                 .into_iter()
-                .flat_map(|(when, list)| {
-                    list.iter().map(move |action| action_view(rule, action, when))
-                })
+                .flat_map(|(when, list)| list.iter().map(move |action| action_view(action, when)))
                 .collect(),
             matched: tally.topic_matches.get(),
             hits: tally.hits.get(),
@@ -225,14 +222,12 @@ fn count(gauge: i64) -> u64 {
     u64::try_from(gauge).unwrap_or(0)
 }
 
-fn action_view(rule: &Rule, action: &Spanned<Action>, when: &'static str) -> view::ActionView {
+fn action_view(action: &Spanned<Action>, when: &'static str) -> view::ActionView {
     let (kind, target) = match &action.node {
         Action::Stream { name, .. } => ("stream", name.node.clone()),
         Action::Deliver { name, .. } => ("deliver", name.node.clone()),
         Action::Invoke { name } => ("invoke", name.node.clone()),
-        Action::Republish { topic, .. } => {
-            ("republish", rule.source_of(&topic.span).trim_matches(['\'', '"']).to_owned())
-        }
+        Action::Republish { topic, .. } => ("republish", topic.node.to_string()),
         Action::Log { .. } => ("log", String::new()),
     };
     view::ActionView { kind, target, when }

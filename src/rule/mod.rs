@@ -84,14 +84,6 @@ impl Rule {
         })
     }
 
-    /// What stands in the rule's text at `span`; empty for a span of another text.
-    pub fn source_of(&self, span: &ast::Span) -> &str {
-        let begin = self.definition.span.start;
-        let start = span.start.checked_sub(begin);
-        let end = span.end.checked_sub(begin);
-        start.zip(end).and_then(|(start, end)| self.text.get(start..end)).unwrap_or_default()
-    }
-
     /// The rule's name.
     pub fn name(&self) -> &Arc<str> {
         &self.definition.name.node.0

@@ -13,7 +13,7 @@ mod quoted;
 mod statement;
 mod template;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use pest::Parser;
 use pest::iterators::Pair;

@@ -39,9 +39,14 @@ fn expression(text: &str) -> Result<Expr, Vec<Diagnostic>> {
 }
 
 /// A tree without its places.
-fn shape(expr: &Expr) -> String {
+pub(in crate::rule) fn shape(tree: &impl std::fmt::Debug) -> String {
     let places = regex::Regex::new(r"span: \d+\.\.\d+|Star\(\d+\.\.\d+\)").unwrap();
-    places.replace_all(&format!("{expr:?}"), "…").into_owned()
+    places.replace_all(&format!("{tree:?}"), "…").into_owned()
+}
+
+/// Any expression, as it may stand in a rule with WHEN.
+pub(in crate::rule) fn tree() -> impl Strategy<Value = Expr> {
+    leaf().prop_recursive(4, 24, 3, node)
 }
 
 /// Every statement of the corpus of AWS IoT SQL, where it lies beside the project.
@@ -353,7 +358,7 @@ fn no_text_is_too_bad(text: &str) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn printing_and_parsing_again_is_identity(tree in leaf().prop_recursive(4, 24, 3, node)) {
+    fn printing_and_parsing_again_is_identity(tree in tree()) {
         let text = tree.to_string();
         let again = expression(&text)
             .map_err(|found| TestCaseError::fail(format!("{text}: {found:?}")))?;

@@ -1,7 +1,12 @@
-//! Expressions as text. Printing and parsing again gives the same tree.
+//! Expressions and statements as text. Printing and parsing again gives the same tree.
 //!
 //! Parentheses stand only where the grammar needs them. Names that the grammar reads as something
-//! else where a value may start are written in back quotes.
+//! else where a value may start are written in back quotes. Statements, laid out over lines, are in
+//! `statement`.
+
+mod statement;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::fmt::Formatter;

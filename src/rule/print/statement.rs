@@ -1,0 +1,265 @@
+//! Statements, clauses and actions as text, laid out as the documentation writes them.
+//!
+//! Each tree node is taken apart without `..`, so that a new clause does not compile until it is
+//! printed here.
+
+use std::fmt;
+use std::fmt::Formatter;
+use std::time::Duration;
+
+use super::super::ast::Action;
+use super::super::ast::CreateRule;
+use super::super::ast::MaxGap;
+use super::super::ast::OnRestart;
+use super::super::ast::Projection;
+use super::super::ast::Select;
+use super::super::ast::Spanned;
+use super::super::ast::SqlVersion;
+use super::super::ast::Template;
+use super::super::ast::TemplatePart;
+use super::super::ast::When;
+use super::quoted;
+use super::select_item;
+use crate::publish::QoS;
+
+/// A list that would make its line longer than this many characters stands one item a line.
+const LINE_CHARS_MAX: usize = 96;
+
+/// Units of a duration, the longest first, in milliseconds.
+const UNITS: [(u128, &str); 5] = [
+    (86_400_000, "DAY"),
+    (3_600_000, "HOUR"),
+    (60_000, "MINUTE"),
+    (1_000, "SECOND"),
+    (1, "MILLISECOND"),
+];
+
+impl fmt::Display for SqlVersion {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SqlVersion::V2015_10_08 => "2015-10-08",
+            SqlVersion::V2016_03_23 => "2016-03-23",
+        })
+    }
+}
+
+impl fmt::Display for CreateRule {
+    /// The statement over several lines, with its `;`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let CreateRule {
+            name,
+            strict,
+            description,
+            disabled,
+            select,
+            actions,
+            on_cleared,
+            on_error,
+            span: _,
+        } = self;
+        write!(f, "CREATE RULE {}", name.node)?;
+        if let Some(version) = strict {
+            write!(f, " AWS '{version}'")?;
+        }
+        if let Some(description) = description {
+            f.write_str("\n  DESCRIPTION ")?;
+            quoted(description, f)?;
+        }
+        if *disabled {
+            f.write_str("\n  DISABLED")?;
+        }
+        write!(f, "\nAS\n{select}")?;
+        for (intro, list) in
+            [("DO ", actions), ("ON CLEARED DO ", on_cleared), ("ON ERROR DO ", on_error)]
+        {
+            let lead = format!(",\n{}", " ".repeat(intro.len()));
+            for (index, action) in list.iter().enumerate() {
+                f.write_str(if index == 0 { "\n" } else { &lead })?;
+                f.write_str(if index == 0 { intro } else { "" })?;
+                write!(f, "{}", action.node)?;
+            }
+        }
+        f.write_str(";")
+    }
+}
+
+impl fmt::Display for Select {
+    /// A clause a line, each indented by two blanks.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Select { sets, projection, from, filter, when, span: _ } = self;
+        if !sets.is_empty() {
+            let sets = sets.iter().map(|(name, value)| format!("@{} = {value}", name.node));
+            clause("SET", &sets.collect::<Vec<_>>(), f)?;
+            f.write_str("\n")?;
+        }
+        match projection {
+            Projection::Value(value) => write!(f, "  SELECT VALUE {value}")?,
+            Projection::Items(items) => {
+                let items: Vec<String> =
+                    items.iter().map(|item| text_of(|f| select_item(item, f))).collect();
+                clause("SELECT", &items, f)?;
+            }
+        }
+        if !from.is_empty() {
+            let filters = from.iter().map(|filter| text_of(|f| quoted(filter.node.as_str(), f)));
+            f.write_str("\n")?;
+            clause("FROM", &filters.collect::<Vec<_>>(), f)?;
+        }
+        if let Some(filter) = filter {
+            write!(f, "\n  WHERE {filter}")?;
+        }
+        match when {
+            Some(when) => write!(f, "\n{when}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let When {
+            condition,
+            hold_for,
+            partition_by,
+            clear_when,
+            clear_for,
+            keep,
+            max_gap,
+            repeat_every,
+            on_restart,
+            span: _,
+        } = self;
+        write!(f, "  WHEN {condition}")?;
+        if !hold_for.node.is_zero() {
+            write!(f, " FOR {}", Span(hold_for.node))?;
+        }
+        if !partition_by.is_empty() {
+            let keys: Vec<String> = partition_by.iter().map(ToString::to_string).collect();
+            write!(f, "\n    PARTITION BY {}", keys.join(", "))?;
+        }
+        match (clear_when, clear_for.is_zero()) {
+            (Some(clear), true) => write!(f, "\n    CLEAR WHEN {clear}")?,
+            (Some(clear), false) => write!(f, "\n    CLEAR WHEN {clear} FOR {}", Span(*clear_for))?,
+            (None, false) => write!(f, "\n    CLEAR FOR {}", Span(*clear_for))?,
+            (None, true) => {}
+        }
+        if !keep.is_zero() {
+            write!(f, "\n    KEEP {}", Span(*keep))?;
+        }
+        if let Some(MaxGap { limit, hold }) = max_gap {
+            let mode = if *hold { " HOLD" } else { "" };
+            write!(f, "\n    MAX GAP {}{mode}", Span(*limit))?;
+        }
+        if let Some(every) = repeat_every {
+            write!(f, "\n    REPEAT EVERY {}", Span(*every))?;
+        }
+        match on_restart {
+            OnRestart::Pause => Ok(()),
+            OnRestart::Count => f.write_str("\n    ON RESTART COUNT"),
+            OnRestart::Reset => f.write_str("\n    ON RESTART RESET"),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    /// On one line.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Stream { name, key, hash_key, batch } => {
+                f.write_str("STREAM ")?;
+                target(name, f)?;
+                key.iter().try_for_each(|key| write!(f, " KEY {key}"))?;
+                hash_key.iter().try_for_each(|key| write!(f, " HASH KEY {key}"))?;
+                f.write_str(if *batch { " BATCH" } else { "" })
+            }
+            Action::Deliver { name, batch } => {
+                f.write_str("DELIVER ")?;
+                target(name, f)?;
+                f.write_str(if *batch { " BATCH" } else { "" })
+            }
+            Action::Invoke { name } => {
+                f.write_str("INVOKE ")?;
+                target(name, f)
+            }
+            Action::Republish { topic, qos, retain } => {
+                f.write_str("REPUBLISH ")?;
+                let text = topic.node.to_string();
+                // `$$` at the start of a topic means `$`.
+                let dollar = if text_begins_with_dollar(&topic.node) { "$" } else { "" };
+                quoted(&format!("{dollar}{text}"), f)?;
+                if *qos != QoS::AtMostOnce {
+                    write!(f, " QOS {}", *qos as u8)?;
+                }
+                f.write_str(if *retain { " RETAIN" } else { "" })
+            }
+            Action::Log { text } => {
+                f.write_str("LOG")?;
+                let Some(text) = text else { return Ok(()) };
+                f.write_str(" ")?;
+                quoted(&text.node.to_string(), f)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Template {
+    /// The text between the quotes, its own quotes not doubled.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            TemplatePart::Text(text) => f.write_str(text),
+            TemplatePart::Expr(expr) => write!(f, "${{{expr}}}"),
+        })
+    }
+}
+
+fn text_begins_with_dollar(template: &Template) -> bool {
+    matches!(template.parts.first(), Some(TemplatePart::Text(text)) if text.starts_with('$'))
+}
+
+/// `SELECT a, b`, or an item a line where that would be too long.
+fn clause(keyword: &str, items: &[String], f: &mut Formatter<'_>) -> fmt::Result {
+    let length: usize = items.iter().map(|item| item.chars().count() + 2).sum();
+    let separator = if length + keyword.len() <= LINE_CHARS_MAX { ", " } else { ",\n    " };
+    write!(f, "  {keyword}{}{}", separator_before(separator), items.join(separator))
+}
+
+/// What stands between a keyword and the first item.
+fn separator_before(separator: &str) -> &str {
+    separator.trim_start_matches(',')
+}
+
+fn target(target: &Spanned<String>, f: &mut Formatter<'_>) -> fmt::Result {
+    let text = target.node.as_str();
+    let is_word = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+        && !text.contains("--");
+    if is_word { f.write_str(text) } else { quoted(text, f) }
+}
+
+/// What `write` writes.
+fn text_of(write: impl Fn(&mut Formatter<'_>) -> fmt::Result) -> String {
+    fmt::from_fn(write).to_string()
+}
+
+/// A duration in the units of the language.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    /// `1 HOUR 30 MINUTES`
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut left = self.0.as_millis();
+        let mut is_first = true;
+        for (length, unit) in UNITS {
+            let count = left / length;
+            left %= length;
+            if count == 0 {
+                continue;
+            }
+            let (blank, plural) =
+                (if is_first { "" } else { " " }, if count == 1 { "" } else { "S" });
+            write!(f, "{blank}{count} {unit}{plural}")?;
+            is_first = false;
+        }
+        if is_first { f.write_str("0 SECONDS") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,196 @@
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::super::ast::Action;
+use super::super::ast::CreateRule;
+use super::super::ast::Expr;
+use super::super::ast::MaxGap;
+use super::super::ast::OnRestart;
+use super::super::ast::RuleName;
+use super::super::ast::Select;
+use super::super::ast::Spanned;
+use super::super::ast::SqlVersion;
+use super::super::ast::Template;
+use super::super::ast::TemplatePart;
+use super::super::ast::When;
+use super::super::parse::parse_file;
+use super::super::parse::tests::shape;
+use super::super::parse::tests::tree;
+use super::ExprKind;
+use super::Projection;
+use super::SelectItem;
+use crate::publish::QoS;
+use crate::topic::TopicFilter;
+
+fn spanned<T>(node: T) -> Spanned<T> {
+    Spanned { node, span: 0..0 }
+}
+
+/// An expression; `hold.…` in it only where the rule has WHEN.
+fn expr(holds: bool) -> BoxedStrategy<Expr> {
+    let has_hold = |expr: &Expr| format!("{expr:?}").contains("Hold(");
+    tree().prop_filter("no hold", move |expr| holds || !has_hold(expr)).boxed()
+}
+
+fn duration(from_ms: u64) -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        (from_ms..=3000).prop_map(Duration::from_millis),
+        (from_ms..=366 * 86_400_000).prop_map(Duration::from_millis),
+        (1_u64..=366).prop_map(|days| Duration::from_secs(days * 86_400)),
+    ]
+}
+
+fn target() -> impl Strategy<Value = Spanned<String>> {
+    let names = ["alerts", "a.b-c", "_x", "9", "dead--letters", "-odd", "KEY", "batch-"];
+    select(names.to_vec()).prop_map(|name| spanned(name.to_owned()))
+}
+
+fn template(holds: bool) -> impl Strategy<Value = Spanned<Template>> {
+    let pair = ("[a-z$' /]{0,4}", option::of(expr(holds)));
+    vec(pair, 0..3).prop_map(|pairs| {
+        let mut parts: Vec<TemplatePart> = Vec::new();
+        for (text, expr) in pairs {
+            // Two texts side by side are one.
+            if !text.is_empty() && !matches!(parts.last(), Some(TemplatePart::Text(_))) {
+                parts.push(TemplatePart::Text(text));
+            }
+            parts.extend(expr.map(TemplatePart::Expr));
+        }
+        spanned(Template { parts })
+    })
+}
+
+fn action(holds: bool) -> impl Strategy<Value = Spanned<Action>> {
+    let key = || option::of(expr(holds));
+    let qos = select([QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].as_slice());
+    prop_oneof![
+        (target(), key(), key(), any::<bool>())
+            .prop_map(|(name, key, hash_key, batch)| Action::Stream { name, key, hash_key, batch }),
+        (target(), any::<bool>()).prop_map(|(name, batch)| Action::Deliver { name, batch }),
+        target().prop_map(|name| Action::Invoke { name }),
+        (template(holds), qos, any::<bool>()).prop_map(|(topic, qos, retain)| Action::Republish {
+            topic,
+            qos,
+            retain
+        }),
+        option::of(template(holds)).prop_map(|text| Action::Log { text }),
+    ]
+    .prop_map(spanned)
+}
+
+fn projection(holds: bool) -> impl Strategy<Value = Projection> {
+    let alias = vec("[a-z]{1,3}", 1..3).prop_map(spanned);
+    let item =
+        (expr(holds), option::of(alias)).prop_map(|(expr, alias)| match (&expr.kind, &alias) {
+            (ExprKind::Star, None) => SelectItem::Star(0..0),
+            _ => SelectItem::Expr { expr, alias },
+        });
+    prop_oneof![
+        expr(holds).prop_map(Projection::Value),
+        vec(item, 1..6).prop_map(Projection::Items),
+    ]
+}
+
+fn when() -> impl Strategy<Value = When> {
+    let restart = [OnRestart::Pause, OnRestart::Count, OnRestart::Reset];
+    let gap = (duration(1), any::<bool>()).prop_map(|(limit, hold)| MaxGap { limit, hold });
+    let watched = (expr(true), duration(0), vec(expr(true), 0..3));
+    let cleared = (option::of(expr(true)), duration(0), duration(0));
+    (watched, cleared, option::of(gap), option::of(duration(1)), select(restart.to_vec())).prop_map(
+        |(watched, cleared, max_gap, repeat_every, on_restart)| {
+            let (condition, hold_for, partition_by) = watched;
+            let (clear_when, clear_for, keep) = cleared;
+            When {
+                condition,
+                hold_for: spanned(hold_for),
+                partition_by,
+                clear_when,
+                clear_for,
+                keep,
+                max_gap,
+                repeat_every,
+                on_restart,
+                span: 0..0,
+            }
+        },
+    )
+}
+
+fn clauses(when: Option<When>) -> impl Strategy<Value = Select> {
+    let holds = when.is_some();
+    let filters = ["lab/+/telemetry", "yard/#", "it's/\"quoted\"", "$aws/things/+/shadow"];
+    let filter =
+        select(filters.to_vec()).prop_map(|text| spanned(TopicFilter::parse(text).unwrap()));
+    let set = ("[a-z]{1,3}".prop_map(spanned), expr(holds));
+    (vec(set, 0..3), projection(holds), vec(filter, 0..3), option::of(expr(holds))).prop_map(
+        move |(sets, projection, from, filter)| Select {
+            sets,
+            projection,
+            from,
+            filter,
+            when: when.clone(),
+            span: 0..0,
+        },
+    )
+}
+
+fn statement() -> impl Strategy<Value = CreateRule> {
+    option::of(when()).prop_flat_map(|when| {
+        let holds = when.is_some();
+        let versions = [None, Some(SqlVersion::V2015_10_08), Some(SqlVersion::V2016_03_23)];
+        let head = ("[a-z]{1,5}", select(versions.to_vec()), option::of(".{0,9}"), any::<bool>());
+        let list = move |from: usize| vec(action(holds), from..4);
+        (head, clauses(when), list(1), list(0), list(0)).prop_map(
+            |((name, strict, description, disabled), select, actions, on_cleared, on_error)| {
+                CreateRule {
+                    name: spanned(RuleName(name.into())),
+                    strict,
+                    description,
+                    disabled,
+                    select,
+                    actions,
+                    on_cleared,
+                    on_error,
+                    span: 0..0,
+                }
+            },
+        )
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_printed_statement_parses_to_the_same_tree(rule in statement()) {
+        let text = rule.to_string();
+        let again = parse_file(&text);
+        prop_assert!(again.diagnostics.is_empty(), "{text}\n{:#?}", again.diagnostics);
+        prop_assert_eq!(shape(&again.rules), shape(&[rule]), "{}", text);
+    }
+}
+
+#[test]
+fn statements_are_laid_out_as_the_documentation_writes_them() {
+    let texts = [
+        "CREATE RULE overheat AWS '2016-03-23'\n  DESCRIPTION 'It''s hot'\n  DISABLED\nAS\n  \
+         SET @f = temp * 1.8 + 32\n  SELECT moteid, @f AS reading.f\n  \
+         FROM 'lab/+/telemetry', 'yard/#'\n  WHERE voltage > 2.2\n  \
+         WHEN temperature > 30 FOR 1 HOUR 30 MINUTES\n    PARTITION BY moteid, building\n    \
+         CLEAR WHEN temperature < 28 FOR 1 MINUTE\n    KEEP 500 MILLISECONDS\n    \
+         MAX GAP 2 DAYS HOLD\n    REPEAT EVERY 1 SECOND\n    ON RESTART COUNT\n\
+         DO STREAM alerts KEY moteid HASH KEY '1' BATCH,\n   \
+         REPUBLISH '$$aws/${topic(2)}' QOS 1 RETAIN\n\
+         ON CLEARED DO LOG 'mote ${get(m, ''k'')} is well'\nON ERROR DO DELIVER dead_letters;",
+        "CREATE RULE many\nAS\n  SELECT\n    temperature_of_the_first_sensor,\n    \
+         temperature_of_the_second_sensor,\n    temperature_of_the_third_sensor,\n    *\n  \
+         FROM 'a'\nDO LOG;",
+    ];
+    for text in texts {
+        let parsed = parse_file(text);
+        assert!(parsed.diagnostics.is_empty(), "{:#?}", parsed.diagnostics);
+        assert_eq!(parsed.rules[0].to_string(), text);
+    }
+}
