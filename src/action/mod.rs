@@ -206,15 +206,18 @@ fn failure(action: &Action, fault: &Fault) -> ActionFailure {
 }
 
 fn hit_record(rule: &Arc<str>, hit: &Hit) -> HitRecord {
-    let (event, key) = match &hit.event {
-        HitEvent::Match => ("match", None),
-        HitEvent::Firing(facts) => ("firing", Some(Arc::clone(&facts.key))),
-        HitEvent::Cleared(facts, _) => ("cleared", Some(Arc::clone(&facts.key))),
+    let (event, key, reason) = match &hit.event {
+        HitEvent::Match => ("match", None, None),
+        HitEvent::Firing(facts) => ("firing", Some(Arc::clone(&facts.key)), None),
+        HitEvent::Cleared(facts, reason) => {
+            ("cleared", Some(Arc::clone(&facts.key)), Some(reason.as_str()))
+        }
     };
     HitRecord {
         at: hit.at,
         rule: Arc::clone(rule),
         event,
+        reason,
         topic: Arc::clone(hit.publish.topic.as_arc()),
         client_id: hit.publish.origin.client_id.clone(),
         key,

@@ -119,6 +119,7 @@ mod tests {
             at: Timestamp::EPOCH.into(),
             rule: "r".into(),
             event: "match",
+            reason: None,
             topic: "t".into(),
             client_id: None,
             key: None,

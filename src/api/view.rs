@@ -280,6 +280,9 @@ pub struct HitView {
     pub rule: Text,
     /// `match`, `firing`, `cleared`.
     pub event: &'static str,
+    /// Why the episode ended, of `cleared`: `false`, `clear_when`, `gap`…
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Text>,
     /// Topic of the message it speaks of.
     pub topic: Text,
     /// Client id of its publisher.

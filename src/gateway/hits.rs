@@ -107,6 +107,7 @@ fn with(hit: &Hit, mut output: Payload) -> HitView {
         at: hit.at.into(),
         rule: Text::from(hit.rule.as_str()),
         event: event_word(&hit.event),
+        reason: hit.reason.as_deref().map(Text::from),
         topic: Text::from(hit.topic.as_str()),
         client_id: hit.client_id.as_deref().map(Text::from),
         key: hit.key.as_deref().map(Key::of),

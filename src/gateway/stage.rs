@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::action::Outcome;
 use crate::clock::Timestamp;
+use crate::engine::Cleared;
 use crate::engine::Fault;
 use crate::engine::Observation;
 use crate::engine::RuleIndex;
@@ -201,6 +202,7 @@ fn removed(orphan: Orphan) -> HitRecord {
         at: orphan.at,
         rule: orphan.rule,
         event: "cleared",
+        reason: Some(Cleared::RuleRemoved.as_str()),
         topic: Arc::clone(orphan.publish.topic.as_arc()),
         client_id: orphan.publish.origin.client_id.clone(),
         key: Some(orphan.facts.key),

@@ -43,6 +43,7 @@ pub(crate) struct NewHit<'a> {
     pub(crate) at: Timestamp,
     pub(crate) rule: &'a str,
     pub(crate) event: &'a str,
+    pub(crate) reason: Option<&'a str>,
     pub(crate) topic: &'a str,
     pub(crate) client_id: Option<&'a str>,
     pub(crate) key: Option<&'a str>,
@@ -60,6 +61,8 @@ pub struct Hit {
     pub rule: String,
     /// `match`, `firing`, `cleared`.
     pub event: String,
+    /// Why the episode ended, of `cleared`.
+    pub reason: Option<String>,
     /// Topic of the message it speaks of.
     pub topic: String,
     /// Client id, where there is one.

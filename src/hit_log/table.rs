@@ -136,7 +136,7 @@ fn encode(hit: &NewHit<'_>, out: &mut FrameWriter) {
     for text in [hit.rule, hit.event, hit.topic] {
         out.put_bytes(text.as_bytes());
     }
-    for text in [hit.client_id, hit.key] {
+    for text in [hit.reason, hit.client_id, hit.key] {
         out.put_u8(u8::from(text.is_some()));
         out.put_bytes(text.unwrap_or_default().as_bytes());
     }
@@ -159,13 +159,14 @@ fn decode(first_id: i64, blob: &[u8]) -> Result<Vec<Hit>, Damaged> {
             let text = fields.read_str()?;
             Ok(is_there.then(|| text.to_owned()))
         };
-        let (client_id, key) = (optional()?, optional()?);
+        let (reason, client_id, key) = (optional()?, optional()?, optional()?);
         let output_bytes = fields.read_varint()?;
         hits.push(Hit {
             id,
             at,
             rule: rule.to_owned(),
             event: event.to_owned(),
+            reason,
             topic: topic.to_owned(),
             client_id,
             key,
@@ -189,6 +190,7 @@ mod tests {
             at: Timestamp::from_millis(at),
             rule,
             event: "match",
+            reason: None,
             topic: "a/b",
             client_id: Some("sensor"),
             key: None,

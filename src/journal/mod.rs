@@ -131,6 +131,8 @@ pub struct HitRecord {
     pub rule: Arc<str>,
     /// `match`, `firing`, `cleared`.
     pub event: &'static str,
+    /// Why the episode ended, of `cleared`.
+    pub reason: Option<&'static str>,
     /// Topic of the message it speaks of.
     pub topic: Arc<str>,
     /// Client id, where there is one.

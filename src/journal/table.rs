@@ -142,6 +142,7 @@ fn as_new_hit(hit: &HitRecord) -> NewHit<'_> {
         at: hit.at,
         rule: &hit.rule,
         event: hit.event,
+        reason: hit.reason,
         topic: &hit.topic,
         client_id: hit.client_id.as_deref(),
         key: hit.key.as_deref(),

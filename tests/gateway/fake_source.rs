@@ -166,6 +166,7 @@ fn view(id: u64, record: &HitRecord, output: Payload) -> HitView {
         at: record.at.into(),
         rule: Arc::clone(&record.rule).into(),
         event: record.event,
+        reason: record.reason.map(Text::from),
         topic: Arc::clone(&record.topic).into(),
         client_id: record.client_id.clone().map(Text::from),
         key: record.key.as_deref().map(Key::of),

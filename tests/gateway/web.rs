@@ -99,6 +99,7 @@ impl Web {
             at,
             rule: Arc::from(rule),
             event,
+            reason: (event == "cleared").then_some("gap"),
             topic: Arc::from("lab/7/telemetry"),
             client_id: Some(Arc::from("mote-7")),
             key: (event != "match").then(|| Arc::from("[7]")),

@@ -11,6 +11,14 @@ const READING_PX = 40;
 // More hits than this at once cannot be read one by one: they are drawn together, less often.
 const BUSY_HITS = 10;
 const BUSY_DRAW_MS = 500;
+/** Why an episode ended, for people. */
+const REASONS = {
+  false: "no longer true",
+  clear_when: "CLEAR WHEN",
+  gap: "silence",
+  rule_changed: "rule changed",
+  rule_removed: "rule removed",
+};
 
 export class Hits {
   #root = (id) => document.getElementById(`hits-${id}`);
@@ -218,6 +226,7 @@ export class Hits {
         el("span", { class: "event", "data-event": hit.event }, hit.event),
         swatch,
         el("span", { class: "hit-rule ellipsis" }, hit.rule),
+        hit.reason === undefined ? null : el("span", { class: "reason" }, REASONS[hit.reason] ?? hit.reason),
         el("time", { datetime: isoOrNull(hit.at), title: utc(hit.at) }, time(hit.at)),
       ),
       el(
