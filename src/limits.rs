@@ -62,6 +62,8 @@ pub const HOLD_MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const HOLD_ADVANCE_EPISODES_MAX: usize = 8192;
 /// Unreadable rows of the hold table that are named one by one; the others are counted.
 pub const HOLD_REJECTED_ROWS_SHOWN: usize = 16;
+/// What may happen in one scenario of `tidegate test`; more is taken for a loop.
+pub const SCENARIO_EVENTS_MAX: usize = 100_000;
 /// A partition key, characters (Kinesis: 1 to 256).
 pub const PARTITION_KEY_CHARS_MAX: usize = 256;
 /// A stream record: data and partition key together, bytes (Kinesis: 1 MiB).

@@ -8,8 +8,10 @@ use clap::ValueEnum;
 use clap::builder::TypedValueParser;
 use tracing_subscriber::EnvFilter;
 
-/// What is logged when nobody says.
-const DEFAULT_FILTER: &str = "warn,tidegate=info";
+/// What is logged when nobody says: by a gateway, and by a command that only looks at rules, where
+/// the lines of LOG actions would drown the answer.
+pub(super) const GATEWAY_FILTER: &str = "warn,tidegate=info";
+pub(super) const QUIET_FILTER: &str = "warn";
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct LoggingArgs {
@@ -59,13 +61,13 @@ fn parse_filter(text: String) -> Result<Filter, String> {
 
 /// Starts logging. `--log` wins over `TIDEGATE_LOG`; a wrong `TIDEGATE_LOG` is reported and passed
 /// over, because it may have been set for another version.
-pub(super) fn start(args: &LoggingArgs) {
+pub(super) fn start(args: &LoggingArgs, default: &str) {
     let mut refused = None;
     let filter = args.log.clone().or_else(|| {
         let text = std::env::var("TIDEGATE_LOG").ok().filter(|text| !text.is_empty())?;
         parse_filter(text).map_err(|error| refused = Some(error)).ok()
     });
-    let directives = filter.map_or_else(|| DEFAULT_FILTER.to_owned(), |filter| filter.0);
+    let directives = filter.map_or_else(|| default.to_owned(), |filter| filter.0);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(directives))
         .with_writer(io::stderr)

@@ -13,9 +13,11 @@ pub mod eval;
 mod logging;
 mod replay;
 mod report;
+mod rule_set;
 mod run;
 mod simulate;
 mod stream;
+mod test;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -56,6 +58,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     Simulate(simulate::SimulateArgs),
     Stream(stream::StreamArgs),
+    Test(test::TestArgs),
 }
 
 /// How a command ended, when nothing failed.
@@ -90,7 +93,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    logging::start(&line.logging);
+    let default_filter = match line.command {
+        Command::Test(_) => logging::QUIET_FILTER,
+        _ => logging::GATEWAY_FILTER,
+    };
+    logging::start(&line.logging, default_filter);
     let mut answer = Answer::stdout();
     let ended = execute(line.command, &mut answer).and_then(|outcome| {
         answer.flush()?;
@@ -124,6 +131,7 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
         Command::Replay(args) => replay::run(&args, answer),
         Command::Simulate(args) => simulate::run(&args, answer),
         Command::Stream(args) => stream::run(&args, answer),
+        Command::Test(args) => test::run(&args, answer),
     }
 }
 

@@ -8,12 +8,14 @@
 //! deliveries and hooks finish what they hold, the journal commits what is queued and folds its log.
 //!
 //! Start reading at [`Gateway::start`]; the two halves of a publish's way are `intake` and `stage`.
+//! [`Rehearsal`] runs both in virtual time.
 
 mod hits;
 mod intake;
 mod letters;
 mod pass;
 mod rates;
+mod rehearsal;
 mod stage;
 mod tally;
 mod view;
@@ -53,6 +55,9 @@ use crate::retained;
 use crate::rule::Rule;
 use crate::storage::Storage;
 use crate::stream;
+
+pub use rehearsal::Rehearsal;
+pub use rehearsal::Seen;
 
 use hits::Hits;
 use intake::RuleIntake;

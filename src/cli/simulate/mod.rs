@@ -6,7 +6,6 @@
 
 mod lines;
 mod record;
-mod rules;
 mod simulation;
 
 use std::io::Write;
@@ -17,6 +16,7 @@ use clap::Args;
 
 use super::Outcome;
 use super::report::tell;
+use super::rule_set;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -75,7 +75,7 @@ impl PassedOver {
 
 /// Runs the command.
 pub(super) fn run(args: &SimulateArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let Some(rules) = rules::load(&args.rules) else { return Ok(Outcome::Rejected) };
+    let Some(rules) = rule_set::load(&args.rules) else { return Ok(Outcome::Rejected) };
     let recording = Recording::open(&args.input)?;
     let mut simulation = Simulation::new(Engine::new(rules, &Config::default().account_id));
     let mut passed_over = PassedOver::default();

@@ -1,4 +1,4 @@
-//! The rules of a simulation: read, checked as one set, and refused with a report.
+//! The rules of a command that carries nothing out: read, checked as one set, and refused with a report.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) fn load(path: &Path) -> Option<Vec<Arc<Rule>>> {
     // Every hook that a rule names counts as declared: none is called.
     targets.hooks.extend(sources.iter().flat_map(hooks));
     let checked = set::check(&sources, &targets);
-    // A note tells what `run` would create; a simulation creates nothing.
+    // A note tells what `run` would create; here nothing is created.
     let loaded = Loaded { sources, checked, inputs };
     report::tell_problems(&loaded);
     (!loaded.checked.has_errors()).then_some(loaded.checked.rules)

@@ -1,0 +1,216 @@
+//! The gateway's two halves in virtual time: what a rule set does, without sockets and disk.
+//!
+//! A [`Rehearsal`] runs the [`Pass`] of a connection and the [`GatewayStage`] of the journal's writer,
+//! the very code that runs in production, over messages and times that the caller gives. What would be
+//! committed comes back as [`Seen`]; the rows of the hold table are kept as the disk would keep them, so
+//! that a restart goes the way of a real one.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::engine::RuleIndex;
+use crate::engine::hold::HoldTable;
+use crate::engine::hold::Transitions;
+use crate::engine::hold::watched;
+use crate::journal::Batch;
+use crate::journal::Effect;
+use crate::journal::HitRecord;
+use crate::journal::Stage;
+use crate::limits::SCENARIO_EVENTS_MAX as SEEN_MAX;
+use crate::publish::Publish;
+use crate::rule::Rule;
+
+use super::compile;
+use super::pass::Pass;
+use super::pass::Rules;
+use super::stage::AfterCommit;
+use super::stage::GatewayStage;
+use super::stage::Work;
+
+/// Something that a rule set did.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// A line of the hit log.
+    Hit(HitRecord),
+    /// A record of a stream or delivery, or a call of a hook.
+    Effect(Effect),
+    /// A message for the subscribers, after it has passed the rules again.
+    Republished(Publish),
+    /// A fault of a rule, by its code.
+    Fault {
+        /// When.
+        at: Timestamp,
+        /// Rule name.
+        rule: Arc<str>,
+        /// As in the counters.
+        code: &'static str,
+    },
+    /// A message whose WHERE or WHEN was neither true nor false.
+    Unknown {
+        /// When.
+        at: Timestamp,
+        /// Rule name.
+        rule: Arc<str>,
+    },
+}
+
+/// What went to subscribers with the last commit; written by the stage, emptied after each commit.
+#[derive(Clone, Default)]
+struct Outgoing(Arc<Mutex<Vec<Publish>>>);
+
+impl AfterCommit for Outgoing {
+    fn publish(&mut self, message: Publish) {
+        self.0.lock().push(message);
+    }
+
+    fn hits_logged(&mut self) {}
+}
+
+/// What a rule's counters said when they were last read.
+#[derive(Clone, Debug, Default)]
+struct Counted {
+    unknown: u64,
+    faults: BTreeMap<&'static str, u64>,
+}
+
+/// A rule set under virtual time. Times must not go back; an earlier one is taken as the latest.
+pub struct Rehearsal {
+    rules: Arc<Rules>,
+    hold_keys_max: usize,
+    pass: Pass,
+    stage: GatewayStage<Outgoing>,
+    outgoing: Outgoing,
+    rows: BTreeMap<(Arc<str>, CompactString), Bytes>,
+    counted: Vec<Counted>,
+    batch: Batch,
+    now: Timestamp,
+    seen: Vec<Seen>,
+}
+
+impl Rehearsal {
+    /// Checked rules at time `now`, with nothing remembered.
+    pub fn new(rules: Vec<Arc<Rule>>, config: &Config, now: Timestamp) -> Self {
+        let rules = compile(rules, &config.account_id, &mut Registry::default());
+        let hold_keys_max = config.rules.hold_keys_max;
+        let hold = HoldTable::new(watched(rules.engine.rules(), hold_keys_max));
+        let outgoing = Outgoing::default();
+        let stage = stage_over(&rules, hold, Transitions::default(), &outgoing);
+        Rehearsal {
+            pass: Pass::new(Arc::clone(&rules)),
+            counted: vec![Counted::default(); rules.engine.rules().len()],
+            rules,
+            hold_keys_max,
+            stage,
+            outgoing,
+            rows: BTreeMap::new(),
+            batch: Batch::default(),
+            now,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Runs the timers due by the message's time, then the message.
+    pub fn publish(&mut self, publish: &Publish) {
+        self.advance(publish.received_at);
+        self.pass.take(publish);
+        if !self.pass.is_settled() {
+            let work = Work::Messages {
+                outcome: self.pass.take_outcome(),
+                observations: mem::take(&mut self.pass.observations),
+            };
+            self.stage.apply(self.now, work, &mut self.batch);
+        }
+        self.commit();
+    }
+
+    /// Runs the timers due by `to`, each at its own time, as the writer does that sleeps until the next.
+    /// It stops early where more than [`SCENARIO_EVENTS_MAX`](crate::limits::SCENARIO_EVENTS_MAX) things have been seen and not been taken.
+    pub fn advance(&mut self, to: Timestamp) {
+        while let Some(due) = self.stage.next_deadline().filter(|due| *due <= to) {
+            if self.seen.len() > SEEN_MAX {
+                break;
+            }
+            self.now = self.now.max(due);
+            self.stage.advance(self.now, &mut self.batch);
+            self.commit();
+        }
+        self.now = self.now.max(to);
+    }
+
+    /// Ends at `at`, as `kill -9` does, and is there again at `back` with what was on disk.
+    pub fn restart(&mut self, at: Timestamp, back: Timestamp) {
+        self.advance(at);
+        let (alive_until, now) = (self.now, back.max(self.now));
+        let mut hold = HoldTable::new(watched(self.rules.engine.rules(), self.hold_keys_max));
+        let mut transitions = Transitions::default();
+        let rows = self.rows.iter().map(|((rule, key), state)| (&**rule, key.as_str(), &state[..]));
+        hold.restore(rows, alive_until, now, &mut transitions);
+        self.stage = stage_over(&self.rules, hold, transitions, &self.outgoing);
+        self.pass = Pass::new(Arc::clone(&self.rules));
+        self.advance(now);
+        self.commit();
+    }
+
+    /// What has been seen since this was last asked, in the order in which it happened.
+    pub fn take_seen(&mut self) -> Vec<Seen> {
+        mem::take(&mut self.seen)
+    }
+
+    fn commit(&mut self) {
+        self.stage.seal(&mut self.batch);
+        for change in self.batch.states.drain(..) {
+            let row = (change.rule, change.key);
+            match change.state {
+                Some(state) => self.rows.insert(row, state),
+                None => self.rows.remove(&row),
+            };
+        }
+        self.stage.committed(&self.batch);
+        self.seen.extend(self.batch.hits.drain(..).map(Seen::Hit));
+        // A retained message is seen as the message that it is.
+        let effects = self.batch.effects.drain(..);
+        let effects = effects.filter(|effect| !matches!(effect, Effect::Retain(_)));
+        self.seen.extend(effects.map(Seen::Effect));
+        self.seen.extend(self.outgoing.0.lock().drain(..).map(Seen::Republished));
+        self.count();
+    }
+
+    /// Turns what the counters grew by into what was seen.
+    fn count(&mut self) {
+        let Rules { engine, tallies } = &*self.rules;
+        let at = self.now;
+        for ((place, rule), counted) in (0..).zip(engine.rules()).zip(&mut self.counted) {
+            let tally = tallies.rule(RuleIndex(place));
+            for _ in counted.unknown..tally.unknown.get() {
+                self.seen.push(Seen::Unknown { at, rule: Arc::clone(rule.name()) });
+            }
+            counted.unknown = tally.unknown.get();
+            if tally.faults.get() == counted.faults.values().sum::<u64>() {
+                continue;
+            }
+            for (code, count) in tallies.faults_by_code(RuleIndex(place)) {
+                let before = counted.faults.insert(code, count).unwrap_or(0);
+                for _ in before..count {
+                    self.seen.push(Seen::Fault { at, rule: Arc::clone(rule.name()), code });
+                }
+            }
+        }
+    }
+}
+
+fn stage_over(
+    rules: &Arc<Rules>,
+    hold: HoldTable,
+    transitions: Transitions,
+    outgoing: &Outgoing,
+) -> GatewayStage<Outgoing> {
+    GatewayStage::new(Pass::new(Arc::clone(rules)), hold, transitions, outgoing.clone())
+}

@@ -1,0 +1,121 @@
+//! `tidegate test`: the project's own scenarios, and what the command says of others.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::process::Output;
+
+use tempfile::TempDir;
+
+const RULE: &str =
+    "CREATE RULE hot AS SELECT t FROM 'm/+' WHEN t > 30 FOR 1 MINUTE DO STREAM a KEY 'k';\n";
+
+fn test(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .arg("test")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the binary starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, content) in files {
+        fs::write(folder.path().join(name), content).expect("written");
+    }
+    folder
+}
+
+#[test]
+fn every_case_and_sample_of_the_project_passes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = test(&["tests/cases", "rules"], root);
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{told}{}", text(&output.stderr));
+    assert!(told.ends_with("without\n") || told.ends_with("0 failed\n"), "{told}");
+}
+
+#[test]
+fn a_scenario_in_the_leading_comment_or_beside_the_file_is_played() {
+    let good = format!(
+        "-- It fires.\n-- 0s publish m/1 {{\"t\":31}}\n-- 1m tick\n-- 1m firing hot [\"m/1\"] {{\"t\": 31}}\n{RULE}"
+    );
+    let beside = "== nothing\n0s publish m/1 {\"t\":3}\n1h tick\n== an action\n\
+                  0s publish m/1 client=c {\"t\":31}\n1m tick\n\
+                  1m firing hot [\"m/1\"] {\"t\":31}\n1m stream a key=k <any>\n";
+    let files = [("a.rule", good.as_str()), ("b.rule", RULE), ("b.more.scenario", beside)];
+    let folder = folder(&files);
+    let output = test(&["."], folder.path());
+    assert_eq!(
+        text(&output.stdout),
+        "ok    ./a.rule: It fires\nok    ./b.more.scenario: nothing\n\
+         ok    ./b.more.scenario: an action\n3 scenarios: 3 passed, 0 failed\n"
+    );
+    assert_eq!(output.status.code(), Some(0));
+    let only = test(&[".", "--only", "action"], folder.path());
+    assert!(text(&only.stdout).ends_with("1 scenario: 1 passed, 0 failed\n"));
+}
+
+#[test]
+fn a_difference_is_shown_line_by_line_and_blessing_writes_what_happened() {
+    let wrong = format!(
+        "-- It fires twice.\n-- 0s publish m/1 {{\"t\":31}}\n-- 30s firing hot [\"m/1\"] {{\"t\":31}}\n\
+         -- and stays so\n-- 2m publish m/1 {{\"t\":29}}\n\n{RULE}"
+    );
+    let folder = folder(&[("a.rule", &wrong)]);
+    let output = test(&["a.rule", "--junit", "out.xml"], folder.path());
+    assert_eq!(
+        text(&output.stdout),
+        "FAIL  a.rule: It fires twice\n        - 30s firing hot [\"m/1\"] {\"t\":31}\n        \
+         + 1m firing hot [\"m/1\"] {\"t\":31}\n        \
+         + 2m cleared hot [\"m/1\"] false {\"t\":31}\n1 scenario: 0 passed, 1 failed\n"
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let junit = fs::read_to_string(folder.path().join("out.xml")).expect("readable");
+    assert!(junit.contains("failures=\"1\"") && junit.contains("+ 1m firing hot"), "{junit}");
+
+    let blessed = test(&["a.rule", "--bless"], folder.path());
+    assert_eq!(blessed.status.code(), Some(0), "{}", text(&blessed.stdout));
+    assert_eq!(
+        fs::read_to_string(folder.path().join("a.rule")).expect("readable"),
+        format!(
+            "-- It fires twice.\n-- 0s publish m/1 {{\"t\":31}}\n-- and stays so\n\
+             -- 1m firing hot [\"m/1\"] {{\"t\":31}}\n-- 2m publish m/1 {{\"t\":29}}\n\
+             -- 2m cleared hot [\"m/1\"] false {{\"t\":31}}\n\n{RULE}"
+        )
+    );
+    assert_eq!(test(&["a.rule"], folder.path()).status.code(), Some(0));
+}
+
+#[test]
+fn what_cannot_be_tested_fails() {
+    for (files, code, expected) in [
+        (&[("a.rule", RULE)][..], 1, "0 scenarios: 0 passed, 0 failed; 1 rule file without"),
+        (&[("a.rule", "-- 0s tick\nCREATE RULE")], 1, "FAIL  ./a.rule: the rules can be loaded"),
+        (
+            &[("a.rule", "-- 0s jump\n"), ("b.rule", RULE)],
+            1,
+            "a.rule, line 1: 'jump' is neither a step",
+        ),
+        (
+            &[(
+                "a.rule",
+                "-- 0s publish m/1 {\"t\":31}\n-- 366d tick\n-- 366d tick\n\
+               CREATE RULE r AS SELECT 1 AS x FROM 'm/+' WHEN t > 1 FOR 1 SECOND REPEAT EVERY 1 SECOND DO LOG;",
+            )],
+            1,
+            "ended after 100000 events",
+        ),
+    ] {
+        let folder = folder(files);
+        let output = test(&["."], folder.path());
+        let told = text(&output.stdout);
+        assert!(told.contains(expected), "{told}{}", text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code));
+    }
+}
