@@ -24,6 +24,7 @@ use crate::diagnostic::render::counted;
 use crate::limits::RULE_FILE_BYTES_MAX;
 use crate::rule::Rule;
 use crate::rule_files;
+use crate::rule_files::Inputs;
 use play::Played;
 use scenario::Line;
 use scenario::Scenario;
@@ -96,7 +97,7 @@ struct Results {
 
 pub(super) fn run(args: &TestArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     let mut results = Results::default();
-    for source in rule_files::read(&args.paths) {
+    for source in rule_files::read(&args.paths, &mut Inputs::default()) {
         test_file(&source.path, args, &mut results, answer)?;
     }
     if let Some(path) = &args.junit {

@@ -159,7 +159,7 @@ fn content(bytes: &[u8]) -> String {
 fn compare(expected: &[(Offset, Kind, &str)], happened: &[Event]) -> Option<String> {
     let written: Vec<String> =
         expected.iter().map(|(at, _, text)| format!("{at} {text}\n")).collect();
-    let mut patterns = expected.iter().map(|(at, _, text)| (*at, compact(text))).zip(&written);
+    let mut patterns = expected.iter().map(|(at, _, text)| (*at, pattern(text))).zip(&written);
     let mut place = patterns.clone();
     let seen: Vec<String> = happened
         .iter()
@@ -203,6 +203,12 @@ fn compact(text: &str) -> String {
         escaped = quoted && c == '\\' && !escaped;
     }
     out
+}
+
+/// An expectation, compact; what is open takes the space around it too.
+fn pattern(text: &str) -> String {
+    let parts: Vec<String> = text.split(ANYTHING).map(compact).collect();
+    parts.join(ANYTHING)
 }
 
 /// Whether `text` is what `pattern` says, which may leave parts open.
