@@ -11,6 +11,7 @@ mod check;
 mod configuration;
 pub mod eval;
 mod logging;
+mod progress;
 mod replay;
 mod report;
 mod rule_set;
@@ -18,6 +19,7 @@ mod run;
 mod simulate;
 mod stream;
 mod test;
+mod time;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -48,6 +48,48 @@ fn a_recording_gives_the_records_that_the_gateway_would_have_made() {
     assert!(told.contains("9 lines") && told.contains("2 firing, 2 cleared"), "{told}");
 }
 
+/// As `simulate`, with more arguments.
+fn simulate_with(rules: &Path, input: &Path, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["simulate".as_ref(), "--rules".as_ref(), rules.as_os_str()])
+        .args(["--input".as_ref(), input.as_os_str()])
+        .args(more)
+        .output()
+        .expect("the binary starts")
+}
+
+#[test]
+fn a_table_adds_up_what_each_rule_did() {
+    let output = simulate_with(&case("lab.rule"), &case("lab.ndjson"), &["--format", "table"]);
+    assert_eq!(
+        text(&output.stdout),
+        "rule         matches  episodes     longest  keys  unknown  faults\n\
+         low_voltage        1         0           –     0        0       0\n\
+         overheat           0         2  1 min 35 s     2        2       0\n\
+         echo               0         0           –     0        0       0\n\
+         3 rules\n",
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn a_part_of_a_recording_and_of_the_rules_can_be_asked_for() {
+    let (rules, input) = (case("lab.rule"), case("lab.ndjson"));
+    // Mote 7's clock would have started at 0 and fired; mote 8 fires by the timer at the very end.
+    let part = ["--rule", "overheat", "--from", "30000", "--to", "1970-01-01T00:01:50Z"];
+    let output = simulate_with(&rules, &input, &part);
+    let firing =
+        "{\"t\":110000,\"rule\":\"overheat\",\"event\":\"firing\",\"key\":[8],\"since\":50000,";
+    let told = text(&output.stdout);
+    assert!(told.starts_with(firing) && told.lines().count() == 1, "{told}");
+
+    let wrong = simulate_with(&rules, &input, &["--rule", "overheet"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let told = text(&wrong.stderr);
+    assert!(told.contains("there is no rule 'overheet'; did you mean 'overheat'?"), "{told}");
+}
+
 #[test]
 fn a_folder_of_rules_is_read_whole() {
     let (folder, _, recording) = scene(EVERY_MESSAGE, "{\"t\":5,\"topic\":\"a/b\",\"payload\":1}");

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::address::BrokerAddress;
-use super::progress::Tally;
+use super::tally::Tally;
 use crate::limits::REPLAY_CONNECTIONS_MAX;
 use crate::limits::REPLAY_INFLIGHT_MAX;
 use crate::publish::QoS;

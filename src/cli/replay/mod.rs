@@ -8,7 +8,7 @@
 
 mod address;
 mod device;
-mod progress;
+mod tally;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -24,6 +24,7 @@ use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
 
 use super::Outcome;
+use super::progress::Progress;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::publish::QoS;
@@ -34,13 +35,14 @@ use crate::recording::RecordingError;
 use address::BrokerAddress;
 use device::DeviceFailed;
 use device::Fleet;
-use progress::Progress;
-use progress::Tally;
+use tally::Tally;
 
 /// Lines read ahead of their time.
 const LINES_AHEAD: usize = 256;
 /// Malformed lines that are named one by one; the rest are counted.
 const MALFORMED_NAMED_MAX: u64 = 20;
+/// Between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -135,7 +137,8 @@ enum Stop {
 pub(super) fn run(args: &ReplayArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     let recording = Recording::open(&args.file)?;
     let tally = Arc::new(Tally::default());
-    let progress = Progress::start(tally.clone(), &recording);
+    let shown = tally.clone();
+    let progress = Progress::start(&recording, Some(LINE_EVERY), move || shown.so_far());
     let started = Clock::instant();
     let runtime = super::runtime()?;
     let ended = runtime.block_on(replay(args, recording, tally.clone(), &progress));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::record;
+use super::summary::Summary;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::engine::Evaluation;
@@ -56,6 +57,8 @@ impl Tally {
 #[derive(Debug, Default)]
 struct Scribe {
     tally: Tally,
+    /// Where a table is wanted: filled instead of writing records.
+    summary: Option<Summary>,
     line: Vec<u8>,
 }
 
@@ -67,7 +70,10 @@ impl Scribe {
             HitEvent::Cleared(..) => self.tally.cleared += 1,
         }
         self.line.clear();
-        record::append(&mut self.line, name(engine, hit.rule), &hit);
+        match &mut self.summary {
+            Some(summary) => summary.add(&hit),
+            None => record::append(&mut self.line, name(engine, hit.rule), &hit),
+        }
         // Nothing is carried out, but what could not have been is told.
         hit.actions.into_iter().filter_map(Result::err).for_each(|f| self.tally.count_fault(f));
         answer.write_all(&self.line)
@@ -100,6 +106,11 @@ impl Simulation {
             evaluation: Evaluation::default(),
             transitions: Transitions::default(),
         }
+    }
+
+    /// Hits go into a table instead of being written as records.
+    pub(super) fn add_up(&mut self) {
+        self.scribe.summary = Some(Summary::default());
     }
 
     /// Runs the timers due by the time of a line, then the line.
@@ -138,6 +149,22 @@ impl Simulation {
             self.table.forget_changes();
         }
         Ok(())
+    }
+
+    /// Runs the timers due by `to`, after the last line.
+    pub(super) fn end(&mut self, to: Timestamp, answer: &mut dyn Write) -> io::Result<()> {
+        self.advance(to, answer)
+    }
+
+    /// Writes the table, where one is wanted; the recording ended at `end`.
+    pub(super) fn write_table(&mut self, end: Timestamp, answer: &mut dyn Write) -> io::Result<()> {
+        let Some(summary) = self.scribe.summary.take() else { return Ok(()) };
+        let troubles = |rule| {
+            let unknown = self.table.counts(rule).map_or(0, |counts| counts.unknown);
+            let faults = self.scribe.tally.faults.iter().filter(|((of, _), _)| *of == rule);
+            (unknown, faults.map(|(_, (count, _))| count).sum())
+        };
+        summary.write(&self.engine, end, troubles, answer)
     }
 
     /// What has come of the lines so far.

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use super::DataArgs;
 use super::Outcome;
-use crate::clock::Timestamp;
+use crate::cli::time::parse_time;
 use crate::json_line::json_line;
 use crate::stream::Cursor;
 use crate::stream::Reader;
@@ -62,18 +62,9 @@ impl FromStr for From {
             "latest" => return Ok(From(StartAt::Latest)),
             _ => {}
         }
-        let millis = match text.parse::<i64>() {
-            Ok(millis) => millis,
-            Err(_) => text
-                .parse::<jiff::Timestamp>()
-                .map_err(|_| {
-                    "expected trim-horizon, latest, or a time such as 2026-05-01T06:00:00Z or \
-                     1777615200000"
-                        .to_owned()
-                })?
-                .as_millisecond(),
-        };
-        Ok(From(StartAt::AtTimestamp(Timestamp::from_millis(millis))))
+        let time =
+            parse_time(text).map_err(|error| format!("{error}, or trim-horizon, or latest"))?;
+        Ok(From(StartAt::AtTimestamp(time)))
     }
 }
 
