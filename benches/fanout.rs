@@ -122,7 +122,8 @@ async fn serve(listen: SocketAddr) {
     let config = MqttConfig { listen, ..MqttConfig::default() };
     let broker = Broker::bind(&config, Clock::start(), Vec::new()).await.expect("listens");
     println!("ready: mqtt={}", broker.local_addr());
-    broker.run(Arc::new(Settles), Duration::from_secs(1)).await;
+    let patience = async { tokio::time::sleep(Duration::from_secs(1)).await };
+    broker.run(Arc::new(Settles), patience).await;
 }
 
 /// Time until queued, and until delivered.
@@ -137,7 +138,7 @@ async fn ours(subscribers: usize, count: usize) -> (Duration, Duration) {
     let clock = Clock::start();
     let broker = Broker::bind(&config, clock, Vec::new()).await.expect("listens");
     let (address, handle) = (broker.local_addr(), broker.handle());
-    let run = tokio::spawn(broker.run(Arc::new(Settles), Duration::ZERO));
+    let run = tokio::spawn(broker.run(Arc::new(Settles), std::future::ready(())));
     let mut readers = Vec::new();
     for n in 0..subscribers {
         let stream = subscribe(address, n).await;

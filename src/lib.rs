@@ -31,6 +31,7 @@ pub mod dashboard;
 
 pub mod storage;
 
+mod accept;
 pub mod clock;
 pub mod diagnostic;
 mod json_line;

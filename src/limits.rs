@@ -93,7 +93,13 @@ pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 pub const READ_BUFFER_REST: Duration = Duration::from_secs(5);
 /// TCP asks a silent peer whether it is there after this long, and every tenth of it from then on.
 pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-/// Connections over `connections_max` that are still answered with the reason; more are closed unread.
+/// Files and sockets that the gateway itself has open, at most, without deliveries and hooks: database,
+/// log and temporary files of every connection to it, listeners, the runtime, the demo device.
+pub const OWN_FILES: usize = 96;
+/// Connections that both listeners must have room for, or the gateway does not start.
+pub const CONNECTIONS_MIN: usize = 16;
+/// MQTT connections over `connections_max` that are still answered with the reason; more are closed
+/// unread.
 pub const REFUSALS_MAX: usize = 64;
 /// Submissions waiting for the journal's writer. A full queue stops the sockets being read.
 pub const JOURNAL_QUEUE_MAX: usize = 4096;
@@ -168,8 +174,20 @@ pub const REPLAY_INFLIGHT_MAX: u16 = 20;
 /// A request body of the API, bytes: a record of [`RECORD_BYTES_MAX`] in base64, its key, and the JSON
 /// around them.
 pub const API_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// How long a request body may take to arrive.
-pub const API_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a record put over HTTP may take to be committed. After it the client is told that the
+/// outcome is unknown.
+pub const API_COMMIT_MAX: Duration = Duration::from_secs(10);
+/// What a client that is told to come back later is told to wait.
+pub const API_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// A request's head, bytes; also what a connection buffers at once of a body.
+pub const HTTP_HEAD_BYTES_MAX: usize = 32 * 1024;
+/// HTTP connections over `connections_max` that are still answered with the reason; more are closed
+/// unread.
+pub const HTTP_REFUSALS_MAX: usize = 16;
+/// How long a connection that is to be refused may take to ask.
+pub const HTTP_REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long requests under way may take when the gateway stops.
+pub const HTTP_SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// The query of a request, bytes: three times a rule name and a cursor, percent-encoded, with room.
 pub const API_QUERY_BYTES_MAX: usize = 4 * 1024;
 /// Items on one page of any list, when asked for the most.

@@ -62,7 +62,7 @@ static BROKER: LazyLock<(Runtime, SocketAddr)> = LazyLock::new(|| {
     let bound = Broker::bind(&config, Clock::start(), Vec::new());
     let broker = runtime.block_on(bound).expect("a free port");
     let address = broker.local_addr();
-    runtime.spawn(broker.run(Arc::new(Nobody), Duration::ZERO));
+    runtime.spawn(broker.run(Arc::new(Nobody), std::future::ready(())));
     (runtime, address)
 });
 

@@ -1,7 +1,9 @@
 //! How a request fails: always JSON `{"error":{"code","message"}}`, with the status that fits.
 
 use axum::Json;
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
+use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use serde_json::json;
@@ -9,6 +11,7 @@ use serde_json::json;
 use crate::api::source::SourceError;
 use crate::diagnostic::nearest;
 use crate::diagnostic::suggestion;
+use crate::limits::API_RETRY_AFTER;
 
 /// A refused or failed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,17 +19,29 @@ pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    /// Whether asking again later makes sense: the answer says when.
+    is_temporary: bool,
 }
+
+/// The code of an error, left with its answer for whoever counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal(pub(super) &'static str);
 
 impl ApiError {
     /// `code` is stable, `message` is for people.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        ApiError { status, code, message: message.into() }
+        ApiError { status, code, message: message.into(), is_temporary: false }
     }
 
     /// 400: the query or the body is not what the route takes.
     pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
         ApiError::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 503 with Retry-After.
+    pub(crate) fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
+        let refused = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
+        ApiError { is_temporary: true, ..refused }
     }
 
     /// 404, with the nearest of the names that there are.
@@ -44,20 +59,29 @@ impl ApiError {
 
 impl From<SourceError> for ApiError {
     fn from(error: SourceError) -> Self {
-        let (status, code) = match &error {
-            SourceError::Unknown => (StatusCode::NOT_FOUND, "unknown_name"),
-            SourceError::Refused(_) => (StatusCode::BAD_REQUEST, "refused"),
-            SourceError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-            SourceError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
-        };
-        ApiError::new(status, code, error.to_string())
+        let message = error.to_string();
+        match error {
+            SourceError::Unknown => ApiError::new(StatusCode::NOT_FOUND, "unknown_name", message),
+            SourceError::Refused(_) => ApiError::bad_request("refused", message),
+            SourceError::Busy(_) => ApiError::unavailable("busy", message),
+            SourceError::Unsettled(_) => ApiError::unavailable("outcome_unknown", message),
+            SourceError::Failed(_) => {
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", message)
+            }
+        }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({"error": {"code": self.code, "message": self.message}});
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        response.extensions_mut().insert(Refusal(self.code));
+        if self.is_temporary {
+            let seconds = HeaderValue::from(API_RETRY_AFTER.as_secs());
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
     }
 }
 

@@ -11,7 +11,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::response::sse::Event;
@@ -49,11 +48,8 @@ pub(super) async fn events(
 ) -> Result<Response, ApiError> {
     params.only(&[])?;
     let permit = Arc::clone(&shared.event_permits).try_acquire_owned().map_err(|_| {
-        ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too_many_live_pages",
-            format!("{EVENT_CLIENTS_MAX} live pages are open, which is the most"),
-        )
+        let message = format!("{EVENT_CLIENTS_MAX} live pages are open, which is the most");
+        ApiError::unavailable("too_many_live_pages", message)
     })?;
     Ok(Sse::new(Live::start(shared.source, permit).into_stream()).into_response())
 }

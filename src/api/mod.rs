@@ -1,6 +1,7 @@
 //! The JSON admin API, the live feed (SSE), health and metrics.
 //!
-//! In: a [`Source`], which the gateway implements. Out: [`router`], an axum router. The view types
+//! In: a [`Source`], which the gateway implements. Out: [`router`], an axum router, and the
+//! [`Server`] that serves it to a bounded number of connections. The view types
 //! ([`view`]) are the API's own, so that what the domain calls things may change without the API
 //! changing. Only `POST /api/streams/{name}/records` changes anything.
 //!
@@ -9,7 +10,7 @@
 //! ([`guard`]); a slow reader of the live feed loses hits and is told, and costs nobody else
 //! anything ([`feed`]).
 //!
-//! Read [`source`] first, then `routes`.
+//! Read [`source`] first, then `routes`; `server` is the socket under them.
 
 pub mod feed;
 pub mod guard;
@@ -20,14 +21,20 @@ pub mod view;
 
 mod error;
 mod events;
+mod metrics;
 mod query;
 mod routes;
+mod server;
+mod usage;
 
 pub use feed::HitFeed;
 pub use feed::HitReader;
+pub use metrics::HttpMetrics;
+pub(crate) use metrics::count;
 pub(crate) use routes::router;
 pub use series::RateRing;
 pub use series::SeriesSpan;
 pub use series::SeriesView;
+pub use server::Server;
 pub use source::Source;
 pub use source::SourceError;

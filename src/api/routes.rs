@@ -1,6 +1,7 @@
 //! Every route of the API, and what each checks before it asks the [`Source`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -39,7 +40,6 @@ use crate::api::view::Placed;
 use crate::api::view::Readiness;
 use crate::api::view::RuleDetail;
 use crate::limits::API_BODY_BYTES_MAX;
-use crate::limits::API_BODY_TIMEOUT;
 use crate::limits::API_RECORDS_BYTES_MAX;
 use crate::limits::EVENT_CLIENTS_MAX;
 use crate::limits::HOLDS_SHOWN_MAX;
@@ -54,10 +54,13 @@ pub(super) struct Shared {
     pub(super) source: Arc<dyn Source>,
     /// One for each live page that may be open.
     pub(super) event_permits: Arc<Semaphore>,
+    /// How long a body may take to arrive.
+    body_timeout: Duration,
 }
 
 /// Health, metrics and `/api/…`, without the [`super::guard`] that the whole site wears.
-pub(crate) fn router(source: Arc<dyn Source>) -> Router {
+/// A request's body may take `body_timeout` to arrive.
+pub(crate) fn router(source: Arc<dyn Source>, body_timeout: Duration) -> Router {
     let event_permits = Arc::new(Semaphore::new(EVENT_CLIENTS_MAX));
     Router::new()
         .route("/healthz", get(healthz))
@@ -78,7 +81,7 @@ pub(crate) fn router(source: Arc<dyn Source>) -> Router {
         .route("/api/hooks/:name/dead-letters", get(dead_letters))
         .route("/api/clients", get(clients))
         .fallback(no_such_route)
-        .with_state(Shared { source, event_permits })
+        .with_state(Shared { source, event_permits, body_timeout })
 }
 
 async fn healthz() -> Json<serde_json::Value> {
@@ -205,7 +208,7 @@ async fn put_record(
     body: Body,
 ) -> Result<Json<Placed>, ApiError> {
     params.only(&[])?;
-    let body = json_body(&headers, body).await?;
+    let body = json_body(&headers, body, shared.body_timeout).await?;
     let record = new_record(&body)?;
     match shared.source.put_record(&name, record).await {
         Ok(placed) => Ok(Json(placed)),
@@ -215,7 +218,7 @@ async fn put_record(
 
 /// Reads a JSON body within its bounds. The content type is insisted on because a foreign page can
 /// send a form without asking, and JSON only after a preflight that nothing here answers.
-async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+async fn json_body(headers: &HeaderMap, body: Body, limit: Duration) -> Result<Bytes, ApiError> {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
     if !media_type.trim().eq_ignore_ascii_case("application/json") {
@@ -225,12 +228,12 @@ async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
             "the body must be sent as Content-Type: application/json",
         ));
     }
-    match tokio::time::timeout(API_BODY_TIMEOUT, read_bounded(body)).await {
+    match tokio::time::timeout(limit, read_bounded(body)).await {
         Ok(read) => read,
         Err(_) => Err(ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             "body_too_slow",
-            format!("the body did not arrive within {} s", API_BODY_TIMEOUT.as_secs()),
+            format!("the body did not arrive within {limit:?}"),
         )),
     }
 }

@@ -38,9 +38,12 @@ pub enum SourceError {
     /// What was sent breaks a bound or a form, said in words.
     #[error("{0}")]
     Refused(String),
-    /// Not now: starting, stopping, or the queue is full.
+    /// Not now, and nothing was changed: starting, stopping, or the journal is stalled.
     #[error("{0}")]
     Busy(String),
+    /// It was not finished in time, and may still be.
+    #[error("{0}")]
+    Unsettled(String),
     /// Reading or committing failed.
     #[error("{0}")]
     Failed(String),
@@ -126,7 +129,8 @@ pub trait Source: Send + Sync + 'static {
     ) -> Answer<'a, Vec<RecordView>>;
 
     /// Appends a record and answers when it is on disk; [`SourceError::Unknown`] when there is no
-    /// such stream, [`SourceError::Refused`] when the record is too large.
+    /// such stream, [`SourceError::Refused`] when the record is too large,
+    /// [`SourceError::Unsettled`] when the commit takes too long to be waited for.
     fn put_record<'a>(&'a self, stream: &'a str, record: NewRecord) -> Answer<'a, Placed>;
 
     /// All deliveries, by name.

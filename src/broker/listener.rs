@@ -4,11 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use socket2::SockRef;
-use socket2::TcpKeepalive;
-use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
@@ -21,12 +17,12 @@ use super::metrics::BrokerMetrics;
 use super::packet::Version;
 use super::session::Control;
 use super::session::Session;
+use crate::accept::Acceptor;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::MqttConfig;
 use crate::limits::CLIENT_SUBSCRIPTIONS_SHOWN;
 use crate::limits::REFUSALS_MAX;
-use crate::limits::TCP_KEEPALIVE;
 use crate::publish::Publish;
 
 /// The broker could not start.
@@ -45,8 +41,7 @@ pub enum BrokerError {
 /// A listening MQTT broker, ready to [`Broker::run`].
 #[derive(Debug)]
 pub struct Broker {
-    listener: TcpListener,
-    address: SocketAddr,
+    acceptor: Acceptor,
     exchange: Arc<Exchange>,
 }
 
@@ -90,19 +85,20 @@ impl Broker {
         retained: Vec<Publish>,
     ) -> Result<Broker, BrokerError> {
         let address = config.listen;
-        let fails = |source| BrokerError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(fails)?;
-        let address = listener.local_addr().map_err(fails)?;
+        let acceptor = Acceptor::bind(address, "MQTT").await;
+        let acceptor = acceptor.map_err(|source| BrokerError::Listen { address, source })?;
         let exchange = Exchange::new(config, clock);
+        let connections_max = i64::try_from(config.connections_max).unwrap_or(i64::MAX);
+        exchange.metrics.connections_max.set(connections_max);
         for publish in &retained {
             exchange.retain(publish);
         }
-        Ok(Broker { listener, address, exchange: Arc::new(exchange) })
+        Ok(Broker { acceptor, exchange: Arc::new(exchange) })
     }
 
     /// The address in use.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.acceptor.local_addr()
     }
 
     /// A handle for the rest of the gateway.
@@ -110,34 +106,34 @@ impl Broker {
         BrokerHandle { exchange: Arc::clone(&self.exchange) }
     }
 
-    /// Serves clients until [`BrokerHandle::shutdown`]; then gives connections `grace` to get their
-    /// acknowledgements out, and cuts those that are left. `intake` gets every publish.
-    pub async fn run(self, intake: Arc<dyn Intake>, grace: Duration) {
-        let Broker { listener, exchange, .. } = self;
+    /// Serves clients until [`BrokerHandle::shutdown`]; then lets connections get their
+    /// acknowledgements out until `patience`, first polled then, ends, and cuts those that are left.
+    /// `intake` gets every publish.
+    pub async fn run(self, intake: Arc<dyn Intake>, patience: impl Future<Output = ()>) {
+        let Broker { mut acceptor, exchange } = self;
         let mut connections = JoinSet::new();
         let closed = exchange.closed();
         let mut closed = std::pin::pin!(closed);
-        let mut is_short = false;
         loop {
             tokio::select! {
                 () = closed.as_mut() => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, address)) => {
-                        is_short = false;
-                        admit(&exchange, &intake, stream, address, &mut connections);
-                    }
-                    Err(error) => refused_by_system(&error, &mut is_short).await,
-                },
+                (stream, address) = acceptor.accept() => {
+                    admit(&exchange, &intake, stream, address, &mut connections);
+                }
                 Some(ended) = connections.join_next() => reap(ended),
             }
         }
-        drop(listener);
+        drop(acceptor);
         let drained = async {
             while let Some(ended) = connections.join_next().await {
                 reap(ended);
             }
         };
-        if tokio::time::timeout(grace, drained).await.is_err() {
+        let is_drained = tokio::select! {
+            () = drained => true,
+            () = patience => false,
+        };
+        if !is_drained {
             tracing::warn!(connections = connections.len(), "connections cut at shutdown");
             connections.shutdown().await;
         }
@@ -161,14 +157,6 @@ fn admit(
             return;
         }
     };
-    let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 10);
-    let prepared = stream
-        .set_nodelay(true)
-        .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
-    if let Err(error) = prepared {
-        tracing::debug!(%address, %error, "socket options not set: the client is gone already");
-        return;
-    }
     let (exchange, intake) = (Arc::clone(exchange), Arc::clone(intake));
     let control = Arc::new(Control::default());
     connections.spawn(connection::run(exchange, intake, stream, address, control, admission));
@@ -181,19 +169,6 @@ fn reap(ended: Result<(), JoinError>) {
     {
         tracing::error!(%error, "a connection's task panicked");
     }
-}
-
-/// `accept` fails for one peer (it is gone) or for want of file descriptors: then wait, or the loop
-/// spins. Said once until a connection is accepted again: it may last for as long as clients stay.
-async fn refused_by_system(error: &io::Error, is_short: &mut bool) {
-    if error.kind() == io::ErrorKind::ConnectionAborted {
-        tracing::debug!(%error, "a client left before it was accepted");
-        return;
-    }
-    if !std::mem::replace(is_short, true) {
-        tracing::warn!(%error, "cannot accept connections; they wait until it is possible");
-    }
-    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 impl BrokerHandle {

@@ -47,6 +47,7 @@ pub(crate) type PacketCounts = [u32; Kind::COUNT];
 #[derive(Clone, Debug)]
 pub struct BrokerMetrics {
     pub(crate) connections: Gauge,
+    pub(crate) connections_max: Gauge,
     pub(crate) sessions: Gauge,
     pub(crate) subscriptions: Gauge,
     pub(crate) retained: Gauge,
@@ -78,6 +79,7 @@ impl Default for BrokerMetrics {
         };
         BrokerMetrics {
             connections: Gauge::default(),
+            connections_max: Gauge::default(),
             sessions: Gauge::default(),
             subscriptions: Gauge::default(),
             retained: Gauge::default(),
@@ -101,6 +103,11 @@ impl BrokerMetrics {
     pub fn register(&self, registry: &mut Registry) {
         let m = self.clone();
         registry.register("mqtt_connections", "Connected clients", m.connections);
+        registry.register(
+            "mqtt_connections_max",
+            "MQTT connections that may be open: as configured, or as open files allow",
+            m.connections_max,
+        );
         registry.register("mqtt_sessions", "Sessions, connected or parked", m.sessions);
         registry.register("mqtt_subscriptions", "Subscriptions of all sessions", m.subscriptions);
         registry.register("mqtt_retained_messages", "Retained messages", m.retained);

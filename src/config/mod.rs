@@ -81,6 +81,14 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// `allow_anonymous`: as for `[mqtt]`.
     pub allow_anonymous: bool,
+    /// `connections_max`
+    pub connections_max: usize,
+    /// `header_timeout`: from connecting to the end of the first request's head.
+    pub header_timeout: Duration,
+    /// `idle_timeout`: from an answer to the end of the next request's head.
+    pub idle_timeout: Duration,
+    /// `body_timeout`: from a request's head to the end of its body.
+    pub body_timeout: Duration,
 }
 
 /// `[rules]`
@@ -223,7 +231,14 @@ impl Default for MqttConfig {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), allow_anonymous: false }
+        HttpConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            allow_anonymous: false,
+            connections_max: 1000,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(10),
+        }
     }
 }
 

@@ -104,6 +104,12 @@ fn read_http(mut section: Section<'_>, findings: &mut Findings) -> HttpConfig {
     let mut http = HttpConfig::default();
     let listen = section.read("listen", &mut http.listen, address, findings);
     section.read("allow_anonymous", &mut http.allow_anonymous, boolean, findings);
+    section.read("connections_max", &mut http.connections_max, integer(1..=100_000), findings);
+    let patience = || duration(Duration::from_millis(100)..=Duration::from_secs(600));
+    section.read("header_timeout", &mut http.header_timeout, patience(), findings);
+    let idle = duration(Duration::from_millis(100)..=HOUR);
+    section.read("idle_timeout", &mut http.idle_timeout, idle, findings);
+    section.read("body_timeout", &mut http.body_timeout, patience(), findings);
     section.finish(findings);
     check_exposure("http", http.listen, listen, http.allow_anonymous, findings);
     http

@@ -8,17 +8,22 @@
 mod assets;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 
 use crate::api;
+use crate::api::HttpMetrics;
 use crate::api::Source;
+use crate::api::count;
 use crate::api::guard::guard;
 
-/// Everything the gateway serves over HTTP.
-pub fn site(source: Arc<dyn Source>) -> Router {
-    api::router(Arc::clone(&source))
+/// Everything the gateway serves over HTTP. A request's body may take `body_timeout` to arrive; what
+/// is asked and refused is counted in `metrics`.
+pub fn site(source: Arc<dyn Source>, body_timeout: Duration, metrics: HttpMetrics) -> Router {
+    api::router(Arc::clone(&source), body_timeout)
         .merge(assets::router())
         .layer(from_fn_with_state(source, guard))
+        .layer(from_fn_with_state(metrics, count))
 }

@@ -13,6 +13,7 @@
 mod hits;
 mod intake;
 mod letters;
+mod open_files;
 mod pass;
 mod rates;
 mod rehearsal;
@@ -27,11 +28,12 @@ use std::time::Duration;
 use anyhow::Context;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use crate::api::HttpMetrics;
+use crate::api::Server;
 use crate::broker::Broker;
 use crate::broker::BrokerHandle;
 use crate::checkpoint;
@@ -47,6 +49,7 @@ use crate::engine::hold::Transitions;
 use crate::engine::hold::watched;
 use crate::hit_log::HitLog;
 use crate::journal::Journal;
+use crate::journal::JournalHealth;
 use crate::lambda;
 use crate::lambda::HookSetup;
 use crate::lambda::Hooks;
@@ -72,8 +75,10 @@ use tally::Tallies;
 use view::GatewayView;
 use view::Life;
 
-/// How long connections may take to get their last acknowledgements out.
+/// How long connections may take to get their last acknowledgements out,
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// and how long when the journal is stalled, so that there will hardly be any.
+const STALLED_SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// How often the counters are read for the chart.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
 
@@ -82,6 +87,7 @@ pub struct Gateway {
     view: Arc<GatewayView>,
     broker: JoinHandle<()>,
     journal: Journal<Work>,
+    http: JoinHandle<()>,
     /// Ends the HTTP server.
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -110,16 +116,18 @@ impl Gateway {
     ///
     /// # Errors
     /// What kept a part from starting; nothing keeps running then.
-    pub async fn start(config: Config, rules: Vec<Arc<Rule>>) -> anyhow::Result<Gateway> {
+    pub async fn start(mut config: Config, rules: Vec<Arc<Rule>>) -> anyhow::Result<Gateway> {
         let clock = Clock::start();
         let started_at = clock.now();
+        open_files::fit(&mut config, &rules)?;
         let mut registry = Registry::with_prefix("tidegate");
         let storage = Storage::open(&config.data_dir)?;
         let rules = compile(rules, &config.account_id, &mut registry);
         let (hold, transitions) = restore_holds(&storage, &rules, &config, started_at)?;
         let retained = retained::load(&storage, config.mqtt.retained_max)?;
         let broker = Broker::bind(&config.mqtt, clock, retained).await?;
-        let http = TcpListener::bind(config.http.listen)
+        let http_metrics = HttpMetrics::default();
+        let http = Server::bind(&config.http, http_metrics.clone())
             .await
             .with_context(|| format!("cannot listen for HTTP on {}", config.http.listen))?;
         let hits = Arc::new(Hits::new(HitLog::new(storage.reader()?)));
@@ -136,6 +144,7 @@ impl Gateway {
         journal.metrics().register(&mut registry);
         handle.metrics().register(&mut registry);
         hits.feed().metrics().register(&mut registry);
+        http_metrics.register(&mut registry);
 
         let life = Arc::new(Life::default());
         let rates = Arc::new(Rates::new(Arc::clone(&rules)));
@@ -145,7 +154,7 @@ impl Gateway {
             data_dir: config.data_dir.clone(),
             rules_path: config.rules.path.clone(),
             mqtt: broker.local_addr(),
-            http: http.local_addr().context("the HTTP listener has no address")?,
+            http: http.local_addr(),
             life: Arc::clone(&life),
             rules,
             rates,
@@ -162,9 +171,11 @@ impl Gateway {
         });
         storage.announce(view.http)?;
         let (stop, stopped) = watch::channel(false);
-        let (broker, tasks) = open(broker, http, &view, stopped);
+        let site = dashboard::site(Arc::clone(&view) as _, config.http.body_timeout, http_metrics);
+        let http = tokio::spawn(http.run(site, stopped));
+        let (broker, tasks) = open(broker, &view);
         life.begin();
-        Ok(Gateway { view, broker, journal, stop, tasks, storage })
+        Ok(Gateway { view, broker, http, journal, stop, tasks, storage })
     }
 
     /// Address of the MQTT listener.
@@ -196,7 +207,7 @@ impl Gateway {
     /// # Errors
     /// When the journal could not write what was queued (and not acknowledged).
     pub async fn shutdown(self) -> anyhow::Result<()> {
-        let Gateway { view, broker, journal, stop, tasks, storage } = self;
+        let Gateway { view, broker, http, journal, stop, tasks, storage } = self;
         view.life.end();
         view.broker.shutdown();
         if !broker.is_finished() {
@@ -204,8 +215,10 @@ impl Gateway {
         }
         view.deliveries.shutdown().await;
         view.hooks.shutdown().await;
-        // Live pages would keep the server from ending; they are told and closed.
         stop.send_replace(true);
+        if let Err(error) = http.await {
+            tracing::error!(%error, "the HTTP server's task failed");
+        }
         for task in tasks {
             task.abort();
         }
@@ -217,16 +230,10 @@ impl Gateway {
     }
 }
 
-/// Lets messages and pages in: the broker's task, and the others.
-fn open(
-    broker: Broker,
-    http: TcpListener,
-    view: &Arc<GatewayView>,
-    stopped: watch::Receiver<bool>,
-) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
+/// Lets messages in: the broker's task, and the others.
+fn open(broker: Broker, view: &Arc<GatewayView>) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
     let intake = Arc::new(RuleIntake::new(Arc::clone(&view.rules), view.journal.clone()));
     let tasks = vec![
-        tokio::spawn(serve(http, Arc::clone(view), stopped)),
         tokio::spawn(Arc::clone(&view.hits).follow()),
         tokio::spawn(sample(Arc::clone(view))),
         tokio::spawn(stream::retain(view.executor.clone(), view.clock)),
@@ -238,7 +245,7 @@ fn open(
         data = %view.data_dir.display(),
         "the gateway is ready"
     );
-    (tokio::spawn(broker.run(intake, SHUTDOWN_GRACE)), tasks)
+    (tokio::spawn(broker.run(intake, patience(view.health.clone()))), tasks)
 }
 
 fn compile(rules: Vec<Arc<Rule>>, account_id: &str, registry: &mut Registry) -> Arc<Rules> {
@@ -343,14 +350,15 @@ async fn start_hooks(
     Ok(Arc::new(Hooks::start(setup).await?))
 }
 
-async fn serve(listener: TcpListener, view: Arc<GatewayView>, mut stopped: watch::Receiver<bool>) {
-    let site = dashboard::site(view);
-    let until = async move {
-        // An error says that the gateway is gone, which is a stop too.
-        drop(stopped.wait_for(|stop| *stop).await);
+/// How long a shutdown waits for acknowledgements.
+async fn patience(health: JournalHealth) {
+    let stalled = async {
+        health.stalled().await;
+        tokio::time::sleep(STALLED_SHUTDOWN_GRACE).await;
     };
-    if let Err(error) = axum::serve(listener, site).with_graceful_shutdown(until).await {
-        tracing::error!(%error, "the HTTP server ended");
+    tokio::select! {
+        () = tokio::time::sleep(SHUTDOWN_GRACE) => {}
+        () = stalled => {}
     }
 }
 

@@ -34,6 +34,7 @@ use crate::engine::hold::HoldView;
 use crate::hit_log::HitQuery;
 use crate::journal::JournalHealth;
 use crate::journal::JournalMetrics;
+use crate::journal::Stall;
 use crate::journal::Submission;
 use crate::journal::Submitter;
 use crate::lambda::DeadLetter;
@@ -205,9 +206,7 @@ impl GatewayView {
         tokio::select! {
             biased;
             // The stage cannot answer while its thread tries to commit.
-            stall = self.health.clone().stalled() => {
-                Err(SourceError::Busy(format!("the journal is stalled: {}", stall.reason)))
-            }
+            stall = self.health.clone().stalled() => Err(stalled(&stall)),
             answer = asked => answer,
         }
     }
@@ -216,6 +215,10 @@ impl GatewayView {
     pub(super) fn messages(&self) -> u64 {
         self.broker.metrics().publishes_received()
     }
+}
+
+fn stalled(stall: &Stall) -> SourceError {
+    SourceError::Busy(format!("the journal is stalled: {}", stall.reason))
 }
 
 fn count(gauge: i64) -> u64 {
@@ -483,17 +486,24 @@ impl Source for GatewayView {
 
     fn put_record<'a>(&'a self, name: &'a str, record: NewRecord) -> Answer<'a, view::Placed> {
         Box::pin(async move {
-            let stored = stream::put(
-                &self.executor,
-                name,
-                stream::NewRecord {
-                    partition_key: &record.partition_key,
-                    hash_key: record.hash_key,
-                    data: &record.data,
-                    at: self.clock.now(),
-                },
-            )
-            .await?;
+            if let Some(stall) = self.health.stall() {
+                return Err(stalled(&stall));
+            }
+            let record = stream::NewRecord {
+                partition_key: &record.partition_key,
+                hash_key: record.hash_key,
+                data: &record.data,
+                at: self.clock.now(),
+            };
+            let put = stream::put(&self.executor, name, record);
+            let Ok(stored) = tokio::time::timeout(limits::API_COMMIT_MAX, put).await else {
+                return Err(SourceError::Unsettled(format!(
+                    "the record was not committed within {:?}; it may be later, so the outcome is \
+                     unknown: look for it before sending it again",
+                    limits::API_COMMIT_MAX
+                )));
+            };
+            let stored = stored?;
             Ok(view::Placed {
                 sequence_number: stored.sequence_number.to_string(),
                 shard: stored.shard.to_string(),

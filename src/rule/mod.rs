@@ -77,11 +77,23 @@ impl Rule {
 
     /// The streams that its actions name; a name may come twice.
     pub fn streams(&self) -> impl Iterator<Item = &str> {
-        let CreateRule { actions, on_cleared, on_error, .. } = &self.definition;
-        actions.iter().chain(on_cleared).chain(on_error).filter_map(|action| match &action.node {
+        self.all_actions().filter_map(|action| match action {
             ast::Action::Stream { name, .. } => Some(name.node.as_str()),
             _ => None,
         })
+    }
+
+    /// The deliveries that its actions name; a name may come twice.
+    pub fn deliveries(&self) -> impl Iterator<Item = &str> {
+        self.all_actions().filter_map(|action| match action {
+            ast::Action::Deliver { name, .. } => Some(name.node.as_str()),
+            _ => None,
+        })
+    }
+
+    fn all_actions(&self) -> impl Iterator<Item = &ast::Action> {
+        let CreateRule { actions, on_cleared, on_error, .. } = &self.definition;
+        actions.iter().chain(on_cleared).chain(on_error).map(|action| &action.node)
     }
 
     /// The rule's name.

@@ -16,6 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("json_line", &[]),
     ("retry", &["clock"]),
+    ("accept", &["clock", "limits"]),
     ("topic", &[]),
     ("publish", &["topic", "clock"]),
     ("diagnostic", &["limits"]),
@@ -30,7 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("retained", &["storage", "clock", "limits", "publish", "topic", "journal"]),
     ("journal", &["storage", "config", "clock", "limits", "publish", "STORED", "engine", "retry"]),
     ("action", &["journal", "engine", "rule", "clock", "limits", "publish", "topic", "value"]),
-    ("broker", &["journal", "config", "clock", "limits", "publish", "topic"]),
+    ("broker", &["accept", "journal", "config", "clock", "limits", "publish", "topic"]),
 ];
 
 /// Stands for every noun that persists.
@@ -42,6 +43,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("pest", &["src/rule/parse"]),
     ("pest_derive", &["src/rule/parse"]),
     ("axum", &["src/api/", "src/dashboard/", "src/gateway/"]),
+    ("hyper", &["src/api/"]),
+    ("hyper_util", &["src/api/"]),
+    ("rustix", &["src/gateway/open_files.rs"]),
     ("rumqttc", &["src/demo.rs", "src/cli/replay", "src/replay"]),
     ("reqwest", &["src/lambda/", "src/cli/stream", "src/config/read.rs"]),
     ("jiter", &["src/engine/decode", "src/value/", "src/engine/"]),

@@ -2,19 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
+use tidegate::api::HttpMetrics;
+use tidegate::api::Server;
 use tidegate::api::view::Failure;
 use tidegate::api::view::Readiness;
 use tidegate::clock::Timestamp;
+use tidegate::config::HttpConfig;
 use tidegate::dashboard::site;
 use tidegate::journal::HitRecord;
 use tidegate::limits;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::fake_source::FakeSource;
 use crate::fake_source::rule;
@@ -23,6 +27,8 @@ use crate::live::PATIENCE;
 struct Web {
     source: Arc<FakeSource>,
     address: SocketAddr,
+    /// The server ends when it is dropped.
+    _stop: watch::Sender<bool>,
 }
 
 struct Answer {
@@ -52,12 +58,19 @@ impl Answer {
 
 impl Web {
     async fn start() -> Web {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("a bound address");
+        let metrics = HttpMetrics::default();
+        let config = HttpConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            body_timeout: Duration::from_millis(300),
+            ..HttpConfig::default()
+        };
+        let server = Server::bind(&config, metrics.clone()).await.expect("a free port");
+        let address = server.local_addr();
         let source = FakeSource::listening_at(address);
-        let router = site(source.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Web { source, address }
+        let router = site(source.clone(), config.body_timeout, metrics);
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(server.run(router, stopped));
+        Web { source, address, _stop: stop }
     }
 
     async fn open(&self, request: &str) -> TcpStream {
@@ -314,6 +327,17 @@ async fn a_record_that_breaks_a_rule_is_refused() {
     let form = "host: localhost\r\ncontent-type: text/plain\r\n";
     let sent = web.ask("POST", "/api/streams/alerts/records", form, "{}").await;
     assert_eq!(sent.error().0, 415, "a form of another page can send this");
+    assert!(web.source.state.lock().put.is_empty());
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let web = Web::start().await;
+    let headers = "host: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n";
+    let answer = web.ask("POST", "/api/streams/alerts/records", headers, "").await;
+    let (status, code, message) = answer.error();
+    assert_eq!((status, code.as_str()), (408, "body_too_slow"), "{message}");
+    assert!(message.contains("300ms"), "{message}");
     assert!(web.source.state.lock().put.is_empty());
 }
 

@@ -124,9 +124,9 @@ impl Gateway {
             room: Semaphore::new(1_000_000),
         });
         let (address, handle) = (broker.local_addr(), broker.handle());
-        let run = tokio::spawn(
-            broker.run(Arc::new(FrontDesk(Arc::clone(&desk))), Duration::from_secs(10)),
-        );
+        let run = tokio::spawn(broker.run(Arc::new(FrontDesk(Arc::clone(&desk))), async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }));
         Gateway { address, handle, desk, run }
     }
 

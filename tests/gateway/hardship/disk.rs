@@ -9,6 +9,8 @@ use std::process::Child;
 use std::process::Command;
 use std::time::Duration;
 
+use tidegate::clock::Clock;
+
 use crate::broker::publish;
 use crate::broker::v4;
 use crate::hardship::Device;
@@ -18,6 +20,7 @@ use crate::hardship::resident_bytes;
 use crate::live::Gateway;
 use crate::live::Site;
 use crate::live::eventually;
+use crate::live::http;
 
 const KEEP: &str = "CREATE RULE keep AS SELECT * FROM 'load/#' DO STREAM kept KEY topic();";
 
@@ -173,6 +176,33 @@ fn a_stalled_journal_stops_the_senders_before_the_memory_is_full() {
     let (status, body) = gateway.get("/api/rules/hot");
     assert_eq!(status, 503, "{body}");
     assert!(body.contains("database or disk is full"), "{body}");
+    let record = Some(r#"{"partition_key":"k","data":1}"#);
+    let (status, body) =
+        http("POST", &format!("{}/api/streams/kept/records", gateway.http), record);
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("\"busy\"") && body.contains("database or disk is full"), "{body}");
+}
+
+#[test]
+fn a_record_put_into_a_stall_is_answered_in_time_and_its_outcome_called_unknown() {
+    let site = Site::with_rules(KEEP);
+    let Some(disk) = SmallDisk::mount(&site) else { return };
+    let gateway = site.start();
+    let path = format!("{}/api/streams/kept/records", gateway.http);
+    // The jobs of the start are in the same queue, so they are done when this is.
+    for _ in 0..3 {
+        let (status, body) = http("POST", &path, Some(r#"{"partition_key":"k","data":1}"#));
+        assert_eq!(status, 200, "{body}");
+    }
+    disk.fill();
+    // Nobody knows of the full disk yet, so this is the record that finds out.
+    let record = format!(r#"{{"partition_key":"k","data":"{}"}}"#, "x".repeat(100_000));
+    let (status, body) = http("POST", &path, Some(&record));
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("outcome_unknown"), "{body}");
+    disk.free();
+    eventually("it was committed after all", || (gateway.get("/readyz").0 == 200).then_some(()));
+    assert_eq!(site.stream_data("kept").len(), 4);
 }
 
 #[test]
@@ -210,7 +240,13 @@ fn a_gateway_stopped_on_a_full_disk_ends_and_says_what_it_could_not_write() {
     disk.fill();
     publish_all(&mut device, 1..300);
     wait_for_stall(&gateway);
+    let began = Clock::instant();
     let (status, log) = gateway.terminate();
+    let took = began.elapsed();
+    assert!(
+        took.as_secs() < 10,
+        "acknowledgements that will not come are not waited for: {took:?}"
+    );
     assert!(!status.success(), "{log}");
     assert!(log.contains("could not be written before the shutdown"), "{log}");
     assert!(!log.contains("panicked"), "{log}");

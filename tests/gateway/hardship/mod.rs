@@ -6,6 +6,7 @@ mod destinations;
 mod disk;
 mod restart;
 mod scale;
+mod web;
 
 use std::fs;
 use std::io::Read;
