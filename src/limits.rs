@@ -33,6 +33,11 @@ pub const VARIABLE_NAME_CHARS_MAX: usize = 64;
 pub const VARIABLES_MAX: usize = 64;
 /// Nested objects and arrays in a payload. Deeper ones are a fault.
 pub const PAYLOAD_DEPTH_MAX: usize = 128;
+/// HEADERS of one REPUBLISH (AWS: 100 user properties).
+pub const HEADERS_MAX: usize = 100;
+/// The names and values of HEADERS of one republished message, bytes (AWS: 8 KB). No text of MQTT 5
+/// may be longer than 65,535 bytes.
+pub const HEADERS_BYTES_MAX: usize = 8 * 1024;
 /// REPUBLISH hops a message may take before it is cut.
 pub const HOPS_MAX: u8 = 4;
 /// A compiled regular expression, bytes of its program.

@@ -132,8 +132,9 @@ impl Cause<'_> {
                 let rule = Arc::clone(self.name);
                 outcome.effects.push(Effect::Invoke { hook, rule, payload, at });
             }
-            PreparedAction::Republish { topic, qos, retain, payload } => {
-                let message = self.republished(topic, qos, retain, payload)?;
+            PreparedAction::Republish { topic, qos, retain, properties, payload } => {
+                let message = self.republished(topic, payload)?;
+                let message = Publish { qos, retain, properties, ..message };
                 if retain {
                     outcome.effects.push(Effect::Retain(message.clone()));
                 }
@@ -144,13 +145,7 @@ impl Cause<'_> {
         Ok(())
     }
 
-    fn republished(
-        &self,
-        topic: TopicName,
-        qos: QoS,
-        retain: bool,
-        payload: Bytes,
-    ) -> Result<Publish, Fault> {
+    fn republished(&self, topic: TopicName, payload: Bytes) -> Result<Publish, Fault> {
         if self.publish.hops >= limits::HOPS_MAX {
             return Err(Fault {
                 rule: self.rule,
@@ -164,8 +159,8 @@ impl Cause<'_> {
         Ok(Publish {
             topic,
             payload,
-            qos,
-            retain,
+            qos: QoS::AtMostOnce,
+            retain: false,
             received_at: self.at,
             origin: Origin::internal(),
             properties: None,
@@ -192,15 +187,15 @@ impl Cause<'_> {
 /// An action that failed, in the words of the error document.
 fn failure(action: &Action, fault: &Fault) -> ActionFailure {
     let (kind, target) = match action {
-        Action::Stream { name, .. } => ("stream", name.node.as_str()),
-        Action::Deliver { name, .. } => ("deliver", name.node.as_str()),
-        Action::Invoke { name } => ("invoke", name.node.as_str()),
-        Action::Republish { .. } => ("republish", ""),
-        Action::Log { .. } => ("log", ""),
+        Action::Stream { name, .. } => ("stream", Some(name)),
+        Action::Deliver { name, .. } => ("deliver", Some(name)),
+        Action::Invoke { name } => ("invoke", Some(name)),
+        Action::Republish { .. } => ("republish", None),
+        Action::Log { .. } => ("log", None),
     };
     ActionFailure {
         failed_action: kind.to_owned(),
-        failed_resource: target.to_owned(),
+        failed_resource: target.map(|name| name.node.to_string()).unwrap_or_default(),
         error_message: fault.message.clone(),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::cli::report;
 use crate::config::Config;
+use crate::diagnostic::Code;
 use crate::rule::Rule;
 use crate::rule::ast::Action;
 use crate::rule::parse;
@@ -22,7 +23,9 @@ pub(super) fn load(path: &Path) -> Option<Vec<Arc<Rule>>> {
     let mut targets = rule_files::targets(&Config::default());
     // Every hook that a rule names counts as declared: none is called.
     targets.hooks.extend(sources.iter().flat_map(hooks));
-    let checked = set::check(&sources, &targets);
+    let mut checked = set::check(&sources, &targets);
+    // Any name that a message completes is taken, as if it were declared.
+    checked.diagnostics.retain(|(_, found)| found.code != Code::DYNAMIC_TARGET);
     // A note tells what `run` would create; here nothing is created.
     let loaded = Loaded { sources, checked, inputs };
     report::tell_problems(&loaded);
@@ -34,7 +37,7 @@ fn hooks(source: &Source) -> Vec<String> {
     for rule in parse::parse_file(source.text()).rules {
         let actions = rule.actions.into_iter().chain(rule.on_cleared).chain(rule.on_error);
         hooks.extend(actions.filter_map(|action| match action.node {
-            Action::Invoke { name } => Some(name.node),
+            Action::Invoke { name } => name.node.fixed().map(str::to_owned),
             _ => None,
         }));
     }

@@ -70,6 +70,10 @@ impl Code {
     pub const TEMPLATE: Code = Code("R030");
     /// A rule that only Basic Ingest reaches.
     pub const NO_FROM: Code = Code("R031");
+    /// A target's name with `${…}` that no target fits.
+    pub const DYNAMIC_TARGET: Code = Code("R032");
+    /// A header that no MQTT 5 message can have.
+    pub const HEADER: Code = Code("R033");
 }
 
 /// All of them, in order.
@@ -105,4 +109,6 @@ pub const RULE_CODES: &[Code] = &[
     Code::NAME,
     Code::TEMPLATE,
     Code::NO_FROM,
+    Code::DYNAMIC_TARGET,
+    Code::HEADER,
 ];

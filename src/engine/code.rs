@@ -134,17 +134,45 @@ pub(super) enum Part {
     Code(Code),
 }
 
+/// The name of a target.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// Known when the rule was compiled.
+    Fixed(Arc<str>),
+    /// Completed by the message.
+    Dynamic(Text),
+}
+
+/// One of HEADERS.
+#[derive(Debug)]
+pub(super) struct HeaderText {
+    pub(super) name: HeaderCode,
+    pub(super) value: Text,
+}
+
+/// What a [`HeaderText`] sets.
+#[derive(Debug)]
+pub(super) enum HeaderCode {
+    ContentType,
+    CorrelationData,
+    MessageExpiry,
+    PayloadFormat,
+    ResponseTopic,
+    /// A user property of that name.
+    User(Text),
+}
+
 /// An action before its expressions are evaluated.
 #[derive(Debug)]
 pub(super) enum ActionCode {
     /// STREAM
-    Stream { stream: Arc<str>, key: Option<Code>, hash_key: Option<Code>, batch: bool },
+    Stream { stream: Target, key: Option<Code>, hash_key: Option<Code>, batch: bool },
     /// DELIVER
-    Deliver { delivery: Arc<str>, batch: bool },
+    Deliver { delivery: Target, batch: bool },
     /// INVOKE
-    Invoke { hook: Arc<str> },
+    Invoke { hook: Target },
     /// REPUBLISH
-    Republish { topic: Text, qos: QoS, retain: bool },
+    Republish { topic: Text, qos: QoS, retain: bool, headers: Box<[HeaderText]> },
     /// LOG
     Log { text: Option<Text> },
 }

@@ -11,10 +11,13 @@ use compact_str::CompactString;
 
 use super::code::ActionCode;
 use super::code::Code;
+use super::code::HeaderCode;
+use super::code::HeaderText;
 use super::code::Item;
 use super::code::Part;
 use super::code::Projected;
 use super::code::Subquery;
+use super::code::Target;
 use super::code::Text;
 use super::code::Watch;
 use super::function;
@@ -33,6 +36,7 @@ use crate::rule::ast::SqlVersion;
 use crate::rule::ast::UnaryOp;
 use crate::rule::function::Function;
 use crate::rule::function::lookup;
+use crate::rule::target::TargetName;
 use crate::value::Value;
 use crate::value::Whole;
 
@@ -381,6 +385,25 @@ impl Compiler {
         Text(template.parts.iter().map(part).collect())
     }
 
+    fn target(&mut self, name: &TargetName) -> Target {
+        match name {
+            TargetName::Fixed(name) => Target::Fixed(Arc::from(name.as_str())),
+            TargetName::Dynamic(template) => Target::Dynamic(self.text(template)),
+        }
+    }
+
+    fn header(&mut self, header: &ast::Header) -> HeaderText {
+        let name = match &header.name.node {
+            ast::HeaderName::ContentType => HeaderCode::ContentType,
+            ast::HeaderName::CorrelationData => HeaderCode::CorrelationData,
+            ast::HeaderName::MessageExpiry => HeaderCode::MessageExpiry,
+            ast::HeaderName::PayloadFormat => HeaderCode::PayloadFormat,
+            ast::HeaderName::ResponseTopic => HeaderCode::ResponseTopic,
+            ast::HeaderName::User(name) => HeaderCode::User(self.text(name)),
+        };
+        HeaderText { name, value: self.text(&header.value.node) }
+    }
+
     fn actions(&mut self, actions: &[ast::Spanned<ast::Action>]) -> Box<[ActionCode]> {
         actions.iter().map(|action| self.action(&action.node)).collect()
     }
@@ -388,20 +411,21 @@ impl Compiler {
     fn action(&mut self, action: &ast::Action) -> ActionCode {
         match action {
             ast::Action::Stream { name, key, hash_key, batch } => ActionCode::Stream {
-                stream: Arc::from(name.node.as_str()),
+                stream: self.target(&name.node),
                 key: key.as_ref().map(|key| self.expr(key)),
                 hash_key: hash_key.as_ref().map(|key| self.expr(key)),
                 batch: *batch,
             },
             ast::Action::Deliver { name, batch } => {
-                ActionCode::Deliver { delivery: Arc::from(name.node.as_str()), batch: *batch }
+                ActionCode::Deliver { delivery: self.target(&name.node), batch: *batch }
             }
-            ast::Action::Invoke { name } => {
-                ActionCode::Invoke { hook: Arc::from(name.node.as_str()) }
-            }
-            ast::Action::Republish { topic, qos, retain } => {
-                ActionCode::Republish { topic: self.text(&topic.node), qos: *qos, retain: *retain }
-            }
+            ast::Action::Invoke { name } => ActionCode::Invoke { hook: self.target(&name.node) },
+            ast::Action::Republish { topic, qos, retain, headers } => ActionCode::Republish {
+                topic: self.text(&topic.node),
+                qos: *qos,
+                retain: *retain,
+                headers: headers.iter().map(|header| self.header(header)).collect(),
+            },
             ast::Action::Log { text } => {
                 ActionCode::Log { text: text.as_ref().map(|text| self.text(&text.node)) }
             }

@@ -32,6 +32,7 @@ use crate::rule::ast::HoldField;
 use crate::rule::ast::IsWhat;
 use crate::rule::ast::Segment;
 use crate::rule::function::Function;
+use crate::rule::target::Known;
 use crate::value::ObjectBuilder;
 use crate::value::Value;
 use crate::value::Whole;
@@ -42,15 +43,23 @@ pub(super) struct Message<'m> {
     /// The topic without the prefix of Basic Ingest.
     pub(super) topic: &'m str,
     pub(super) account_id: &'m str,
+    /// Targets that dynamic names may come to; `None` takes any that may be a name.
+    pub(super) known: Option<&'m Known>,
     slots: &'m [Slot],
     /// The whole payload, once a rule asks for it: whole numbers as Int, and as written.
     whole: [OnceCell<Option<Value>>; 2],
 }
 
 impl<'m> Message<'m> {
-    pub(super) fn new(publish: &'m Publish, account_id: &'m str, slots: &'m [Slot]) -> Self {
+    pub(super) fn new(
+        publish: &'m Publish,
+        account_id: &'m str,
+        known: Option<&'m Known>,
+        slots: &'m [Slot],
+    ) -> Self {
         let topic = visible_topic(publish.topic.as_str());
-        Message { publish, topic, account_id, slots, whole: [OnceCell::new(), OnceCell::new()] }
+        let whole = [OnceCell::new(), OnceCell::new()];
+        Message { publish, topic, account_id, known, slots, whole }
     }
 
     /// The payload as a value; `None` when it is not JSON.

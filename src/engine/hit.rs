@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::publish::Publish;
+use crate::publish::PublishProperties;
 use crate::publish::QoS;
 
 /// A rule's place in the running [`super::Engine`].
@@ -50,11 +51,15 @@ pub enum FaultCode {
     HoldKeysFull,
     /// The message has passed [`crate::limits::HOPS_MAX`] REPUBLISH actions.
     HopsExceeded,
+    /// A target's name with `${…}` came to the name of none that exists.
+    TargetUnknown,
+    /// A header is not what MQTT 5 has it to be.
+    HeaderInvalid,
 }
 
 impl FaultCode {
     /// All of them.
-    pub const ALL: [FaultCode; 11] = [
+    pub const ALL: [FaultCode; 13] = [
         FaultCode::PayloadNotJson,
         FaultCode::PayloadTooDeep,
         FaultCode::OutputTooLarge,
@@ -66,6 +71,8 @@ impl FaultCode {
         FaultCode::HoldKeyInvalid,
         FaultCode::HoldKeysFull,
         FaultCode::HopsExceeded,
+        FaultCode::TargetUnknown,
+        FaultCode::HeaderInvalid,
     ];
 
     /// The stable name used in counters, the API and `eval`.
@@ -82,6 +89,8 @@ impl FaultCode {
             FaultCode::HoldKeyInvalid => "hold_key_invalid",
             FaultCode::HoldKeysFull => "hold_keys_full",
             FaultCode::HopsExceeded => "hops_exceeded",
+            FaultCode::TargetUnknown => "target_unknown",
+            FaultCode::HeaderInvalid => "header_invalid",
         }
     }
 }
@@ -151,6 +160,8 @@ pub enum PreparedAction {
         qos: QoS,
         /// Retain flag.
         retain: bool,
+        /// MQTT 5 properties that HEADERS gave.
+        properties: Option<Arc<PublishProperties>>,
         /// Payload.
         payload: Bytes,
     },

@@ -20,6 +20,7 @@ mod compile;
 mod decode;
 mod evaluate;
 mod function;
+mod headers;
 mod hit;
 pub mod hold;
 mod operators;
@@ -65,6 +66,7 @@ use crate::limits::PAYLOAD_DEPTH_MAX;
 use crate::publish::Publish;
 use crate::rule::Rule;
 use crate::rule::ast::When;
+use crate::rule::target::Known;
 use crate::topic::TopicName;
 use crate::value::Value;
 use crate::value::Whole;
@@ -77,6 +79,7 @@ pub struct Engine {
     compiled: Vec<Compiled>,
     index: TopicIndex,
     account_id: String,
+    known: Option<Known>,
 }
 
 /// A rule's program, and its plan when it is alone: for episodes and error actions, which look at
@@ -124,8 +127,16 @@ impl Engine {
             compiled: (0..).zip(&rules).map(compile).collect(),
             index: TopicIndex::new(&rules),
             account_id: account_id.to_owned(),
+            known: None,
             rules,
         }
+    }
+
+    /// The engine with the targets that dynamic names may come to. Without, as in a simulation, any
+    /// name will do.
+    #[must_use]
+    pub fn with_targets(self, known: Known) -> Engine {
+        Engine { known: Some(known), ..self }
     }
 
     /// The rules, by [`RuleIndex`].
@@ -155,7 +166,7 @@ impl Engine {
         }
         let mut buffers = BUFFERS.take();
         let decoded = decode(plan, publish, &mut buffers);
-        let message = Message::new(publish, &self.account_id, &buffers.slots);
+        let message = self.message(publish, &buffers);
         for entry in &plan.entries {
             let Some(compiled) = self.compiled(entry.rule) else { continue };
             out.topic_matches.push(entry.rule);
@@ -274,8 +285,12 @@ impl Engine {
         let mut buffers = Buffers::default();
         // A payload that does not decode has been counted when it came; its fields are Undefined.
         decode(alone, publish, &mut buffers).unwrap_or_default();
-        let message = Message::new(publish, &self.account_id, &buffers.slots);
+        let message = self.message(publish, &buffers);
         Some(run(&Frame::new(&message, program, &entry.slots, hold)))
+    }
+
+    fn message<'m>(&'m self, publish: &'m Publish, buffers: &'m Buffers) -> Message<'m> {
+        Message::new(publish, &self.account_id, self.known.as_ref(), &buffers.slots)
     }
 
     fn rule(&self, rule: RuleIndex) -> Option<&Arc<Rule>> {

@@ -1,5 +1,7 @@
 //! What leaves a rule: its output as bytes, and its actions with their expressions evaluated.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use compact_str::CompactString;
 use smallvec::SmallVec;
@@ -13,11 +15,16 @@ use super::code::ActionCode;
 use super::code::Code;
 use super::code::Part;
 use super::code::Projected;
+use super::code::Target;
 use super::code::Text;
 use super::evaluate::Frame;
+use super::headers;
 use crate::limits::HOPS_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::PARTITION_KEY_CHARS_MAX;
+use crate::limits::TARGET_NAME_BYTES_MAX;
+use crate::rule::target::TargetKind;
+use crate::rule::target::is_target_name;
 use crate::topic::TopicName;
 use crate::value::Value;
 use crate::value::Whole;
@@ -124,7 +131,7 @@ fn prepare_one(
     let payload = || made.output.bytes().clone();
     Ok(match action {
         ActionCode::Stream { stream, key, hash_key, batch } => PreparedAction::Stream {
-            stream: stream.clone(),
+            stream: target(frame, TargetKind::Stream, stream)?,
             key: partition_key(frame, key.as_ref())?,
             hash_key: match hash_key {
                 Some(code) => Some(explicit_hash_key(frame, code)?),
@@ -133,16 +140,18 @@ fn prepare_one(
             records: records(frame, made, *batch)?,
         },
         ActionCode::Deliver { delivery, batch } => PreparedAction::Deliver {
-            delivery: delivery.clone(),
+            delivery: target(frame, TargetKind::Delivery, delivery)?,
             records: records(frame, made, *batch)?,
         },
         ActionCode::Invoke { hook } => {
-            PreparedAction::Invoke { hook: hook.clone(), payload: payload() }
+            let hook = target(frame, TargetKind::Hook, hook)?;
+            PreparedAction::Invoke { hook, payload: payload() }
         }
-        ActionCode::Republish { topic, qos, retain } => PreparedAction::Republish {
+        ActionCode::Republish { topic, qos, retain, headers } => PreparedAction::Republish {
             topic: republish_topic(frame, topic)?,
             qos: *qos,
             retain: *retain,
+            properties: headers::properties(frame, headers, made.output.bytes())?,
             payload: payload(),
         },
         ActionCode::Log { text } => PreparedAction::Log {
@@ -151,6 +160,24 @@ fn prepare_one(
                 None => String::from_utf8_lossy(made.output.bytes()).into_owned(),
             },
         },
+    })
+}
+
+/// The name of an action's target. A message completes names, and never makes a target.
+fn target(frame: &Frame<'_>, kind: TargetKind, target: &Target) -> Result<Arc<str>, Refusal> {
+    let text = match target {
+        Target::Fixed(name) => return Ok(Arc::clone(name)),
+        Target::Dynamic(text) => text,
+    };
+    let name = render(frame, text)?;
+    let found = match frame.message.known {
+        Some(known) => known.get(kind, &name).cloned(),
+        None => is_target_name(&name).then(|| Arc::from(&*name)),
+    };
+    found.ok_or_else(|| {
+        let shown: String = name.chars().take(TARGET_NAME_BYTES_MAX).collect();
+        let problem = format!("there is no {} '{shown}'; messages create none", kind.as_str());
+        (FaultCode::TargetUnknown, problem)
     })
 }
 
@@ -200,7 +227,7 @@ fn republish_topic(frame: &Frame<'_>, topic: &Text) -> Result<TopicName, Refusal
 }
 
 /// A template as text, over the original message.
-fn render(frame: &Frame<'_>, text: &Text) -> Result<String, Refusal> {
+pub(super) fn render(frame: &Frame<'_>, text: &Text) -> Result<String, Refusal> {
     let mut out = String::new();
     for part in &text.0 {
         match part {

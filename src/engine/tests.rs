@@ -8,11 +8,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::Timestamp;
 use crate::limits::ARRAY_GROWTH_MAX;
+use crate::limits::HEADERS_BYTES_MAX;
 use crate::limits::HOPS_MAX;
 use crate::publish::Origin;
+use crate::publish::PublishProperties;
 use crate::publish::QoS;
 use crate::rule::ast::SqlVersion;
 use crate::rule::parse::parse_file;
+use crate::rule::set::Targets;
 
 fn engine(text: &str) -> Engine {
     let parsed = parse_file(text);
@@ -72,6 +75,9 @@ fn check_action(action: &str, payload: &str, expected: &str) {
         Ok(PreparedAction::Invoke { hook, payload }) => {
             format!("{hook} {}", String::from_utf8_lossy(payload))
         }
+        Ok(PreparedAction::Republish { properties: Some(properties), .. }) => {
+            format!("{properties:?}")
+        }
         Ok(PreparedAction::Republish { topic, qos, retain, .. }) => {
             format!("{topic} {qos:?} {retain}")
         }
@@ -109,6 +115,64 @@ fn actions_see_the_message_and_not_the_aliases() {
     );
     check_action("LOG 'x is ${x}, ${x * 2.0}'", r#"{"x":3}"#, "x is 3, 6");
     check_action("LOG", r#"{"x":3}"#, r#"{"x":3}"#);
+}
+
+#[test]
+fn headers_become_properties_of_the_new_message() {
+    let headers = |payload: &str, headers: &str, expected: &str| {
+        check_action(&format!("REPUBLISH 'out' HEADERS ({headers})"), payload, expected);
+    };
+    let every = PublishProperties {
+        payload_format: Some(1),
+        message_expiry: Some(60),
+        content_type: Some("application/json".to_owned()),
+        response_topic: Some("answers/7".to_owned()),
+        correlation_data: Some(Bytes::from_static(b"7")),
+        user_properties: vec![("k7".to_owned(), "b".to_owned()), ("k7".to_owned(), "7".to_owned())],
+    };
+    headers(
+        r#"{"id":7}"#,
+        "payload_format = 'UTF8_DATA', message_expiry = 60, content_type = 'application/json', \
+         response_topic = 'answers/${id}', correlation_data = '${encode(id, ''base64'')}', \
+         USER 'k${id}' = '${topic(2)}', USER 'k${id}' = '${id}'",
+        &format!("{every:?}"),
+    );
+    headers("{}", "message_expiry = '${id}'", "template_undefined");
+    for (id, header) in [
+        ("-1", "message_expiry = '${id}'"),
+        ("\"a/#\"", "response_topic = '${id}'"),
+        ("\"?\"", "correlation_data = '${id}'"),
+        ("\"UTF-8\"", "payload_format = '${id}'"),
+        ("\"a\\u0000b\"", "USER 'a' = '${id}'"),
+        (&format!("\"{}\"", "x".repeat(HEADERS_BYTES_MAX + 1)), "USER 'a' = '${id}'"),
+    ] {
+        headers(&format!(r#"{{"id":{id}}}"#), header, "header_invalid");
+    }
+}
+
+#[test]
+fn a_dynamic_name_reaches_what_exists_and_makes_nothing() {
+    let rules = "CREATE RULE named AS SELECT a FROM 'x' DO STREAM 'by-room-lab', DELIVER lake;
+                 CREATE RULE r AS SELECT a FROM 'a' DO STREAM 'by-room-${a}', DELIVER '${a}', \
+                 INVOKE '${a}';";
+    let targets = Targets { hooks: ["lab".to_owned()].into(), ..Targets::default() };
+    let engine = engine(rules);
+    let known = Known::new(&targets, engine.rules());
+    let engine = engine.with_targets(known);
+    let reached = |payload: &str| {
+        let out = evaluate(&engine, &publish("a", payload));
+        let shown = |action: &Result<PreparedAction, Fault>| match action {
+            Ok(PreparedAction::Stream { stream: name, .. })
+            | Ok(PreparedAction::Deliver { delivery: name, .. })
+            | Ok(PreparedAction::Invoke { hook: name, .. }) => name.to_string(),
+            Ok(other) => panic!("{other:?} has no name"),
+            Err(fault) => fault.code.as_str().to_owned(),
+        };
+        out.hits[0].actions.iter().map(shown).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(reached(r#"{"a":"lab"}"#), "by-room-lab target_unknown lab");
+    assert_eq!(reached(r#"{"a":"lake"}"#), "target_unknown lake target_unknown");
+    assert_eq!(reached("{}"), "template_undefined template_undefined template_undefined");
 }
 
 #[test]

@@ -56,6 +56,8 @@ use crate::lambda::Hooks;
 use crate::publish::Publish;
 use crate::retained;
 use crate::rule::Rule;
+use crate::rule::target::Known;
+use crate::rule_files;
 use crate::storage::Storage;
 use crate::stream;
 
@@ -122,7 +124,7 @@ impl Gateway {
         open_files::fit(&mut config, &rules)?;
         let mut registry = Registry::with_prefix("tidegate");
         let storage = Storage::open(&config.data_dir)?;
-        let rules = compile(rules, &config.account_id, &mut registry);
+        let rules = compile(engine(rules, &config), &mut registry);
         let (hold, transitions) = restore_holds(&storage, &rules, &config, started_at)?;
         let retained = retained::load(&storage, config.mqtt.retained_max)?;
         let broker = Broker::bind(&config.mqtt, clock, retained).await?;
@@ -248,8 +250,13 @@ fn open(broker: Broker, view: &Arc<GatewayView>) -> (JoinHandle<()>, Vec<JoinHan
     (tokio::spawn(broker.run(intake, patience(view.health.clone()))), tasks)
 }
 
-fn compile(rules: Vec<Arc<Rule>>, account_id: &str, registry: &mut Registry) -> Arc<Rules> {
-    let engine = Engine::new(rules, account_id);
+/// The rules compiled, with the targets that names completed by messages may come to.
+fn engine(rules: Vec<Arc<Rule>>, config: &Config) -> Engine {
+    let known = Known::new(&rule_files::targets(config), &rules);
+    Engine::new(rules, &config.account_id).with_targets(known)
+}
+
+fn compile(engine: Engine, registry: &mut Registry) -> Arc<Rules> {
     let tallies = Tallies::new(&engine, registry);
     Arc::new(Rules { engine, tallies })
 }

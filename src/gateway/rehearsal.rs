@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::engine::RuleIndex;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::Transitions;
@@ -98,7 +99,7 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// Checked rules at time `now`, with nothing remembered.
     pub fn new(rules: Vec<Arc<Rule>>, config: &Config, now: Timestamp) -> Self {
-        let rules = compile(rules, &config.account_id, &mut Registry::default());
+        let rules = compile(Engine::new(rules, &config.account_id), &mut Registry::default());
         let hold_keys_max = config.rules.hold_keys_max;
         let hold = HoldTable::new(watched(rules.engine.rules(), hold_keys_max));
         let outgoing = Outgoing::default();

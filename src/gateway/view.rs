@@ -227,9 +227,9 @@ fn count(gauge: i64) -> u64 {
 
 fn action_view(action: &Spanned<Action>, when: &'static str) -> view::ActionView {
     let (kind, target) = match &action.node {
-        Action::Stream { name, .. } => ("stream", name.node.clone()),
-        Action::Deliver { name, .. } => ("deliver", name.node.clone()),
-        Action::Invoke { name } => ("invoke", name.node.clone()),
+        Action::Stream { name, .. } => ("stream", name.node.to_string()),
+        Action::Deliver { name, .. } => ("deliver", name.node.to_string()),
+        Action::Invoke { name } => ("invoke", name.node.to_string()),
         Action::Republish { topic, .. } => ("republish", topic.node.to_string()),
         Action::Log { .. } => ("log", String::new()),
     };

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::target::TargetName;
 use crate::publish::QoS;
 use crate::topic::TopicFilter;
 use crate::value::Value;
@@ -161,7 +162,7 @@ pub enum Action {
     /// `STREAM name KEY expr [HASH KEY expr]`.
     Stream {
         /// Stream name.
-        name: Spanned<String>,
+        name: Spanned<TargetName>,
         /// Partition key; `None` means the concrete topic.
         key: Option<Expr>,
         /// Explicit hash key, a decimal below 2^128.
@@ -172,16 +173,16 @@ pub enum Action {
     /// `DELIVER name [BATCH]`.
     Deliver {
         /// Delivery name.
-        name: Spanned<String>,
+        name: Spanned<TargetName>,
         /// `BATCH`.
         batch: bool,
     },
     /// `INVOKE name`.
     Invoke {
         /// Hook name.
-        name: Spanned<String>,
+        name: Spanned<TargetName>,
     },
-    /// `REPUBLISH 'topic' [QOS n] [RETAIN]`.
+    /// `REPUBLISH 'topic' [QOS n] [RETAIN] [HEADERS (…)]`.
     Republish {
         /// Topic with `${…}`; a leading `$$` stands for `$`.
         topic: Spanned<Template>,
@@ -189,12 +190,52 @@ pub enum Action {
         qos: QoS,
         /// Retain flag.
         retain: bool,
+        /// MQTT 5 properties of the new message, in their order.
+        headers: Vec<Header>,
     },
     /// `LOG ['text']`: a line on the gateway's log.
     Log {
         /// Text with `${…}`; the output when absent.
         text: Option<Spanned<Template>>,
     },
+}
+
+/// One of HEADERS: an MQTT 5 property of a republished message (MQTT 5, section 3.3.2.3; AWS IoT:
+/// `headers` of the republish action).
+#[derive(Clone, Debug)]
+pub struct Header {
+    /// Which one.
+    pub name: Spanned<HeaderName>,
+    /// Its value.
+    pub value: Spanned<Template>,
+}
+
+/// Which property a [`Header`] sets.
+#[derive(Clone, Debug)]
+pub enum HeaderName {
+    /// `content_type`
+    ContentType,
+    /// `correlation_data`, in base64.
+    CorrelationData,
+    /// `message_expiry`, whole seconds.
+    MessageExpiry,
+    /// `payload_format`: `UNSPECIFIED_BYTES` or `UTF8_DATA`.
+    PayloadFormat,
+    /// `response_topic`
+    ResponseTopic,
+    /// `USER 'name'`; names may repeat.
+    User(Template),
+}
+
+impl HeaderName {
+    /// The headers with a word of their own.
+    pub const WORDS: [(&'static str, HeaderName); 5] = [
+        ("content_type", HeaderName::ContentType),
+        ("correlation_data", HeaderName::CorrelationData),
+        ("message_expiry", HeaderName::MessageExpiry),
+        ("payload_format", HeaderName::PayloadFormat),
+        ("response_topic", HeaderName::ResponseTopic),
+    ];
 }
 
 /// Text with `${expr}` in it.
@@ -464,6 +505,13 @@ pub struct Subquery {
     pub filter: Option<Expr>,
 }
 
+impl CreateRule {
+    /// The actions of DO, ON CLEARED and ON ERROR.
+    pub fn all_actions(&self) -> impl Iterator<Item = &Spanned<Action>> {
+        self.actions.iter().chain(&self.on_cleared).chain(&self.on_error)
+    }
+}
+
 impl Expr {
     /// Calls `visit` with each expression directly inside this one, nested queries included.
     pub fn for_each_child<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
@@ -530,9 +578,23 @@ impl Action {
     /// Calls `visit` with each expression of the action, in templates too.
     pub fn for_each_expr<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
         match self {
-            Action::Stream { key, hash_key, .. } => key.iter().chain(hash_key).for_each(visit),
-            Action::Deliver { .. } | Action::Invoke { .. } | Action::Log { text: None } => {}
-            Action::Republish { topic, .. } => topic.node.for_each_expr(visit),
+            Action::Stream { name, key, hash_key, .. } => {
+                name.node.for_each_expr(visit);
+                key.iter().chain(hash_key).for_each(visit);
+            }
+            Action::Deliver { name, .. } | Action::Invoke { name } => {
+                name.node.for_each_expr(visit);
+            }
+            Action::Log { text: None } => {}
+            Action::Republish { topic, headers, .. } => {
+                topic.node.for_each_expr(visit);
+                for Header { name, value } in headers {
+                    if let HeaderName::User(name) = &name.node {
+                        name.for_each_expr(visit);
+                    }
+                    value.node.for_each_expr(visit);
+                }
+            }
             Action::Log { text: Some(text) } => text.node.for_each_expr(visit),
         }
     }

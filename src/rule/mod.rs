@@ -13,6 +13,7 @@ mod print;
 mod republish;
 mod scan;
 pub mod set;
+pub mod target;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use ast::CreateRule;
 use ast::RuleName;
 use ast::Spanned;
 use ast::SqlVersion;
+use target::TargetKind;
 
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
@@ -75,25 +77,20 @@ impl Rule {
         Ok(Rule { definition, version, text: sql.to_owned(), file: None, line: 1 })
     }
 
-    /// The streams that its actions name; a name may come twice.
+    /// The streams that its actions name as they are; a name may come twice.
     pub fn streams(&self) -> impl Iterator<Item = &str> {
-        self.all_actions().filter_map(|action| match action {
-            ast::Action::Stream { name, .. } => Some(name.node.as_str()),
-            _ => None,
-        })
+        self.targets(TargetKind::Stream)
     }
 
-    /// The deliveries that its actions name; a name may come twice.
+    /// The deliveries that its actions name as they are; a name may come twice.
     pub fn deliveries(&self) -> impl Iterator<Item = &str> {
-        self.all_actions().filter_map(|action| match action {
-            ast::Action::Deliver { name, .. } => Some(name.node.as_str()),
-            _ => None,
-        })
+        self.targets(TargetKind::Delivery)
     }
 
-    fn all_actions(&self) -> impl Iterator<Item = &ast::Action> {
-        let CreateRule { actions, on_cleared, on_error, .. } = &self.definition;
-        actions.iter().chain(on_cleared).chain(on_error).map(|action| &action.node)
+    fn targets(&self, wanted: TargetKind) -> impl Iterator<Item = &str> {
+        let named = self.definition.all_actions().map(|action| TargetKind::of(&action.node));
+        let of_kind = named.flatten().filter(move |(kind, _)| *kind == wanted);
+        of_kind.filter_map(|(_, name)| name.node.fixed())
     }
 
     /// The rule's name.

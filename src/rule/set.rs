@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Rule;
-use super::ast::Action;
 use super::ast::CreateRule;
-use super::ast::Spanned;
+use super::ast::Span;
 use super::check;
 use super::parse;
 use super::republish;
+use super::target::Known;
+use super::target::TargetKind;
+use super::target::TargetName;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Severity;
@@ -199,29 +201,38 @@ impl Set<'_> {
     }
 
     fn targets(&mut self) {
+        let mut known = Known::new(self.targets, []);
+        for statement in &self.statements {
+            known.add(statement.rule.all_actions());
+        }
         let mut told = BTreeSet::new();
         for statement in &self.statements {
-            let rule = &statement.rule;
             let found = &mut self.found[statement.source];
-            for action in rule.actions.iter().chain(&rule.on_cleared).chain(&rule.on_error) {
-                match &action.node {
-                    Action::Invoke { name } => found.extend(hook(name, self.targets)),
-                    Action::Stream { name, .. }
-                        if !self.targets.streams.contains(&name.node)
-                            && told.insert(("stream", name.node.clone())) =>
-                    {
-                        found.push(new_stream(name, self.targets));
+            for action in statement.rule.all_actions() {
+                let Some((kind, target)) = TargetKind::of(&action.node) else { continue };
+                let name = match &target.node {
+                    TargetName::Fixed(name) => name,
+                    TargetName::Dynamic(template) => {
+                        found.extend(known.judge(kind, template, target));
+                        continue;
                     }
-                    Action::Deliver { name, .. }
-                        if !self.targets.deliveries.contains(&name.node)
-                            && told.insert(("delivery", name.node.clone())) =>
+                };
+                let span = &target.span;
+                match kind {
+                    TargetKind::Hook => found.extend(hook(name, span, self.targets)),
+                    TargetKind::Stream
+                        if !self.targets.streams.contains(name)
+                            && told.insert(("stream", name.as_str())) =>
                     {
-                        found.push(new_delivery(name, self.targets));
+                        found.push(new_stream(name, span, self.targets));
                     }
-                    Action::Stream { .. }
-                    | Action::Deliver { .. }
-                    | Action::Republish { .. }
-                    | Action::Log { .. } => {}
+                    TargetKind::Delivery
+                        if !self.targets.deliveries.contains(name)
+                            && told.insert(("delivery", name.as_str())) =>
+                    {
+                        found.push(new_delivery(name, span, self.targets));
+                    }
+                    TargetKind::Stream | TargetKind::Delivery => {}
                 }
             }
         }
@@ -265,40 +276,39 @@ fn shortened(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     found
 }
 
-fn hook(name: &Spanned<String>, targets: &Targets) -> Option<Diagnostic> {
-    if targets.hooks.contains(&name.node) {
+fn hook(name: &str, span: &Span, targets: &Targets) -> Option<Diagnostic> {
+    if targets.hooks.contains(name) {
         return None;
     }
-    let declare =
-        format!("declare it in tidegate.toml: [hook.{}] with url = \"http://…\"", name.node);
-    let help = match nearest(&name.node, targets.hooks.iter().map(String::as_str)) {
+    let declare = format!("declare it in tidegate.toml: [hook.{}] with url = \"http://…\"", name);
+    let help = match nearest(name, targets.hooks.iter().map(String::as_str)) {
         Some(near) => format!("did you mean {near}? Or {declare}"),
         None => declare,
     };
     Some(
-        Diagnostic::error(Code::UNDECLARED_HOOK, format!("no hook {} is declared", name.node))
-            .at(name.span.clone(), "")
+        Diagnostic::error(Code::UNDECLARED_HOOK, format!("no hook {} is declared", name))
+            .at(span.clone(), "")
             .help(help),
     )
 }
 
-fn new_stream(name: &Spanned<String>, targets: &Targets) -> Diagnostic {
+fn new_stream(name: &str, span: &Span, targets: &Targets) -> Diagnostic {
     let hours = targets.default_retention.as_secs() / 3600;
     let message = format!(
         "stream {} will be created with {} shards and {hours} h retention",
-        name.node, targets.default_shards
+        name, targets.default_shards
     );
-    let help = format!("declare [stream.{}] in tidegate.toml to choose", name.node);
-    Diagnostic::note(Code::DEFAULT_TARGET, message).at(name.span.clone(), "").help(help)
+    let help = format!("declare [stream.{}] in tidegate.toml to choose", name);
+    Diagnostic::note(Code::DEFAULT_TARGET, message).at(span.clone(), "").help(help)
 }
 
-fn new_delivery(name: &Spanned<String>, targets: &Targets) -> Diagnostic {
+fn new_delivery(name: &str, span: &Span, targets: &Targets) -> Diagnostic {
     let message = format!(
         "delivery {} will be created; it flushes at {} MiB or after {} s",
-        name.node,
+        name,
         targets.default_buffer_bytes / (1024 * 1024),
         targets.default_buffer_interval.as_secs()
     );
-    let help = format!("declare [delivery.{}] in tidegate.toml to choose", name.node);
-    Diagnostic::note(Code::DEFAULT_TARGET, message).at(name.span.clone(), "").help(help)
+    let help = format!("declare [delivery.{}] in tidegate.toml to choose", name);
+    Diagnostic::note(Code::DEFAULT_TARGET, message).at(span.clone(), "").help(help)
 }

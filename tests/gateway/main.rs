@@ -14,5 +14,6 @@ mod live;
 mod main_job;
 mod scenarios;
 mod simulate;
+mod templates;
 mod tidy;
 mod web;

@@ -7,6 +7,7 @@ use super::super::ast::Spanned;
 use super::super::ast::Template;
 use super::super::ast::TemplatePart;
 use super::expression::Scope;
+use super::header;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::limits::ACTIONS_MAX;
@@ -33,7 +34,10 @@ pub(super) fn list<'e>(actions: &'e [Spanned<Action>], scope: &mut Scope<'e, '_>
                 key.iter().for_each(|key| partition_key(key, scope));
                 hash_key.iter().for_each(|key| explicit_hash(key, scope));
             }
-            Action::Republish { topic, .. } => republish_topic(topic, scope),
+            Action::Republish { topic, headers, .. } => {
+                republish_topic(topic, scope);
+                header::list(headers, scope);
+            }
             Action::Deliver { .. } | Action::Invoke { .. } | Action::Log { .. } => {}
         }
     }

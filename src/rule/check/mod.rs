@@ -3,11 +3,12 @@
 //! In: the tree of one statement and its text. Out: diagnostics, everything at once. A rule without
 //! an error here compiles and evaluates without a failure of its own. Expressions are judged in
 //! `expression` (names, arity, versions, strict AWS, variables, `hold.…`), conditions that are never
-//! true in `never`, actions in `action`. What only the set of all rules can tell (names, targets,
+//! true in `never`, actions in `action` and `header`. What only the set of all rules can tell (names, targets,
 //! loops between rules) is judged in [`super::set`].
 
 mod action;
 mod expression;
+mod header;
 mod never;
 
 use super::ast::CreateRule;

@@ -9,6 +9,7 @@
 mod duration;
 mod error;
 mod expression;
+mod headers;
 mod quoted;
 mod statement;
 mod template;

@@ -15,6 +15,8 @@ use super::super::ast::Span;
 use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
 use super::super::ast::When;
+use super::super::target::TargetName;
+use super::super::target::is_target_name;
 use super::Builder;
 use super::Rule;
 use super::children;
@@ -336,15 +338,17 @@ impl Builder<'_> {
         let mut text = None;
         let mut qos = QoS::AtMostOnce;
         let mut retain = false;
+        let mut headers = Vec::new();
         for part in parts {
             match part.as_rule() {
                 Rule::template => text = Some(self.template(&part, place)),
                 Rule::qos => qos = self.qos(&only(part)),
+                Rule::headers => headers = self.headers(part),
                 _ => retain = true,
             }
         }
         match (rule, text) {
-            (Rule::republish, Some(topic)) => Action::Republish { topic, qos, retain },
+            (Rule::republish, Some(topic)) => Action::Republish { topic, qos, retain, headers },
             (_, text) => Action::Log { text },
         }
     }
@@ -363,15 +367,17 @@ impl Builder<'_> {
         }
     }
 
-    fn target(&mut self, pair: Pair<'_, Rule>) -> Spanned<String> {
+    fn target(&mut self, pair: Pair<'_, Rule>) -> Spanned<TargetName> {
         let span = self.span(&pair);
         let node = match pair.as_rule() {
+            Rule::string if pair.as_str().contains("${") => {
+                let node = TargetName::Dynamic(self.template(&pair, TemplateOf::Text).node);
+                return Spanned { node, span };
+            }
             Rule::string => unquote(pair.as_str()).0,
             _ => pair.as_str().to_owned(),
         };
-        let is_in = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-        let fits = (1..=TARGET_NAME_BYTES_MAX).contains(&node.len());
-        if !fits || node.starts_with('.') || !node.bytes().all(is_in) {
+        if !is_target_name(&node) {
             self.found.push(
                 Diagnostic::error(Code::NAME, "this cannot be the name of a target")
                     .at(span.clone(), "")
@@ -381,7 +387,7 @@ impl Builder<'_> {
                     )),
             );
         }
-        Spanned { node, span }
+        Spanned { node: TargetName::Fixed(node), span }
     }
 }
 

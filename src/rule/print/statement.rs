@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::super::ast::Action;
 use super::super::ast::CreateRule;
+use super::super::ast::Header;
+use super::super::ast::HeaderName;
 use super::super::ast::MaxGap;
 use super::super::ast::OnRestart;
 use super::super::ast::Projection;
@@ -18,6 +20,7 @@ use super::super::ast::SqlVersion;
 use super::super::ast::Template;
 use super::super::ast::TemplatePart;
 use super::super::ast::When;
+use super::super::target::TargetName;
 use super::quoted;
 use super::select_item;
 use crate::publish::QoS;
@@ -181,7 +184,7 @@ impl fmt::Display for Action {
                 f.write_str("INVOKE ")?;
                 target(name, f)
             }
-            Action::Republish { topic, qos, retain } => {
+            Action::Republish { topic, qos, retain, headers } => {
                 f.write_str("REPUBLISH ")?;
                 let text = topic.node.to_string();
                 // `$$` at the start of a topic means `$`.
@@ -190,7 +193,8 @@ impl fmt::Display for Action {
                 if *qos != QoS::AtMostOnce {
                     write!(f, " QOS {}", *qos as u8)?;
                 }
-                f.write_str(if *retain { " RETAIN" } else { "" })
+                f.write_str(if *retain { " RETAIN" } else { "" })?;
+                header_list(headers, f)
             }
             Action::Log { text } => {
                 f.write_str("LOG")?;
@@ -228,8 +232,33 @@ fn separator_before(separator: &str) -> &str {
     separator.trim_start_matches(',')
 }
 
-fn target(target: &Spanned<String>, f: &mut Formatter<'_>) -> fmt::Result {
-    let text = target.node.as_str();
+fn header_list(headers: &[Header], f: &mut Formatter<'_>) -> fmt::Result {
+    if headers.is_empty() {
+        return Ok(());
+    }
+    f.write_str(" HEADERS (")?;
+    for (position, Header { name, value }) in headers.iter().enumerate() {
+        f.write_str(if position > 0 { ", " } else { "" })?;
+        let kind = std::mem::discriminant(&name.node);
+        let mut words = HeaderName::WORDS.into_iter();
+        match (&name.node, words.find(|(_, name)| std::mem::discriminant(name) == kind)) {
+            (HeaderName::User(name), _) => {
+                f.write_str("USER ")?;
+                quoted(&name.to_string(), f)?;
+            }
+            (_, word) => f.write_str(word.map_or("", |(word, _)| word))?,
+        }
+        f.write_str(" = ")?;
+        quoted(&value.node.to_string(), f)?;
+    }
+    f.write_str(")")
+}
+
+fn target(target: &Spanned<TargetName>, f: &mut Formatter<'_>) -> fmt::Result {
+    let text = match &target.node {
+        TargetName::Fixed(name) => name.as_str(),
+        TargetName::Dynamic(template) => return quoted(&template.to_string(), f),
+    };
     let is_word = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
         && !text.contains("--");

@@ -8,6 +8,8 @@ use proptest::sample::select;
 use super::super::ast::Action;
 use super::super::ast::CreateRule;
 use super::super::ast::Expr;
+use super::super::ast::Header;
+use super::super::ast::HeaderName;
 use super::super::ast::MaxGap;
 use super::super::ast::OnRestart;
 use super::super::ast::RuleName;
@@ -20,6 +22,7 @@ use super::super::ast::When;
 use super::super::parse::parse_file;
 use super::super::parse::tests::shape;
 use super::super::parse::tests::tree;
+use super::super::target::TargetName;
 use super::ExprKind;
 use super::Projection;
 use super::SelectItem;
@@ -44,9 +47,22 @@ fn duration(from_ms: u64) -> impl Strategy<Value = Duration> {
     ]
 }
 
-fn target() -> impl Strategy<Value = Spanned<String>> {
+fn target(holds: bool) -> impl Strategy<Value = Spanned<TargetName>> {
     let names = ["alerts", "a.b-c", "_x", "9", "dead--letters", "-odd", "KEY", "batch-"];
-    select(names.to_vec()).prop_map(|name| spanned(name.to_owned()))
+    let fixed = select(names.to_vec()).prop_map(|name| TargetName::Fixed(name.to_owned()));
+    let has_place =
+        |parts: &[TemplatePart]| parts.iter().any(|p| matches!(p, TemplatePart::Expr(_)));
+    let dynamic = template(holds)
+        .prop_filter("no place", move |template| has_place(&template.node.parts))
+        .prop_map(|template| TargetName::Dynamic(template.node));
+    prop_oneof![fixed, dynamic].prop_map(spanned)
+}
+
+fn headers(holds: bool) -> impl Strategy<Value = Vec<Header>> {
+    let words = select(HeaderName::WORDS.map(|(_, name)| name).to_vec());
+    let user = template(holds).prop_map(|name| HeaderName::User(name.node));
+    let name = prop_oneof![words, user].prop_map(spanned);
+    vec((name, template(holds)).prop_map(|(name, value)| Header { name, value }), 0..3)
 }
 
 fn template(holds: bool) -> impl Strategy<Value = Spanned<Template>> {
@@ -68,15 +84,13 @@ fn action(holds: bool) -> impl Strategy<Value = Spanned<Action>> {
     let key = || option::of(expr(holds));
     let qos = select([QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].as_slice());
     prop_oneof![
-        (target(), key(), key(), any::<bool>())
+        (target(holds), key(), key(), any::<bool>())
             .prop_map(|(name, key, hash_key, batch)| Action::Stream { name, key, hash_key, batch }),
-        (target(), any::<bool>()).prop_map(|(name, batch)| Action::Deliver { name, batch }),
-        target().prop_map(|name| Action::Invoke { name }),
-        (template(holds), qos, any::<bool>()).prop_map(|(topic, qos, retain)| Action::Republish {
-            topic,
-            qos,
-            retain
-        }),
+        (target(holds), any::<bool>()).prop_map(|(name, batch)| Action::Deliver { name, batch }),
+        target(holds).prop_map(|name| Action::Invoke { name }),
+        (template(holds), qos, any::<bool>(), headers(holds)).prop_map(
+            |(topic, qos, retain, headers)| Action::Republish { topic, qos, retain, headers }
+        ),
         option::of(template(holds)).prop_map(|text| Action::Log { text }),
     ]
     .prop_map(spanned)

@@ -1,0 +1,225 @@
+//! The names of streams, deliveries and hooks in actions, and which of them exist.
+//!
+//! A name is written as it is, or as a text with `${…}` that each message completes. The first kind
+//! is judged before anything runs. Of the second, [`Known`] holds what it may come to: targets that
+//! the configuration declares and those that some rule names as they are. Nothing else is ever
+//! created by a message: the names that messages could make up have no bound.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::Rule;
+use super::ast::Action;
+use super::ast::Expr;
+use super::ast::Spanned;
+use super::ast::Template;
+use super::ast::TemplatePart;
+use super::set::Targets;
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
+use crate::limits::TARGET_NAME_BYTES_MAX;
+
+/// A target's name as an action gives it.
+#[derive(Clone, Debug)]
+pub enum TargetName {
+    /// The name itself.
+    Fixed(String),
+    /// A text with `${…}`.
+    Dynamic(Template),
+}
+
+impl TargetName {
+    /// The name, unless a message completes it.
+    pub fn fixed(&self) -> Option<&str> {
+        match self {
+            TargetName::Fixed(name) => Some(name),
+            TargetName::Dynamic(_) => None,
+        }
+    }
+
+    /// Calls `visit` with the expression of each `${…}`.
+    pub fn for_each_expr<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
+        match self {
+            TargetName::Fixed(_) => {}
+            TargetName::Dynamic(template) => template.for_each_expr(visit),
+        }
+    }
+}
+
+impl fmt::Display for TargetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetName::Fixed(name) => f.write_str(name),
+            TargetName::Dynamic(template) => template.fmt(f),
+        }
+    }
+}
+
+/// Kinds of target that have names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// A shard stream.
+    Stream,
+    /// A delivery buffer.
+    Delivery,
+    /// A hook.
+    Hook,
+}
+
+impl TargetKind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TargetKind::Stream => "stream",
+            TargetKind::Delivery => "delivery",
+            TargetKind::Hook => "hook",
+        }
+    }
+
+    /// The kind and name that `action` gives; `None` for actions without a named target.
+    pub fn of(action: &Action) -> Option<(TargetKind, &Spanned<TargetName>)> {
+        match action {
+            Action::Stream { name, .. } => Some((TargetKind::Stream, name)),
+            Action::Deliver { name, .. } => Some((TargetKind::Delivery, name)),
+            Action::Invoke { name } => Some((TargetKind::Hook, name)),
+            Action::Republish { .. } | Action::Log { .. } => None,
+        }
+    }
+}
+
+/// The targets that exist while a set of rules runs.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    streams: BTreeSet<Arc<str>>,
+    deliveries: BTreeSet<Arc<str>>,
+    hooks: BTreeSet<Arc<str>>,
+}
+
+impl Known {
+    /// What `targets` declares, and what `rules` name as it is.
+    pub fn new<'r>(targets: &Targets, rules: impl IntoIterator<Item = &'r Arc<Rule>>) -> Known {
+        let declared = |names: &BTreeSet<String>| -> BTreeSet<Arc<str>> {
+            names.iter().map(|name| Arc::from(name.as_str())).collect()
+        };
+        let mut known = Known {
+            streams: declared(&targets.streams),
+            deliveries: declared(&targets.deliveries),
+            hooks: declared(&targets.hooks),
+        };
+        for rule in rules {
+            known.add(rule.definition.all_actions());
+        }
+        known
+    }
+
+    /// Adds what `actions` name as it is.
+    pub(super) fn add<'a>(&mut self, actions: impl Iterator<Item = &'a Spanned<Action>>) {
+        for (kind, name) in actions.filter_map(|action| TargetKind::of(&action.node)) {
+            // A hook is never made by naming it.
+            if let (Some(name), true) = (name.node.fixed(), kind != TargetKind::Hook)
+                && !self.of(kind).contains(name)
+            {
+                let names = match kind {
+                    TargetKind::Stream => &mut self.streams,
+                    TargetKind::Delivery => &mut self.deliveries,
+                    TargetKind::Hook => &mut self.hooks,
+                };
+                names.insert(name.into());
+            }
+        }
+    }
+
+    /// The target called `name`; `None` when there is none.
+    pub fn get(&self, kind: TargetKind, name: &str) -> Option<&Arc<str>> {
+        self.of(kind).get(name)
+    }
+
+    fn of(&self, kind: TargetKind) -> &BTreeSet<Arc<str>> {
+        match kind {
+            TargetKind::Stream => &self.streams,
+            TargetKind::Delivery => &self.deliveries,
+            TargetKind::Hook => &self.hooks,
+        }
+    }
+
+    /// What is wrong with an action whose target a message completes: nothing it can come to exists.
+    pub(super) fn judge(
+        &self,
+        kind: TargetKind,
+        template: &Template,
+        name: &Spanned<TargetName>,
+    ) -> Option<Diagnostic> {
+        let kind_name = kind.as_str();
+        if self.of(kind).iter().any(|known| fits(template, known)) {
+            return None;
+        }
+        let message = format!("no {kind_name} that exists fits this name");
+        Some(
+            Diagnostic::warning(Code::DYNAMIC_TARGET, message)
+                .at(name.span.clone(), "always a fault")
+                .help(format!(
+                    "declare [{kind_name}.NAME] in tidegate.toml for each name it may come to: \
+                     messages create none"
+                )),
+        )
+    }
+}
+
+/// Whether `template` can come to `name`: its texts stand in it in their order, the first at the
+/// begin, the last at the end.
+fn fits(template: &Template, name: &str) -> bool {
+    let mut rest = name;
+    let mut may_skip = false;
+    let count = template.parts.len();
+    for (position, part) in template.parts.iter().enumerate() {
+        match part {
+            TemplatePart::Expr(_) => may_skip = true,
+            TemplatePart::Text(text) if position + 1 == count => {
+                return if may_skip { rest.ends_with(&**text) } else { rest == text };
+            }
+            TemplatePart::Text(text) => {
+                let Some(at) = rest.find(&**text).filter(|at| may_skip || *at == 0) else {
+                    return false;
+                };
+                rest = rest.get(at + text.len()..).unwrap_or_default();
+                may_skip = false;
+            }
+        }
+    }
+    may_skip || rest.is_empty()
+}
+
+/// Whether `name` may be the name of a target: 1 to [`TARGET_NAME_BYTES_MAX`] letters a-z, digits,
+/// `_`, `-` and `.`, not starting with a point.
+pub fn is_target_name(name: &str) -> bool {
+    let is_in = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let fits = (1..=TARGET_NAME_BYTES_MAX).contains(&name.len());
+    fits && !name.starts_with('.') && name.bytes().all(is_in)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::parse::parse_file;
+
+    #[track_caller]
+    fn check(written: &str, name: &str, expected: bool) {
+        let rule = format!("CREATE RULE r AS SELECT 1 AS a FROM 't' DO STREAM '{written}';");
+        let parsed = parse_file(&rule);
+        let (_, target) = TargetKind::of(&parsed.rules[0].actions[0].node).unwrap();
+        let TargetName::Dynamic(template) = &target.node else { panic!("{written} has a place") };
+        assert_eq!(fits(template, name), expected, "{written} and {name}");
+    }
+
+    #[test]
+    fn a_dynamic_name_fits_what_it_can_come_to() {
+        check("${a}", "anything", true);
+        check("alerts-${a}", "alerts-lab", true);
+        check("alerts-${a}", "other-lab", false);
+        check("alerts-${a}-${b}-x", "alerts-1-2-x", true);
+        check("alerts-${a}-${b}-x", "alerts-1-x", false);
+        check("${a}-x", "lab-y", false);
+        check("${a}-${b}", "nodash", false);
+    }
+}
