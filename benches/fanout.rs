@@ -39,6 +39,7 @@ use tidegate::broker::Intake;
 use tidegate::broker::IntakeClosed;
 use tidegate::broker::Lane;
 use tidegate::broker::Submitted;
+use tidegate::broker::UnknownRule;
 use tidegate::clock::Clock;
 use tidegate::config::MqttConfig;
 use tidegate::journal::AckSlot;
@@ -69,7 +70,9 @@ impl Intake for Settles {
 }
 
 impl Lane for Settles {
-    fn take(&mut self, _: Publish) {}
+    fn take(&mut self, _: Publish) -> Result<(), UnknownRule> {
+        Ok(())
+    }
 
     fn submit(
         &mut self,

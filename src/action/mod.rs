@@ -30,6 +30,7 @@ use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::QoS;
 use crate::rule::ast::Action;
+use crate::topic::Reserved;
 use crate::topic::TopicName;
 
 /// What carrying out hits has given so far. Reused between batches.
@@ -133,6 +134,10 @@ impl Cause<'_> {
                 outcome.effects.push(Effect::Invoke { hook, rule, payload, at });
             }
             PreparedAction::Republish { topic, qos, retain, properties, payload } => {
+                // What goes to one rule has no subscribers, so there is nobody to retain it for.
+                let is_ingest =
+                    matches!(Reserved::of(topic.as_str()), Some(Reserved::Ingest { .. }));
+                let retain = retain && !is_ingest;
                 let message = self.republished(topic, payload)?;
                 let message = Publish { qos, retain, properties, ..message };
                 if retain {
@@ -154,6 +159,13 @@ impl Cause<'_> {
                     "the message has been republished {} times; '{topic}' is cut to end a loop",
                     limits::HOPS_MAX
                 ),
+            });
+        }
+        if Reserved::of(topic.as_str()) == Some(Reserved::Event) {
+            return Err(Fault {
+                rule: self.rule,
+                code: FaultCode::TopicInvalid,
+                message: format!("'{topic}' is reserved for the gateway's own events"),
             });
         }
         Ok(Publish {

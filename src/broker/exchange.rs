@@ -25,6 +25,7 @@ use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
 use crate::config::MqttConfig;
 use crate::publish::Publish;
+use crate::topic::Reserved;
 
 /// The parts that connections share.
 #[derive(Debug)]
@@ -137,13 +138,28 @@ impl Exchange {
         }
     }
 
+    /// Why a client's publish is refused, if it is, before anybody sees it.
+    pub(crate) fn refuse(publish: &Publish) -> Option<Dropped> {
+        let promises_text =
+            publish.properties.as_ref().is_some_and(|p| p.payload_format == Some(1));
+        if promises_text && std::str::from_utf8(&publish.payload).is_err() {
+            return Some(Dropped::PayloadFormat);
+        }
+        let reserved = Reserved::of(publish.topic.as_str());
+        (reserved == Some(Reserved::Event)).then_some(Dropped::ReservedTopic)
+    }
+
     fn drop_message(&self, session: &Session, reason: Dropped) {
         self.metrics.count_dropped(reason);
         tracing::debug!(client_id = %session.client_id, ?reason, "message dropped for a subscriber");
     }
 
-    /// Keeps a message with the RETAIN flag. Answers whether it was kept.
+    /// Keeps a message with the RETAIN flag, unless it is for one rule and has no subscribers. Answers
+    /// whether it was kept.
     pub(crate) fn retain(&self, publish: &Publish) -> bool {
+        if matches!(Reserved::of(publish.topic.as_str()), Some(Reserved::Ingest { .. })) {
+            return false;
+        }
         let kept = self.retained.set(publish).is_ok();
         if !kept {
             self.metrics.count_dropped(Dropped::RetainedFull);

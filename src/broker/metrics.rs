@@ -10,7 +10,7 @@ use super::packet::Kind;
 
 type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
 
-/// Why a message reached a subscriber or the retained store not.
+/// Why a message reached a subscriber, the retained store or its rule not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dropped {
     /// The session's queue is full.
@@ -25,6 +25,10 @@ pub(crate) enum Dropped {
     RetainedFull,
     /// Refused: the payload is not the UTF-8 that its format indicator promises.
     PayloadFormat,
+    /// Refused: only the gateway publishes there.
+    ReservedTopic,
+    /// Refused: `$aws/rules/NAME/…`, and no running rule has that name.
+    UnknownRule,
 }
 
 impl Dropped {
@@ -36,6 +40,8 @@ impl Dropped {
             Dropped::TooLarge => "too_large",
             Dropped::RetainedFull => "retained_full",
             Dropped::PayloadFormat => "payload_format",
+            Dropped::ReservedTopic => "reserved_topic",
+            Dropped::UnknownRule => "unknown_rule",
         }
     }
 }
@@ -139,7 +145,7 @@ impl BrokerMetrics {
         );
         registry.register(
             "mqtt_messages_dropped",
-            "Messages that a subscriber or the retained store did not get, by reason",
+            "Messages that a subscriber, the retained store or a rule did not get, by reason",
             m.dropped,
         );
     }

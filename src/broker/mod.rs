@@ -55,6 +55,11 @@ pub enum Submitted {
 #[error("the gateway takes no more messages")]
 pub struct IntakeClosed;
 
+/// No running rule has the name that the topic gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no running rule has the name that the topic gives")]
+pub struct UnknownRule;
+
 /// Takes publishes in, on behalf of the rules.
 pub trait Intake: Send + Sync + 'static {
     /// Opens a connection's lane. `slot` is where its commits are announced.
@@ -64,7 +69,10 @@ pub trait Intake: Send + Sync + 'static {
 /// One connection's way in: keeps its topic cache and its current batch.
 pub trait Lane: Send {
     /// Takes one publish into the current batch: rules are evaluated here and now, on the caller's task.
-    fn take(&mut self, publish: Publish);
+    ///
+    /// # Errors
+    /// It was published to a rule that there is not (`$aws/rules/NAME/…`); it was not taken.
+    fn take(&mut self, publish: Publish) -> Result<(), UnknownRule>;
 
     /// Ends the batch, to be acknowledged as `ticket`. Waits while the journal's queue is full.
     fn submit(

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use super::session::Session;
 use crate::publish::QoS;
 use crate::topic::Dialect;
+use crate::topic::Reserved;
 use crate::topic::TopicError;
 use crate::topic::TopicFilter;
 use crate::topic::TopicTrie;
@@ -185,9 +186,12 @@ impl Subscriptions {
     }
 
     /// Finds who gets the messages that `publisher` (a session's key) publishes to `topic`; `None`
-    /// when nobody does. With the version it is good for.
+    /// when nobody does: nobody can subscribe to what goes to one rule. With the version it is good for.
     pub(crate) fn route(&self, topic: &str, publisher: Option<u64>) -> (u64, Option<Arc<Route>>) {
         let index = self.index.read();
+        if matches!(Reserved::of(topic), Some(Reserved::Ingest { .. })) {
+            return (self.version(), None);
+        }
         let mut direct: SmallVec<[&Arc<Subscription>; 8]> = SmallVec::new();
         let mut route = Route::default();
         let version = self.version();

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::Intake;
 use super::exchange::Exchange;
+use super::metrics::Dropped;
 use super::packet::Violation;
 use super::packet::codec::LastWill;
 use crate::clock::Timestamp;
 use crate::publish::Origin;
 use crate::publish::Publish;
+use crate::topic::Reserved;
 use crate::topic::TopicName;
 
 /// A checked will.
@@ -23,12 +25,13 @@ pub(crate) struct Will {
 impl Will {
     pub(crate) fn new(will: LastWill, origin: &Arc<Origin>) -> Result<Will, Violation> {
         let topic = TopicName::parse(&will.topic).map_err(Violation::TopicName)?;
+        let is_ingest = matches!(Reserved::of(topic.as_str()), Some(Reserved::Ingest { .. }));
         Ok(Will {
             publish: Publish {
                 topic,
                 payload: will.payload,
                 qos: will.qos,
-                retain: will.retain,
+                retain: will.retain && !is_ingest,
                 received_at: Timestamp::EPOCH,
                 origin: Arc::clone(origin),
                 properties: will.properties.map(Arc::new),
@@ -42,9 +45,15 @@ impl Will {
     pub(crate) async fn publish(self, exchange: &Exchange, intake: &Arc<dyn Intake>) {
         let mut publish = self.publish;
         publish.received_at = exchange.clock.now();
+        if let Some(reason) = Exchange::refuse(&publish) {
+            exchange.metrics.count_dropped(reason);
+            return;
+        }
         exchange.publish(&publish);
         let mut lane = intake.lane(Arc::clone(&publish.origin), Arc::default());
-        lane.take(publish);
+        if lane.take(publish).is_err() {
+            exchange.metrics.count_dropped(Dropped::UnknownRule);
+        }
         if lane.submit(1).await.is_err() {
             tracing::debug!("a will came too late for the rules: the gateway is shutting down");
         }

@@ -39,7 +39,7 @@ pub enum FaultCode {
     ArrayTooLarge,
     /// A `${…}` or KEY expression is Undefined.
     TemplateUndefined,
-    /// A rendered REPUBLISH topic is not a topic name.
+    /// A rendered REPUBLISH topic is not a topic name, or is reserved for the gateway's own events.
     TopicInvalid,
     /// A partition key is empty or longer than 256 characters.
     PartitionKeyInvalid,

@@ -6,11 +6,8 @@ use std::sync::Arc;
 use super::RuleIndex;
 use crate::rule::Rule;
 use crate::topic::Dialect;
+use crate::topic::Reserved;
 use crate::topic::TopicTrie;
-
-/// Publishing below this prefix reaches the one rule it names, whatever its FROM (AWS IoT developer
-/// guide, "Reducing messaging costs with Basic Ingest").
-const BASIC_INGEST: &str = "$aws/rules/";
 
 /// The rules by topic. Disabled rules are not in it.
 #[derive(Debug, Default)]
@@ -34,9 +31,9 @@ impl TopicIndex {
 
     /// The rules that `topic` reaches, in their order, each once.
     pub(super) fn rules(&self, topic: &str) -> Vec<RuleIndex> {
-        if let Some(rest) = topic.strip_prefix(BASIC_INGEST) {
-            let name = rest.split('/').next().unwrap_or(rest);
-            return self.names.get(name).copied().into_iter().collect();
+        // Whatever its FROM.
+        if let Some(Reserved::Ingest { rule, .. }) = Reserved::of(topic) {
+            return self.names.get(rule).copied().into_iter().collect();
         }
         let mut found = Vec::new();
         self.filters.for_each_match(topic, Dialect::AwsRule, |rule| found.push(*rule));
@@ -48,8 +45,8 @@ impl TopicIndex {
 
 /// The topic as rules see it: the prefix of Basic Ingest is invisible to `topic()`.
 pub(super) fn visible_topic(topic: &str) -> &str {
-    match topic.strip_prefix(BASIC_INGEST) {
-        None => topic,
-        Some(rest) => rest.split_once('/').map_or("", |(_, topic)| topic),
+    match Reserved::of(topic) {
+        Some(Reserved::Ingest { topic, .. }) => topic,
+        _ => topic,
     }
 }

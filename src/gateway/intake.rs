@@ -12,6 +12,7 @@ use crate::broker::Intake;
 use crate::broker::IntakeClosed;
 use crate::broker::Lane;
 use crate::broker::Submitted;
+use crate::broker::UnknownRule;
 use crate::clock::Timestamp;
 use crate::journal::AckSlot;
 use crate::journal::Effect;
@@ -19,6 +20,7 @@ use crate::journal::Submission;
 use crate::journal::Submitter;
 use crate::publish::Origin;
 use crate::publish::Publish;
+use crate::topic::Reserved;
 
 use super::pass::Pass;
 use super::pass::Rules;
@@ -57,12 +59,18 @@ struct RuleLane {
 }
 
 impl Lane for RuleLane {
-    fn take(&mut self, publish: Publish) {
+    fn take(&mut self, publish: Publish) -> Result<(), UnknownRule> {
+        let is_ingest =
+            matches!(Reserved::of(publish.topic.as_str()), Some(Reserved::Ingest { .. }));
+        if is_ingest && !self.pass.reaches_a_rule(&publish.topic) {
+            return Err(UnknownRule);
+        }
         self.first.get_or_insert(publish.received_at);
         self.pass.take(&publish);
         if publish.retain {
             self.pass.outcome.effects.push(Effect::Retain(publish));
         }
+        Ok(())
     }
 
     fn submit(

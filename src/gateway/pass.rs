@@ -71,6 +71,11 @@ impl Pass {
             && self.observations.is_empty()
     }
 
+    /// Whether any rule sees what is published to `topic`.
+    pub(super) fn reaches_a_rule(&mut self, topic: &TopicName) -> bool {
+        !self.plan(topic).is_empty()
+    }
+
     /// Evaluates `publish`, and then everything it makes rules republish.
     pub(super) fn take(&mut self, publish: &Publish) {
         self.evaluate(publish);

@@ -2,14 +2,17 @@
 //!
 //! [`TopicName`] and [`TopicFilter`] hold checked text (MQTT 5, section 4.7). [`TopicTrie`] finds
 //! every filter that matches a name; the engine's rules and the broker's subscriptions both use it.
+//! [`Reserved`] tells topics that mean something to the gateway itself.
 //! Two dialects of matching exist, and only here: MQTT's, where `a/#` also matches `a`, and AWS IoT
 //! SQL's FROM, where it does not (AWS IoT developer guide, "MQTT topics").
 
+mod reserved;
 mod trie;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use reserved::Reserved;
 pub use trie::TopicTrie;
 
 /// A topic name is at most this long, in bytes (MQTT's two-byte length).

@@ -12,6 +12,7 @@ mod fake_source;
 mod hardship;
 mod live;
 mod main_job;
+mod reserved;
 mod scenarios;
 mod simulate;
 mod templates;

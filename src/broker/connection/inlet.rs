@@ -17,6 +17,7 @@ use super::outlet::PendingAck;
 use super::request;
 use crate::broker::Lane;
 use crate::broker::Submitted;
+use crate::broker::exchange::Exchange;
 use crate::broker::exchange::Wakes;
 use crate::broker::metrics::Dropped;
 use crate::broker::metrics::PacketCounts;
@@ -30,6 +31,7 @@ use crate::broker::packet::frame::Header;
 use crate::broker::packet::frame::parse_header;
 use crate::broker::packet::publish;
 use crate::broker::session::SessionState;
+use crate::broker::subscriptions::Route;
 use crate::broker::topics::Topics;
 use crate::clock::Timestamp;
 use crate::limits::READ_BUFFER_MAX;
@@ -234,21 +236,7 @@ impl Inlet {
             }
             outlet.count_unanswered();
         }
-        let promises_text = |p: &crate::publish::PublishProperties| p.payload_format == Some(1);
-        let is_refused = incoming.properties.as_ref().is_some_and(promises_text)
-            && std::str::from_utf8(&payload).is_err();
-        if let Some(kind) = kind {
-            let reason = if is_refused { ack::PAYLOAD_FORMAT_INVALID } else { ack::SUCCESS };
-            self.acks.push(PendingAck { kind, ack: Ack { packet_id, reason } });
-        }
-        if is_refused {
-            exchange.metrics.count_dropped(Dropped::PayloadFormat);
-            return Ok(());
-        }
-        if incoming.qos == QoS::ExactlyOnce {
-            state.unreleased.insert(packet_id);
-        }
-        let mut publish = Publish {
+        let publish = Publish {
             topic: topic.name.clone(),
             payload,
             qos: incoming.qos,
@@ -258,13 +246,25 @@ impl Inlet {
             properties: incoming.properties.map(Arc::new),
             hops: 0,
         };
-        let is_kept = publish.retain && exchange.retain(&publish);
-        if let Some(route) = &topic.route {
-            exchange.fan_out(&publish, route, &mut self.wakes);
+        let accepted = match Exchange::refuse(&publish) {
+            Some(reason) => Err(reason),
+            None => {
+                accept(exchange, publish, topic.route.as_deref(), &mut *self.lane, &mut self.wakes)
+            }
+        };
+        match accepted {
+            Ok(()) => {
+                self.has_taken = true;
+                if incoming.qos == QoS::ExactlyOnce {
+                    state.unreleased.insert(packet_id);
+                }
+            }
+            Err(reason) => exchange.metrics.count_dropped(reason),
         }
-        publish.retain = is_kept;
-        self.lane.take(publish);
-        self.has_taken = true;
+        if let Some(kind) = kind {
+            let reason = accepted.err().map_or(ack::SUCCESS, refusal_code);
+            self.acks.push(PendingAck { kind, ack: Ack { packet_id, reason } });
+        }
         Ok(())
     }
 
@@ -340,6 +340,31 @@ impl Inlet {
             Err(_) => return Err(Close::IntakeClosed),
         }
         closed.map_or(Ok(()), Err)
+    }
+}
+
+/// Hands a publish to its subscribers, the retained store and the rules; or answers why the one rule
+/// it is for cannot have it.
+fn accept(
+    exchange: &Exchange,
+    mut publish: Publish,
+    route: Option<&Route>,
+    lane: &mut dyn Lane,
+    wakes: &mut Wakes,
+) -> Result<(), Dropped> {
+    publish.retain = publish.retain && exchange.retain(&publish);
+    if let Some(route) = route {
+        exchange.fan_out(&publish, route, wakes);
+    }
+    lane.take(publish).map_err(|_| Dropped::UnknownRule)
+}
+
+/// What the acknowledgement of a refused publish says.
+fn refusal_code(reason: Dropped) -> u8 {
+    match reason {
+        Dropped::PayloadFormat => ack::PAYLOAD_FORMAT_INVALID,
+        Dropped::ReservedTopic => ack::NOT_AUTHORIZED,
+        _ => ack::TOPIC_NAME_INVALID,
     }
 }
 

@@ -14,6 +14,10 @@ use super::property::Place;
 pub(crate) const SUCCESS: u8 = 0x00;
 /// PUBACK, PUBREC: accepted, but nobody subscribes.
 pub(crate) const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
+/// PUBACK, PUBREC: nobody but the gateway may publish there.
+pub(crate) const NOT_AUTHORIZED: u8 = 0x87;
+/// PUBACK, PUBREC: the topic names a rule that there is not.
+pub(crate) const TOPIC_NAME_INVALID: u8 = 0x90;
 /// PUBREL, PUBCOMP: no such packet identifier.
 pub(crate) const PACKET_ID_NOT_FOUND: u8 = 0x92;
 /// PUBACK, PUBREC: the payload is not what its format indicator promises.

@@ -20,6 +20,7 @@ use tidegate::broker::Intake;
 use tidegate::broker::IntakeClosed;
 use tidegate::broker::Lane;
 use tidegate::broker::Submitted;
+use tidegate::broker::UnknownRule;
 use tidegate::clock::Clock;
 use tidegate::config::MqttConfig;
 use tidegate::journal::AckSlot;
@@ -59,9 +60,10 @@ impl Intake for FrontDesk {
 }
 
 impl Lane for DeskLane {
-    fn take(&mut self, publish: Publish) {
+    fn take(&mut self, publish: Publish) -> Result<(), UnknownRule> {
         self.holds |= publish.topic.as_str().starts_with("hold/");
         self.desk.taken.send_modify(|taken| taken.push(publish));
+        Ok(())
     }
 
     fn submit(

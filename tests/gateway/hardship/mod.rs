@@ -15,20 +15,22 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::broker::Connect;
+use crate::broker::PINGREQ;
 use crate::broker::frame_len;
 use crate::broker::publish;
+use crate::broker::subscribe;
 use crate::live::Gateway;
 use crate::live::PATIENCE;
 
 /// A client that speaks bytes and blocks.
-struct Device {
+pub(crate) struct Device {
     socket: TcpStream,
     unread: Vec<u8>,
 }
 
 impl Device {
     /// A socket to the gateway on which nothing was said yet.
-    fn open(gateway: &Gateway) -> Device {
+    pub(crate) fn open(gateway: &Gateway) -> Device {
         let socket = TcpStream::connect(gateway.mqtt).expect("the listener accepts");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         socket.set_write_timeout(Some(PATIENCE)).expect("a timeout");
@@ -36,7 +38,7 @@ impl Device {
     }
 
     /// A client past CONNACK.
-    fn connect(gateway: &Gateway, connect: Connect<'_>) -> Device {
+    pub(crate) fn connect(gateway: &Gateway, connect: Connect<'_>) -> Device {
         let mut device = Device::open(gateway);
         device.send(&connect.encode());
         let connack = device.recv();
@@ -44,12 +46,12 @@ impl Device {
         device
     }
 
-    fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).expect("the gateway reads");
     }
 
     /// The next packet; empty when the gateway has closed the connection.
-    fn recv(&mut self) -> Vec<u8> {
+    pub(crate) fn recv(&mut self) -> Vec<u8> {
         self.recv_within(PATIENCE).expect("a packet in time")
     }
 
@@ -71,20 +73,29 @@ impl Device {
         }
     }
 
+    /// Subscribes with QoS 0 and answers what comes next: a message, or the PINGRESP that says that
+    /// there is none.
+    pub(crate) fn subscribed_hears(&mut self, filter: &str) -> Vec<u8> {
+        self.send(&subscribe(None, filter, 0));
+        assert_eq!(self.recv(), [0x90, 3, 0, 1, 0], "{filter} is granted");
+        self.send(&PINGREQ);
+        self.recv()
+    }
+
     /// Sends a QoS 1 publish of MQTT 3.1.1 and does not wait.
     fn publish(&mut self, topic: &str, id: u16, payload: &str) {
         self.send(&publish(0b0010, topic, id, None, payload.as_bytes()));
     }
 
     /// Sends a QoS 1 publish of MQTT 3.1.1 and waits for its PUBACK, which must be the next packet.
-    fn publish_acked(&mut self, topic: &str, id: u16, payload: &str) {
+    pub(crate) fn publish_acked(&mut self, topic: &str, id: u16, payload: &str) {
         self.publish(topic, id, payload);
         assert_eq!(self.recv(), puback(id), "the acknowledgement of {topic}");
     }
 }
 
 /// PUBACK of MQTT 3.1.1.
-fn puback(id: u16) -> Vec<u8> {
+pub(crate) fn puback(id: u16) -> Vec<u8> {
     let [high, low] = id.to_be_bytes();
     vec![0x40, 2, high, low]
 }
@@ -98,7 +109,7 @@ fn resident_bytes(gateway: &Gateway) -> usize {
 }
 
 /// The value of a metric's line, without its name and labels; 0 while it has no line.
-fn metric(gateway: &Gateway, series: &str) -> f64 {
+pub(crate) fn metric(gateway: &Gateway, series: &str) -> f64 {
     let (_, text) = gateway.get("/metrics");
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map_or(0.0, |value| value.parse().expect("a number"))
