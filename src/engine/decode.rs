@@ -11,31 +11,22 @@ use std::cell::OnceCell;
 use std::ops::Range;
 
 use compact_str::CompactString;
-use jiter::Jiter;
 use jiter::JiterError;
 use jiter::Peek;
 use smallvec::SmallVec;
 
-use crate::limits::PAYLOAD_DEPTH_MAX;
 use crate::value::Number;
-use crate::value::ObjectBuilder;
 use crate::value::Value;
 use crate::value::Whole;
+use crate::value::json_reader::DecodeError;
+use crate::value::json_reader::Reader;
+use crate::value::json_reader::parse;
 
 /// Strings up to this long are stored inside a [`CompactString`], without allocating.
 const INLINE_BYTES: usize = 24;
 
 /// What a field reads as when the message has none.
 pub(super) static UNDEFINED: Value = Value::Undefined;
-
-/// Why a payload could not be decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum DecodeError {
-    /// It is not JSON; the text says where and why.
-    NotJson(String),
-    /// It nests deeper than [`PAYLOAD_DEPTH_MAX`].
-    TooDeep,
-}
 
 /// A key of the payload that some rule names, or leads to one.
 #[derive(Debug, Default)]
@@ -146,7 +137,7 @@ pub(super) fn project(
     buffers.slots.clear();
     buffers.slots.resize_with(projection.wholes.len(), Slot::default);
     let tape = std::mem::take(&mut buffers.tape);
-    let mut reader = Reader { json: Jiter::with_tape(payload, tape), too_deep: false };
+    let mut reader = Reader::with_tape(payload, tape);
     let mut walk = Projecting { projection, slots: &mut buffers.slots };
     let outcome = walk.root(&mut reader).and_then(|()| reader.json.finish());
     let outcome = outcome.map_err(|error| reader.explain(&error));
@@ -155,111 +146,6 @@ pub(super) fn project(
         buffers.slots.fill_with(Slot::default);
     }
     outcome
-}
-
-/// Decodes a whole JSON text.
-pub(super) fn parse(text: &[u8], whole: Whole) -> Result<Value, DecodeError> {
-    let mut reader = Reader { json: Jiter::new(text), too_deep: false };
-    let value = reader.json.peek().and_then(|peek| reader.value(peek, whole, 0));
-    let value = value.and_then(|value| reader.json.finish().map(|()| value));
-    value.map_err(|error| reader.explain(&error))
-}
-
-/// jiter, with our bound on depth.
-struct Reader<'p> {
-    json: Jiter<'p>,
-    /// Set when the error that ends the walk is ours.
-    too_deep: bool,
-}
-
-impl Reader<'_> {
-    fn explain(&self, error: &JiterError) -> DecodeError {
-        if self.too_deep {
-            return DecodeError::TooDeep;
-        }
-        let position = self.json.error_position(error.index);
-        DecodeError::NotJson(format!("{} at {position}", error.error_type))
-    }
-
-    /// Answers the depth inside a container that opens at `depth`.
-    fn descend(&mut self, depth: usize) -> Result<usize, JiterError> {
-        if depth < PAYLOAD_DEPTH_MAX {
-            return Ok(depth + 1);
-        }
-        self.too_deep = true;
-        Err(JiterError {
-            error_type: jiter::JiterErrorType::JsonError(
-                jiter::JsonErrorType::RecursionLimitExceeded,
-            ),
-            index: self.json.current_index(),
-        })
-    }
-
-    fn number(&mut self, peek: Peek, whole: Whole) -> Result<Option<Number>, JiterError> {
-        let number = Number::parse_bytes(self.json.known_number_bytes(peek)?);
-        Ok(match whole {
-            Whole::AsInt => number.map(Number::with_whole_int),
-            Whole::AsWritten => number,
-        })
-    }
-
-    fn value(&mut self, peek: Peek, whole: Whole, depth: usize) -> Result<Value, JiterError> {
-        match peek {
-            Peek::Null => self.json.known_null().map(|()| Value::Null),
-            Peek::True | Peek::False => self.json.known_bool(peek).map(Value::Bool),
-            Peek::String => self.json.known_str().map(Value::string),
-            Peek::Array => {
-                let depth = self.descend(depth)?;
-                let mut items = Vec::new();
-                let mut next = self.json.known_array()?;
-                while let Some(peek) = next {
-                    items.push(self.value(peek, whole, depth)?);
-                    next = self.json.array_step()?;
-                }
-                Ok(Value::array(items))
-            }
-            Peek::Object => {
-                let depth = self.descend(depth)?;
-                let mut members = ObjectBuilder::default();
-                let mut next = self.json.known_object()?.map(CompactString::new);
-                while let Some(key) = next {
-                    let peek = self.json.peek()?;
-                    members.insert(key, self.value(peek, whole, depth)?);
-                    next = self.json.next_key()?.map(CompactString::new);
-                }
-                Ok(members.finish())
-            }
-            _ => Ok(self.number(peek, whole)?.map_or(Value::Undefined, Value::Number)),
-        }
-    }
-
-    /// Validates and passes over a value. Strings are decoded for it: jiter's own skipping does not
-    /// look at their UTF-8.
-    fn skip(&mut self, peek: Peek, depth: usize) -> Result<(), JiterError> {
-        match peek {
-            Peek::String => self.json.known_str().map(|_| ()),
-            Peek::Array => {
-                let depth = self.descend(depth)?;
-                let mut next = self.json.known_array()?;
-                while let Some(peek) = next {
-                    self.skip(peek, depth)?;
-                    next = self.json.array_step()?;
-                }
-                Ok(())
-            }
-            Peek::Object => {
-                let depth = self.descend(depth)?;
-                let mut more = self.json.known_object()?.is_some();
-                while more {
-                    let peek = self.json.peek()?;
-                    self.skip(peek, depth)?;
-                    more = self.json.next_key()?.is_some();
-                }
-                Ok(())
-            }
-            scalar => self.json.known_skip(scalar),
-        }
-    }
 }
 
 struct Projecting<'a> {

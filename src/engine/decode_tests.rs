@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::*;
+use crate::limits::PAYLOAD_DEPTH_MAX;
 
 /// serde_json reads a double that may be one off the nearest.
 fn close(a: f64, b: f64) -> bool {

@@ -17,7 +17,6 @@ use super::code::Item;
 use super::code::Projected;
 use super::code::Subquery;
 use super::compile::Program;
-use super::decode;
 use super::decode::Slot;
 use super::decode::UNDEFINED;
 use super::function;
@@ -36,6 +35,7 @@ use crate::rule::target::Known;
 use crate::value::ObjectBuilder;
 use crate::value::Value;
 use crate::value::Whole;
+use crate::value::json_reader;
 
 /// One message and what has been decoded of it; shared by all rules that look at it.
 pub(super) struct Message<'m> {
@@ -68,7 +68,7 @@ impl<'m> Message<'m> {
             Whole::AsInt => &self.whole[0],
             Whole::AsWritten => &self.whole[1],
         };
-        cell.get_or_init(|| decode::parse(&self.publish.payload, whole).ok()).as_ref()
+        cell.get_or_init(|| json_reader::parse(&self.publish.payload, whole).ok()).as_ref()
     }
 }
 

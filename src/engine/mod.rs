@@ -39,7 +39,6 @@ use smallvec::SmallVec;
 
 use compile::Program;
 use decode::Buffers;
-use decode::DecodeError;
 use evaluate::Frame;
 use evaluate::Hold;
 use evaluate::Message;
@@ -71,6 +70,8 @@ use crate::topic::TopicName;
 use crate::value::Value;
 use crate::value::Whole;
 use crate::value::json;
+use crate::value::json_reader;
+use crate::value::json_reader::DecodeError;
 
 /// The running rules, compiled. Immutable: a reload makes another one.
 #[derive(Debug)]
@@ -403,7 +404,7 @@ fn observed_key(
 
 /// `hold.key`: the one value of the key, or the array of several.
 fn hold_key(text: &str) -> Value {
-    let Ok(Value::Array(values)) = decode::parse(text.as_bytes(), Whole::AsInt) else {
+    let Ok(Value::Array(values)) = json_reader::parse(text.as_bytes(), Whole::AsInt) else {
         return Value::Undefined;
     };
     match values.as_slice() {

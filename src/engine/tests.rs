@@ -430,7 +430,7 @@ proptest! {
         let out = evaluate(&ENGINE, &message);
         for hit in &out.hits {
             // Not serde_json: it takes no number beyond a double.
-            prop_assert!(decode::parse(hit.output.bytes(), Whole::AsWritten).is_ok());
+            prop_assert!(json_reader::parse(hit.output.bytes(), Whole::AsWritten).is_ok());
         }
         let facts = HoldFacts {
             key: "[7]".into(),
@@ -442,7 +442,7 @@ proptest! {
         for event in [EpisodeEvent::Firing, EpisodeEvent::Cleared(Cleared::Gap)] {
             let (facts, publish) = (facts.clone(), message.clone());
             if let Ok(hit) = ENGINE.complete(&Episode { rule, event, at, facts, publish }) {
-                prop_assert!(decode::parse(hit.output.bytes(), Whole::AsWritten).is_ok());
+                prop_assert!(json_reader::parse(hit.output.bytes(), Whole::AsWritten).is_ok());
             }
         }
         prop_assert!(ENGINE.error_actions(rule, &message, &[]).is_some());

@@ -2,15 +2,19 @@
 //!
 //! Owner: engine. [`Value`] is owned and self-contained; short strings are stored inline, whole
 //! numbers in 64 bits, other numbers as decimals of 34 digits. [`json`] writes a value as JSON,
-//! [`Value::text`] is AWS's implicit conversion to String, [`Value::to_number`] the one to Decimal.
-//! Nothing here knows rules, and nothing converts through binary floating point unless a
-//! function is defined that way.
+//! `json_reader` reads it, [`Value::text`] is AWS's implicit conversion to String,
+//! [`Value::to_number`] the one to Decimal. Nothing here knows rules, and nothing converts through
+//! binary floating point unless a function is defined that way.
 
 pub mod json;
+pub(crate) mod json_reader;
 mod number;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use compact_str::CompactString;
@@ -159,6 +163,23 @@ impl PartialEq for Value {
             (Value::Array(a), Value::Array(b)) => a == b,
             (Value::Object(a), Value::Object(b)) => objects_equal(a, b),
             _ => false,
+        }
+    }
+}
+
+impl Eq for Value {}
+
+impl Hash for Value {
+    /// Equal values hash alike: numbers whatever their form, objects whatever the order of their keys.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        discriminant(self).hash(state);
+        match self {
+            Value::Undefined | Value::Null => {}
+            Value::Bool(value) => value.hash(state),
+            Value::Number(number) => number.hash(state),
+            Value::String(text) => text.hash(state),
+            Value::Array(items) => items.hash(state),
+            Value::Object(members) => members.len().hash(state),
         }
     }
 }

@@ -9,6 +9,8 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::Hash;
+use std::hash::Hasher;
 
 use compact_str::CompactString;
 use dec::Context;
@@ -382,6 +384,18 @@ impl PartialEq for Number {
 }
 
 impl Eq for Number {}
+
+impl Hash for Number {
+    /// By mathematical value, as [`Ord`] compares.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.with_whole_int() {
+            Number::Int(value) => value.hash(state),
+            Number::Short { mantissa, scale } => (mantissa, scale).hash(state),
+            // Equal numbers have one nearest double; that two unequal ones share it does no harm.
+            wide @ Number::Wide(_) => wide.to_f64().to_bits().hash(state),
+        }
+    }
+}
 
 impl PartialOrd for Number {
     fn partial_cmp(&self, other: &Number) -> Option<Ordering> {

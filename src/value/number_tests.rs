@@ -199,6 +199,29 @@ proptest! {
     }
 
     #[test]
+    fn equal_numbers_hash_alike_whatever_their_form(a in model(), zeros in 0_i32..30) {
+        let hash = |number: Number| {
+            use std::hash::BuildHasher;
+            std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(number)
+        };
+        let plain = number(&a.text());
+        let digits = i32::try_from(a.scale).unwrap();
+        let moved = number(&format!("{}E{}", a.coefficient, -digits));
+        let padded = wide(i128::from(a.coefficient) * 10, digits + 1);
+        let scaled = number(&format!("{}E{zeros}", a.coefficient));
+        for (x, y) in [
+            (plain, moved),
+            (plain, plain.into_decimal()),
+            (plain, from_wide(padded, Kind::Int).unwrap()),
+            (scaled, scaled.into_decimal()),
+            (scaled, scaled.with_whole_int()),
+        ] {
+            prop_assert_eq!(x, y);
+            prop_assert_eq!(hash(x), hash(y), "{:?} {:?}", x, y);
+        }
+    }
+
+    #[test]
     fn parse_never_panics(text in "[-+.eE0-9]{0,40}") {
         let serde = serde_json::from_str::<serde_json::Number>(&text).is_ok();
         if serde {

@@ -11,7 +11,7 @@ const FILE_LINES_MAX: usize = 800;
 /// Modules from the top down. A module may import from its own row's right-hand list and from nothing
 /// else in the crate.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("value", &[]),
+    ("value", &["limits"]),
     ("clock", &[]),
     ("limits", &[]),
     ("json_line", &[]),
@@ -48,7 +48,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustix", &["src/gateway/open_files.rs"]),
     ("rumqttc", &["src/demo.rs", "src/cli/replay", "src/replay"]),
     ("reqwest", &["src/lambda/", "src/cli/stream", "src/config/read.rs"]),
-    ("jiter", &["src/engine/decode", "src/value/", "src/engine/"]),
+    ("jiter", &["src/engine/decode", "src/value/", "src/rule/table/"]),
 ];
 
 const BANNED_NAMES: &[&str] = &[

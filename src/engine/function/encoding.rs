@@ -7,9 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::Digest;
 
 use super::Arguments;
-use crate::engine::decode::parse;
 use crate::engine::operators::Setting;
 use crate::value::Value;
+use crate::value::json_reader::parse;
 
 fn digest<D: Digest>(arguments: Arguments<'_, '_>, setting: Setting<'_>) -> Value {
     let [value] = arguments else { return Value::Undefined };
