@@ -21,6 +21,7 @@ use tidegate::publish::Publish;
 use tidegate::publish::QoS;
 use tidegate::rule::Rule;
 use tidegate::rule::ast::SqlVersion;
+use tidegate::rule::table::Tables;
 use tidegate::topic::TopicName;
 
 /// 145 bytes, as a small sensor sends it.
@@ -34,7 +35,10 @@ fn large() -> String {
 }
 
 fn rule(name: &str, sql: &str) -> Arc<Rule> {
-    Arc::new(Rule::from_select(name, sql, SqlVersion::V2016_03_23).expect("the statement is sound"))
+    Arc::new(
+        Rule::from_select(name, sql, SqlVersion::V2016_03_23, &Tables::default())
+            .expect("the statement is sound"),
+    )
 }
 
 fn publish(topic: &str, payload: &str) -> Publish {

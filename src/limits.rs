@@ -31,6 +31,21 @@ pub const RULE_NAME_CHARS_MAX: usize = 128;
 pub const VARIABLE_NAME_CHARS_MAX: usize = 64;
 /// SET variables of one statement.
 pub const VARIABLES_MAX: usize = 64;
+/// Reference tables of one set.
+pub const TABLES_MAX: usize = 64;
+/// The file of one reference table, bytes. It becomes several times as much in memory, twice during
+/// a reload.
+pub const TABLE_FILE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The files of all reference tables of a set, bytes.
+pub const TABLE_FILES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Rows of one reference table.
+pub const TABLE_ROWS_MAX: usize = 250_000;
+/// Columns of one reference table: a row is searched for a column's name.
+pub const TABLE_COLUMNS_MAX: usize = 256;
+/// Columns that make a reference table's key.
+pub const TABLE_KEY_COLUMNS_MAX: usize = 4;
+/// JOIN clauses of one statement.
+pub const JOINS_MAX: usize = 8;
 /// Nested objects and arrays in a payload. Deeper ones are a fault.
 pub const PAYLOAD_DEPTH_MAX: usize = 128;
 /// HEADERS of one REPUBLISH (AWS: 100 user properties).
@@ -229,6 +244,7 @@ pub const SERIES_MINUTES: usize = 24 * 60;
 /// colours for eight; the others' series are the small ones in the table.)
 pub const SERIES_RULES_MAX: usize = 50;
 
+const _: () = assert!(TABLE_FILE_BYTES_MAX <= TABLE_FILES_BYTES_MAX, "one table fits a set");
 const _: () = assert!(READ_BUFFER_MIN <= READ_BUFFER_MAX, "the buffer grows");
 const _: () = assert!(JOURNAL_BATCH_MAX <= JOURNAL_QUEUE_MAX, "a commit can empty the queue");
 const _: () =

@@ -27,6 +27,7 @@ use tidegate::rule::Rule;
 use tidegate::rule::set;
 use tidegate::rule::set::Source;
 use tidegate::rule::set::Targets;
+use tidegate::rule::table::NoFiles;
 use tidegate::topic::TopicName;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -36,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
     let targets =
         Targets { hooks: ["pager".to_owned()].into_iter().collect(), ..Targets::default() };
     let source = Source { path: PathBuf::from("fuzz.rule"), content: Ok(text) };
-    let checked = set::check(&[source], &targets);
+    let checked = set::check(&[source], &targets, &mut NoFiles);
     if checked.has_errors() {
         return;
     }

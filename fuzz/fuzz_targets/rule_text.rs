@@ -8,11 +8,12 @@ use tidegate::diagnostic::render::render;
 use tidegate::rule::set;
 use tidegate::rule::set::Source;
 use tidegate::rule::set::Targets;
+use tidegate::rule::table::NoFiles;
 
 fuzz_target!(|bytes: &[u8]| {
     let source = Source { path: "fuzz.rule".into(), content: Ok(bytes.to_vec()) };
     let sources = [source];
-    let checked = set::check(&sources, &Targets::default());
+    let checked = set::check(&sources, &Targets::default(), &mut NoFiles);
     let text = sources[0].text();
     for (_, found) in &checked.diagnostics {
         for label in &found.labels {

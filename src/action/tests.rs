@@ -7,13 +7,14 @@ use bytes::Bytes;
 use super::*;
 use crate::engine::Evaluation;
 use crate::rule::set;
+use crate::rule::table::NoFiles;
 
 fn engine(rules: &str) -> Engine {
     let content = Ok(rules.as_bytes().to_vec());
     let source = set::Source { path: PathBuf::from("test.rule"), content };
     let mut targets = set::Targets::default();
     targets.hooks.insert("pager".to_owned());
-    let checked = set::check(&[source], &targets);
+    let checked = set::check(&[source], &targets, &mut NoFiles);
     assert!(!checked.has_errors(), "{:?}", checked.diagnostics);
     Engine::new(checked.rules, "000000000000")
 }

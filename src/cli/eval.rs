@@ -8,6 +8,7 @@ use std::io;
 use std::io::BufRead;
 use std::io::Read;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -19,6 +20,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::Outcome;
+use super::rule_set;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::diagnostic::Diagnostic;
@@ -33,6 +35,7 @@ use crate::publish::PublishProperties;
 use crate::publish::QoS;
 use crate::rule::Rule;
 use crate::rule::ast::SqlVersion;
+use crate::rule::table::Tables;
 use crate::topic::TopicName;
 
 /// `accountid()` where the request says nothing.
@@ -43,6 +46,7 @@ const RULE_NAME: &str = "eval";
 const EXAMPLES: &str = "\
 Examples:
   tidegate eval --sql \"SELECT temp * 1.8 + 32 AS f FROM 'lab/+'\" --payload '{\"temp\":21}'
+  tidegate eval --rules rules/ --sql \"SELECT m.room FROM 'x' JOIN motes AS m ON m.moteid = id\"
   tidegate eval --batch < cases.ndjson
 
 A line of --batch is {\"sql\":…} with optional \"topic\", \"payload\" or \"payload_base64\", \"client_id\",
@@ -68,6 +72,9 @@ pub(super) struct EvalArgs {
     /// SQL version: 2015-10-08 or 2016-03-23
     #[arg(long, default_value = "2016-03-23")]
     sql_version: String,
+    /// Rule file, or folder of rule files, whose tables the statement may JOIN
+    #[arg(long, value_name = "PATH")]
+    rules: Option<PathBuf>,
     /// Requests on standard input instead, one JSON object a line
     #[arg(long, conflicts_with_all = ["sql", "topic", "payload", "client_id", "sql_version"])]
     batch: bool,
@@ -75,8 +82,15 @@ pub(super) struct EvalArgs {
 
 /// Runs the command.
 pub(super) fn run(args: &EvalArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let tables = match &args.rules {
+        None => Tables::default(),
+        Some(path) => match rule_set::load(path) {
+            Some(checked) => checked.tables,
+            None => return Ok(Outcome::Rejected),
+        },
+    };
     if args.batch {
-        run_batch(io::stdin().lock(), answer)?;
+        run_batch(&tables, io::stdin().lock(), answer)?;
         return Ok(Outcome::Done);
     }
     let request = Request {
@@ -87,7 +101,7 @@ pub(super) fn run(args: &EvalArgs, answer: &mut dyn Write) -> anyhow::Result<Out
         sql_version: Some(args.sql_version.clone()),
         ..Request::default()
     };
-    let given = request.answer(Clock::start().now());
+    let given = request.answer(&tables, Clock::start().now());
     writeln!(answer, "{}", given.to_line())?;
     Ok(match given {
         Answer::ParseError { .. } => Outcome::Rejected,
@@ -95,8 +109,13 @@ pub(super) fn run(args: &EvalArgs, answer: &mut dyn Write) -> anyhow::Result<Out
     })
 }
 
-/// Answers every line of `input` on `output`, in order. Ends with the input.
-pub fn run_batch(mut input: impl BufRead, mut output: impl Write) -> io::Result<()> {
+/// Answers every line of `input` on `output`, in order; statements may join `tables`. Ends with the
+/// input.
+pub fn run_batch(
+    tables: &Tables,
+    mut input: impl BufRead,
+    mut output: impl Write,
+) -> io::Result<()> {
     let clock = Clock::start();
     let mut line = Vec::new();
     loop {
@@ -113,7 +132,7 @@ pub fn run_batch(mut input: impl BufRead, mut output: impl Write) -> io::Result<
             continue;
         }
         let answer = if whole {
-            answer_line(&line, clock.now())
+            answer_line(tables, &line, clock.now())
         } else {
             refused(format!("the line is longer than {RECORDED_LINE_BYTES_MAX} bytes"))
         };
@@ -136,9 +155,9 @@ fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
 }
 
 /// Answers one line; `now` is `timestamp()` where the request says nothing.
-fn answer_line(line: &[u8], now: Timestamp) -> Answer {
+fn answer_line(tables: &Tables, line: &[u8], now: Timestamp) -> Answer {
     match serde_json::from_slice::<Request>(line) {
-        Ok(request) => request.answer(now),
+        Ok(request) => request.answer(tables, now),
         Err(error) => refused(error.to_string()),
     }
 }
@@ -223,7 +242,7 @@ impl Answer {
 }
 
 impl Request {
-    fn answer(self, now: Timestamp) -> Answer {
+    fn answer(self, tables: &Tables, now: Timestamp) -> Answer {
         let version = match self.sql_version.as_deref() {
             None | Some("2016-03-23") => SqlVersion::V2016_03_23,
             Some("2015-10-08") => SqlVersion::V2015_10_08,
@@ -232,7 +251,7 @@ impl Request {
             }
         };
         let name = self.rule_name.as_deref().unwrap_or(RULE_NAME);
-        let rule = match Rule::from_select(name, &self.sql, version) {
+        let rule = match Rule::from_select(name, &self.sql, version, tables) {
             Ok(rule) => rule,
             Err(diagnostics) => return parse_error(&diagnostics),
         };
@@ -318,7 +337,7 @@ mod tests {
     #[track_caller]
     fn check(input: &str, expected: &[&str]) {
         let mut output = Vec::new();
-        run_batch(input.as_bytes(), &mut output).unwrap();
+        run_batch(&Tables::default(), input.as_bytes(), &mut output).unwrap();
         let output = String::from_utf8(output).unwrap();
         assert_eq!(output.lines().collect::<Vec<_>>(), expected);
     }
@@ -350,7 +369,7 @@ mod tests {
             "not json\n{{\"topic\":\"t\"}}\n{long}\n{{\"sql\":\"SELECT 1 AS a FROM 't'\",\"topic\":\"a/+\"}}\n{{\"sql\":\"SELECT 1 AS a FROM 't'\"}}"
         );
         let mut output = Vec::new();
-        run_batch(input.as_bytes(), &mut output).unwrap();
+        run_batch(&Tables::default(), input.as_bytes(), &mut output).unwrap();
         let output = String::from_utf8(output).unwrap();
         let lines: Vec<&str> = output.lines().collect();
         assert_eq!(lines.len(), 5);
@@ -365,7 +384,7 @@ mod tests {
         let mut output = Vec::new();
         let input =
             "{\"sql\":\"SELEC\"}\n{\"sql\":\"SELECT a FROM 't' WHERE a > 1\",\"payload\":\"{\"}";
-        run_batch(input.as_bytes(), &mut output).unwrap();
+        run_batch(&Tables::default(), input.as_bytes(), &mut output).unwrap();
         let output = String::from_utf8(output).unwrap();
         let lines: Vec<&str> = output.lines().collect();
         assert!(lines[0].starts_with(r#"{"parse_error":{"code":"R"#), "{}", lines[0]);

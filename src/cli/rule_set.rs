@@ -1,35 +1,31 @@
 //! The rules of a command that carries nothing out: read, checked as one set, and refused with a report.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::cli::report;
 use crate::config::Config;
 use crate::diagnostic::Code;
-use crate::rule::Rule;
 use crate::rule::ast::Action;
 use crate::rule::parse;
-use crate::rule::set;
+use crate::rule::set::Checked;
 use crate::rule::set::Source;
 use crate::rule_files;
 use crate::rule_files::Inputs;
-use crate::rule_files::Loaded;
 
-/// The rules of a file or folder. `None` when they have errors, which have been told on standard
-/// error.
-pub(super) fn load(path: &Path) -> Option<Vec<Arc<Rule>>> {
-    let mut inputs = Inputs::default();
-    let sources = rule_files::read(&[path.to_owned()], &mut inputs);
+/// The rules and tables of a file or folder. `None` when they have errors, which have been told on
+/// standard error.
+pub(super) fn load(path: &Path) -> Option<Checked> {
+    let (paths, mut inputs) = ([path.to_owned()], Inputs::default());
+    let sources = rule_files::read(&paths, &mut inputs);
     let mut targets = rule_files::targets(&Config::default());
     // Every hook that a rule names counts as declared: none is called.
     targets.hooks.extend(sources.iter().flat_map(hooks));
-    let mut checked = set::check(&sources, &targets);
-    // Any name that a message completes is taken, as if it were declared.
-    checked.diagnostics.retain(|(_, found)| found.code != Code::DYNAMIC_TARGET);
     // A note tells what `run` would create; here nothing is created.
-    let loaded = Loaded { sources, checked, inputs };
+    let mut loaded = rule_files::check(sources, &paths, &targets, inputs);
+    // Any name that a message completes is taken, as if it were declared.
+    loaded.checked.diagnostics.retain(|(_, found)| found.code != Code::DYNAMIC_TARGET);
     report::tell_problems(&loaded);
-    (!loaded.checked.has_errors()).then_some(loaded.checked.rules)
+    (!loaded.checked.has_errors()).then_some(loaded.checked)
 }
 
 fn hooks(source: &Source) -> Vec<String> {

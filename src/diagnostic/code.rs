@@ -74,6 +74,18 @@ impl Code {
     pub const DYNAMIC_TARGET: Code = Code("R032");
     /// A header that no MQTT 5 message can have.
     pub const HEADER: Code = Code("R033");
+    /// A table's file that does not hold rows.
+    pub const TABLE: Code = Code("R034");
+    /// A table whose rows lack their key, or share one.
+    pub const TABLE_KEY: Code = Code("R035");
+    /// Two tables of one name.
+    pub const DUPLICATE_TABLE: Code = Code("R036");
+    /// JOIN of a table that no statement creates.
+    pub const UNKNOWN_TABLE: Code = Code("R037");
+    /// A JOIN that does not say which row, or a row that is not there yet.
+    pub const JOIN: Code = Code("R038");
+    /// A column that a table does not have.
+    pub const COLUMN: Code = Code("R039");
 }
 
 /// All of them, in order.
@@ -111,4 +123,10 @@ pub const RULE_CODES: &[Code] = &[
     Code::NO_FROM,
     Code::DYNAMIC_TARGET,
     Code::HEADER,
+    Code::TABLE,
+    Code::TABLE_KEY,
+    Code::DUPLICATE_TABLE,
+    Code::UNKNOWN_TABLE,
+    Code::JOIN,
+    Code::COLUMN,
 ];

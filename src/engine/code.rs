@@ -11,8 +11,10 @@ use crate::rule::ast::BinaryOp;
 use crate::rule::ast::CastTarget;
 use crate::rule::ast::HoldField;
 use crate::rule::ast::IsWhat;
+use crate::rule::ast::JoinKind;
 use crate::rule::ast::Segment;
 use crate::rule::function::Function;
+use crate::rule::table::Table;
 use crate::value::Value;
 
 /// The steps of a path below a value.
@@ -27,6 +29,8 @@ pub(super) enum Code {
     Field { field: usize, steps: Steps },
     /// What is taken from the element of a sub-query, `depth` sub-queries outwards.
     Element { depth: usize, steps: Steps },
+    /// What is taken from a joined row, by the number of its join.
+    Joined { join: usize, steps: Steps },
     /// `@v`, by its number.
     Variable(usize),
     /// `hold.…`
@@ -108,6 +112,17 @@ pub(super) enum Item {
     Spread(Code),
     /// One key, possibly nested.
     Named(Box<[CompactString]>, Code),
+}
+
+/// `[LEFT] JOIN table ON …`
+#[derive(Debug)]
+pub(super) struct Join {
+    /// Where the row is.
+    pub(super) table: Arc<Table>,
+    /// The values of the table's key columns, over the message, variables and rows joined before.
+    pub(super) key: Box<[Code]>,
+    /// Whether a message without a row goes on.
+    pub(super) kind: JoinKind,
 }
 
 /// A WHEN clause.

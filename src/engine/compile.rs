@@ -14,6 +14,7 @@ use super::code::Code;
 use super::code::HeaderCode;
 use super::code::HeaderText;
 use super::code::Item;
+use super::code::Join;
 use super::code::Part;
 use super::code::Projected;
 use super::code::Subquery;
@@ -47,6 +48,8 @@ pub(super) struct Program {
     pub(super) fields: Vec<Box<[CompactString]>>,
     /// SET expressions, by variable number.
     pub(super) variables: Box<[Code]>,
+    /// JOIN, in order.
+    pub(super) joins: Box<[Join]>,
     /// WHERE.
     pub(super) filter: Option<Code>,
     /// SELECT.
@@ -72,14 +75,20 @@ pub(super) fn compile(rule: &Rule) -> Program {
         SqlVersion::V2015_10_08 => Whole::AsWritten,
         SqlVersion::V2016_03_23 => Whole::AsInt,
     };
-    let mut compiler =
-        Compiler { fields: Vec::new(), variables: Vec::new(), scopes: Vec::new(), whole };
+    let mut compiler = Compiler {
+        fields: Vec::new(),
+        variables: Vec::new(),
+        rows: Vec::new(),
+        scopes: Vec::new(),
+        whole,
+    };
     let mut variables = Vec::new();
     for (name, expr) in &select.sets {
         // A variable sees only the ones before it, so evaluation cannot go in circles.
         variables.push(compiler.expr(expr));
         compiler.variables.push(name.node.clone());
     }
+    let joins = compiler.joins(rule);
     let filter = select.filter.as_ref().map(|expr| compiler.expr(expr));
     let projection = compiler.projection(&select.projection);
     let watch = select.when.as_ref().map(|when| Watch {
@@ -93,6 +102,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         on_cleared: compiler.actions(&definition.on_cleared),
         on_error: compiler.actions(&definition.on_error),
         variables: variables.into(),
+        joins,
         filter,
         projection,
         watch,
@@ -105,6 +115,8 @@ pub(super) fn compile(rule: &Rule) -> Program {
 struct Compiler {
     fields: Vec<Box<[CompactString]>>,
     variables: Vec<String>,
+    /// The names of the rows joined so far, in the order of the joins.
+    rows: Vec<String>,
     /// The aliases of the sub-queries around, outermost first; `None` without AS.
     scopes: Vec<Option<String>>,
     whole: Whole,
@@ -165,6 +177,19 @@ impl Compiler {
         }
     }
 
+    /// A join sees the rows of those before it alone, so evaluation cannot go in circles.
+    fn joins(&mut self, rule: &Rule) -> Box<[Join]> {
+        let mut joins = Vec::new();
+        for (join, table) in rule.definition.select.joins.iter().zip(&rule.tables) {
+            let Some(table) = table else { continue };
+            let key = join.key(table.key()).unwrap_or_default();
+            let key = key.into_iter().map(|value| self.expr(value)).collect();
+            joins.push(Join { table: Arc::clone(table), key, kind: join.kind });
+            self.rows.push(join.row_name().to_owned());
+        }
+        joins.into()
+    }
+
     fn variable(&self, name: &str) -> Code {
         match self.variables.iter().position(|known| known == name) {
             Some(number) => Code::Variable(number),
@@ -184,6 +209,9 @@ impl Compiler {
         let alias = |scope: &Option<String>| scope.as_deref() == Some(root);
         if let Some(depth) = self.scopes.iter().rev().position(alias) {
             return Code::Element { depth, steps: segments.into() };
+        }
+        if let Some(join) = self.rows.iter().position(|row| row == root) {
+            return Code::Joined { join, steps: segments.into() };
         }
         let mut steps = vec![Segment::Name(root.to_owned())];
         steps.extend_from_slice(segments);

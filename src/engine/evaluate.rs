@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::code::Code;
 use super::code::Item;
+use super::code::Join;
 use super::code::Projected;
 use super::code::Subquery;
 use super::compile::Program;
@@ -29,6 +30,7 @@ use crate::clock::Timestamp;
 use crate::publish::Publish;
 use crate::rule::ast::HoldField;
 use crate::rule::ast::IsWhat;
+use crate::rule::ast::JoinKind;
 use crate::rule::ast::Segment;
 use crate::rule::function::Function;
 use crate::rule::target::Known;
@@ -120,6 +122,8 @@ pub(super) struct Frame<'f> {
     pub(super) hold: Option<&'f Hold>,
     pub(super) budget: Budget,
     variables: SmallVec<[OnceCell<Value>; 2]>,
+    /// The row of each join, once it is asked for.
+    rows: SmallVec<[OnceCell<Option<&'f Value>>; 1]>,
 }
 
 impl<'f> Frame<'f> {
@@ -131,7 +135,23 @@ impl<'f> Frame<'f> {
     ) -> Self {
         let mut variables = SmallVec::new();
         variables.resize_with(program.variables.len(), OnceCell::new);
-        Frame { message, program, slots, hold, budget: Budget::default(), variables }
+        let mut rows = SmallVec::new();
+        rows.resize_with(program.joins.len(), OnceCell::new);
+        Frame { message, program, slots, hold, budget: Budget::default(), variables, rows }
+    }
+
+    /// Whether every JOIN that is not LEFT has found its row.
+    pub(super) fn is_joined(&self) -> bool {
+        let mut joins = self.program.joins.iter().enumerate();
+        joins.all(|(join, code)| code.kind == JoinKind::Left || self.row(join).is_some())
+    }
+
+    fn row(&self, join: usize) -> Option<&'f Value> {
+        let cell = self.rows.get(join)?;
+        *cell.get_or_init(|| {
+            let Join { table, key, .. } = self.program.joins.get(join)?;
+            table.row(&self.values(key, None))
+        })
     }
 
     pub(super) fn setting(&self) -> Setting<'_> {
@@ -242,6 +262,9 @@ impl<'f> Frame<'f> {
             Code::Element { depth, steps } => {
                 let element = scope.and_then(|scope| scope.at(*depth)).unwrap_or(&UNDEFINED);
                 return Cow::Borrowed(walk(element, steps));
+            }
+            Code::Joined { join, steps } => {
+                return Cow::Borrowed(walk(self.row(*join).unwrap_or(&UNDEFINED), steps));
             }
             Code::Variable(number) => return Cow::Borrowed(self.variable(*number)),
             Code::Payload => {

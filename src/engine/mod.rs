@@ -3,7 +3,7 @@
 //! Two halves, joined by data:
 //!
 //! - [`Engine`] is the compiled rule set, immutable and shared. [`Engine::evaluate`] runs on the
-//!   connection's own task: it decodes the payload once, tests WHERE, and answers [`Hit`]s of rules
+//!   connection's own task: it decodes the payload once, joins, tests WHERE, and answers [`Hit`]s of rules
 //!   without WHEN and [`Observation`]s for rules with one.
 //! - `hold::HoldTable` is the state of all WHEN clauses. It is owned by the journal's writer, so
 //!   state changes happen in commit order and need no lock. It turns observations and the passing of
@@ -23,6 +23,8 @@ mod function;
 mod headers;
 mod hit;
 pub mod hold;
+#[cfg(test)]
+mod join_tests;
 mod operators;
 mod output;
 mod plan;
@@ -310,10 +312,14 @@ fn decode(plan: &Plan, publish: &Publish, buffers: &mut Buffers) -> Result<(), D
     decode::project(&plan.projection, &publish.payload, buffers)
 }
 
-/// WHERE, then what the rule is for: a hit, or an observation for its WHEN.
+/// JOIN and WHERE, then what the rule is for: a hit, or an observation for its WHEN.
 fn evaluate_rule(rule: RuleIndex, frame: &Frame<'_>, readable: bool, out: &mut Evaluation) {
     let program = frame.program;
-    let wanted = program.filter.as_ref().map_or(Truth::True, |filter| frame.condition(filter));
+    let wanted = match &program.filter {
+        _ if !frame.is_joined() => Truth::False,
+        None => Truth::True,
+        Some(filter) => frame.condition(filter),
+    };
     if let Err(refusal) = output::budget_kept(frame) {
         out.faults.push(fault(rule, refusal));
         return;

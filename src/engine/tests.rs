@@ -24,6 +24,7 @@ fn engine(text: &str) -> Engine {
         Arc::new(Rule {
             definition,
             version: SqlVersion::default(),
+            tables: Box::default(),
             text: text.to_owned(),
             file: None,
             line: 1,
@@ -32,7 +33,7 @@ fn engine(text: &str) -> Engine {
     Engine::new(parsed.rules.into_iter().map(rule).collect(), "123")
 }
 
-fn publish(topic: &str, payload: &str) -> Publish {
+pub(super) fn publish(topic: &str, payload: &str) -> Publish {
     Publish {
         topic: TopicName::parse(topic).unwrap(),
         payload: Bytes::copy_from_slice(payload.as_bytes()),

@@ -8,6 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::CompactString;
+
 use super::target::TargetName;
 use crate::publish::QoS;
 use crate::topic::TopicFilter;
@@ -68,6 +70,94 @@ pub struct CreateRule {
     pub span: Span,
 }
 
+/// `CREATE TABLE name FROM 'file' KEY column, …;`
+#[derive(Clone, Debug)]
+pub struct CreateTable {
+    /// Its name, unique in the rule set.
+    pub name: Spanned<String>,
+    /// The file that holds its rows, from the folder of the rule file.
+    pub file: Spanned<String>,
+    /// The columns that tell its rows apart.
+    pub key: Vec<Spanned<String>>,
+    /// The whole statement.
+    pub span: Span,
+}
+
+/// `[LEFT] JOIN table [AS alias] ON …`: a row of a reference table beside the message.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// Whether a message without a row goes on without one.
+    pub kind: JoinKind,
+    /// The table.
+    pub table: Spanned<String>,
+    /// What its row is called in this rule.
+    pub alias: Option<String>,
+    /// What must be equal to find the row.
+    pub on: Expr,
+    /// The clause.
+    pub span: Span,
+}
+
+/// What a join does where there is no row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// `JOIN`: the rule does not match.
+    Inner,
+    /// `LEFT JOIN`: the columns are Undefined.
+    Left,
+}
+
+impl Join {
+    /// What its row is called in this rule: a path that begins with it is a column.
+    pub fn row_name(&self) -> &str {
+        self.alias.as_deref().unwrap_or(&self.table.node)
+    }
+
+    /// What `on` says the key columns of this row are, in the order of `columns`; `None` where it is
+    /// anything else than one equation for each of them.
+    pub fn key<'j>(&'j self, columns: &[CompactString]) -> Option<Vec<&'j Expr>> {
+        let mut equations = Vec::new();
+        self.equations(&self.on, &mut equations)?;
+        let of = |column: &CompactString| {
+            let mut given = equations.iter().filter(|(name, _)| name == column);
+            given.next().filter(|_| given.next().is_none()).map(|(_, value)| *value)
+        };
+        let key: Option<Vec<&Expr>> = columns.iter().map(of).collect();
+        key.filter(|key| key.len() == equations.len())
+    }
+
+    fn equations<'j>(&'j self, on: &'j Expr, found: &mut Vec<(&'j str, &'j Expr)>) -> Option<()> {
+        let ExprKind::Binary { op, left, right } = &on.kind else { return None };
+        match op {
+            BinaryOp::And => {
+                self.equations(left, found)?;
+                self.equations(right, found)
+            }
+            BinaryOp::Equal => {
+                let equation = match (self.column(left), self.column(right)) {
+                    (Some(column), None) => (column, &**right),
+                    (None, Some(column)) => (column, &**left),
+                    _ => return None,
+                };
+                found.push(equation);
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// The column of this join's row that `expr` is.
+    fn column<'j>(&self, expr: &'j Expr) -> Option<&'j str> {
+        match &expr.kind {
+            ExprKind::Path { root, segments } if root == self.row_name() => match &**segments {
+                [Segment::Name(column)] => Some(column),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// The top-level SELECT.
 #[derive(Clone, Debug)]
 pub struct Select {
@@ -77,6 +167,8 @@ pub struct Select {
     pub projection: Projection,
     /// `FROM 'filter', …`; empty only for Basic Ingest rules.
     pub from: Vec<Spanned<TopicFilter>>,
+    /// `JOIN table ON …`, in order.
+    pub joins: Vec<Join>,
     /// `WHERE`.
     pub filter: Option<Expr>,
     /// `WHEN … FOR …`.

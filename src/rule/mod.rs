@@ -1,7 +1,7 @@
 //! Text → checked rules.
 //!
 //! [`set::check`] takes the text of all rule files and answers checked [`Rule`]s and every
-//! diagnostic; [`Rule::from_select`] does so for one bare SELECT. On the way `parse` turns text into
+//! diagnostic; [`Rule::from_select`] does so for one bare SELECT. [`table`] holds what JOIN finds. On the way `parse` turns text into
 //! the tree of [`ast`], and `check` proves what can be proved before anything runs. Nothing here
 //! evaluates, and nothing reads a file.
 
@@ -13,6 +13,7 @@ mod print;
 mod republish;
 mod scan;
 pub mod set;
+pub mod table;
 pub mod target;
 
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ use target::TargetKind;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Severity;
+use table::Table;
+use table::Tables;
 
 /// A checked rule: the engine compiles it without being able to fail.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct Rule {
     pub definition: CreateRule,
     /// The SQL version it is evaluated under.
     pub version: SqlVersion,
+    /// The table of each of its joins, in order; `None` only where an error was told of it.
+    pub tables: Box<[Option<Arc<Table>>]>,
     /// The statement's own text.
     pub text: String,
     /// The file it came from; `None` for text given on a command line.
@@ -44,11 +49,13 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// A rule without actions from a bare SELECT, as `eval` gets it. Everything wrong is told at once.
+    /// A rule without actions from a bare SELECT, as `eval` gets it, which may join `tables`.
+    /// Everything wrong is told at once.
     pub fn from_select(
         name: &str,
         sql: &str,
         version: SqlVersion,
+        tables: &Tables,
     ) -> Result<Rule, Vec<Diagnostic>> {
         let select = parse::parse_select(sql)?;
         if let Some(when) = &select.when {
@@ -58,11 +65,12 @@ impl Rule {
             return Err(vec![wrong]);
         }
         let mut found = Vec::new();
-        check::bare_select(&select, version, sql, &mut found);
+        check::bare_select(&select, version, sql, tables, &mut found);
         if found.iter().any(|wrong| wrong.severity == Severity::Error) {
             return Err(found);
         }
         let span = select.span.clone();
+        let joined = tables.of(&select);
         let definition = CreateRule {
             name: Spanned { node: RuleName(name.into()), span: 0..0 },
             strict: None,
@@ -74,7 +82,7 @@ impl Rule {
             on_error: Vec::new(),
             span,
         };
-        Ok(Rule { definition, version, text: sql.to_owned(), file: None, line: 1 })
+        Ok(Rule { definition, version, tables: joined, text: sql.to_owned(), file: None, line: 1 })
     }
 
     /// The streams that its actions name as they are; a name may come twice.

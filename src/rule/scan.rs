@@ -5,7 +5,7 @@
 //! knows quotes, comments, brackets and `CASE … END`, so it can bound nesting before pest (whose
 //! recursion is bounded by nothing) sees the text, name the bracket that lacks its partner, and
 //! keep an error in one statement from hiding the errors of the next. A statement ends at `;`, or,
-//! where that was forgotten, before the next `CREATE RULE`.
+//! where that was forgotten, before the next `CREATE RULE` or `CREATE TABLE`.
 
 use std::ops::Range;
 
@@ -282,7 +282,7 @@ impl<'t, 'd> Scan<'t, 'd> {
         let is = |keyword: &str| word.eq_ignore_ascii_case(keyword);
         let before = self.last;
         let is_name = matches!(before, Last::Dot | Last::As);
-        if is("rule")
+        if (is("rule") || is("table"))
             && let Last::Create { at, before } = before
         {
             if splits && self.start.is_some_and(|start| start < at) {
@@ -305,7 +305,7 @@ impl<'t, 'd> Scan<'t, 'd> {
         }
     }
 
-    /// CREATE RULE at `create` inside a statement: the `;` before it was forgotten.
+    /// CREATE RULE or CREATE TABLE at `create` inside a statement: the `;` before it was forgotten.
     fn forgotten_end(&mut self, create: usize, end: usize) {
         let was_broken = self.broken;
         if !was_broken {
@@ -348,6 +348,8 @@ fn holds_a_statement(quoted: &str) -> bool {
     quoted.split('\n').skip(1).any(|line| {
         let mut words = line.split_whitespace();
         words.next().is_some_and(|word| word.eq_ignore_ascii_case("create"))
-            && words.next().is_some_and(|word| word.eq_ignore_ascii_case("rule"))
+            && words.next().is_some_and(|word| {
+                word.eq_ignore_ascii_case("rule") || word.eq_ignore_ascii_case("table")
+            })
     })
 }

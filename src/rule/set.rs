@@ -1,7 +1,8 @@
 //! A whole rule set: all files together.
 //!
 //! In: the bytes of the files and the targets that the configuration declares. Out: the checked
-//! rules and everything that is wrong, in one go. Pure: files are read elsewhere. Loading is all or
+//! rules and everything that is wrong, in one go. Pure: files are read elsewhere, those that
+//! statements name through [`NamedFiles`]. Loading is all or
 //! nothing: while [`Checked::has_errors`], nothing of it may run. Beside the checks of each rule
 //! this judges what only all rules together show: names given twice, targets, and rules that
 //! republish to one another.
@@ -14,10 +15,15 @@ use std::time::Duration;
 
 use super::Rule;
 use super::ast::CreateRule;
+use super::ast::CreateTable;
 use super::ast::Span;
 use super::check;
 use super::parse;
 use super::republish;
+use super::table;
+use super::table::NamedFiles;
+use super::table::ReadTables;
+use super::table::Tables;
 use super::target::Known;
 use super::target::TargetKind;
 use super::target::TargetName;
@@ -70,7 +76,12 @@ pub struct Targets {
 pub struct Checked {
     /// Rules without errors, disabled ones too, in the order of the files.
     pub rules: Vec<Arc<Rule>>,
-    /// What was found: the index of the source, and the finding. In the order of the sources.
+    /// The reference tables, which the rules have too.
+    pub tables: Tables,
+    /// The files that statements name, in the order of the statements.
+    pub named: Vec<Source>,
+    /// What was found: the index of the source, and the finding. In the order of the sources; the
+    /// files of `named` are counted behind them.
     pub diagnostics: Vec<(usize, Diagnostic)>,
 }
 
@@ -81,21 +92,30 @@ impl Checked {
     }
 }
 
-/// Checks `sources` as one rule set.
-pub fn check(sources: &[Source], targets: &Targets) -> Checked {
-    let mut set = Set { targets, statements: Vec::new(), found: vec![Vec::new(); sources.len()] };
+/// Checks `sources` as one rule set; the files that they name are read from `files`.
+pub fn check(sources: &[Source], targets: &Targets, files: &mut dyn NamedFiles) -> Checked {
+    let mut set = Set {
+        targets,
+        statements: Vec::new(),
+        unsound: Vec::new(),
+        created: Vec::new(),
+        found: vec![Vec::new(); sources.len()],
+    };
     for (source, file) in sources.iter().enumerate() {
         match text_of(file) {
-            Ok(text) => set.statements_of(source, text),
+            Ok(text) => set.statements_of(source, file, text),
             Err(diagnostic) => set.found[source].push(diagnostic),
         }
     }
+    let tables = set.read_tables(files);
+    set.rules(sources, &tables);
     set.names(sources);
     set.targets();
     for (statement, diagnostic) in republish::loops(&set.enabled()) {
         set.found[statement].push(diagnostic);
     }
-    let nothing = set.statements.is_empty() && set.found.iter().all(Vec::is_empty);
+    let nothing =
+        set.statements.is_empty() && set.created.is_empty() && set.found.iter().all(Vec::is_empty);
     if let (true, Some(first)) = (nothing, set.found.first_mut()) {
         first.push(
             Diagnostic::warning(Code::NO_RULES, "there are no rules")
@@ -103,7 +123,7 @@ pub fn check(sources: &[Source], targets: &Targets) -> Checked {
                 .help("a rule file holds statements like CREATE RULE name AS SELECT … DO …;"),
         );
     }
-    set.finish(sources)
+    set.finish(sources, tables)
 }
 
 /// The text of a file, or why it is none.
@@ -119,6 +139,11 @@ fn text_of(file: &Source) -> Result<&str, Diagnostic> {
     if bytes.contains(&0) {
         return Err(Diagnostic::error(Code::FILE, "this is a binary file, not a rule file"));
     }
+    utf8(bytes)
+}
+
+/// The bytes as text, or where they are none.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Diagnostic> {
     std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
         let line = bytes.iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
@@ -140,21 +165,22 @@ struct Statement {
 struct Set<'s> {
     targets: &'s Targets,
     statements: Vec<Statement>,
+    /// Rules that are good for nothing but further errors.
+    unsound: Vec<(usize, CreateRule)>,
+    /// `CREATE TABLE`, with the number and path of the rule file.
+    created: Vec<(usize, PathBuf, CreateTable)>,
     /// By source.
     found: Vec<Vec<Diagnostic>>,
 }
 
 impl Set<'_> {
-    fn statements_of(&mut self, source: usize, text: &str) {
+    fn statements_of(&mut self, source: usize, file: &Source, text: &str) {
         let parsed = parse::parse_file(text);
         let found = &mut self.found[source];
         found.extend(parsed.diagnostics);
-        for rule in &parsed.unsound {
-            let mut further = Vec::new();
-            check::create_rule(rule, text, &mut further);
-            // What only seems so because of the gaps is never more than a note.
-            found.extend(further.into_iter().filter(|found| found.severity != Severity::Note));
-        }
+        self.unsound.extend(parsed.unsound.into_iter().map(|rule| (source, rule)));
+        let created = parsed.tables.into_iter().map(|table| (source, file.path.clone(), table));
+        self.created.extend(created);
         let mut line = 1;
         let mut counted = 0;
         for rule in parsed.rules {
@@ -166,12 +192,35 @@ impl Set<'_> {
                 );
                 return;
             }
-            check::create_rule(&rule, text, found);
             let skipped = text.get(counted..rule.span.start).unwrap_or_default();
             line += skipped.matches('\n').count();
             counted = rule.span.start;
             let text = text.get(rule.span.clone()).unwrap_or_default().to_owned();
             self.statements.push(Statement { source, rule, text, line });
+        }
+    }
+
+    fn read_tables(&mut self, files: &mut dyn NamedFiles) -> ReadTables {
+        let mut read = table::read(&self.created, files);
+        for (source, diagnostic) in read.in_rules.drain(..) {
+            self.found[source].push(diagnostic);
+        }
+        read
+    }
+
+    /// Checks each rule by itself.
+    fn rules(&mut self, sources: &[Source], read: &ReadTables) {
+        let text = |source: usize| sources.get(source).map(Source::text).unwrap_or_default();
+        for statement in &self.statements {
+            let found = &mut self.found[statement.source];
+            check::create_rule(&statement.rule, text(statement.source), &read.tables, found);
+        }
+        for (source, rule) in &self.unsound {
+            let mut further = Vec::new();
+            check::create_rule(rule, text(*source), &read.tables, &mut further);
+            // What only seems so because of the gaps is never more than a note.
+            further.retain(|found| found.severity != Severity::Note);
+            self.found[*source].append(&mut further);
         }
     }
 
@@ -243,8 +292,12 @@ impl Set<'_> {
         enabled.map(|statement| (statement.source, &statement.rule)).collect()
     }
 
-    fn finish(self, sources: &[Source]) -> Checked {
-        let mut checked = Checked::default();
+    fn finish(mut self, sources: &[Source], read: ReadTables) -> Checked {
+        let mut checked = Checked { tables: read.tables, ..Checked::default() };
+        for (file, found) in read.files {
+            checked.named.push(file);
+            self.found.push(found);
+        }
         for (source, mut found) in self.found.into_iter().enumerate() {
             if found.len() > FINDINGS_PER_FILE_MAX {
                 found = shortened(found);
@@ -255,6 +308,7 @@ impl Set<'_> {
         let rules = self.statements.into_iter().map(|statement| {
             Arc::new(Rule {
                 version: statement.rule.strict.unwrap_or_default(),
+                tables: checked.tables.of(&statement.rule.select),
                 definition: statement.rule,
                 text: statement.text,
                 file: sources.get(statement.source).map(|file| file.path.clone()),

@@ -3,7 +3,9 @@
 //! In: paths of files and folders. Out: a [`Loaded`] set, whose sources stand in the order of the
 //! paths and sorted within a folder, so that every machine reports alike. What cannot be read is a
 //! source too, with the diagnostic in place of the bytes. Every path that was looked at is in
-//! [`Loaded::inputs`], so that a change can be seen. Nothing else of the rule language touches files.
+//! [`Loaded::inputs`], so that a change can be seen. Nothing else of the rule language touches files:
+//! those that statements name (tables) are read here too, from the folder of the rule file, and
+//! nowhere above the folder that was given.
 
 mod inputs;
 
@@ -11,6 +13,7 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::Read;
+use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -27,13 +30,14 @@ use crate::rule::set;
 use crate::rule::set::Checked;
 use crate::rule::set::Source;
 use crate::rule::set::Targets;
+use crate::rule::table::NamedFiles;
 
 pub use inputs::Inputs;
 
 /// A rule set as it was found on disk.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The files, in the order of the diagnostics' indexes.
+    /// The files, in the order of the diagnostics' indexes: rule files, then those they name.
     pub sources: Vec<Source>,
     /// What they hold.
     pub checked: Checked,
@@ -45,8 +49,74 @@ pub struct Loaded {
 pub fn load(paths: &[PathBuf], config: &Config) -> Loaded {
     let mut inputs = Inputs::default();
     let sources = read(paths, &mut inputs);
-    let checked = set::check(&sources, &targets(config));
-    Loaded { sources, checked, inputs }
+    check(sources, paths, &targets(config), inputs)
+}
+
+/// Checks the rule files that [`read`] has read from `paths`, and reads the files that they name.
+pub fn check(
+    mut sources: Vec<Source>,
+    paths: &[PathBuf],
+    targets: &Targets,
+    inputs: Inputs,
+) -> Loaded {
+    let mut folders = Folders { paths, inputs };
+    let mut checked = set::check(&sources, targets, &mut folders);
+    sources.append(&mut checked.named);
+    Loaded { sources, checked, inputs: folders.inputs }
+}
+
+/// Reads what statements name, from the folder of their rule file: below the paths that were given.
+struct Folders<'p> {
+    paths: &'p [PathBuf],
+    inputs: Inputs,
+}
+
+impl NamedFiles for Folders<'_> {
+    fn read(&mut self, by: &Path, name: &str, bytes_max: usize) -> Result<Source, Diagnostic> {
+        let refused =
+            |message: &str, help: &str| Err(Diagnostic::error(Code::FILE, message).help(help));
+        if name.is_empty() || Path::new(name).is_absolute() {
+            return refused(
+                "this is no path from the rule file's folder",
+                "write it as in FROM 'tables/motes.csv'",
+            );
+        }
+        let folder = by.parent().unwrap_or(Path::new(""));
+        // A rule file that was given by itself has its own folder, one out of a folder all of that.
+        let given = self.paths.iter().find(|path| by != *path && by.starts_with(path));
+        let root = given.map_or(folder, PathBuf::as_path);
+        let from_root = folder.strip_prefix(root).unwrap_or(Path::new(""));
+        let Some(inside) = below(&from_root.join(name)) else {
+            return refused(
+                "the path leads out of the folder of the rules",
+                "keep the files that rules name beside them",
+            );
+        };
+        let path = root.join(inside);
+        self.inputs.note(&path);
+        let content = bytes(&path, bytes_max, "to be read here").map_err(|error| {
+            Diagnostic::error(Code::FILE, format!("{} cannot be read: {error}", path.display()))
+        });
+        Ok(Source { content: content.and_then(|bytes| bytes), path })
+    }
+}
+
+/// The path without `.` and `..`; `None` when it leads above where it begins.
+fn below(path: &Path) -> Option<PathBuf> {
+    let mut inside = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => inside.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => {
+                if !inside.pop() {
+                    return None;
+                }
+            }
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(inside)
 }
 
 impl Loaded {
@@ -147,31 +217,34 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn read_file(path: &Path, inputs: &mut Inputs) -> Source {
     inputs.note(path);
-    let content = bytes(path).map_err(|error| {
+    let content = bytes(path, RULE_FILE_BYTES_MAX, "for a rule file").map_err(|error| {
         Diagnostic::error(Code::FILE, format!("the rule file cannot be read: {error}"))
     });
     Source { path: path.to_owned(), content: content.and_then(|bytes| bytes) }
 }
 
-/// The bytes; a file that is too large is refused unread.
-fn bytes(path: &Path) -> io::Result<Result<Vec<u8>, Diagnostic>> {
+/// The bytes; a file with more than `bytes_max` is refused unread, as too large `for_what`.
+fn bytes(path: &Path, bytes_max: usize, for_what: &str) -> io::Result<Result<Vec<u8>, Diagnostic>> {
     // Opening a named pipe would wait for its writer.
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Ok(Err(Diagnostic::error(Code::FILE, "this is not a file of text")));
     }
     let file = File::open(path)?;
-    let bound = RULE_FILE_BYTES_MAX as u64;
-    let length = metadata.len();
-    if length > bound {
-        let message = format!("the file has {length} bytes, too many for a rule file");
-        let help = format!("a rule file has at most {RULE_FILE_BYTES_MAX} bytes");
-        return Ok(Err(Diagnostic::error(Code::FILE, message).help(help)));
+    let too_large = |length: usize| {
+        let message = format!("the file has {length} bytes, too many {for_what}");
+        let help = format!("at most {bytes_max} bytes are read");
+        Ok(Err(Diagnostic::error(Code::FILE, message).help(help)))
+    };
+    let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    if length > bytes_max {
+        return too_large(length);
     }
     // One byte more, so that a file that grows meanwhile (or is a device) is seen to be too large.
-    let mut bytes = Vec::new();
-    file.take(bound + 1).read_to_end(&mut bytes)?;
-    Ok(Ok(bytes))
+    let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::with_capacity(length);
+    file.take(bound).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max { too_large(bytes.len()) } else { Ok(Ok(bytes)) }
 }
 
 #[cfg(test)]
@@ -223,5 +296,46 @@ mod tests {
         let sources = read(&[root.path().to_owned()], &mut Inputs::default());
         assert_eq!(sources.len(), 1);
         assert!(sources[0].content.is_err());
+    }
+
+    #[test]
+    fn files_that_rules_name_are_read_below_the_given_folder_and_noted() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        fs::create_dir_all(at("rules/deep")).unwrap();
+        fs::create_dir_all(at("rules/tables")).unwrap();
+        fs::write(at("rules/tables/t.csv"), "id\n1\n").unwrap();
+        fs::write(at("secret.csv"), "id\n1\n").unwrap();
+        let table = |name: &str, file: &str| format!("CREATE TABLE {name} FROM '{file}' KEY id;\n");
+        let text = [
+            table("up", "../tables/t.csv"),
+            table("round", "../deep/./../tables/t.csv"),
+            table("missing", "t.csv"),
+            table("outside", "../../secret.csv"),
+            table("outside_and_back", "../../rules/tables/t.csv"),
+        ];
+        fs::write(at("rules/deep/a.rule"), text.concat()).unwrap();
+
+        let loaded = load(&[at("rules")], &Config::default());
+        let names: Vec<String> =
+            loaded.checked.tables.iter().map(|t| t.name().to_string()).collect();
+        assert_eq!(names, ["round", "up"]);
+        let lines: Vec<usize> = loaded
+            .findings()
+            .map(|found| {
+                let start = found.diagnostic.labels[0].span.start;
+                found.text.get(..start).unwrap().matches('\n').count()
+            })
+            .collect();
+        assert_eq!(lines, [2, 3, 4]);
+        let inputs: Vec<&Path> = loaded.inputs.paths().collect();
+        assert!(inputs.contains(&&*at("rules/tables/t.csv")), "{inputs:?}");
+        assert!(inputs.contains(&&*at("rules/deep/t.csv")), "it may come: {inputs:?}");
+        assert!(!inputs.iter().any(|path| path.ends_with("secret.csv")), "{inputs:?}");
+        fs::write(at("rules/tables/t.csv"), "id\n1\n2\n").unwrap();
+        assert_ne!(loaded.inputs.look_again(), loaded.inputs, "a changed table is a changed set");
+
+        let alone = load(&[at("rules/deep/a.rule")], &Config::default());
+        assert_eq!(alone.checked.tables.iter().count(), 0, "given by itself it has its folder");
     }
 }

@@ -18,6 +18,7 @@ use proptest::sample::Index;
 use serde_json::Value;
 use serde_json::json;
 use serde_json::value::RawValue;
+use tidegate::rule::table::Tables;
 
 /// Members of a case that are the request; the others say what is expected.
 const REQUEST: [&str; 10] = [
@@ -58,7 +59,7 @@ fn answers(cases: &[Value]) -> Vec<Value> {
         writeln!(input, "{}", Value::Object(request)).unwrap();
     }
     let mut output = Vec::new();
-    tidegate::cli::eval::run_batch(input.as_bytes(), &mut output).unwrap();
+    tidegate::cli::eval::run_batch(&Tables::default(), input.as_bytes(), &mut output).unwrap();
     let output = String::from_utf8(output).unwrap();
     let answers: Vec<Value> = output
         .lines()
@@ -195,7 +196,7 @@ proptest! {
             "payload_base64": STANDARD.encode(payload),
         });
         let mut answer = Vec::new();
-        tidegate::cli::eval::run_batch(request.to_string().as_bytes(), &mut answer).unwrap();
+        tidegate::cli::eval::run_batch(&Tables::default(), request.to_string().as_bytes(), &mut answer).unwrap();
         prop_assert_eq!(answer.iter().filter(|byte| **byte == b'\n').count(), 1);
         // Raw: a number beyond a double is JSON too.
         prop_assert!(serde_json::from_slice::<&RawValue>(&answer).is_ok(), "{:?}", answer);

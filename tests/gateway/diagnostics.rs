@@ -2,15 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate::config::Config;
 use tidegate::diagnostic::RULE_CODES;
 use tidegate::diagnostic::render;
 use tidegate::diagnostic::render::Color;
-use tidegate::rule::set;
-use tidegate::rule::set::Source;
 use tidegate::rule::set::Targets;
 use tidegate::rule_files;
 use tidegate::rule_files::Inputs;
@@ -29,11 +26,14 @@ fn targets() -> Targets {
 }
 
 fn report(file: &Path) -> String {
-    let path = PathBuf::from(file.file_name().expect("a case is a file"));
-    let content = Ok(fs::read(file).expect("a case can be read"));
-    let sources = vec![Source { path, content }];
-    let checked = set::check(&sources, &targets());
-    drawn(&Loaded { sources, checked, inputs: Inputs::default() })
+    let (paths, mut inputs) = ([file.to_owned()], Inputs::default());
+    let sources = rule_files::read(&paths, &mut inputs);
+    let mut loaded = rule_files::check(sources, &paths, &targets(), inputs);
+    let folder = file.parent().expect("a case is in a folder");
+    for source in &mut loaded.sources {
+        source.path = source.path.strip_prefix(folder).expect("a file of the case").to_owned();
+    }
+    drawn(&loaded).replace(&format!("{}/", folder.display()), "")
 }
 
 fn drawn(loaded: &Loaded) -> String {

@@ -15,6 +15,7 @@ mod main_job;
 mod reserved;
 mod scenarios;
 mod simulate;
+mod tables;
 mod templates;
 mod tidy;
 mod web;

@@ -91,6 +91,15 @@ fn a_part_of_a_recording_and_of_the_rules_can_be_asked_for() {
 }
 
 #[test]
+fn a_recording_meets_the_rows_of_tables() {
+    let output = simulate(&case("rooms.rule"), &case("rooms.ndjson"));
+    let expected = fs::read_to_string(case("rooms.expected.ndjson")).expect("readable");
+    assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
+    let told = text(&output.stderr);
+    assert!(!told.contains("fault"), "a message without a row is none: {told}");
+}
+
+#[test]
 fn a_folder_of_rules_is_read_whole() {
     let (folder, _, recording) = scene(EVERY_MESSAGE, "{\"t\":5,\"topic\":\"a/b\",\"payload\":1}");
     let second = EVERY_MESSAGE.replace("every", "second");

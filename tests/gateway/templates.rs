@@ -18,6 +18,7 @@ use tidegate::publish::QoS;
 use tidegate::rule::set;
 use tidegate::rule::set::Source;
 use tidegate::rule::set::Targets;
+use tidegate::rule::table::NoFiles;
 use tidegate::topic::TopicName;
 
 fn rows() -> Vec<Value> {
@@ -49,7 +50,7 @@ fn prepared(row: &Value, action: &str) -> Option<PreparedAction> {
     };
     let rule = format!("CREATE RULE r AS {select} DO {action};");
     let source = Source { path: PathBuf::from("t.rule"), content: Ok(rule.clone().into_bytes()) };
-    let checked = set::check(&[source], &Targets::default());
+    let checked = set::check(&[source], &Targets::default(), &mut NoFiles);
     assert!(!checked.has_errors(), "{rule}: {:?}", checked.diagnostics);
     let engine = Engine::new(checked.rules, "123456789012");
     let publish = message(row);

@@ -108,8 +108,9 @@ impl PassedOver {
 
 /// Runs the command.
 pub(super) fn run(args: &SimulateArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let Some(rules) = rule_set::load(&args.rules) else { return Ok(Outcome::Rejected) };
-    let engine = Engine::new(wanted(rules, &args.only)?, &Config::default().account_id);
+    let Some(checked) = rule_set::load(&args.rules) else { return Ok(Outcome::Rejected) };
+    let rules = wanted(checked.rules, &args.only)?;
+    let engine = Engine::new(rules, &Config::default().account_id);
     let format = args
         .format
         .unwrap_or_else(|| if io::stdout().is_terminal() { Format::Table } else { Format::Ndjson });

@@ -129,7 +129,7 @@ fn test_file(
     answer: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let file = path.display().to_string();
-    let rules = rule_set::load(path);
+    let rules = rule_set::load(path).map(|checked| checked.rules);
     let scripts = match scripts(path) {
         Ok(scripts) => scripts,
         Err(failure) => {

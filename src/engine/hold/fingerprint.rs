@@ -23,10 +23,10 @@ pub fn watched(rules: &[Arc<Rule>], keys_max: usize) -> impl Iterator<Item = Wat
     )
 }
 
-/// A number that changes with what a rule's state means: SQL version, SET, FROM, WHERE, the condition
-/// and PARTITION BY. Made of the tree, so that spacing, comments and the case of keywords do not
-/// matter; the same in every build. Durations, CLEAR WHEN, SELECT and the actions are left out:
-/// they may change under a firing key.
+/// A number that changes with what a rule's state means: SQL version, SET, FROM, JOIN, WHERE, the
+/// condition and PARTITION BY. Made of the tree, so that spacing, comments and the case of keywords do not
+/// matter; the same in every build. Durations, CLEAR WHEN, SELECT, the actions and the rows of tables are left
+/// out: they may change under a firing key.
 pub fn fingerprint(rule: &Rule) -> u64 {
     let select = &rule.definition.select;
     let mut text = format!("{:?}", rule.version);
@@ -36,6 +36,14 @@ pub fn fingerprint(rule: &Rule) -> u64 {
     }
     for filter in &select.from {
         part(&mut text, "from", filter.node.as_str());
+    }
+    for join in &select.joins {
+        part(
+            &mut text,
+            "join",
+            &format!("{:?} {} {}", join.kind, join.table.node, join.row_name()),
+        );
+        outline(&mut text, &join.on);
     }
     if let Some(filter) = &select.filter {
         part(&mut text, "where", "");
@@ -125,7 +133,14 @@ mod tests {
         let mut parsed = parse_file(&text);
         assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
         let definition = parsed.rules.remove(0);
-        fingerprint(&Rule { definition, version: SqlVersion::default(), text, file: None, line: 1 })
+        fingerprint(&Rule {
+            definition,
+            version: SqlVersion::default(),
+            tables: Box::default(),
+            text,
+            file: None,
+            line: 1,
+        })
     }
 
     const RULE: &str = "SELECT a FROM 'x/#' WHERE b > 1 WHEN c > 30 FOR 5 MINUTES PARTITION BY d";
@@ -162,6 +177,10 @@ mod tests {
             ("b > 1", "b > 2"),
             ("x/#", "y/#"),
             ("'x/#'", "'x/#', 'y'"),
+            ("'x/#'", "'x/#' JOIN t ON t.k = e"),
+            ("'x/#'", "'x/#' LEFT JOIN t ON t.k = e"),
+            ("'x/#'", "'x/#' JOIN t AS u ON u.k = e"),
+            ("'x/#'", "'x/#' JOIN t ON t.k = f"),
             ("PARTITION BY d", "PARTITION BY d, e"),
             ("PARTITION BY d", ""),
         ] {
@@ -182,8 +201,8 @@ mod tests {
                     CREATE RULE b DISABLED AS SELECT * FROM 'x' WHEN y > 1 FOR 1 SECOND DO LOG;
                     CREATE RULE c AS SELECT * FROM 'x' WHEN y > 1 FOR 1 SECOND DO LOG;";
         let rules = parse_file(text).rules.into_iter().map(|definition| {
-            let version = SqlVersion::default();
-            Arc::new(Rule { definition, version, text: String::new(), file: None, line: 1 })
+            let (version, tables) = (SqlVersion::default(), Box::default());
+            Arc::new(Rule { definition, version, tables, text: String::new(), file: None, line: 1 })
         });
         let rules: Vec<Arc<Rule>> = rules.collect();
         let found: Vec<RuleIndex> = watched(&rules, 1).map(|rule| rule.index).collect();

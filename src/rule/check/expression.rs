@@ -1,19 +1,25 @@
 //! Expressions: names, arity, versions, strict AWS, variables, `hold.…`, regular expressions.
 
+use std::sync::Arc;
+
 use super::super::ast::BinaryOp;
 use super::super::ast::Expr;
 use super::super::ast::ExprKind;
 use super::super::ast::HoldField;
+use super::super::ast::Join;
 use super::super::ast::Projection;
 use super::super::ast::Segment;
 use super::super::ast::SelectItem;
 use super::super::ast::Span;
 use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
+use super::super::ast::Subquery;
 use super::super::function;
 use super::super::function::Function;
 use super::super::function::FunctionSpec;
+use super::super::table::Table;
 use super::Language;
+use super::join;
 use super::suggestion;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
@@ -37,13 +43,28 @@ pub(super) struct Scope<'e, 'd> {
     pub(super) hold: HoldUse,
     /// Assigned so far.
     pub(super) variables: Vec<&'e str>,
+    /// The rows joined so far: their names and tables.
+    pub(super) rows: Vec<(&'e str, Option<Arc<Table>>)>,
+    /// The joins that come later.
+    pub(super) not_joined_yet: &'e [Join],
+    /// The aliases of the nested queries around: they hide rows of their name.
+    aliases: Vec<&'e str>,
     pub(super) found: &'d mut Vec<Diagnostic>,
     file: &'d str,
 }
 
 impl<'e, 'd> Scope<'e, 'd> {
     pub(super) fn new(language: Language, file: &'d str, found: &'d mut Vec<Diagnostic>) -> Self {
-        Scope { language, hold: HoldUse::Absent, variables: Vec::new(), found, file }
+        Scope {
+            language,
+            hold: HoldUse::Absent,
+            variables: Vec::new(),
+            rows: Vec::new(),
+            not_joined_yet: &[],
+            aliases: Vec::new(),
+            found,
+            file,
+        }
     }
 
     pub(super) fn refuse_strict(&mut self, what: &str, span: Span) {
@@ -94,12 +115,33 @@ impl<'e, 'd> Scope<'e, 'd> {
                 .at(expr.span.clone(), "evaluated before")
                 .help("use it in SELECT and in actions"),
             ),
-            ExprKind::Path { root, segments } if self.hold == HoldUse::Absent => {
-                self.hold_like_path(expr, root, segments);
+            ExprKind::Path { root, segments } => {
+                join::column(expr, root, segments, self);
+                if self.hold == HoldUse::Absent {
+                    self.hold_like_path(expr, root, segments);
+                }
             }
             _ => {}
         }
-        expr.for_each_child(&mut |child| self.expression(child));
+        match &expr.kind {
+            ExprKind::Subquery(query) | ExprKind::Exists(query) => self.subquery(query),
+            _ => expr.for_each_child(&mut |child| self.expression(child)),
+        }
+    }
+
+    fn subquery(&mut self, query: &'e Subquery) {
+        self.expression(&query.source);
+        self.aliases.extend(query.alias.as_deref());
+        query.projection.for_each_expr(&mut |expr| self.expression(expr));
+        query.filter.iter().for_each(|filter| self.expression(filter));
+        if query.alias.is_some() {
+            self.aliases.pop();
+        }
+    }
+
+    /// Whether `root` is the alias of a nested query around.
+    pub(super) fn is_alias(&self, root: &str) -> bool {
+        self.aliases.contains(&root)
     }
 
     /// `hold.since` in a rule without WHEN is a field of the payload, which is rarely meant.

@@ -3,12 +3,13 @@
 //! In: the tree of one statement and its text. Out: diagnostics, everything at once. A rule without
 //! an error here compiles and evaluates without a failure of its own. Expressions are judged in
 //! `expression` (names, arity, versions, strict AWS, variables, `hold.…`), conditions that are never
-//! true in `never`, actions in `action` and `header`. What only the set of all rules can tell (names, targets,
+//! true in `never`, actions in `action` and `header`, joins in `join`. What only the set of all rules can tell (names, targets,
 //! loops between rules) is judged in [`super::set`].
 
 mod action;
 mod expression;
 mod header;
+mod join;
 mod never;
 
 use super::ast::CreateRule;
@@ -16,6 +17,7 @@ use super::ast::Select;
 use super::ast::Spanned;
 use super::ast::SqlVersion;
 use super::ast::When;
+use super::table::Tables;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::nearest;
@@ -34,11 +36,16 @@ pub(super) struct Language {
 }
 
 /// Checks a statement whose places are in `file`.
-pub(super) fn create_rule(rule: &CreateRule, file: &str, found: &mut Vec<Diagnostic>) {
+pub(super) fn create_rule(
+    rule: &CreateRule,
+    file: &str,
+    tables: &Tables,
+    found: &mut Vec<Diagnostic>,
+) {
     let language =
         Language { version: rule.strict.unwrap_or_default(), strict: rule.strict.is_some() };
     let mut scope = Scope::new(language, file, found);
-    select(&rule.select, &mut scope);
+    select(&rule.select, tables, &mut scope);
     let has_when = rule.select.when.is_some();
     scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
     for list in [&rule.actions, &rule.on_cleared, &rule.on_error] {
@@ -66,15 +73,17 @@ pub(super) fn bare_select(
     statement: &Select,
     version: SqlVersion,
     text: &str,
+    tables: &Tables,
     found: &mut Vec<Diagnostic>,
 ) {
     let mut scope = Scope::new(Language { version, strict: false }, text, found);
-    select(statement, &mut scope);
+    select(statement, tables, &mut scope);
 }
 
-fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
+fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
     let has_when = select.when.is_some();
     scope.hold = if has_when { HoldUse::NotYet } else { HoldUse::Absent };
+    scope.not_joined_yet = &select.joins;
     for (variable, value) in &select.sets {
         scope.expression(value);
         declare(variable, scope);
@@ -82,6 +91,7 @@ fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
     if let (true, [_, second, ..]) = (scope.language.strict, select.from.as_slice()) {
         scope.refuse_strict("several topic filters", second.span.clone());
     }
+    join::clauses(&select.joins, tables, scope);
     if let Some(filter) = &select.filter {
         scope.expression(filter);
         scope.has_condition(filter);
@@ -134,7 +144,7 @@ fn declare<'e>(variable: &'e Spanned<String>, scope: &mut Scope<'e, '_>) {
 }
 
 /// "did you mean …?", or `otherwise`.
-fn suggestion<'c>(
+pub(super) fn suggestion<'c>(
     word: &str,
     known: impl IntoIterator<Item = &'c str>,
     otherwise: impl FnOnce() -> String,

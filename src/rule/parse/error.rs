@@ -150,8 +150,8 @@ fn advice(place: &Place<'_>, expected: &[Rule]) -> Option<String> {
             "ORDER" | "LIMIT" | "OFFSET" | "DISTINCT" | "UNION" | "INTO" => {
                 "a rule looks at one message at a time: there are no rows to sort, cut or merge"
             }
-            "WHEN" | "WHERE" | "FROM" if has(Rule::k_do) => {
-                "the clauses stand in the order SELECT, FROM, WHERE, WHEN, DO"
+            "WHEN" | "WHERE" | "FROM" | "JOIN" | "LEFT" if has(Rule::k_do) => {
+                "the clauses stand in the order SELECT, FROM, JOIN, WHERE, WHEN, DO"
             }
             "" if has(Rule::k_do) => "say where matches go: DO STREAM alerts KEY topic()",
             _ => return None,
@@ -168,8 +168,6 @@ fn later(place: &Place<'_>, expected: &[Rule]) -> Option<&'static str> {
         "GROUP" | "HAVING" | "TUMBLE" | "HOP" | "SLIDE" | "SESSION" => {
             "windows and aggregates (GROUP BY, HAVING) are"
         }
-        "JOIN" | "INNER" => "reference tables (JOIN) are",
-        "LEFT" if after == "JOIN" => "reference tables (JOIN) are",
         "TIMESTAMP" if after == "BY" => "event time (TIMESTAMP BY) is",
         "LATENESS" => "event time (LATENESS) is",
         "AT" if after == "LEAST" => "repetition (AT LEAST … TIMES) is",
@@ -195,7 +193,12 @@ fn phrase(rule: Rule) -> Option<&'static str> {
     Some(match rule {
         Rule::EOI => "`;`",
         Rule::create_rule => "CREATE RULE",
+        Rule::create_table => "CREATE TABLE",
         Rule::rule_name => "a rule name",
+        Rule::table_name => "the name of a table",
+        Rule::table_file => "the file of the table in quotes",
+        Rule::key_columns => "the name of a column",
+        Rule::join => "JOIN",
         Rule::select | Rule::subquery => "SELECT",
         Rule::topic_filter => "a topic filter in quotes",
         Rule::template | Rule::string | Rule::quoted => "a text in quotes",
@@ -282,10 +285,13 @@ pub(super) fn keyword(rule: Rule) -> Option<&'static str> {
         Rule::k_headers => "HEADERS",
         Rule::k_hold => "HOLD",
         Rule::k_in => "IN",
+        Rule::k_inner => "INNER",
         Rule::k_invoke => "INVOKE",
         Rule::k_is => "IS",
         Rule::k_keep => "KEEP",
+        Rule::k_join => "JOIN",
         Rule::k_key => "KEY",
+        Rule::k_left => "LEFT",
         Rule::k_like => "LIKE",
         Rule::k_log => "LOG",
         Rule::k_max => "MAX",
@@ -305,6 +311,7 @@ pub(super) fn keyword(rule: Rule) -> Option<&'static str> {
         Rule::k_select => "SELECT",
         Rule::k_set => "SET",
         Rule::k_stream => "STREAM",
+        Rule::k_table => "TABLE",
         Rule::k_then => "THEN",
         Rule::k_true => "TRUE",
         Rule::k_undefined => "UNDEFINED",

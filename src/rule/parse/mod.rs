@@ -20,6 +20,7 @@ use pest::Parser;
 use pest::iterators::Pair;
 
 use super::ast::CreateRule;
+use super::ast::CreateTable;
 use super::ast::Select;
 use super::ast::Span;
 use super::scan;
@@ -36,8 +37,10 @@ struct Grammar;
 /// What a rule file holds.
 #[derive(Debug, Default)]
 pub struct Parsed {
-    /// The statements without an error of their own, in order.
+    /// The rules without an error of their own, in order.
     pub rules: Vec<CreateRule>,
+    /// The tables, in order: one whose name was refused is still one that rules may join.
+    pub tables: Vec<CreateTable>,
     /// Statements whose errors were told and left gaps in the tree. Good for nothing but to look for
     /// further errors.
     pub unsound: Vec<CreateRule>,
@@ -58,9 +61,14 @@ pub fn parse_file(text: &str) -> Parsed {
             let found = &mut parsed.diagnostics;
             let mut builder = Builder::new(Offsets::starting_at(statement.span.start), found);
             if let Some(pair) = builder.parse(Rule::whole_statement, source) {
-                let rule = builder.create_rule(pair);
-                let is_sound = builder.is_sound();
-                if is_sound { &mut parsed.rules } else { &mut parsed.unsound }.push(rule);
+                if pair.as_rule() == Rule::create_table {
+                    let table = builder.create_table(pair);
+                    parsed.tables.push(table);
+                } else {
+                    let rule = builder.create_rule(pair);
+                    let is_sound = builder.is_sound();
+                    if is_sound { &mut parsed.rules } else { &mut parsed.unsound }.push(rule);
+                }
             }
         }
     }

@@ -6,6 +6,9 @@ use pest::iterators::Pair;
 
 use super::super::ast::Action;
 use super::super::ast::CreateRule;
+use super::super::ast::CreateTable;
+use super::super::ast::Join;
+use super::super::ast::JoinKind;
 use super::super::ast::MaxGap;
 use super::super::ast::OnRestart;
 use super::super::ast::Projection;
@@ -22,6 +25,7 @@ use super::Rule;
 use super::children;
 use super::duration::Zero;
 use super::only;
+use super::quoted::name;
 use super::quoted::unquote;
 use super::template::TemplateOf;
 use crate::diagnostic::Code;
@@ -39,7 +43,7 @@ pub(super) fn recognise(source: &str, start: usize) -> Result<(), Diagnostic> {
         .filter(|word| !word.is_empty())
         .map(str::to_ascii_uppercase);
     let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    if first == "CREATE" && second == "RULE" {
+    if first == "CREATE" && matches!(second.as_str(), "RULE" | "TABLE") {
         return Ok(());
     }
     let length = source.find(char::is_whitespace).unwrap_or(source.len());
@@ -48,10 +52,6 @@ pub(super) fn recognise(source: &str, start: usize) -> Result<(), Diagnostic> {
     };
     let refused_with = |message: String, help: &str| refused(message).map_err(|d| d.help(help));
     match (first.as_str(), second.as_str()) {
-        ("CREATE", "TABLE") => refused_with(
-            "CREATE TABLE is not part of this version yet".to_owned(),
-            "rules cannot join reference tables for now",
-        ),
         ("CREATE", "STREAM" | "DELIVERY" | "HOOK" | "QUEUE" | "LAMBDA") => refused_with(
             format!("CREATE {second} is not part of this version yet"),
             "streams, deliveries and hooks are declared in tidegate.toml",
@@ -60,8 +60,12 @@ pub(super) fn recognise(source: &str, start: usize) -> Result<(), Diagnostic> {
             "a SELECT alone is no rule".to_owned(),
             "write CREATE RULE name AS SELECT … DO …, or try a SELECT with `tidegate eval`",
         ),
-        ("CREATE", other) if nearest(other, ["RULE"]).is_some() => {
-            refused_with(format!("CREATE {other} is unknown"), "did you mean CREATE RULE?")
+        ("CREATE", other) if nearest(other, ["RULE", "TABLE"]).is_some() => {
+            let near = nearest(other, ["RULE", "TABLE"]).unwrap_or_default();
+            refused_with(
+                format!("CREATE {other} is unknown"),
+                &format!("did you mean CREATE {near}?"),
+            )
         }
         (other, _) if nearest(other, ["CREATE"]).is_some() => {
             refused_with(format!("{other} begins no statement"), "did you mean CREATE RULE?")
@@ -180,6 +184,7 @@ impl Builder<'_> {
             sets: Vec::new(),
             projection: Projection::Items(Vec::new()),
             from: Vec::new(),
+            joins: Vec::new(),
             filter: None,
             when: None,
             span,
@@ -192,6 +197,10 @@ impl Builder<'_> {
                 Rule::projection => select.projection = self.projection(part, 0),
                 Rule::from_clause => {
                     select.from = children(part).filter_map(|f| self.topic_filter(&f)).collect();
+                }
+                Rule::join => {
+                    let join = self.join(part);
+                    select.joins.push(join);
                 }
                 Rule::where_clause => select.filter = Some(self.expression(only(part), 0)),
                 _ => select.when = Some(self.when(part)),
@@ -206,6 +215,67 @@ impl Builder<'_> {
         let value = parts.next().expect("an assignment has a value");
         let node = variable.as_str().trim_start_matches('@').to_owned();
         (Spanned { node, span: self.span(&variable) }, self.expression(value, 0))
+    }
+
+    /// `CREATE TABLE …`
+    pub(super) fn create_table(&mut self, pair: Pair<'_, Rule>) -> CreateTable {
+        let span = self.span(&pair);
+        let mut parts = children(pair);
+        let mut next = || parts.next().expect("the grammar asks for a name, a file and a key");
+        let table = self.table_name(&next());
+        let file = next();
+        let file = Spanned { node: unquote(file.as_str()).0, span: self.span(&file) };
+        let key = children(next())
+            .map(|column| Spanned { node: name(column.as_str()), span: self.span(&column) })
+            .collect();
+        CreateTable { name: table, file, key, span }
+    }
+
+    fn table_name(&mut self, pair: &Pair<'_, Rule>) -> Spanned<String> {
+        let span = self.span(pair);
+        let name = pair.as_str();
+        let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !is_plain || name.len() > TARGET_NAME_BYTES_MAX || name.eq_ignore_ascii_case("hold") {
+            self.found.push(
+                Diagnostic::error(Code::NAME, "this cannot be the name of a table")
+                    .at(span.clone(), "")
+                    .help(format!(
+                        "table names have 1 to {TARGET_NAME_BYTES_MAX} letters a-z, digits and \
+                         `_`; `hold` means the facts of WHEN"
+                    )),
+            );
+        }
+        Spanned { node: name.to_owned(), span }
+    }
+
+    /// `LEFT JOIN table AS alias ON …`
+    fn join(&mut self, pair: Pair<'_, Rule>) -> Join {
+        let span = self.span(&pair);
+        let mut parts = children(pair).peekable();
+        let kind = parts.next_if(|part| part.as_rule() == Rule::join_kind);
+        let kind = match kind {
+            Some(kind) if kind.as_str().eq_ignore_ascii_case("left") => JoinKind::Left,
+            _ => JoinKind::Inner,
+        };
+        let table = parts.next().expect("the grammar asks for a table");
+        let table = self.table_name(&table);
+        let alias = parts.next_if(|part| part.as_rule() == Rule::source_alias);
+        let alias = alias.map(|alias| {
+            let alias = only(alias);
+            let place = self.span(&alias);
+            let alias = name(alias.as_str());
+            if alias.eq_ignore_ascii_case("hold") {
+                self.found.push(
+                    Diagnostic::error(Code::NAME, "a row cannot be called hold")
+                        .at(place, "")
+                        .help("`hold` means the facts of WHEN"),
+                );
+            }
+            alias
+        });
+        let on = parts.next().expect("the grammar asks for ON");
+        let on = self.expression(on, 0);
+        Join { kind, table, alias, on, span }
     }
 
     fn topic_filter(&mut self, pair: &Pair<'_, Rule>) -> Option<Spanned<TopicFilter>> {

@@ -19,6 +19,8 @@ use super::super::ast::UnaryOp;
 use super::super::set;
 use super::super::set::Source;
 use super::super::set::Targets;
+use super::super::table::NoFiles;
+use super::super::table::Tables;
 use super::*;
 use crate::limits::EXPRESSION_DEPTH_MAX;
 use crate::limits::NESTING_MAX;
@@ -62,7 +64,7 @@ fn the_corpus_parses_except_where_aws_refuses() {
                 Some("2015-10-08") => SqlVersion::V2015_10_08,
                 _ => SqlVersion::V2016_03_23,
             };
-            let parsed = super::super::Rule::from_select("case", sql, version);
+            let parsed = super::super::Rule::from_select("case", sql, version, &Tables::default());
             let is_refused = case["expect_parse_error"].as_bool() == Some(true);
             assert_eq!(parsed.is_err(), is_refused, "{sql}\n{parsed:#?}");
         }
@@ -341,7 +343,7 @@ fn mutated() -> impl Strategy<Value = String> {
 
 fn no_text_is_too_bad(text: &str) -> Result<(), TestCaseError> {
     let source = Source { path: "fuzz.rule".into(), content: Ok(text.as_bytes().to_vec()) };
-    let checked = set::check(&[source], &Targets::default());
+    let checked = set::check(&[source], &Targets::default(), &mut NoFiles);
     for (_, found) in &checked.diagnostics {
         for label in &found.labels {
             prop_assert!(label.span.start <= label.span.end, "{found:?}");

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use super::super::ast::Action;
 use super::super::ast::CreateRule;
+use super::super::ast::CreateTable;
 use super::super::ast::Header;
 use super::super::ast::HeaderName;
+use super::super::ast::Join;
+use super::super::ast::JoinKind;
 use super::super::ast::MaxGap;
 use super::super::ast::OnRestart;
 use super::super::ast::Projection;
@@ -21,6 +24,7 @@ use super::super::ast::Template;
 use super::super::ast::TemplatePart;
 use super::super::ast::When;
 use super::super::target::TargetName;
+use super::name;
 use super::quoted;
 use super::select_item;
 use crate::publish::QoS;
@@ -89,7 +93,7 @@ impl fmt::Display for CreateRule {
 impl fmt::Display for Select {
     /// A clause a line, each indented by two blanks.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Select { sets, projection, from, filter, when, span: _ } = self;
+        let Select { sets, projection, from, joins, filter, when, span: _ } = self;
         if !sets.is_empty() {
             let sets = sets.iter().map(|(name, value)| format!("@{} = {value}", name.node));
             clause("SET", &sets.collect::<Vec<_>>(), f)?;
@@ -108,6 +112,7 @@ impl fmt::Display for Select {
             f.write_str("\n")?;
             clause("FROM", &filters.collect::<Vec<_>>(), f)?;
         }
+        joins.iter().try_for_each(|join| write!(f, "\n  {join}"))?;
         if let Some(filter) = filter {
             write!(f, "\n  WHERE {filter}")?;
         }
@@ -115,6 +120,36 @@ impl fmt::Display for Select {
             Some(when) => write!(f, "\n{when}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for CreateTable {
+    /// The statement on one line, with its `;`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let CreateTable { name: table, file, key, span: _ } = self;
+        write!(f, "CREATE TABLE {} FROM ", table.node)?;
+        quoted(&file.node, f)?;
+        for (index, column) in key.iter().enumerate() {
+            f.write_str(if index == 0 { " KEY " } else { ", " })?;
+            name(&column.node, f)?;
+        }
+        f.write_str(";")
+    }
+}
+
+impl fmt::Display for Join {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Join { kind, table, alias, on, span: _ } = self;
+        let kind = match kind {
+            JoinKind::Inner => "",
+            JoinKind::Left => "LEFT ",
+        };
+        write!(f, "{kind}JOIN {}", table.node)?;
+        if let Some(alias) = alias {
+            f.write_str(" AS ")?;
+            name(alias, f)?;
+        }
+        write!(f, " ON {on}")
     }
 }
 

@@ -10,6 +10,8 @@ use super::super::ast::CreateRule;
 use super::super::ast::Expr;
 use super::super::ast::Header;
 use super::super::ast::HeaderName;
+use super::super::ast::Join;
+use super::super::ast::JoinKind;
 use super::super::ast::MaxGap;
 use super::super::ast::OnRestart;
 use super::super::ast::RuleName;
@@ -134,17 +136,31 @@ fn when() -> impl Strategy<Value = When> {
     )
 }
 
+fn join(holds: bool) -> impl Strategy<Value = Join> {
+    let kind = select([JoinKind::Inner, JoinKind::Left].as_slice());
+    let alias = option::of(select(["m", "odd name", "on"].as_slice()).prop_map(str::to_owned));
+    ("[a-z_][a-z0-9_]{0,2}", kind, alias, expr(holds)).prop_map(|(table, kind, alias, on)| Join {
+        kind,
+        table: spanned(table),
+        alias,
+        on,
+        span: 0..0,
+    })
+}
+
 fn clauses(when: Option<When>) -> impl Strategy<Value = Select> {
     let holds = when.is_some();
     let filters = ["lab/+/telemetry", "yard/#", "it's/\"quoted\"", "$aws/things/+/shadow"];
     let filter =
         select(filters.to_vec()).prop_map(|text| spanned(TopicFilter::parse(text).unwrap()));
     let set = ("[a-z]{1,3}".prop_map(spanned), expr(holds));
-    (vec(set, 0..3), projection(holds), vec(filter, 0..3), option::of(expr(holds))).prop_map(
-        move |(sets, projection, from, filter)| Select {
+    let from = (vec(filter, 0..3), vec(join(holds), 0..3));
+    (vec(set, 0..3), projection(holds), from, option::of(expr(holds))).prop_map(
+        move |(sets, projection, (from, joins), filter)| Select {
             sets,
             projection,
             from,
+            joins,
             filter,
             when: when.clone(),
             span: 0..0,
@@ -187,11 +203,23 @@ proptest! {
 }
 
 #[test]
+fn a_printed_table_parses_to_the_same_tree() {
+    for text in [
+        "CREATE TABLE motes FROM 'tables/motes.csv' KEY moteid;",
+        "CREATE TABLE cells FROM 'it''s.json' KEY building, `room no`;",
+    ] {
+        let parsed = parse_file(text);
+        assert!(parsed.diagnostics.is_empty(), "{:#?}", parsed.diagnostics);
+        assert_eq!(parsed.tables[0].to_string(), text);
+    }
+}
+
+#[test]
 fn statements_are_laid_out_as_the_documentation_writes_them() {
     let texts = [
         "CREATE RULE overheat AWS '2016-03-23'\n  DESCRIPTION 'It''s hot'\n  DISABLED\nAS\n  \
          SET @f = temp * 1.8 + 32\n  SELECT moteid, @f AS reading.f\n  \
-         FROM 'lab/+/telemetry', 'yard/#'\n  WHERE voltage > 2.2\n  \
+         FROM 'lab/+/telemetry', 'yard/#'\n  LEFT JOIN motes AS m ON m.moteid = moteid\n  WHERE voltage > 2.2\n  \
          WHEN temperature > 30 FOR 1 HOUR 30 MINUTES\n    PARTITION BY moteid, building\n    \
          CLEAR WHEN temperature < 28 FOR 1 MINUTE\n    KEEP 500 MILLISECONDS\n    \
          MAX GAP 2 DAYS HOLD\n    REPEAT EVERY 1 SECOND\n    ON RESTART COUNT\n\

@@ -1,0 +1,170 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use super::tests::publish;
+use super::*;
+use crate::diagnostic::Diagnostic;
+use crate::rule::set;
+use crate::rule::set::Source;
+use crate::rule::set::Targets;
+use crate::rule::table::NamedFiles;
+
+const MOTES: &str = "moteid,room,limit\n7,kitchen,30\n8,attic,\n";
+const ROOMS: &str = r#"{"kitchen":{"floor":1},"cellar":{"floor":-1}}"#;
+const CELLS: &str = "building,mote,bay\na,7,1\na,8,2\nb,7,3\n";
+
+struct Given;
+
+impl NamedFiles for Given {
+    fn read(&mut self, _by: &Path, name: &str, _max: usize) -> Result<Source, Diagnostic> {
+        let content = match name {
+            "motes.csv" => MOTES,
+            "rooms.json" => ROOMS,
+            _ => CELLS,
+        };
+        Ok(Source { path: name.into(), content: Ok(content.into()) })
+    }
+}
+
+fn engine(rule: &str) -> Engine {
+    let text = format!(
+        "CREATE TABLE motes FROM 'motes.csv' KEY moteid;
+         CREATE TABLE rooms FROM 'rooms.json' KEY name;
+         CREATE TABLE cells FROM 'cells.csv' KEY building, mote;
+         CREATE RULE r AS {rule};"
+    );
+    let source = Source { path: "t.rule".into(), content: Ok(text.into_bytes()) };
+    let checked = set::check(&[source], &Targets::default(), &mut Given);
+    assert!(!checked.has_errors(), "{:?}", checked.diagnostics);
+    Engine::new(checked.rules, "1")
+}
+
+fn evaluate(engine: &Engine, payload: &str) -> Evaluation {
+    let publish = publish("x/7", payload);
+    let mut out = Evaluation::default();
+    engine.evaluate(&engine.plan(&publish.topic), &publish, &mut out);
+    assert_eq!(out.faults, [], "a missing row is no fault");
+    out
+}
+
+/// The output of `select` over `payload`; `None` where it does not match.
+fn output(select: &str, payload: &str) -> Option<String> {
+    let mut out = evaluate(&engine(&format!("{select} DO LOG")), payload);
+    let hit = out.hits.pop()?;
+    Some(String::from_utf8_lossy(hit.output.bytes()).into_owned())
+}
+
+#[track_caller]
+fn check(select: &str, payload: &str, expected: &str) {
+    assert_eq!(output(select, payload).as_deref(), Some(expected), "{select}");
+}
+
+#[test]
+fn a_row_stands_beside_the_message() {
+    let select = "SELECT t, motes.room, motes.limit FROM 'x/+' JOIN motes ON motes.moteid = id";
+    check(select, r#"{"id":7,"t":31}"#, r#"{"t":31,"room":"kitchen","limit":30}"#);
+    check(select, r#"{"id":7.0}"#, r#"{"room":"kitchen","limit":30}"#);
+    check(select, r#"{"id":8}"#, r#"{"room":"attic"}"#);
+    let select = "SELECT motes.room FROM 'x/+' JOIN motes ON cast(topic(2) AS Int) = motes.moteid";
+    check(select, "not json", r#"{"room":"kitchen"}"#);
+}
+
+#[test]
+fn without_a_row_an_inner_join_does_not_match_and_a_left_join_does() {
+    for payload in [r#"{"id":9}"#, r#"{"id":"7"}"#, r#"{"id":null}"#, "{}"] {
+        let on = "motes ON motes.moteid = id";
+        assert_eq!(output(&format!("SELECT * FROM 'x/+' JOIN {on}"), payload), None);
+        assert_eq!(output(&format!("SELECT * FROM 'x/+' INNER JOIN {on}"), payload), None);
+        check(
+            &format!("SELECT motes.room, isUndefined(motes) AS u FROM 'x/+' LEFT JOIN {on}"),
+            payload,
+            r#"{"u":true}"#,
+        );
+    }
+    let out = evaluate(
+        &engine("SELECT * FROM 'x/+' JOIN motes ON motes.moteid = id WHERE motes.limit > 1 DO LOG"),
+        r#"{"id":9}"#,
+    );
+    assert_eq!(
+        (out.topic_matches.len(), out.unknown.len()),
+        (1, 0),
+        "it is not matched, that is all"
+    );
+}
+
+#[test]
+fn rows_lead_to_further_rows_and_a_table_can_be_joined_twice() {
+    let select = "SELECT rooms.floor AS f FROM 'x/+' JOIN motes ON motes.moteid = id \
+                  LEFT JOIN rooms ON rooms.name = motes.room";
+    check(select, r#"{"id":7}"#, r#"{"f":1}"#);
+    check(select, r#"{"id":8}"#, "{}");
+    let select = "SELECT a.room AS a, b.room AS b FROM 'x/+' JOIN motes AS a ON a.moteid = id \
+                  JOIN motes AS b ON b.moteid = other";
+    check(select, r#"{"id":7,"other":8}"#, r#"{"a":"kitchen","b":"attic"}"#);
+    let select = "SET @b = lower(where_) SELECT cells.bay FROM 'x/+' \
+                  JOIN cells ON cells.mote = id AND @b = cells.building";
+    check(select, r#"{"id":7,"where_":"B"}"#, r#"{"bay":3}"#);
+}
+
+#[test]
+fn the_row_wins_over_a_field_of_its_name_and_a_query_alias_over_the_row() {
+    let join = "FROM 'x/+' JOIN motes ON motes.moteid = id";
+    let payload = r#"{"id":7,"motes":{"room":"mine"},"all":[{"room":"inner"}]}"#;
+    check(&format!("SELECT motes.room {join}"), payload, r#"{"room":"kitchen"}"#);
+    check(&format!("SELECT *.motes.room {join}"), payload, r#"{"room":"mine"}"#);
+    check("SELECT motes.room FROM 'x/+'", payload, r#"{"room":"mine"}"#);
+    check(
+        &format!("SELECT (SELECT VALUE motes.room FROM all AS motes) AS a, motes.room {join}"),
+        payload,
+        r#"{"a":["inner"],"room":"kitchen"}"#,
+    );
+    check(
+        &format!("SELECT (SELECT room, motes.room AS m FROM all) AS a {join}"),
+        payload,
+        r#"{"a":[{"room":"inner","m":"kitchen"}]}"#,
+    );
+    check(
+        &format!("SELECT motes AS row, motes.* {join}"),
+        r#"{"id":7}"#,
+        r#"{"row":{"moteid":7,"room":"kitchen","limit":30},"moteid":7,"room":"kitchen","limit":30}"#,
+    );
+}
+
+#[test]
+fn every_later_clause_sees_the_row() {
+    let text = "SELECT t FROM 'x/+' JOIN motes ON motes.moteid = id WHERE motes.limit > 0 \
+                DO STREAM s KEY motes.room, REPUBLISH 'r/${motes.room}' \
+                ON ERROR DO LOG 'failed in ${motes.room}'";
+    let engine = engine(text);
+    let mut out = evaluate(&engine, r#"{"id":7}"#);
+    let hit = out.hits.remove(0);
+    assert!(matches!(&hit.actions[0], Ok(PreparedAction::Stream { key, .. }) if key == "kitchen"));
+    assert!(
+        matches!(&hit.actions[1], Ok(PreparedAction::Republish { topic, .. }) if topic.as_str() == "r/kitchen")
+    );
+    let report = engine.error_actions(RuleIndex(0), &hit.publish, &[]).unwrap();
+    let log = Ok(PreparedAction::Log { text: "failed in kitchen".to_owned() });
+    assert_eq!(report.actions[0], log);
+    assert!(evaluate(&engine, r#"{"id":8}"#).hits.is_empty(), "WHERE sees the row");
+}
+
+#[test]
+fn a_watched_condition_and_its_key_see_the_row() {
+    let engine = engine(
+        "SELECT motes.room, hold.key AS k FROM 'x/+' LEFT JOIN motes ON motes.moteid = id \
+         WHEN t > motes.limit FOR 1 MINUTE PARTITION BY motes.room DO LOG",
+    );
+    let mut out = evaluate(&engine, r#"{"id":7,"t":31}"#);
+    let seen = out.observations.remove(0);
+    assert_eq!((seen.key.as_str(), seen.condition), ("[\"kitchen\"]", Truth::True));
+    let facts = HoldFacts {
+        key: Arc::from(seen.key.as_str()),
+        since: seen.at,
+        fired_at: seen.at,
+        samples: 1,
+    };
+    let (event, publish) = (EpisodeEvent::Firing, seen.publish.unwrap());
+    let episode = Episode { rule: seen.rule, event, at: seen.at, facts, publish };
+    let hit = engine.complete(&episode).unwrap();
+    assert_eq!(&hit.output.bytes()[..], br#"{"room":"kitchen","k":"kitchen"}"#);
+}

@@ -1,0 +1,174 @@
+//! The tables of a rule set: named once, read through [`NamedFiles`], looked up by rules.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Table;
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
+use crate::diagnostic::nearest;
+use crate::limits::TABLE_FILE_BYTES_MAX;
+use crate::limits::TABLE_FILES_BYTES_MAX;
+use crate::limits::TABLE_KEY_COLUMNS_MAX;
+use crate::limits::TABLES_MAX;
+use crate::rule::ast::CreateTable;
+use crate::rule::ast::Join;
+use crate::rule::ast::Select;
+use crate::rule::ast::Spanned;
+use crate::rule::set::Source;
+
+/// Reads the files that statements name: `rule` itself opens none.
+pub trait NamedFiles {
+    /// The file `name` as the rule file `by` writes it, of at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// The name leads nowhere that may be read. A file that is there and cannot be read is a
+    /// [`Source`] with a diagnostic for content: it may become readable.
+    fn read(&mut self, by: &Path, name: &str, bytes_max: usize) -> Result<Source, Diagnostic>;
+}
+
+/// For rule sets that stand in no folder: every file is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct NoFiles;
+
+impl NamedFiles for NoFiles {
+    fn read(&mut self, _by: &Path, _name: &str, _max: usize) -> Result<Source, Diagnostic> {
+        Err(Diagnostic::error(Code::FILE, "there is no folder to read this file from"))
+    }
+}
+
+/// The tables of a rule set, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// `None` for a table whose file is wrong: to rules it is there, with unknown columns.
+    by_name: BTreeMap<String, Option<Arc<Table>>>,
+}
+
+impl Tables {
+    /// The table of that name; `None` for one whose file is wrong.
+    ///
+    /// # Errors
+    /// There is no table of that name.
+    pub(in crate::rule) fn find(
+        &self,
+        name: &Spanned<String>,
+    ) -> Result<Option<&Arc<Table>>, Diagnostic> {
+        if let Some(table) = self.by_name.get(&name.node) {
+            return Ok(table.as_ref());
+        }
+        let known = self.by_name.keys().map(String::as_str);
+        let create = format!("create it: CREATE TABLE {} FROM 'file.csv' KEY column;", name.node);
+        let help = match nearest(&name.node, known) {
+            Some(near) => format!("did you mean {near}? Or {create}"),
+            None => create,
+        };
+        let message = format!("there is no table {}", name.node);
+        let unknown = Diagnostic::error(Code::UNKNOWN_TABLE, message);
+        Err(unknown.at(name.span.clone(), "").help(help))
+    }
+
+    /// The tables that `select` joins, in the order of its joins.
+    pub(in crate::rule) fn of(&self, select: &Select) -> Box<[Option<Arc<Table>>]> {
+        let of = |join: &Join| self.by_name.get(&join.table.node).cloned().flatten();
+        select.joins.iter().map(of).collect()
+    }
+
+    /// The tables, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.by_name.values().flatten()
+    }
+}
+
+/// What reading the tables of a set gave.
+#[derive(Default)]
+pub(in crate::rule) struct ReadTables {
+    pub(in crate::rule) tables: Tables,
+    /// The files, with what was found in each.
+    pub(in crate::rule) files: Vec<(Source, Vec<Diagnostic>)>,
+    /// What was found in rule files, by source.
+    pub(in crate::rule) in_rules: Vec<(usize, Diagnostic)>,
+}
+
+/// Reads the tables of `statements`, which come with the number and path of their rule files.
+pub(in crate::rule) fn read(
+    statements: &[(usize, PathBuf, CreateTable)],
+    files: &mut dyn NamedFiles,
+) -> ReadTables {
+    let mut read = ReadTables::default();
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    let mut left = TABLE_FILES_BYTES_MAX;
+    for (number, (source, path, statement)) in statements.iter().enumerate() {
+        if let Some(surplus) = surplus(number, statement) {
+            read.in_rules.push((*source, surplus));
+            return read;
+        }
+        let first = *names.entry(statement.name.node.to_ascii_lowercase()).or_insert(number);
+        if let (true, Some(first)) = (first != number, statements.get(first)) {
+            read.in_rules.push((*source, twice(statement, *source, first)));
+            continue;
+        }
+        let table = table(*source, path, statement, &mut left, files, &mut read);
+        read.tables.by_name.insert(statement.name.node.clone(), table.map(Arc::new));
+    }
+    read
+}
+
+fn table(
+    source: usize,
+    path: &Path,
+    statement: &CreateTable,
+    left: &mut usize,
+    files: &mut dyn NamedFiles,
+    read: &mut ReadTables,
+) -> Option<Table> {
+    let place = statement.file.span.clone();
+    let bound = TABLE_FILE_BYTES_MAX.min(*left);
+    let file = match files.read(path, &statement.file.node, bound) {
+        Ok(file) => file,
+        Err(refused) => {
+            read.in_rules.push((source, refused.at(place, "")));
+            return None;
+        }
+    };
+    let (mut in_file, mut in_rules) = (Vec::new(), Vec::new());
+    let table = match &file.content {
+        Err(unreadable) => {
+            in_rules.push(unreadable.clone().at(place, ""));
+            None
+        }
+        Ok(bytes) => {
+            *left = left.saturating_sub(bytes.len());
+            Table::read(statement, bytes, &mut in_file, &mut in_rules)
+        }
+    };
+    read.in_rules.extend(in_rules.into_iter().map(|found| (source, found)));
+    read.files.push((file, in_file));
+    table
+}
+
+fn surplus(number: usize, statement: &CreateTable) -> Option<Diagnostic> {
+    let (what, place) = if number == TABLES_MAX {
+        (format!("more than {TABLES_MAX} tables"), statement.name.span.clone())
+    } else {
+        let column = statement.key.get(TABLE_KEY_COLUMNS_MAX)?;
+        (format!("a key has at most {TABLE_KEY_COLUMNS_MAX} columns"), column.span.clone())
+    };
+    Some(Diagnostic::error(Code::SIZE, what).at(place, "the first too many"))
+}
+
+fn twice(
+    statement: &CreateTable,
+    source: usize,
+    (other, path, first): &(usize, PathBuf, CreateTable),
+) -> Diagnostic {
+    let message = format!("there is already a table {}", first.name.node);
+    let twice = Diagnostic::error(Code::DUPLICATE_TABLE, message)
+        .at(statement.name.span.clone(), "the second of that name")
+        .help("names are unique over all rule files; rename one");
+    if *other == source {
+        return twice.also(first.name.span.clone(), "the first");
+    }
+    Diagnostic { message: format!("{} in {}", twice.message, path.display()), ..twice }
+}
