@@ -84,6 +84,23 @@ pub const HOLD_ADVANCE_EPISODES_MAX: usize = 8192;
 pub const HOLD_REJECTED_ROWS_SHOWN: usize = 16;
 /// What may happen in one scenario of `tidegate test`; more is taken for a loop.
 pub const SCENARIO_EVENTS_MAX: usize = 100_000;
+/// An event time further ahead of the receive time than this is no time: one wrong clock must not make
+/// every message after it late.
+pub const EVENT_FUTURE_MAX: Duration = Duration::from_secs(3600);
+/// Messages of one key that wait for their turn in event time. Over it the oldest are judged early.
+pub const EVENT_WAITING_PER_KEY_MAX: usize = 10_000;
+/// Bytes of those messages.
+pub const EVENT_WAITING_BYTES_PER_KEY_MAX: usize = 4 * 1024 * 1024;
+/// Messages of all keys of a rule that wait for their turn.
+pub const EVENT_WAITING_MAX: usize = 1_000_000;
+/// Bytes of those messages.
+pub const EVENT_WAITING_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How long, in event time, a key that neither pends nor fires is remembered for the sake of its
+/// watermark. A message older than that one would come more than this late.
+pub const EVENT_KEY_REST: Duration = Duration::from_secs(3600);
+/// Repetitions of REPEAT EVERY that one silence gives in event time: a clock that jumps from 1970 to
+/// today must not write fifty years of them.
+pub const EVENT_REPEATS_MAX: u32 = 1000;
 /// A partition key, characters (Kinesis: 1 to 256).
 pub const PARTITION_KEY_CHARS_MAX: usize = 256;
 /// A stream record: data and partition key together, bytes (Kinesis: 1 MiB).
@@ -245,6 +262,9 @@ pub const SERIES_MINUTES: usize = 24 * 60;
 pub const SERIES_RULES_MAX: usize = 50;
 
 const _: () = assert!(TABLE_FILE_BYTES_MAX <= TABLE_FILES_BYTES_MAX, "one table fits a set");
+const _: () = assert!(EVENT_WAITING_PER_KEY_MAX <= EVENT_WAITING_MAX, "a key's are a rule's");
+const _: () =
+    assert!(EVENT_WAITING_BYTES_PER_KEY_MAX <= EVENT_WAITING_BYTES_MAX, "a key's are a rule's");
 const _: () = assert!(READ_BUFFER_MIN <= READ_BUFFER_MAX, "the buffer grows");
 const _: () = assert!(JOURNAL_BATCH_MAX <= JOURNAL_QUEUE_MAX, "a commit can empty the queue");
 const _: () =

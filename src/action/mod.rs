@@ -57,7 +57,8 @@ pub fn carry_out(engine: &Engine, hit: Hit, outcome: &mut Outcome) {
         HitEvent::Cleared(..) => &rule.definition.on_cleared,
         HitEvent::Match | HitEvent::Firing(_) => &rule.definition.actions,
     };
-    let cause = Cause { name: rule.name(), rule: hit.rule, publish: &hit.publish, at: hit.at };
+    let at = hit.decided_at;
+    let cause = Cause { name: rule.name(), rule: hit.rule, publish: &hit.publish, at };
     let mut failures: SmallVec<[ActionFailure; 1]> = SmallVec::new();
     for (action, written) in hit.actions.into_iter().zip(written) {
         if let Err(fault) = action.and_then(|action| cause.carry_out(action, outcome)) {
@@ -221,7 +222,7 @@ fn hit_record(rule: &Arc<str>, hit: &Hit) -> HitRecord {
         }
     };
     HitRecord {
-        at: hit.at,
+        at: hit.decided_at,
         rule: Arc::clone(rule),
         event,
         reason,

@@ -4,7 +4,8 @@
 //! gateway is known to have been alive; [`load`] reads all of it back. What the bytes of a state mean
 //! is the engine's business.
 //!
-//! Tables: `hold_state` (rule, key → state) and `alive` (one row). Crash story: a state is in the same
+//! Tables: `hold_state` (rule, key → state), `hold_waiting` (rule, key, turn → a message that was
+//! acknowledged and waits for its turn in event time) and `alive` (one row). Crash story: a state is in the same
 //! transaction as the effects of the transition that led to it, so after a restart an episode is
 //! neither forgotten nor reported twice.
 
@@ -21,8 +22,10 @@ use crate::storage::Storage;
 use crate::storage::StorageError;
 
 pub(crate) use table::SCHEMA;
+pub(crate) use table::WAITING_SCHEMA;
 pub(crate) use table::save_alive;
 pub(crate) use table::save_state;
+pub(crate) use table::save_waiting;
 
 /// Why the saved state cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,19 @@ pub struct SavedState {
     pub state: Bytes,
 }
 
+/// A message that waited for its turn in event time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedMessage {
+    /// Rule name.
+    pub rule: Arc<str>,
+    /// Key.
+    pub key: CompactString,
+    /// Tells it from the others of its key.
+    pub turn: u64,
+    /// Encoded message.
+    pub message: Bytes,
+}
+
 /// All that was saved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
@@ -54,6 +70,8 @@ pub struct Saved {
     pub alive_until: Option<Timestamp>,
     /// In order of rule and key; a rule's are consecutive and share its name.
     pub states: Vec<SavedState>,
+    /// In order of rule, key and turn.
+    pub waiting: Vec<SavedMessage>,
 }
 
 /// Reads what was saved; at the start, before the journal takes over.

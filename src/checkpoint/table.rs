@@ -11,6 +11,7 @@ use rusqlite::params;
 use crate::clock::Timestamp;
 
 use super::Saved;
+use super::SavedMessage;
 use super::SavedState;
 
 /// Version 1.
@@ -27,6 +28,17 @@ CREATE TABLE alive (
 ) STRICT;
 ";
 
+/// Version 2: messages that wait for their turn in event time.
+pub(crate) const WAITING_SCHEMA: &str = "
+CREATE TABLE hold_waiting (
+    rule TEXT NOT NULL,
+    key TEXT NOT NULL,
+    turn INTEGER NOT NULL,
+    message BLOB NOT NULL,
+    PRIMARY KEY (rule, key, turn)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Saves the state of a key; `None` when it is inactive again.
 pub(crate) fn save_state(
     transaction: &Connection,
@@ -41,6 +53,27 @@ pub(crate) fn save_state(
         None => transaction
             .prepare_cached("DELETE FROM hold_state WHERE rule = ?1 AND key = ?2")?
             .execute([rule, key])?,
+    };
+    Ok(())
+}
+
+/// Saves a message that waits; `None` when it does so no longer.
+pub(crate) fn save_waiting(
+    transaction: &Connection,
+    rule: &str,
+    key: &str,
+    turn: u64,
+    message: Option<&[u8]>,
+) -> rusqlite::Result<()> {
+    // Turns are counted from nought, one a message: they do not come near 2^63.
+    let turn = i64::try_from(turn).unwrap_or(i64::MAX);
+    match message {
+        Some(message) => transaction
+            .prepare_cached("INSERT OR REPLACE INTO hold_waiting VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![rule, key, turn, message])?,
+        None => transaction
+            .prepare_cached("DELETE FROM hold_waiting WHERE rule = ?1 AND key = ?2 AND turn = ?3")?
+            .execute(params![rule, key, turn])?,
     };
     Ok(())
 }
@@ -71,7 +104,21 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Saved> {
         let key = CompactString::from(row.get_ref(1)?.as_str()?);
         states.push(SavedState { rule, key, state: Bytes::from(row.get::<_, Vec<u8>>(2)?) });
     }
-    Ok(Saved { alive_until, states })
+    Ok(Saved { alive_until, states, waiting: load_waiting(connection)? })
+}
+
+fn load_waiting(connection: &Connection) -> rusqlite::Result<Vec<SavedMessage>> {
+    let mut select = connection
+        .prepare("SELECT rule, key, turn, message FROM hold_waiting ORDER BY rule, key, turn")?;
+    let rows = select.query_map([], |row| {
+        Ok(SavedMessage {
+            rule: Arc::from(row.get_ref(0)?.as_str()?),
+            key: CompactString::from(row.get_ref(1)?.as_str()?),
+            turn: u64::try_from(row.get::<_, i64>(2)?).unwrap_or_default(),
+            message: Bytes::from(row.get::<_, Vec<u8>>(3)?),
+        })
+    })?;
+    rows.collect()
 }
 
 #[cfg(test)]
@@ -103,5 +150,26 @@ mod tests {
             .map(|saved| (&*saved.rule, saved.key.as_str(), &*saved.state))
             .collect();
         assert_eq!(states, [("cold", "[7]", &b"held"[..]), ("hot", "[7]", &b"held"[..])]);
+    }
+
+    #[test]
+    fn messages_that_wait_come_back_until_they_wait_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let (mut writer, _jobs) = storage.take_writer().unwrap();
+        let transaction = writer.transaction().unwrap();
+        for (key, turn) in [("[7]", 11), ("[8]", 3), ("[7]", 2)] {
+            save_waiting(&transaction, "hot", key, turn, Some(&[u8::try_from(turn).unwrap()]))
+                .unwrap();
+        }
+        save_waiting(&transaction, "hot", "[8]", 3, None).unwrap();
+        transaction.commit().unwrap();
+        let saved = super::super::load(&storage).unwrap();
+        let waiting: Vec<_> = saved
+            .waiting
+            .iter()
+            .map(|saved| (&*saved.rule, saved.key.as_str(), saved.turn, &*saved.message))
+            .collect();
+        assert_eq!(waiting, [("hot", "[7]", 2, &[2][..]), ("hot", "[7]", 11, &[11][..])]);
     }
 }

@@ -86,6 +86,8 @@ impl Code {
     pub const JOIN: Code = Code("R038");
     /// A column that a table does not have.
     pub const COLUMN: Code = Code("R039");
+    /// A time clause that changes nothing, or that no message can answer.
+    pub const EVENT_TIME: Code = Code("R040");
 }
 
 /// All of them, in order.
@@ -129,4 +131,5 @@ pub const RULE_CODES: &[Code] = &[
     Code::UNKNOWN_TABLE,
     Code::JOIN,
     Code::COLUMN,
+    Code::EVENT_TIME,
 ];

@@ -13,6 +13,7 @@ use crate::rule::ast::HoldField;
 use crate::rule::ast::IsWhat;
 use crate::rule::ast::JoinKind;
 use crate::rule::ast::Segment;
+use crate::rule::ast::TimeUnit;
 use crate::rule::function::Function;
 use crate::rule::table::Table;
 use crate::value::Value;
@@ -79,6 +80,14 @@ pub(super) enum Code {
     Subquery(Box<Subquery>),
     /// `EXISTS (SELECT …)`
     Exists(Box<Subquery>),
+}
+
+/// The time of a message.
+#[derive(Debug)]
+pub(super) struct TimeCode {
+    pub(super) value: Code,
+    /// What a number counts.
+    pub(super) unit: TimeUnit,
 }
 
 /// A nested query.

@@ -20,6 +20,7 @@ use super::code::Projected;
 use super::code::Subquery;
 use super::code::Target;
 use super::code::Text;
+use super::code::TimeCode;
 use super::code::Watch;
 use super::function;
 use super::function::Implementation;
@@ -48,6 +49,8 @@ pub(super) struct Program {
     pub(super) fields: Vec<Box<[CompactString]>>,
     /// SET expressions, by variable number.
     pub(super) variables: Box<[Code]>,
+    /// TIMESTAMP BY, where there is a WHEN to use it.
+    pub(super) timestamp: Option<TimeCode>,
     /// JOIN, in order.
     pub(super) joins: Box<[Join]>,
     /// WHERE.
@@ -88,6 +91,9 @@ pub(super) fn compile(rule: &Rule) -> Program {
         variables.push(compiler.expr(expr));
         compiler.variables.push(name.node.clone());
     }
+    let timed = select.timestamp.as_ref().filter(|_| select.when.is_some());
+    let timestamp =
+        timed.map(|clause| TimeCode { value: compiler.expr(&clause.expr), unit: clause.unit });
     let joins = compiler.joins(rule);
     let filter = select.filter.as_ref().map(|expr| compiler.expr(expr));
     let projection = compiler.projection(&select.projection);
@@ -102,6 +108,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         on_cleared: compiler.actions(&definition.on_cleared),
         on_error: compiler.actions(&definition.on_error),
         variables: variables.into(),
+        timestamp,
         joins,
         filter,
         projection,

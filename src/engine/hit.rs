@@ -55,11 +55,19 @@ pub enum FaultCode {
     TargetUnknown,
     /// A header is not what MQTT 5 has it to be.
     HeaderInvalid,
+    /// TIMESTAMP BY gives no time.
+    EventTimeInvalid,
+    /// TIMESTAMP BY gives a time more than [`crate::limits::EVENT_FUTURE_MAX`] after the receive time.
+    EventTimeFuture,
+    /// The message is older than its key's watermark.
+    LateRecord,
+    /// More messages wait for their turn than may; the oldest were judged before it.
+    EventBufferFull,
 }
 
 impl FaultCode {
     /// All of them.
-    pub const ALL: [FaultCode; 13] = [
+    pub const ALL: [FaultCode; 17] = [
         FaultCode::PayloadNotJson,
         FaultCode::PayloadTooDeep,
         FaultCode::OutputTooLarge,
@@ -73,6 +81,10 @@ impl FaultCode {
         FaultCode::HopsExceeded,
         FaultCode::TargetUnknown,
         FaultCode::HeaderInvalid,
+        FaultCode::EventTimeInvalid,
+        FaultCode::EventTimeFuture,
+        FaultCode::LateRecord,
+        FaultCode::EventBufferFull,
     ];
 
     /// The stable name used in counters, the API and `eval`.
@@ -91,6 +103,10 @@ impl FaultCode {
             FaultCode::HopsExceeded => "hops_exceeded",
             FaultCode::TargetUnknown => "target_unknown",
             FaultCode::HeaderInvalid => "header_invalid",
+            FaultCode::EventTimeInvalid => "event_time_invalid",
+            FaultCode::EventTimeFuture => "event_time_future",
+            FaultCode::LateRecord => "late_record",
+            FaultCode::EventBufferFull => "event_buffer_full",
         }
     }
 }
@@ -231,8 +247,12 @@ pub struct Hit {
     pub rule: RuleIndex,
     /// What made it.
     pub event: HitEvent,
-    /// When: receive time of the message, or the timer's due time.
+    /// When, in the rule's time: receive time of the message, or the timer's due time; an event time
+    /// where the rule has TIMESTAMP BY.
     pub at: Timestamp,
+    /// When, by the gateway's clock: what its effects are dated with. Differs from `at` only with
+    /// TIMESTAMP BY.
+    pub decided_at: Timestamp,
     /// The message it speaks of: the matching one, or the episode's last TRUE one.
     pub publish: Publish,
     /// What goes out.
@@ -252,9 +272,12 @@ pub struct Observation {
     pub condition: Truth,
     /// CLEAR WHEN; `None` where the rule has none.
     pub clear: Option<Truth>,
-    /// Time of the message.
+    /// Receive time of the message.
     pub at: Timestamp,
-    /// The message, kept when the condition is TRUE: SELECT is evaluated over the last one.
+    /// What TIMESTAMP BY says of it; `None` where the rule has none.
+    pub event_at: Option<Timestamp>,
+    /// The message, kept when the condition is TRUE: SELECT is evaluated over the last one. With
+    /// TIMESTAMP BY always: a late one goes to ON ERROR.
     pub publish: Option<Publish>,
 }
 
@@ -274,8 +297,10 @@ pub struct Episode {
     pub rule: RuleIndex,
     /// Firing or cleared.
     pub event: EpisodeEvent,
-    /// When: the timer's due time, or the time of the message that cleared it.
+    /// When, in the rule's time: the timer's due time, or the time of the message that cleared it.
     pub at: Timestamp,
+    /// When, by the gateway's clock; differs from `at` only with TIMESTAMP BY.
+    pub decided_at: Timestamp,
     /// Key, since, fired_at, samples.
     pub facts: HoldFacts,
     /// The last TRUE message.

@@ -164,7 +164,8 @@ fn a_watched_condition_and_its_key_see_the_row() {
         samples: 1,
     };
     let (event, publish) = (EpisodeEvent::Firing, seen.publish.unwrap());
-    let episode = Episode { rule: seen.rule, event, at: seen.at, facts, publish };
+    let episode =
+        Episode { rule: seen.rule, event, at: seen.at, decided_at: seen.at, facts, publish };
     let hit = engine.complete(&episode).unwrap();
     assert_eq!(&hit.output.bytes()[..], br#"{"room":"kitchen","k":"kitchen"}"#);
 }

@@ -19,6 +19,7 @@ mod code;
 mod compile;
 mod decode;
 mod evaluate;
+mod event_time;
 mod function;
 mod headers;
 mod hit;
@@ -62,6 +63,8 @@ pub use hit::RuleIndex;
 pub use hit::Truth;
 pub use plan::Plan;
 
+use crate::clock::Timestamp;
+use crate::limits::EVENT_FUTURE_MAX;
 use crate::limits::HOLD_KEY_BYTES_MAX;
 use crate::limits::PAYLOAD_DEPTH_MAX;
 use crate::publish::Publish;
@@ -221,6 +224,7 @@ impl Engine {
             rule: episode.rule,
             event,
             at: episode.at,
+            decided_at: episode.decided_at,
             publish: episode.publish.clone(),
             output,
             actions,
@@ -335,7 +339,13 @@ fn evaluate_rule(rule: RuleIndex, frame: &Frame<'_>, readable: bool, out: &mut E
     let outcome = match &program.watch {
         // Unknown changes no clock, and has been counted as a fault.
         Some(_) if !readable => Ok(()),
-        Some(watch) => observe(rule, frame, watch).map(|seen| out.observations.push(seen)),
+        Some(watch) => match event_time(frame) {
+            Ok(event_at) => observe(rule, frame, watch, event_at).map(|o| out.observations.push(o)),
+            Err(refusal) => {
+                out.unknown.push(rule);
+                Err(refusal)
+            }
+        },
         None => hit(rule, frame).map(|hit| out.hits.push(hit)),
     };
     if let Err(refusal) = outcome {
@@ -352,16 +362,40 @@ fn hit(rule: RuleIndex, frame: &Frame<'_>) -> Result<Hit, output::Refusal> {
         rule,
         event: HitEvent::Match,
         at: publish.received_at,
+        decided_at: publish.received_at,
         publish: publish.clone(),
         output: made.output,
         actions,
     })
 }
 
+/// The event time of the message; `None` for rules without TIMESTAMP BY.
+fn event_time(frame: &Frame<'_>) -> Result<Option<Timestamp>, output::Refusal> {
+    let Some(clause) = &frame.program.timestamp else { return Ok(None) };
+    let value = frame.value(&clause.value, None);
+    let time = event_time::read(&value, clause.unit);
+    let limit = frame.message.publish.received_at + EVENT_FUTURE_MAX;
+    match time {
+        Some(time) if time <= limit => Ok(Some(time)),
+        Some(time) => {
+            let problem = format!("the event time {time} is more than an hour ahead of the clock");
+            Err((FaultCode::EventTimeFuture, problem))
+        }
+        None => {
+            let problem = match &*value {
+                Value::Undefined => "TIMESTAMP BY is Undefined".to_owned(),
+                other => format!("{} is no event time", event_time::excerpt(other)),
+            };
+            Err((FaultCode::EventTimeInvalid, problem))
+        }
+    }
+}
+
 fn observe(
     rule: RuleIndex,
     frame: &Frame<'_>,
     watch: &code::Watch,
+    event_at: Option<Timestamp>,
 ) -> Result<Observation, output::Refusal> {
     let condition = frame.condition(&watch.condition);
     let clear = watch.clear.as_ref().map(|clear| frame.condition(clear));
@@ -374,7 +408,8 @@ fn observe(
         condition,
         clear,
         at: publish.received_at,
-        publish: (condition == Truth::True).then(|| publish.clone()),
+        event_at,
+        publish: (condition == Truth::True || event_at.is_some()).then(|| publish.clone()),
     })
 }
 

@@ -314,6 +314,7 @@ fn an_episode_becomes_a_hit_over_its_last_true_message() {
         rule: RuleIndex(0),
         event,
         at: Timestamp::from_millis(at),
+        decided_at: Timestamp::from_millis(at),
         facts: facts.clone(),
         publish: publish("lab/7", r#"{"t":31,"id":7}"#),
     };
@@ -417,6 +418,46 @@ const EVERYTHING: &str = "
     DO STREAM s KEY a, REPUBLISH 'x/${b}', LOG '${c}'
     ON ERROR DO STREAM s KEY b, LOG '${a}';";
 
+/// What a rule in event time makes of a message received at 5000 s: the time, or the fault.
+fn event_time(clause: &str, payload: &str) -> Result<i64, &'static str> {
+    let engine = engine(&format!(
+        "CREATE RULE r AS SELECT * FROM 't' TIMESTAMP BY {clause} WHEN v > 1 FOR 1 SECOND DO LOG;"
+    ));
+    let mut message = publish("t", payload);
+    message.received_at = Timestamp::from_millis(5_000_000);
+    let mut out = Evaluation::default();
+    engine.evaluate(&engine.plan(&message.topic), &message, &mut out);
+    match (&out.observations[..], &out.faults[..], &out.unknown[..]) {
+        ([seen], [], []) => {
+            assert!(seen.publish.is_some(), "a late one goes to ON ERROR, whatever the condition");
+            Ok(seen.event_at.unwrap().as_millis())
+        }
+        ([], [fault], [RuleIndex(0)]) => Err(fault.code.as_str()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_time_of_a_message_is_what_timestamp_by_says() {
+    assert_eq!(event_time("ts", r#"{"ts":1234,"v":2}"#), Ok(1234));
+    assert_eq!(event_time("ts SECONDS LATENESS 1 MINUTE", r#"{"ts":12.3456,"v":0}"#), Ok(12_345));
+    assert_eq!(event_time("ts MICROSECONDS", r#"{"ts":12345678,"v":"x"}"#), Ok(12_345));
+    assert_eq!(event_time("a.b + 1", r#"{"a":{"b":7},"v":2}"#), Ok(8));
+    assert_eq!(event_time("ts SECONDS", r#"{"ts":"1970-01-01T01:00:01+01:00"}"#), Ok(1000));
+    assert_eq!(event_time("timestamp()", r#"{"v":2}"#), Ok(5_000_000));
+}
+
+#[test]
+fn a_message_without_a_time_is_unknown_and_counted() {
+    for payload in
+        [r#"{"v":2}"#, r#"{"ts":null}"#, r#"{"ts":true}"#, r#"{"ts":"soon"}"#, r#"{"ts":-1}"#]
+    {
+        assert_eq!(event_time("ts", payload), Err("event_time_invalid"), "{payload}");
+    }
+    assert_eq!(event_time("ts SECONDS", r#"{"ts":8600}"#), Ok(8_600_000));
+    assert_eq!(event_time("ts SECONDS", r#"{"ts":8600.001}"#), Err("event_time_future"));
+}
+
 proptest! {
     #[test]
     fn no_payload_makes_evaluation_panic(
@@ -442,7 +483,8 @@ proptest! {
         let (rule, at) = (RuleIndex(0), facts.fired_at);
         for event in [EpisodeEvent::Firing, EpisodeEvent::Cleared(Cleared::Gap)] {
             let (facts, publish) = (facts.clone(), message.clone());
-            if let Ok(hit) = ENGINE.complete(&Episode { rule, event, at, facts, publish }) {
+            let episode = Episode { rule, event, at, decided_at: at, facts, publish };
+            if let Ok(hit) = ENGINE.complete(&episode) {
                 prop_assert!(json_reader::parse(hit.output.bytes(), Whole::AsWritten).is_ok());
             }
         }

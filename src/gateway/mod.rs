@@ -46,6 +46,7 @@ use crate::delivery::DeliverySetup;
 use crate::engine::Engine;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::Transitions;
+use crate::engine::hold::WaitingRow;
 use crate::engine::hold::watched;
 use crate::hit_log::HitLog;
 use crate::journal::Journal;
@@ -273,7 +274,13 @@ fn restore_holds(
     let saved = checkpoint::load(storage)?;
     if let Some(alive_until) = saved.alive_until {
         let rows = saved.states.iter().map(|row| (&*row.rule, row.key.as_str(), &row.state[..]));
-        let restored = hold.restore(rows, alive_until, now, &mut transitions);
+        let waiting = saved.waiting.iter().map(|row| WaitingRow {
+            rule: &row.rule,
+            key: &row.key,
+            turn: row.turn,
+            message: &row.message,
+        });
+        let restored = hold.restore(rows, waiting, alive_until, now, &mut transitions);
         for row in &restored.rejected_rows {
             tracing::error!(
                 rule = %row.rule, key = %row.key, error = %row.error,

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use crate::action;
 use crate::action::Outcome;
 use crate::clock::Timestamp;
+use crate::engine::ActionFailure;
 use crate::engine::Engine;
 use crate::engine::Evaluation;
 use crate::engine::Hit;
 use crate::engine::Observation;
 use crate::engine::Plan;
 use crate::engine::Truth;
+use crate::engine::hold::LateRecord;
 use crate::limits;
 use crate::publish::Publish;
 use crate::topic::TopicName;
@@ -84,8 +86,23 @@ impl Pass {
 
     /// Carries out one hit of the hold table, and evaluates everything it makes rules republish.
     pub(super) fn take_hit(&mut self, hit: Hit) {
-        let at = hit.at;
+        let at = hit.decided_at;
         action::carry_out(&self.rules.engine, hit, &mut self.outcome);
+        self.finish(at);
+    }
+
+    /// Counts a message that came too late, and runs its rule's ON ERROR over it.
+    pub(super) fn take_late(&mut self, record: LateRecord) {
+        let LateRecord { fault, publish } = record;
+        let at = publish.received_at;
+        let failure = ActionFailure {
+            failed_action: "when".to_owned(),
+            failed_resource: String::new(),
+            error_message: fault.message.clone(),
+        };
+        let Rules { engine, .. } = &*self.rules;
+        action::report(engine, fault.rule, &publish, at, &[failure], &mut self.outcome);
+        self.outcome.faults.push(fault);
         self.finish(at);
     }
 

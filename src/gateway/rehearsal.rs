@@ -20,6 +20,8 @@ use crate::engine::Engine;
 use crate::engine::RuleIndex;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::Transitions;
+use crate::engine::hold::WaitingChange;
+use crate::engine::hold::WaitingRow;
 use crate::engine::hold::watched;
 use crate::journal::Batch;
 use crate::journal::Effect;
@@ -90,6 +92,8 @@ pub struct Rehearsal {
     stage: GatewayStage<Outgoing>,
     outgoing: Outgoing,
     rows: BTreeMap<(Arc<str>, CompactString), Bytes>,
+    /// Messages that wait in event time, by rule, key and turn.
+    waiting: BTreeMap<(Arc<str>, CompactString, u64), Bytes>,
     counted: Vec<Counted>,
     batch: Batch,
     now: Timestamp,
@@ -112,6 +116,7 @@ impl Rehearsal {
             stage,
             outgoing,
             rows: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             batch: Batch::default(),
             now,
             seen: Vec::new(),
@@ -153,7 +158,13 @@ impl Rehearsal {
         let mut hold = HoldTable::new(watched(self.rules.engine.rules(), self.hold_keys_max));
         let mut transitions = Transitions::default();
         let rows = self.rows.iter().map(|((rule, key), state)| (&**rule, key.as_str(), &state[..]));
-        hold.restore(rows, alive_until, now, &mut transitions);
+        let waiting = self.waiting.iter().map(|((rule, key, turn), message)| WaitingRow {
+            rule,
+            key,
+            turn: *turn,
+            message,
+        });
+        hold.restore(rows, waiting, alive_until, now, &mut transitions);
         self.stage = stage_over(&self.rules, hold, transitions, &self.outgoing);
         self.pass = Pass::new(Arc::clone(&self.rules));
         self.advance(now);
@@ -168,6 +179,13 @@ impl Rehearsal {
     fn commit(&mut self) {
         self.stage.seal(&mut self.batch);
         for change in self.batch.states.drain(..) {
+            for WaitingChange { turn, message } in change.waiting {
+                let row = (Arc::clone(&change.rule), change.key.clone(), turn);
+                match message {
+                    Some(message) => self.waiting.insert(row, message),
+                    None => self.waiting.remove(&row),
+                };
+            }
             let row = (change.rule, change.key);
             match change.state {
                 Some(state) => self.rows.insert(row, state),

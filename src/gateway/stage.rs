@@ -111,7 +111,7 @@ impl<A: AfterCommit> GatewayStage<A> {
     /// by a rule with WHEN; the hop limit ends that.
     fn settle(&mut self, batch: &mut Batch) {
         while !self.transitions.is_empty() {
-            let now = self.transitions.episodes.last().map(|episode| episode.at);
+            let now = self.transitions.episodes.last().map(|episode| episode.decided_at);
             for orphan in self.transitions.orphans.drain(..) {
                 batch.hits.push(removed(orphan));
             }
@@ -123,6 +123,9 @@ impl<A: AfterCommit> GatewayStage<A> {
                 }
             }
             self.count(faults, now);
+            for record in self.transitions.late.drain(..) {
+                self.pass.take_late(record);
+            }
             let outcome = self.pass.take_outcome();
             let observations = mem::take(&mut self.pass.observations);
             self.accept(outcome, batch);
@@ -178,6 +181,7 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
             rule: change.rule,
             key: change.key,
             state: change.state,
+            waiting: change.waiting,
         }));
         self.pass.rules().tallies.show_holds(&self.hold);
     }

@@ -48,6 +48,8 @@ pub(super) struct RuleTally {
     pub(super) pending: Gauge,
     /// Keys firing. Written by the journal's stage.
     pub(super) firing: Gauge,
+    /// Messages waiting for their turn in event time. Written by the journal's stage.
+    pub(super) waiting: Gauge,
     /// When the last hit was, epoch ms; `i64::MIN` before the first. Written by whoever makes a hit.
     last_hit: AtomicI64,
     /// The newest fault's text. Taken only when there is a fault.
@@ -84,6 +86,7 @@ impl Tallies {
         let faults = Family::<FaultLabel, Counter>::default();
         let pending = Family::<RuleLabel, Gauge>::default();
         let firing = Family::<RuleLabel, Gauge>::default();
+        let waiting = Family::<RuleLabel, Gauge>::default();
         registry.register(
             "rule_topic_matches",
             "Messages whose topic matched FROM",
@@ -97,6 +100,11 @@ impl Tallies {
         );
         registry.register("rule_keys_pending", "Keys on their way to firing", pending.clone());
         registry.register("rule_keys_firing", "Keys firing", firing.clone());
+        registry.register(
+            "rule_messages_waiting",
+            "Messages waiting for their turn in event time",
+            waiting.clone(),
+        );
         registry.register("rule_faults", "Evaluation and action faults", faults.clone());
         let names: Vec<Arc<str>> =
             engine.rules().iter().map(|rule| Arc::clone(rule.name())).collect();
@@ -111,6 +119,7 @@ impl Tallies {
                     faults: Counter::default(),
                     pending: pending.get_or_create(&label).clone(),
                     firing: firing.get_or_create(&label).clone(),
+                    waiting: waiting.get_or_create(&label).clone(),
                     last_hit: AtomicI64::new(i64::MIN),
                     last_fault: Mutex::new(None),
                 }
@@ -136,6 +145,7 @@ impl Tallies {
             if let Some(counts) = hold.counts(index) {
                 tally.pending.set(gauge(counts.pending));
                 tally.firing.set(gauge(counts.firing));
+                tally.waiting.set(gauge(counts.waiting));
             }
         }
     }

@@ -44,6 +44,7 @@ use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
 use crate::delivery;
+use crate::engine::hold::WaitingChange;
 use crate::lambda;
 use crate::limits;
 use crate::publish::Publish;
@@ -120,6 +121,8 @@ pub struct StateChange {
     pub key: CompactString,
     /// Encoded state; `None` when the key is inactive again.
     pub state: Option<Bytes>,
+    /// Messages of the key that wait for their turn, or do so no longer.
+    pub waiting: Vec<WaitingChange>,
 }
 
 /// A hit as the dashboard shows it.

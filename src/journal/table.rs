@@ -10,6 +10,7 @@ use rusqlite::TransactionBehavior;
 use crate::checkpoint;
 use crate::clock::Timestamp;
 use crate::delivery;
+use crate::engine::hold::WaitingChange;
 use crate::hit_log::NewHit;
 use crate::hit_log::Recorder;
 use crate::lambda;
@@ -111,7 +112,11 @@ impl Tables {
         self.deliveries.flush(&transaction)?;
         self.hooks.flush(&transaction)?;
         for state in &batch.states {
-            checkpoint::save_state(&transaction, &state.rule, &state.key, state.state.as_deref())?;
+            let (rule, key) = (&state.rule, &state.key);
+            checkpoint::save_state(&transaction, rule, key, state.state.as_deref())?;
+            for WaitingChange { turn, message } in &state.waiting {
+                checkpoint::save_waiting(&transaction, rule, key, *turn, message.as_deref())?;
+            }
         }
         self.hits.append(&transaction, batch.hits.iter().map(as_new_hit))?;
         checkpoint::save_alive(&transaction, now)?;

@@ -167,6 +167,8 @@ pub struct Select {
     pub projection: Projection,
     /// `FROM 'filter', …`; empty only for Basic Ingest rules.
     pub from: Vec<Spanned<TopicFilter>>,
+    /// `TIMESTAMP BY`; `None` means the receive time.
+    pub timestamp: Option<TimestampBy>,
     /// `JOIN table ON …`, in order.
     pub joins: Vec<Join>,
     /// `WHERE`.
@@ -175,6 +177,33 @@ pub struct Select {
     pub when: Option<When>,
     /// From SELECT (or SET) to the end of the last clause.
     pub span: Span,
+}
+
+/// `TIMESTAMP BY expr [unit] [LATENESS d]`: the time of a message is a value in it.
+#[derive(Clone, Debug)]
+pub struct TimestampBy {
+    /// The time: a number of `unit`s since the epoch, or RFC 3339 text.
+    pub expr: Expr,
+    /// What a number counts.
+    pub unit: TimeUnit,
+    /// How much older than the newest one a message may be and still be put in its place.
+    pub lateness: Duration,
+    /// The clause.
+    pub span: Span,
+}
+
+/// What a number that is a time counts, from the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// SECONDS, also with a fraction.
+    Seconds,
+    /// MILLISECONDS, when nothing is said.
+    #[default]
+    Milliseconds,
+    /// MICROSECONDS.
+    Microseconds,
+    /// NANOSECONDS.
+    Nanoseconds,
 }
 
 /// `SELECT …` or `SELECT VALUE …`.

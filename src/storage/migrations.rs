@@ -9,14 +9,17 @@ use rusqlite::TransactionBehavior;
 /// One step: everything that makes the schema of its version from the one before it.
 type Step = &'static [&'static str];
 
-const STEPS: &[Step] = &[&[
-    crate::stream::SCHEMA,
-    crate::delivery::SCHEMA,
-    crate::lambda::SCHEMA,
-    crate::checkpoint::SCHEMA,
-    crate::retained::SCHEMA,
-    crate::hit_log::SCHEMA,
-]];
+const STEPS: &[Step] = &[
+    &[
+        crate::stream::SCHEMA,
+        crate::delivery::SCHEMA,
+        crate::lambda::SCHEMA,
+        crate::checkpoint::SCHEMA,
+        crate::retained::SCHEMA,
+        crate::hit_log::SCHEMA,
+    ],
+    &[crate::checkpoint::WAITING_SCHEMA],
+];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use crate::clients;
+use crate::live::Gateway;
 use crate::live::Site;
 use crate::live::eventually;
 
@@ -108,4 +109,61 @@ fn an_unflushed_delivery_survives_a_kill() {
     });
     assert_eq!(lines, (0..5).map(|n| json!({"n": n})).collect::<Vec<_>>());
     drop(gateway);
+}
+
+const LATE: &str = "
+CREATE RULE warm AS
+  SELECT id, hold.since AS since, hold.fired_at AS fired_at, hold.samples AS n
+  FROM 'lab/+/telemetry' TIMESTAMP BY ts SECONDS LATENESS 1 HOUR
+  WHEN temperature > 30 FOR 1 MINUTE PARTITION BY id
+DO STREAM alerts KEY id
+ON CLEARED DO STREAM cleared KEY id
+ON ERROR DO STREAM errors KEY id;
+";
+
+#[test]
+fn messages_that_wait_for_their_turn_survive_a_kill() {
+    let site = Site::with_rules(LATE);
+    let base = 1_700_000_000;
+    let reading = |after: i64, temperature: i64| {
+        format!(r#"{{"id":7,"ts":{},"temperature":{temperature}}}"#, base + after)
+    };
+    let mut gateway = site.start();
+    let port = gateway.mqtt.port();
+    // Neither in order nor ripe: all are acknowledged, and none has been judged when the kill comes.
+    for (after, temperature) in [(0, 20), (95, 31), (200, 20), (100, 31), (90, 31)] {
+        gateway.publish("lab/7/telemetry", &reading(after, temperature));
+        gateway.kill();
+        gateway = site.start_on(port);
+    }
+    waiting(&gateway, 5);
+    assert_eq!(site.stream_data("alerts").len(), 0);
+    // An hour and more later by the device's clock: everything is ripe, and is judged in its order.
+    gateway.publish("lab/7/telemetry", &reading(4000, 20));
+    let [since, fired] = [90, 150].map(|after| (base + after) * 1000);
+    let alert = json!({"id": 7, "since": since, "fired_at": fired, "n": 3});
+    assert_eq!(site.stream_data("alerts"), std::slice::from_ref(&alert));
+    assert_eq!(site.stream_data("cleared"), [alert]);
+    // What is in the stream arrived there today, whatever the device's clock said.
+    let arrived = site.records("alerts")[0]["t"].as_i64().expect("an arrival time");
+    assert!(arrived > fired + 86_400_000, "{arrived}");
+    gateway.publish("lab/7/telemetry", &reading(10, 31));
+    let errors = site.stream_data("errors");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let failure = &errors[0]["failures"][0];
+    assert_eq!(failure["failedAction"], "when");
+    assert!(
+        failure["errorMessage"].as_str().expect("text").starts_with("late record: "),
+        "{failure}"
+    );
+    let late = "tidegate_rule_faults_total{rule=\"warm\",code=\"late_record\"} 1";
+    assert!(gateway.get("/metrics").1.contains(late));
+    gateway.kill();
+    let gateway = site.start();
+    waiting(&gateway, 1);
+}
+
+fn waiting(gateway: &Gateway, count: usize) {
+    let line = format!("tidegate_rule_messages_waiting{{rule=\"warm\"}} {count}\n");
+    eventually("the messages wait", || gateway.get("/metrics").1.contains(&line).then_some(()));
 }

@@ -287,3 +287,54 @@ fn a_day_of_fifty_two_motes_gives_the_episodes_that_others_computed() {
         ],
     );
 }
+
+/// The records of `recording` under `rule`, without their order across keys.
+fn sorted_records(rule: &str, lines: &[String]) -> (Vec<String>, String) {
+    let (_folder, rules, recording) = scene(rule, &lines.concat());
+    let output = simulate(&rules, &recording);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let mut records: Vec<String> = text(&output.stdout).lines().map(str::to_owned).collect();
+    records.sort();
+    (records, text(&output.stderr))
+}
+
+#[test]
+fn in_event_time_a_recording_that_arrives_late_and_shuffled_gives_the_same_records() {
+    const HOT: &str = "CREATE RULE hot AS SELECT v, hold.since AS since, hold.duration_ms AS ms
+        FROM 'lab/+' TIMESTAMP BY ts SECONDS LATENESS 90 SECONDS
+        WHEN v > 30 FOR 5 MINUTES DO LOG;";
+    let base = 1_700_000_000;
+    // Two devices, a reading every ten seconds, hot for ten minutes out of fifteen.
+    let reading = |device: i64, place: i64| {
+        let (ts, v) = (base + place * 10, if place * 10 % 900 < 600 { 31 } else { 20 });
+        (ts, format!("\"topic\":\"lab/{device}\",\"payload\":{{\"ts\":{ts},\"v\":{v}}}}}\n"))
+    };
+    let sent: Vec<_> = (0..600).flat_map(|place| [reading(1, place), reading(2, place)]).collect();
+    let line = |arrival: i64, rest: &str| format!("{{\"t\":{},{rest}", arrival * 1000);
+    let ordered: Vec<String> = sent.iter().map(|(ts, rest)| line(*ts, rest)).collect();
+    let (expected, _) = sorted_records(HOT, &ordered);
+    assert_eq!(expected.len(), 2 * (7 + 6), "each hot spell, and each end but the last");
+    assert!(
+        expected.iter().all(|record| record.contains("\"ms\":300000") || record.contains("600000"))
+    );
+
+    // Each is up to LATENESS under way, in no order.
+    let mut delayed: Vec<(i64, &str)> = (1..)
+        .zip(&sent)
+        .map(|(place, (ts, rest))| (ts + place * 7919 % 91, rest.as_str()))
+        .collect();
+    delayed.sort_by_key(|(arrival, _)| *arrival);
+    let delayed: Vec<String> = delayed.into_iter().map(|(at, rest)| line(at, rest)).collect();
+    assert_eq!(sorted_records(HOT, &delayed).0, expected);
+
+    // All of it a day later, at once: the times of the records are those of the readings.
+    let backfilled: Vec<String> = sent.iter().map(|(_, rest)| line(base + 86_400, rest)).collect();
+    assert_eq!(sorted_records(HOT, &backfilled).0, expected);
+
+    // A reading of a minute and a half ago is in time, an older one is late and changes nothing.
+    let mut with_late = backfilled;
+    with_late.push(line(base + 86_400, &reading(1, 0).1));
+    let (records, told) = sorted_records(HOT, &with_late);
+    assert_eq!(records, expected);
+    assert!(told.contains("rule hot: 1 fault of late_record; the first: late record: "), "{told}");
+}

@@ -99,6 +99,7 @@ mod tests {
             rule: RuleIndex(0),
             event,
             at: Timestamp::from_millis(9),
+            decided_at: Timestamp::from_millis(9),
             publish: Publish {
                 topic: TopicName::parse("lab/\"7\"").unwrap(),
                 payload: Bytes::new(),

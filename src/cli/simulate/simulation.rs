@@ -197,7 +197,8 @@ impl Simulation {
 
     /// Writes out what the hold table has said.
     fn tell(&mut self, answer: &mut dyn Write) -> io::Result<()> {
-        for fault in self.transitions.faults.drain(..) {
+        let late = self.transitions.late.drain(..).map(|record| record.fault);
+        for fault in self.transitions.faults.drain(..).chain(late) {
             self.scribe.tally.count_fault(fault);
         }
         for episode in self.transitions.episodes.drain(..) {

@@ -8,7 +8,7 @@ const RULE_KEYWORDS = new Set(
   [
     "all and as at batch between by case clear cleared create days day deliver description disabled do else end",
     "error every exists false firing for foreach from gap group hash having hold hours hour in invoke is join keep",
-    "key least left like log max milliseconds millisecond minutes minute missing not null on or partition qos queue",
+    "key lateness least left like log max microseconds milliseconds millisecond minutes minute missing nanoseconds not null on or partition qos queue",
     "repeat republish reset restart retain rule seconds second select set stream table then times timestamp to true",
     "undefined upsert value when where with within",
   ].flatMap((line) => line.split(" ")),

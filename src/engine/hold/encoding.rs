@@ -1,7 +1,8 @@
 //! A key's state as the bytes of its row.
 //!
-//! Little-endian, no padding: version, rule fingerprint, clocks, last TRUE message, then a checksum of
-//! all that. JSON was the alternative: it would need base64 for the payload, and be four times as
+//! Little-endian, no padding: version, rule fingerprint, clocks, watermark, last TRUE message, then a
+//! checksum of all that; a message that waits for its turn has a row of its own, so that a batch writes
+//! what is new and not the whole buffer. JSON was the alternative: it would need base64 for the payload, and be four times as
 //! large for a small one. A reader refuses versions it does not know; the version rises with every
 //! change of the layout, and older ones stay readable for as long as a release wrote them.
 
@@ -14,6 +15,10 @@ use bytes::BytesMut;
 
 use crate::clock::Timestamp;
 use crate::engine::Cleared;
+use crate::engine::Truth;
+use crate::engine::event_time::Watermark;
+use crate::engine::hold::event::WaitingMessage;
+use crate::engine::hold::hold_table::Key;
 use crate::engine::hold::message::Message;
 use crate::engine::hold::state::Ending;
 use crate::engine::hold::state::Phase;
@@ -23,15 +28,17 @@ use crate::publish::PublishProperties;
 use crate::publish::QoS;
 use crate::topic::TopicName;
 
-/// Layout written by this build.
-const VERSION: u8 = 1;
+/// Layout written by this build. 2 added event time; in 1 there is always a message.
+const VERSION: u8 = 2;
+/// Layout of a waiting message.
+const WAITING_VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 8;
 
 /// Why a stored row cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
     /// Written by a newer build.
-    #[error("the row has layout {0}, this build reads up to {VERSION}")]
+    #[error("the row has layout {0}, which this build does not know")]
     Version(u8),
     /// Shorter than its own lengths say, or with bytes left over.
     #[error("the row is cut off or has bytes left over")]
@@ -48,7 +55,14 @@ pub enum RowError {
 pub(super) struct Row {
     pub(super) fingerprint: u64,
     pub(super) state: State,
-    pub(super) message: Message,
+    pub(super) event: Option<EventRow>,
+    pub(super) message: Option<Message>,
+}
+
+/// What a row says of event time.
+pub(super) struct EventRow {
+    pub(super) watermark: Watermark,
+    pub(super) judged: Timestamp,
 }
 
 /// FNV-1a, 64 bits: a checksum against torn and flipped bytes, and stable
@@ -60,17 +74,37 @@ pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// Appends the row to `buffer` and splits it off, so that the rows of a batch share one allocation.
-pub(super) fn encode(
-    buffer: &mut BytesMut,
-    fingerprint: u64,
-    state: &State,
-    message: &Message,
-) -> Bytes {
+pub(super) fn encode(buffer: &mut BytesMut, fingerprint: u64, key: &Key) -> Bytes {
     debug_assert!(buffer.is_empty(), "the row before was split off");
     buffer.put_u8(VERSION);
     buffer.put_u64_le(fingerprint);
-    put_state(buffer, state);
-    put_message(buffer, message);
+    put_state(buffer, &key.state);
+    put_option(buffer, key.event.as_deref(), |b, side| {
+        put_time(b, side.watermark.newest);
+        put_time(b, side.watermark.heard_at);
+        put_time(b, side.watermark.passed);
+        put_time(b, side.judged);
+    });
+    put_option(buffer, key.message.as_ref(), put_message);
+    finish(buffer)
+}
+
+/// Appends the row of a message that waits for its turn, and splits it off.
+pub(super) fn encode_waiting(
+    buffer: &mut BytesMut,
+    event: Timestamp,
+    waiting: &WaitingMessage,
+) -> Bytes {
+    debug_assert!(buffer.is_empty(), "the row before was split off");
+    buffer.put_u8(WAITING_VERSION);
+    put_time(buffer, event);
+    buffer.put_u8(truth_code(waiting.condition));
+    put_option(buffer, waiting.clear, |b, clear| b.put_u8(truth_code(clear)));
+    put_option(buffer, waiting.message.as_ref(), put_message);
+    finish(buffer)
+}
+
+fn finish(buffer: &mut BytesMut) -> Bytes {
     let checksum = fnv1a(buffer);
     buffer.put_u64_le(checksum);
     buffer.split().freeze()
@@ -78,13 +112,51 @@ pub(super) fn encode(
 
 /// Reads a row back.
 pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
-    // The version comes first and is judged first: a newer layout may keep its checksum elsewhere.
-    match bytes.first() {
-        None => return Err(RowError::Length),
-        Some(&VERSION) => {}
-        Some(&other) if other > VERSION => return Err(RowError::Version(other)),
-        Some(_) => return Err(RowError::Field("version")),
+    let (version, mut reader) = open(bytes, VERSION)?;
+    let fingerprint = reader.u64()?;
+    let state = reader.state()?;
+    let (event, message) = match version {
+        1 => (None, Some(reader.message()?)),
+        _ => (
+            reader.option("event time", Reader::event)?,
+            reader.option("message", Reader::message)?,
+        ),
+    };
+    let is_whole = match state.phase {
+        Phase::Inactive => event.is_some(),
+        Phase::Pending | Phase::Firing { .. } => message.is_some(),
+    };
+    if !is_whole {
+        return Err(RowError::Field("phase"));
     }
+    reader.end(Row { fingerprint, state, event, message })
+}
+
+/// Reads the row of a waiting message back: its event time, and the message.
+pub(super) fn decode_waiting(bytes: &[u8]) -> Result<(Timestamp, WaitingMessage), RowError> {
+    let (_, mut reader) = open(bytes, WAITING_VERSION)?;
+    let event = reader.time()?;
+    let waiting = WaitingMessage {
+        condition: reader.truth()?,
+        clear: reader.option("clear", Reader::truth)?,
+        message: reader.option("message", Reader::message)?,
+        stored: true,
+    };
+    if waiting.condition == Truth::True && waiting.message.is_none() {
+        return Err(RowError::Field("condition"));
+    }
+    reader.end((event, waiting))
+}
+
+/// Checks version and checksum.
+fn open(bytes: &[u8], newest: u8) -> Result<(u8, Reader<'_>), RowError> {
+    // The version comes first and is judged first: a newer layout may keep its checksum elsewhere.
+    let version = match bytes.first() {
+        None => return Err(RowError::Length),
+        Some(0) => return Err(RowError::Field("version")),
+        Some(&other) if other > newest => return Err(RowError::Version(other)),
+        Some(&version) => version,
+    };
     let Some((body, checksum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
         return Err(RowError::Length);
     };
@@ -93,9 +165,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
     }
     let mut reader = Reader { rest: body };
     reader.u8()?;
-    let row =
-        Row { fingerprint: reader.u64()?, state: reader.state()?, message: reader.message()? };
-    if reader.rest.is_empty() { Ok(row) } else { Err(RowError::Length) }
+    Ok((version, reader))
 }
 
 fn put_time(buffer: &mut BytesMut, time: Timestamp) {
@@ -127,6 +197,14 @@ fn put_state(buffer: &mut BytesMut, state: &State) {
                 }
             }
         }
+    }
+}
+
+fn truth_code(truth: Truth) -> u8 {
+    match truth {
+        Truth::False => 0,
+        Truth::True => 1,
+        Truth::Unknown => 2,
     }
 }
 
@@ -193,6 +271,11 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// `row`, if nothing is left over.
+    fn end<T>(self, row: T) -> Result<T, RowError> {
+        if self.rest.is_empty() { Ok(row) } else { Err(RowError::Length) }
+    }
+
     fn take(&mut self, count: usize) -> Result<&'a [u8], RowError> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(RowError::Length)?;
         self.rest = rest;
@@ -256,6 +339,7 @@ impl<'a> Reader<'a> {
         let last_known = self.time()?;
         let samples = self.u64()?;
         let phase = match self.u8()? {
+            0 => Phase::Inactive,
             1 => Phase::Pending,
             2 => Phase::Firing {
                 fired_at: self.time()?,
@@ -265,6 +349,21 @@ impl<'a> Reader<'a> {
             _ => return Err(RowError::Field("phase")),
         };
         Ok(State { phase, since, excluded, last_known, samples })
+    }
+
+    fn event(&mut self) -> Result<EventRow, RowError> {
+        let watermark =
+            Watermark { newest: self.time()?, heard_at: self.time()?, passed: self.time()? };
+        Ok(EventRow { watermark, judged: self.time()? })
+    }
+
+    fn truth(&mut self) -> Result<Truth, RowError> {
+        match self.u8()? {
+            0 => Ok(Truth::False),
+            1 => Ok(Truth::True),
+            2 => Ok(Truth::Unknown),
+            _ => Err(RowError::Field("truth")),
+        }
     }
 
     fn ending(&mut self) -> Result<Ending, RowError> {

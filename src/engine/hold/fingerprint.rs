@@ -16,17 +16,18 @@ use crate::rule::ast::Subquery;
 pub fn watched(rules: &[Arc<Rule>], keys_max: usize) -> impl Iterator<Item = WatchedRule<'_>> {
     (0_u32..).zip(rules).filter(|(_, rule)| !rule.definition.disabled).filter_map(
         move |(place, rule)| {
-            let when = rule.definition.select.when.as_ref()?;
+            let select = &rule.definition.select;
+            let (when, timestamp) = (select.when.as_ref()?, select.timestamp.as_ref());
             let (index, fingerprint) = (RuleIndex(place), fingerprint(rule));
-            Some(WatchedRule { index, name: rule.name(), when, fingerprint, keys_max })
+            Some(WatchedRule { index, name: rule.name(), when, timestamp, fingerprint, keys_max })
         },
     )
 }
 
-/// A number that changes with what a rule's state means: SQL version, SET, FROM, JOIN, WHERE, the
-/// condition and PARTITION BY. Made of the tree, so that spacing, comments and the case of keywords do not
-/// matter; the same in every build. Durations, CLEAR WHEN, SELECT, the actions and the rows of tables are left
-/// out: they may change under a firing key.
+/// A number that changes with what a rule's state means: SQL version, SET, FROM, TIMESTAMP BY, JOIN, WHERE,
+/// the condition and PARTITION BY. Made of the tree, so that spacing, comments and the case of keywords do not
+/// matter; the same in every build. Durations (LATENESS too), CLEAR WHEN, SELECT, the actions and the rows of
+/// tables are left out: they may change under a firing key.
 pub fn fingerprint(rule: &Rule) -> u64 {
     let select = &rule.definition.select;
     let mut text = format!("{:?}", rule.version);
@@ -36,6 +37,10 @@ pub fn fingerprint(rule: &Rule) -> u64 {
     }
     for filter in &select.from {
         part(&mut text, "from", filter.node.as_str());
+    }
+    if let Some(clause) = &select.timestamp {
+        part(&mut text, "timestamp", &format!("{:?}", clause.unit));
+        outline(&mut text, &clause.expr);
     }
     for join in &select.joins {
         part(
@@ -175,6 +180,9 @@ mod tests {
             ("c > 30", "EXISTS (SELECT * FROM c WHERE v > 3)"),
             ("WHERE b > 1", ""),
             ("b > 1", "b > 2"),
+            ("'x/#'", "'x/#' TIMESTAMP BY ts"),
+            ("'x/#'", "'x/#' TIMESTAMP BY ts SECONDS"),
+            ("'x/#'", "'x/#' TIMESTAMP BY at"),
             ("x/#", "y/#"),
             ("'x/#'", "'x/#', 'y'"),
             ("'x/#'", "'x/#' JOIN t ON t.k = e"),

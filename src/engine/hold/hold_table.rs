@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -17,7 +18,8 @@ use crate::engine::Observation;
 use crate::engine::RuleIndex;
 use crate::engine::Truth;
 use crate::engine::hold::encoding;
-use crate::engine::hold::message;
+use crate::engine::hold::event::EventSide;
+use crate::engine::hold::message::Fresh;
 use crate::engine::hold::message::Message;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
@@ -28,6 +30,7 @@ use crate::engine::hold::timer::TimerQueue;
 use crate::limits::HOLD_ADVANCE_EPISODES_MAX;
 use crate::limits::HOLD_MESSAGE_BYTES_MAX;
 use crate::publish::Publish;
+use crate::rule::ast::TimestampBy;
 use crate::rule::ast::When;
 
 /// A map this sparse gives memory back.
@@ -44,6 +47,8 @@ pub struct WatchedRule<'a> {
     pub name: &'a Arc<str>,
     /// The clause.
     pub when: &'a When,
+    /// TIMESTAMP BY.
+    pub timestamp: Option<&'a TimestampBy>,
     /// Changes when the condition, the key, the filter or the time does.
     pub fingerprint: u64,
     /// Keys it may watch at once.
@@ -57,14 +62,19 @@ pub struct Transitions {
     pub episodes: Vec<Episode>,
     /// Firing keys whose rule is gone.
     pub orphans: Vec<Orphan>,
-    /// Keys that were refused.
+    /// Keys that were refused; messages judged before their turn.
     pub faults: Vec<Fault>,
+    /// Messages that came after their key's watermark had passed them.
+    pub late: Vec<LateRecord>,
 }
 
 impl Transitions {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.episodes.is_empty() && self.orphans.is_empty() && self.faults.is_empty()
+        self.episodes.is_empty()
+            && self.orphans.is_empty()
+            && self.faults.is_empty()
+            && self.late.is_empty()
     }
 
     /// Forgets all, keeps the memory.
@@ -72,7 +82,17 @@ impl Transitions {
         self.episodes.clear();
         self.orphans.clear();
         self.faults.clear();
+        self.late.clear();
     }
+}
+
+/// A message that changed nothing because it came too late. Not among [`Transitions::faults`].
+#[derive(Clone, Debug)]
+pub struct LateRecord {
+    /// What to count, and to say.
+    pub fault: Fault,
+    /// The message, for ON ERROR.
+    pub publish: Publish,
 }
 
 /// An episode that ends because its rule is no longer there: [`crate::engine::Cleared::RuleRemoved`]. A rule by
@@ -98,6 +118,17 @@ pub struct KeyChange {
     pub key: CompactString,
     /// Encoded state; `None` removes the row.
     pub state: Option<Bytes>,
+    /// Rows of messages of the key that wait for their turn in event time.
+    pub waiting: Vec<WaitingChange>,
+}
+
+/// A row of a waiting message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingChange {
+    /// Tells it from the others of its key; never used twice while the key lives.
+    pub turn: u64,
+    /// Encoded message; `None` removes the row.
+    pub message: Option<Bytes>,
 }
 
 /// Figures of one rule.
@@ -113,6 +144,14 @@ pub struct HoldCounts {
     pub firing: usize,
     /// Bytes of the messages that are kept.
     pub message_bytes: usize,
+    /// Messages that came too late in event time.
+    pub late: u64,
+    /// Times that messages were judged before their turn because too many waited.
+    pub early: u64,
+    /// Messages waiting for their turn now.
+    pub waiting: usize,
+    /// Bytes of those.
+    pub waiting_bytes: usize,
 }
 
 /// Whether [`HoldTable::advance`] got to the end.
@@ -130,7 +169,10 @@ pub enum Progress {
 pub(super) struct Key {
     pub(super) text: Arc<str>,
     pub(super) state: State,
-    pub(super) message: Message,
+    /// The last TRUE message; there while the state is active.
+    pub(super) message: Option<Message>,
+    /// Where the rule has TIMESTAMP BY: from its first message on.
+    pub(super) event: Option<Box<EventSide>>,
     pub(super) alarm: Alarm,
     /// Listed in [`HoldTable::changed`].
     pub(super) changed: bool,
@@ -138,16 +180,21 @@ pub(super) struct Key {
     pub(super) stored: bool,
 }
 
+/// The keys of a rule. Boxed: the map grows by moving pointers, and a key that ends gives its memory
+/// back.
+pub(super) type Keys = HashMap<Arc<str>, Box<Key>, foldhash::fast::RandomState>;
+
 /// A rule and its keys.
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) index: RuleIndex,
     pub(super) name: Arc<str>,
     pub(super) terms: Terms,
+    /// LATENESS; nothing where the rule has no TIMESTAMP BY.
+    pub(super) lateness: Duration,
     pub(super) fingerprint: u64,
     pub(super) keys_max: usize,
-    /// Boxed: the map grows by moving pointers, and a key that ends gives its memory back.
-    pub(super) keys: HashMap<Arc<str>, Box<Key>, foldhash::fast::RandomState>,
+    pub(super) keys: Keys,
     pub(super) counts: HoldCounts,
 }
 
@@ -161,9 +208,9 @@ pub struct HoldTable {
     pub(super) now: Timestamp,
     /// Keys to be written, each once.
     pub(super) changed: Vec<(RuleIndex, Arc<str>)>,
-    /// Rows to be removed whose rule is gone: rule, key.
-    pub(super) orphaned: Vec<(Arc<str>, Arc<str>)>,
-    buffer: BytesMut,
+    /// Rows to be removed whose rule or key is gone.
+    pub(super) orphaned: Vec<KeyChange>,
+    pub(super) buffer: BytesMut,
 }
 
 impl HoldTable {
@@ -192,6 +239,7 @@ impl HoldTable {
                 index: watched.index,
                 name: Arc::clone(watched.name),
                 terms: Terms::of(watched.when),
+                lateness: watched.timestamp.map_or(Duration::ZERO, |clause| clause.lateness),
                 fingerprint: watched.fingerprint,
                 keys_max: watched.keys_max,
                 keys: HashMap::default(),
@@ -209,58 +257,39 @@ impl HoldTable {
     pub fn observe(&mut self, observation: Observation, out: &mut Transitions) {
         let at = observation.at.max(self.now);
         while self.advance(at, out) == Progress::More {}
-        let Observation { rule, key: text, condition, clear, publish, .. } = observation;
-        let Rule { index, terms, keys_max, keys, counts, .. } = self
+        let rule = self
             .rules
-            .get_mut(place(rule))
+            .get_mut(place(observation.rule))
             .and_then(Option::as_mut)
             .expect("observations are made by the engine whose rules the table holds");
-        if condition == Truth::Unknown {
-            counts.unknown += 1;
+        let (mut desk, keys) = rule.desk(&mut self.timers, &mut self.changed, at);
+        if observation.condition == Truth::Unknown {
+            desk.counts.unknown += 1;
         }
-        let mut known = keys.get_mut(text.as_str());
-        if condition == Truth::True {
-            let publish = message_of(&publish);
-            let is_active = known.as_ref().is_some_and(|key| key.state.is_active());
-            let held = known.as_ref().map_or(0, |key| key.message.bytes());
-            let bytes = counts.message_bytes - held + message::bytes_of(publish);
-            let limit = if !is_active && counts.pending + counts.firing >= *keys_max {
-                format!("watches {keys_max} keys already")
-            } else if bytes > HOLD_MESSAGE_BYTES_MAX {
-                format!("would keep more than {HOLD_MESSAGE_BYTES_MAX} bytes of messages")
-            } else {
-                String::new()
-            };
-            if !limit.is_empty() {
-                counts.refused += 1;
-                let message = format!("the rule {limit}; the message of key {text} is passed over");
-                return out.faults.push(Fault { rule, code: FaultCode::HoldKeysFull, message });
-            }
-            counts.message_bytes = bytes;
-            if let Some(key) = &mut known {
-                key.message.replace(publish);
-            }
-        }
-        let key = match known {
+        let is_timed = observation.event_at.is_some();
+        let text = observation.key.as_str();
+        let key = match keys.get_mut(text) {
             Some(key) => key,
-            None if condition == Truth::True => {
-                let key: Arc<str> = Arc::from(text.as_str());
-                let new = Key::new(Arc::clone(&key), Message::of(message_of(&publish)));
-                keys.entry(key).or_insert(new)
+            None if is_timed || observation.condition == Truth::True => {
+                let watched =
+                    if is_timed { keys.len() } else { desk.counts.pending + desk.counts.firing };
+                if watched >= desk.keys_max {
+                    return desk.refuse(text, &desk.too_many_keys(), out);
+                }
+                let text: Arc<str> = Arc::from(text);
+                keys.entry(Arc::clone(&text)).or_insert_with(|| Key::new(text, None))
             }
             None => return,
         };
-        let before = key.state.phase;
-        let step = if condition == Truth::True {
-            key.state.observe_true(terms, at)
-        } else {
-            key.state.observe_other(terms, condition, clear, at)
-        };
-        counts.moved(before, key.state.phase);
-        key.settle(*index, terms, &mut self.timers, at);
-        key.report(*index, step, at, out);
+        if let Some(event) = observation.event_at {
+            return key.hear_in_event_time(observation, event, &mut desk, out);
+        }
+        let Observation { condition, clear, publish, .. } = observation;
+        let message = publish.as_ref().map(Fresh::Publish);
+        let step = key.hear(condition, clear, message, at, &mut desk, out);
+        key.settle(&mut desk, at);
         if step != Step::Same {
-            key.mark(*index, &mut self.changed);
+            desk.mark(key);
         }
     }
 
@@ -270,22 +299,26 @@ impl HoldTable {
     pub fn advance(&mut self, now: Timestamp, out: &mut Transitions) -> Progress {
         let full = out.episodes.len() + HOLD_ADVANCE_EPISODES_MAX;
         while let Some(entry) = self.timers.pop_due(now) {
-            let rule = self.rules.get_mut(place(entry.rule)).and_then(Option::as_mut);
-            let Some(Rule { index, terms, keys, counts, .. }) = rule else {
+            let Some(rule) = self.rules.get_mut(place(entry.rule)).and_then(Option::as_mut) else {
                 self.timers.claim(entry, None);
                 continue;
             };
+            let (mut desk, keys) = rule.desk(&mut self.timers, &mut self.changed, self.now);
             let mut key = keys.get_mut(&entry.key);
-            let claimed = self.timers.claim(entry, key.as_mut().map(|key| &mut key.alarm));
+            let claimed = desk.timers.claim(entry, key.as_mut().map(|key| &mut key.alarm));
             let (Some(deadline), Some(key)) = (claimed, key) else { continue };
             let at = deadline.time();
-            self.now = self.now.max(at);
-            let before = key.state.phase;
-            let step = key.state.run(terms, at);
-            counts.moved(before, key.state.phase);
-            key.settle(*index, terms, &mut self.timers, at);
-            key.report(*index, step, at, out);
-            key.mark(*index, &mut self.changed);
+            desk.now = desk.now.max(at);
+            match &key.event {
+                Some(side) => {
+                    let bound = deadline.moved_to(side.watermark.at(at, desk.lateness));
+                    key.catch_up(bound, &mut desk, out);
+                }
+                None => key.run(desk.terms, at, &mut desk, out),
+            }
+            key.settle(&mut desk, at);
+            desk.mark(key);
+            self.now = desk.now;
             if out.episodes.len() >= full {
                 return Progress::More;
             }
@@ -312,24 +345,25 @@ impl HoldTable {
     }
 
     fn drain_changes(&mut self, mut out: Option<&mut Vec<KeyChange>>) {
-        for (rule, key) in self.orphaned.drain(..) {
-            if let Some(out) = &mut out {
-                out.push(KeyChange { rule, key: CompactString::from(&*key), state: None });
-            }
+        if let Some(out) = &mut out {
+            out.append(&mut self.orphaned);
         }
+        self.orphaned.clear();
         for (index, text) in self.changed.drain(..) {
             let rule = self.rules.get_mut(place(index)).and_then(Option::as_mut);
             let Some(Rule { name, fingerprint, keys, counts, .. }) = rule else { continue };
             let Some(key) = keys.get_mut(&text) else { continue };
             key.changed = false;
+            if !key.state.is_active() {
+                counts.message_bytes -= key.message_bytes();
+                key.message = None;
+            }
+            let waiting = key.take_waiting_changes(out.is_some().then_some(&mut self.buffer));
             let was_stored = key.stored;
-            let state = if key.state.is_active() {
+            let state = if key.lives() {
                 key.stored = out.is_some();
-                out.is_some().then(|| {
-                    encoding::encode(&mut self.buffer, *fingerprint, &key.state, &key.message)
-                })
+                out.is_some().then(|| encoding::encode(&mut self.buffer, *fingerprint, key))
             } else {
-                counts.message_bytes -= key.message.bytes();
                 keys.remove(&text);
                 give_back(keys);
                 None
@@ -337,7 +371,7 @@ impl HoldTable {
             // A key that came and went between two calls has no row, and needs none removed.
             if let Some(out) = out.as_mut().filter(|_| state.is_some() || was_stored) {
                 let key = CompactString::from(&*text);
-                out.push(KeyChange { rule: Arc::clone(name), key, state });
+                out.push(KeyChange { rule: Arc::clone(name), key, state, waiting });
             }
         }
         if self.timers.wants_sweep() {
@@ -369,31 +403,139 @@ impl HoldCounts {
     }
 }
 
+impl Rule {
+    /// What its keys work with, and the keys.
+    pub(super) fn desk<'a>(
+        &'a mut self,
+        timers: &'a mut TimerQueue,
+        changed: &'a mut Vec<(RuleIndex, Arc<str>)>,
+        now: Timestamp,
+    ) -> (Desk<'a>, &'a mut Keys) {
+        let Rule { index, terms, lateness, keys_max, keys, counts, .. } = self;
+        let (lateness, keys_max) = (*lateness, *keys_max);
+        (Desk { rule: *index, terms, lateness, keys_max, counts, timers, changed, now }, keys)
+    }
+}
+
+/// What of the table and of the rule a key works with.
+pub(super) struct Desk<'a> {
+    pub(super) rule: RuleIndex,
+    pub(super) terms: &'a Terms,
+    pub(super) lateness: Duration,
+    keys_max: usize,
+    pub(super) counts: &'a mut HoldCounts,
+    timers: &'a mut TimerQueue,
+    changed: &'a mut Vec<(RuleIndex, Arc<str>)>,
+    /// By the gateway's clock.
+    pub(super) now: Timestamp,
+}
+
+impl Desk<'_> {
+    /// Lists the key as changed.
+    pub(super) fn mark(&mut self, key: &mut Key) {
+        key.mark(self.rule, self.changed);
+    }
+
+    fn too_many_keys(&self) -> String {
+        format!("watches {} keys already", self.keys_max)
+    }
+
+    /// Passes a message over.
+    fn refuse(&mut self, key: &str, why: &str, out: &mut Transitions) {
+        self.counts.refused += 1;
+        let message = format!("the rule {why}; the message of key {key} is passed over");
+        out.faults.push(Fault { rule: self.rule, code: FaultCode::HoldKeysFull, message });
+    }
+
+    /// Why a TRUE message cannot be kept, if it cannot.
+    fn refusal(&self, key: &Key, message: &Fresh<'_>) -> Option<String> {
+        let bytes = self.counts.message_bytes - key.message_bytes() + message.bytes();
+        let active = self.counts.pending + self.counts.firing;
+        if !key.state.is_active() && active >= self.keys_max {
+            Some(self.too_many_keys())
+        } else if bytes > HOLD_MESSAGE_BYTES_MAX {
+            Some(format!("would keep more than {HOLD_MESSAGE_BYTES_MAX} bytes of messages"))
+        } else {
+            None
+        }
+    }
+}
+
 impl Key {
-    pub(super) fn new(text: Arc<str>, message: Message) -> Box<Self> {
+    pub(super) fn new(text: Arc<str>, message: Option<Message>) -> Box<Self> {
         Box::new(Key {
             text,
             state: State::inactive(),
             message,
+            event: None,
             alarm: Alarm::default(),
             changed: false,
             stored: false,
         })
     }
 
-    /// Sets the timer that the state wants, not before `floor`.
-    pub(super) fn settle(
+    /// Bytes of the message it keeps.
+    pub(super) fn message_bytes(&self) -> usize {
+        self.message.as_ref().map_or(0, Message::bytes)
+    }
+
+    /// A message, at `at` in the rule's time. `message` is there when the condition is TRUE.
+    pub(super) fn hear(
         &mut self,
-        rule: RuleIndex,
-        terms: &Terms,
-        timers: &mut TimerQueue,
-        floor: Timestamp,
-    ) {
-        if self.state.is_active() {
-            let deadline = self.state.deadline(terms).map(|deadline| deadline.not_before(floor));
-            timers.arm(&mut self.alarm, deadline, rule, &self.text);
+        condition: Truth,
+        clear: Option<Truth>,
+        message: Option<Fresh<'_>>,
+        at: Timestamp,
+        desk: &mut Desk<'_>,
+        out: &mut Transitions,
+    ) -> Step {
+        let before = self.state.phase;
+        let step = if condition == Truth::True {
+            let message = message.expect("the engine keeps the message of every TRUE observation");
+            if let Some(why) = desk.refusal(self, &message) {
+                if !self.lives() {
+                    // A key made for this message goes again.
+                    desk.mark(self);
+                }
+                desk.refuse(&self.text, &why, out);
+                return Step::Same;
+            }
+            desk.counts.message_bytes -= self.message_bytes();
+            message.replace(&mut self.message);
+            desk.counts.message_bytes += self.message_bytes();
+            self.state.observe_true(desk.terms, at)
         } else {
-            timers.cancel(&mut self.alarm);
+            self.state.observe_other(desk.terms, condition, clear, at)
+        };
+        desk.counts.moved(before, self.state.phase);
+        self.report(step, at, desk, out);
+        step
+    }
+
+    /// Runs the timer that is due at `at` in the rule's time.
+    pub(super) fn run(
+        &mut self,
+        terms: &Terms,
+        at: Timestamp,
+        desk: &mut Desk<'_>,
+        out: &mut Transitions,
+    ) {
+        let before = self.state.phase;
+        let step = self.state.run(terms, at);
+        desk.counts.moved(before, self.state.phase);
+        self.report(step, at, desk, out);
+    }
+
+    /// Sets the timer that the key wants, not before `floor`.
+    pub(super) fn settle(&mut self, desk: &mut Desk<'_>, floor: Timestamp) {
+        let deadline = match &self.event {
+            Some(side) => side.deadline(desk, &self.state),
+            None if self.state.is_active() => self.state.deadline(desk.terms),
+            None => None,
+        };
+        match deadline.map(|deadline| deadline.not_before(floor)) {
+            None if !self.lives() => desk.timers.cancel(&mut self.alarm),
+            deadline => desk.timers.arm(&mut self.alarm, deadline, desk.rule, &self.text),
         }
     }
 
@@ -415,14 +557,34 @@ impl Key {
     }
 
     /// Makes the record of a step, where it is worth one.
-    fn report(&self, rule: RuleIndex, step: Step, at: Timestamp, out: &mut Transitions) {
+    fn report(&self, step: Step, at: Timestamp, desk: &Desk<'_>, out: &mut Transitions) {
         let (event, fired_at) = match (step, self.state.phase) {
             (Step::Fired, Phase::Firing { fired_at, .. }) => (EpisodeEvent::Firing, fired_at),
             (Step::Cleared { fired_at, reason }, _) => (EpisodeEvent::Cleared(reason), fired_at),
             (Step::Same | Step::Moved | Step::Fired, _) => return,
         };
+        // Without event time the two clocks are one, and a timer that runs late keeps its own time.
+        let decided_at = if self.event.is_some() { desk.now } else { at };
+        out.episodes.push(self.episode(desk.rule, event, fired_at, at, decided_at));
+    }
+
+    /// What there is to say of the key's episode.
+    pub(super) fn episode(
+        &self,
+        rule: RuleIndex,
+        event: EpisodeEvent,
+        fired_at: Timestamp,
+        at: Timestamp,
+        decided_at: Timestamp,
+    ) -> Episode {
         let facts = self.facts(fired_at);
-        out.episodes.push(Episode { rule, event, at, facts, publish: self.message.to_publish() });
+        Episode { rule, event, at, decided_at, facts, publish: self.last_true() }
+    }
+
+    /// The message that its records speak of.
+    pub(super) fn last_true(&self) -> Publish {
+        let message = self.message.as_ref();
+        message.expect("a key that pends or fires has seen a TRUE message").to_publish()
     }
 }
 
@@ -431,12 +593,8 @@ pub(super) fn place(index: RuleIndex) -> usize {
     usize::try_from(index.0).expect("usize has at least 32 bits on every supported platform")
 }
 
-fn message_of(publish: &Option<Publish>) -> &Publish {
-    publish.as_ref().expect("the engine keeps the message of every TRUE observation")
-}
-
 /// Gives memory back after a flood of keys has gone.
-fn give_back<V>(keys: &mut HashMap<Arc<str>, V, foldhash::fast::RandomState>) {
+fn give_back(keys: &mut Keys) {
     if keys.capacity() > SMALL_MAP && keys.len() < keys.capacity() / SPARSE {
         keys.shrink_to(keys.len() * 2);
     }

@@ -45,7 +45,7 @@ impl Message {
     }
 
     /// Takes the place of the message before.
-    pub(super) fn replace(&mut self, publish: &Publish) {
+    fn replace(&mut self, publish: &Publish) {
         if self.topic != publish.topic {
             self.topic = publish.topic.clone();
         }
@@ -83,9 +83,34 @@ impl Message {
     }
 }
 
-/// What [`Message::bytes`] will be for this message.
-pub(super) fn bytes_of(publish: &Publish) -> usize {
-    publish.payload.len() + publish.properties.as_deref().map_or(0, properties_bytes)
+/// A TRUE message on its way to be kept.
+#[derive(Debug)]
+pub(super) enum Fresh<'a> {
+    /// As it came.
+    Publish(&'a Publish),
+    /// Out of the buffer in which it waited.
+    Kept(Message),
+}
+
+impl Fresh<'_> {
+    /// What [`Message::bytes`] will be for it.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Fresh::Publish(publish) => {
+                publish.payload.len() + publish.properties.as_deref().map_or(0, properties_bytes)
+            }
+            Fresh::Kept(message) => message.bytes(),
+        }
+    }
+
+    /// Takes the place of the message before.
+    pub(super) fn replace(self, before: &mut Option<Message>) {
+        match (self, before) {
+            (Fresh::Publish(publish), Some(before)) => before.replace(publish),
+            (Fresh::Publish(publish), before) => *before = Some(Message::of(publish)),
+            (Fresh::Kept(message), before) => *before = Some(message),
+        }
+    }
 }
 
 fn properties_bytes(properties: &PublishProperties) -> usize {

@@ -11,19 +11,23 @@
 //! - One firing record an episode (and its repetitions), then one cleared record.
 //! - UNKNOWN changes nothing: not the clocks, not the last known message.
 //! - Times only go forward: an earlier one is taken as the latest seen.
+//! - Where the rule has TIMESTAMP BY, "time" above is the key's event time, up to its watermark: messages
+//!   wait for it (`event.rs`), a late one changes nothing. Nothing else of a key knows of that.
 //! - A rule watches at most `keys_max` keys; a new one over the bound is refused, none is dropped.
 //!
 //! Crash story: the rows of [`HoldTable::take_changes`] go into the transaction that also carries the
 //! effects of the episodes. So the disk holds either a firing key together with its firing record, or
 //! a pending key and no record, and [`HoldTable::restore`] goes on from there. A row holds the last
 //! TRUE message whole, so a record made after a restart is the one that would have been made before.
-//! A row that cannot be read is reported and skipped; its key starts afresh.
+//! A message that waits has a row of its own from its commit on until its turn. A row that cannot be
+//! read is reported and skipped; its key starts afresh.
 //!
 //! Memory, measured: about 400 bytes a key, beside its payload and the text of key and topic.
 //!
-//! Start reading at `state.rs` (one key), then `hold_table.rs`.
+//! Start reading at `state.rs` (one key), then `hold_table.rs`, then `event.rs`.
 
 mod encoding;
+mod event;
 mod fingerprint;
 mod hold_table;
 mod message;
@@ -43,12 +47,15 @@ pub use fingerprint::watched;
 pub use hold_table::HoldCounts;
 pub use hold_table::HoldTable;
 pub use hold_table::KeyChange;
+pub use hold_table::LateRecord;
 pub use hold_table::Orphan;
 pub use hold_table::Progress;
 pub use hold_table::Transitions;
+pub use hold_table::WaitingChange;
 pub use hold_table::WatchedRule;
 pub use restore::RejectedRow;
 pub use restore::Restored;
+pub use restore::WaitingRow;
 pub use view::FiringKey;
 pub use view::HoldView;
 pub use view::PendingKey;

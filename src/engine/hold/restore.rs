@@ -6,18 +6,24 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 use crate::clock::Timestamp;
 use crate::engine::Cleared;
-use crate::engine::Episode;
 use crate::engine::EpisodeEvent;
 use crate::engine::RuleIndex;
+use crate::engine::event_time::Position;
 use crate::engine::hold::encoding;
+use crate::engine::hold::encoding::EventRow;
 use crate::engine::hold::encoding::RowError;
+use crate::engine::hold::event::EventSide;
 use crate::engine::hold::hold_table::HoldTable;
 use crate::engine::hold::hold_table::Key;
+use crate::engine::hold::hold_table::KeyChange;
 use crate::engine::hold::hold_table::Orphan;
 use crate::engine::hold::hold_table::Rule;
 use crate::engine::hold::hold_table::Transitions;
+use crate::engine::hold::hold_table::WaitingChange;
 use crate::engine::hold::hold_table::WatchedRule;
 use crate::engine::hold::hold_table::place;
 use crate::engine::hold::state::Phase;
@@ -50,6 +56,19 @@ pub struct Restored {
     pub rejected_rows: Vec<RejectedRow>,
 }
 
+/// A stored message that waits for its turn in event time.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitingRow<'a> {
+    /// Rule name.
+    pub rule: &'a str,
+    /// Key.
+    pub key: &'a str,
+    /// As in [`super::WaitingChange`].
+    pub turn: u64,
+    /// Encoded message.
+    pub message: &'a [u8],
+}
+
 /// Why a key ends when rules change, and from which rule it comes.
 struct Heritage<'a> {
     rule: &'a str,
@@ -61,8 +80,9 @@ struct Heritage<'a> {
 }
 
 impl HoldTable {
-    /// Takes over what an earlier process left: rows of (rule name, key, state), the last instant at
-    /// which that process is known to have lived, and the time now. Clocks go on as each rule's ON
+    /// Takes over what an earlier process left: rows of (rule name, key, state), the messages that
+    /// waited in event time, the last instant at which that process is known to have lived, and the
+    /// time now. Clocks go on as each rule's ON
     /// RESTART says. Timers that are due run in the next [`HoldTable::advance`].
     ///
     /// A clock moved by downtime is a changed key: the rows from [`HoldTable::take_changes`] must be
@@ -70,39 +90,43 @@ impl HoldTable {
     /// the first downtime.
     ///
     /// An `alive_until` after `now` (the wall clock went back) moves clocks back by the difference.
-    pub fn restore<R, K, S>(
+    pub fn restore<'a>(
         &mut self,
-        rows: impl IntoIterator<Item = (R, K, S)>,
+        rows: impl IntoIterator<Item = (&'a str, &'a str, &'a [u8])>,
+        waiting: impl IntoIterator<Item = WaitingRow<'a>>,
         alive_until: Timestamp,
         now: Timestamp,
         out: &mut Transitions,
-    ) -> Restored
-    where
-        R: AsRef<str>,
-        K: AsRef<str>,
-        S: AsRef<[u8]>,
-    {
+    ) -> Restored {
         let places = self.places();
         let start = alive_until.min(now);
         self.now = self.now.max(start);
         let mut restored = Restored::default();
+        let mut waiting = by_key(waiting);
         for (rule, key, state) in rows {
-            let (rule, key) = (rule.as_ref(), key.as_ref());
-            let row = match encoding::decode(state.as_ref()) {
+            let row = match encoding::decode(state) {
                 Ok(row) => row,
                 Err(error) => {
                     restored.reject(rule, key, error);
                     continue;
                 }
             };
+            let messages = waiting.remove(&(rule, key)).unwrap_or_default();
             let mut key = Key::new(Arc::from(key), row.message);
             key.state = row.state;
             key.stored = true;
+            if let Some(EventRow { watermark, judged }) = row.event {
+                let mut side = EventSide::new(watermark, judged);
+                for message in messages {
+                    restored.put_back(&mut side, &message);
+                }
+                key.event = Some(Box::new(side));
+            }
             let index = places.get(rule).copied();
             let mut floor = now;
             let same = self.rule_mut(index).filter(|rule| rule.fingerprint == row.fingerprint);
-            if let Some(terms) = same.map(|rule| rule.terms) {
-                if key.state.resume(&terms, alive_until, now) {
+            if let Some((terms, lateness)) = same.map(|rule| (rule.terms, rule.lateness)) {
+                if key.resume(&terms, lateness, alive_until, now) {
                     // Marked as changed once it has its place.
                     key.changed = true;
                 }
@@ -116,6 +140,18 @@ impl HoldTable {
             } else {
                 restored.ended += 1;
             }
+        }
+        // Their keys could not be read: without a watermark there is no telling what they mean.
+        for ((rule, key), messages) in waiting {
+            restored.reject(rule, key, RowError::Field("key"));
+            let gone =
+                |message: WaitingRow<'_>| WaitingChange { turn: message.turn, message: None };
+            self.orphaned.push(KeyChange {
+                rule: Arc::from(rule),
+                key: CompactString::from(key),
+                state: None,
+                waiting: messages.into_iter().map(gone).collect(),
+            });
         }
         restored
     }
@@ -141,6 +177,8 @@ impl HoldTable {
             if let Some(new) = self.rule_mut(places.get(&*rule.name).copied()) {
                 new.counts.unknown = rule.counts.unknown;
                 new.counts.refused = rule.counts.refused;
+                new.counts.late = rule.counts.late;
+                new.counts.early = rule.counts.early;
             }
             keys.extend(std::mem::take(&mut rule.keys).into_values().map(|key| (place, key)));
         }
@@ -182,41 +220,69 @@ impl HoldTable {
                     rule: Arc::from(from.rule),
                     at: from.at,
                     facts: key.facts(fired_at),
-                    publish: key.message.to_publish(),
+                    publish: key.last_true(),
                 });
             }
+            key.give_up_event_time();
+            let waiting = key.take_waiting_changes(Some(&mut self.buffer));
             if key.stored {
-                self.orphaned.push((Arc::from(from.rule), key.text));
+                let (rule, key) = (Arc::from(from.rule), CompactString::from(&*key.text));
+                self.orphaned.push(KeyChange { rule, key, state: None, waiting });
             }
             return false;
         };
-        if rule.fingerprint != from.fingerprint && key.state.is_active() {
+        if rule.fingerprint != from.fingerprint && key.lives() {
             if let Some(fired_at) = fired_at {
-                out.episodes.push(Episode {
-                    rule: rule.index,
-                    event: EpisodeEvent::Cleared(Cleared::RuleChanged),
-                    at: from.at,
-                    facts: key.facts(fired_at),
-                    publish: key.message.to_publish(),
-                });
+                let event = EpisodeEvent::Cleared(Cleared::RuleChanged);
+                out.episodes.push(key.episode(rule.index, event, fired_at, from.at, from.at));
             }
             key.state = State::inactive();
+            key.give_up_event_time();
             key.changed = true;
         }
+        let (mut desk, keys) = rule.desk(&mut self.timers, &mut self.changed, self.now);
         // An inactive key stays until its row is taken off the disk.
-        let lives = key.state.is_active();
+        let lives = key.lives();
         if std::mem::take(&mut key.changed) {
-            key.mark(rule.index, &mut self.changed);
+            desk.mark(&mut key);
         }
-        rule.counts.moved(Phase::Inactive, key.state.phase);
-        rule.counts.message_bytes += key.message.bytes();
-        key.settle(rule.index, &rule.terms, &mut self.timers, from.floor);
-        rule.keys.insert(Arc::clone(&key.text), key);
+        desk.counts.moved(Phase::Inactive, key.state.phase);
+        desk.counts.message_bytes += key.message_bytes();
+        if let Some(side) = &key.event {
+            desk.counts.waiting += side.waiting.len();
+            desk.counts.waiting_bytes += side.waiting.bytes();
+        }
+        key.settle(&mut desk, from.floor);
+        keys.insert(Arc::clone(&key.text), key);
         lives
     }
 }
 
+/// The waiting messages of each rule and key.
+fn by_key<'a>(
+    rows: impl IntoIterator<Item = WaitingRow<'a>>,
+) -> HashMap<(&'a str, &'a str), Vec<WaitingRow<'a>>> {
+    let mut by_key: HashMap<_, Vec<_>> = HashMap::new();
+    for row in rows {
+        by_key.entry((row.rule, row.key)).or_default().push(row);
+    }
+    by_key
+}
+
 impl Restored {
+    fn put_back(&mut self, side: &mut EventSide, row: &WaitingRow<'_>) {
+        match encoding::decode_waiting(row.message) {
+            Ok((event, message)) => {
+                let bytes = message.bytes();
+                side.waiting.put_back(Position { event, turn: row.turn }, message, bytes);
+            }
+            Err(error) => {
+                side.unstored.push(row.turn);
+                self.reject(row.rule, row.key, error);
+            }
+        }
+    }
+
     fn reject(&mut self, rule: &str, key: &str, error: RowError) {
         self.rejected += 1;
         if self.rejected_rows.len() < HOLD_REJECTED_ROWS_SHOWN {

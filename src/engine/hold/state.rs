@@ -346,7 +346,8 @@ impl State {
         }
     }
 
-    fn skip_repeats(&mut self, terms: &Terms, now: Timestamp) {
+    /// Passes over the repetitions due before `now`.
+    pub(super) fn skip_repeats(&mut self, terms: &Terms, now: Timestamp) {
         let Phase::Firing { repeated_at, .. } = &mut self.phase else { return };
         let Some(every) = terms.repeat_every else { return };
         let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1);

@@ -48,8 +48,13 @@ impl Deadline {
     }
 
     /// The first millisecond at which it is due.
-    fn wake(self) -> Timestamp {
+    pub(super) fn wake(self) -> Timestamp {
         if self.past { self.at + Duration::from_millis(1) } else { self.at }
+    }
+
+    /// The same side of another time.
+    pub(super) fn moved_to(self, at: Timestamp) -> Self {
+        Deadline { at, ..self }
     }
 
     /// Not before `floor`.

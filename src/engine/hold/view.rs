@@ -19,7 +19,7 @@ pub struct PendingKey {
     pub key: Arc<str>,
     /// When the condition became true.
     pub since: Timestamp,
-    /// When it fires if nothing else happens.
+    /// When it fires if nothing else happens, by the gateway's clock.
     pub due: Timestamp,
     /// TRUE messages so far.
     pub samples: u64,
@@ -58,7 +58,7 @@ impl HoldTable {
             rules.flat_map(|rule| rule.keys.values().map(move |key| (rule, &**key)))
         };
         let pending = keys().filter(|(_, key)| key.state.phase == Phase::Pending);
-        let pending = first(limit, pending, |(rule, key)| key.state.fire_due(&rule.terms));
+        let pending = first(limit, pending, |(rule, key)| due(rule, key));
         let firing = keys().filter_map(|(rule, key)| match key.state.phase {
             Phase::Firing { fired_at, .. } => Some((rule, key, fired_at)),
             Phase::Inactive | Phase::Pending => None,
@@ -80,12 +80,21 @@ impl HoldTable {
     }
 }
 
+/// By the gateway's clock, also where the rule has event time.
+fn due(rule: &Rule, key: &Key) -> Timestamp {
+    let due = key.state.fire_due(&rule.terms);
+    match &key.event {
+        Some(side) => side.watermark.reaches(due, rule.lateness),
+        None => due,
+    }
+}
+
 fn pending_key(rule: &Rule, key: &Key) -> PendingKey {
     PendingKey {
         rule: rule.index,
         key: Arc::clone(&key.text),
         since: key.state.since,
-        due: key.state.fire_due(&rule.terms),
+        due: due(rule, key),
         samples: key.state.samples,
     }
 }

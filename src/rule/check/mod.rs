@@ -13,9 +13,11 @@ mod join;
 mod never;
 
 use super::ast::CreateRule;
+use super::ast::ExprKind;
 use super::ast::Select;
 use super::ast::Spanned;
 use super::ast::SqlVersion;
+use super::ast::TimestampBy;
 use super::ast::When;
 use super::table::Tables;
 use crate::diagnostic::Code;
@@ -91,6 +93,9 @@ fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
     if let (true, [_, second, ..]) = (scope.language.strict, select.from.as_slice()) {
         scope.refuse_strict("several topic filters", second.span.clone());
     }
+    if let Some(clause) = &select.timestamp {
+        timestamp_by(clause, has_when, scope);
+    }
     join::clauses(&select.joins, tables, scope);
     if let Some(filter) = &select.filter {
         scope.expression(filter);
@@ -108,6 +113,35 @@ fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
     );
     scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
     scope.projection(&select.projection);
+}
+
+fn timestamp_by<'e>(clause: &'e TimestampBy, has_when: bool, scope: &mut Scope<'e, '_>) {
+    if scope.language.strict {
+        scope.refuse_strict("TIMESTAMP BY", clause.span.clone());
+    }
+    scope.expression(&clause.expr);
+    let is_no_time = match &clause.expr.kind {
+        // Undefined stands where an error was told.
+        ExprKind::Literal(value) => !value.is_undefined(),
+        ExprKind::Array(_) | ExprKind::Object(_) | ExprKind::Star => true,
+        _ => false,
+    };
+    if is_no_time {
+        scope.found.push(
+            Diagnostic::error(Code::EVENT_TIME, "this is not the time of a message")
+                .at(clause.expr.span.clone(), "")
+                .help("name the field that holds it, as in TIMESTAMP BY ts SECONDS"),
+        );
+    } else if !has_when && !scope.language.strict {
+        scope.found.push(
+            Diagnostic::warning(
+                Code::EVENT_TIME,
+                "without WHEN the time of a message changes nothing",
+            )
+            .at(clause.span.clone(), "has no effect")
+            .help("every message is judged by itself here; take the clause out, or add WHEN …"),
+        );
+    }
 }
 
 fn when<'e>(when: &'e When, scope: &mut Scope<'e, '_>) {

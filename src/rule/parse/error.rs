@@ -53,10 +53,6 @@ struct Place<'t> {
 }
 
 impl Place<'_> {
-    fn finds(&self, word: &str) -> bool {
-        self.found.eq_ignore_ascii_case(word)
-    }
-
     /// The last word before the place, in upper case.
     fn word_before(&self) -> String {
         let word = self.before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next();
@@ -150,9 +146,10 @@ fn advice(place: &Place<'_>, expected: &[Rule]) -> Option<String> {
             "ORDER" | "LIMIT" | "OFFSET" | "DISTINCT" | "UNION" | "INTO" => {
                 "a rule looks at one message at a time: there are no rows to sort, cut or merge"
             }
-            "WHEN" | "WHERE" | "FROM" | "JOIN" | "LEFT" if has(Rule::k_do) => {
-                "the clauses stand in the order SELECT, FROM, JOIN, WHERE, WHEN, DO"
+            "WHEN" | "WHERE" | "FROM" | "TIMESTAMP" | "JOIN" | "LEFT" if has(Rule::k_do) => {
+                "the clauses stand in the order SELECT, FROM, TIMESTAMP BY, JOIN, WHERE, WHEN, DO"
             }
+            "LATENESS" => "LATENESS belongs to TIMESTAMP BY: TIMESTAMP BY ts LATENESS 10 SECONDS",
             "" if has(Rule::k_do) => "say where matches go: DO STREAM alerts KEY topic()",
             _ => return None,
         })
@@ -168,8 +165,6 @@ fn later(place: &Place<'_>, expected: &[Rule]) -> Option<&'static str> {
         "GROUP" | "HAVING" | "TUMBLE" | "HOP" | "SLIDE" | "SESSION" => {
             "windows and aggregates (GROUP BY, HAVING) are"
         }
-        "TIMESTAMP" if after == "BY" => "event time (TIMESTAMP BY) is",
-        "LATENESS" => "event time (LATENESS) is",
         "AT" if after == "LEAST" => "repetition (AT LEAST … TIMES) is",
         "DATA" if place.word_before() == "NO" => "absence (WHEN NO DATA) is",
         "STREAM" if expected.contains(&Rule::topic_filter) => "reading a stream (FROM STREAM) is",
@@ -180,9 +175,6 @@ fn later(place: &Place<'_>, expected: &[Rule]) -> Option<&'static str> {
             .contains(&after.as_str()) =>
         {
             "payload formats (payloads are JSON) are"
-        }
-        _ if place.finds("BY") && place.word_before() == "TIMESTAMP" => {
-            "event time (TIMESTAMP BY) is"
         }
         _ => return None,
     })
@@ -209,6 +201,9 @@ fn phrase(rule: Rule) -> Option<&'static str> {
         Rule::whole => "a whole number",
         Rule::qos_level => "0, 1 or 2",
         Rule::unit => "a unit of time such as SECONDS",
+        Rule::time_unit => "a unit such as SECONDS",
+        Rule::lateness => "LATENESS",
+        Rule::timestamp_by => "TIMESTAMP BY",
         Rule::cast_type => "a type such as Decimal",
         Rule::name | Rule::identifier | Rule::alias_path => "a name",
         Rule::variable => "a variable such as @limit",
@@ -247,77 +242,85 @@ fn phrase(rule: Rule) -> Option<&'static str> {
     })
 }
 
+/// The productions that are one word or sign, and their text.
+const KEYWORDS: &[(Rule, &str)] = &[
+    (Rule::comma, "`,`"),
+    (Rule::colon, "`:`"),
+    (Rule::assign, "`=`"),
+    (Rule::round_end, "`)`"),
+    (Rule::square_end, "`]`"),
+    (Rule::curly_end, "`}`"),
+    (Rule::k_and, "AND"),
+    (Rule::k_as, "AS"),
+    (Rule::k_aws, "AWS"),
+    (Rule::k_batch, "BATCH"),
+    (Rule::k_between, "BETWEEN"),
+    (Rule::k_by, "BY"),
+    (Rule::k_case, "CASE"),
+    (Rule::k_cast, "CAST"),
+    (Rule::k_clear, "CLEAR"),
+    (Rule::k_cleared, "CLEARED"),
+    (Rule::k_count, "COUNT"),
+    (Rule::k_create, "CREATE"),
+    (Rule::k_deliver, "DELIVER"),
+    (Rule::k_description, "DESCRIPTION"),
+    (Rule::k_disabled, "DISABLED"),
+    (Rule::k_do, "DO"),
+    (Rule::k_else, "ELSE"),
+    (Rule::k_end, "END"),
+    (Rule::k_error, "ERROR"),
+    (Rule::k_every, "EVERY"),
+    (Rule::k_exists, "EXISTS"),
+    (Rule::k_false, "FALSE"),
+    (Rule::k_for, "FOR"),
+    (Rule::k_from, "FROM"),
+    (Rule::k_gap, "GAP"),
+    (Rule::k_hash, "HASH"),
+    (Rule::k_headers, "HEADERS"),
+    (Rule::k_hold, "HOLD"),
+    (Rule::k_in, "IN"),
+    (Rule::k_inner, "INNER"),
+    (Rule::k_invoke, "INVOKE"),
+    (Rule::k_is, "IS"),
+    (Rule::k_keep, "KEEP"),
+    (Rule::k_join, "JOIN"),
+    (Rule::k_key, "KEY"),
+    (Rule::k_lateness, "LATENESS"),
+    (Rule::k_left, "LEFT"),
+    (Rule::k_like, "LIKE"),
+    (Rule::k_log, "LOG"),
+    (Rule::k_max, "MAX"),
+    (Rule::k_microseconds, "MICROSECONDS"),
+    (Rule::k_milliseconds, "MILLISECONDS"),
+    (Rule::k_nanoseconds, "NANOSECONDS"),
+    (Rule::k_not, "NOT"),
+    (Rule::k_null, "NULL"),
+    (Rule::k_on, "ON"),
+    (Rule::k_or, "OR"),
+    (Rule::k_partition, "PARTITION"),
+    (Rule::k_pause, "PAUSE"),
+    (Rule::k_qos, "QOS"),
+    (Rule::k_repeat, "REPEAT"),
+    (Rule::k_republish, "REPUBLISH"),
+    (Rule::k_reset, "RESET"),
+    (Rule::k_restart, "RESTART"),
+    (Rule::k_retain, "RETAIN"),
+    (Rule::k_rule, "RULE"),
+    (Rule::k_seconds, "SECONDS"),
+    (Rule::k_select, "SELECT"),
+    (Rule::k_set, "SET"),
+    (Rule::k_stream, "STREAM"),
+    (Rule::k_table, "TABLE"),
+    (Rule::k_then, "THEN"),
+    (Rule::k_timestamp, "TIMESTAMP"),
+    (Rule::k_true, "TRUE"),
+    (Rule::k_undefined, "UNDEFINED"),
+    (Rule::k_user, "USER"),
+    (Rule::k_when, "WHEN"),
+    (Rule::k_where, "WHERE"),
+];
+
 /// The text of a production that is one word or sign.
 pub(super) fn keyword(rule: Rule) -> Option<&'static str> {
-    Some(match rule {
-        Rule::comma => "`,`",
-        Rule::colon => "`:`",
-        Rule::assign => "`=`",
-        Rule::round_end => "`)`",
-        Rule::square_end => "`]`",
-        Rule::curly_end => "`}`",
-        Rule::k_and => "AND",
-        Rule::k_as => "AS",
-        Rule::k_aws => "AWS",
-        Rule::k_batch => "BATCH",
-        Rule::k_between => "BETWEEN",
-        Rule::k_by => "BY",
-        Rule::k_case => "CASE",
-        Rule::k_cast => "CAST",
-        Rule::k_clear => "CLEAR",
-        Rule::k_cleared => "CLEARED",
-        Rule::k_count => "COUNT",
-        Rule::k_create => "CREATE",
-        Rule::k_deliver => "DELIVER",
-        Rule::k_description => "DESCRIPTION",
-        Rule::k_disabled => "DISABLED",
-        Rule::k_do => "DO",
-        Rule::k_else => "ELSE",
-        Rule::k_end => "END",
-        Rule::k_error => "ERROR",
-        Rule::k_every => "EVERY",
-        Rule::k_exists => "EXISTS",
-        Rule::k_false => "FALSE",
-        Rule::k_for => "FOR",
-        Rule::k_from => "FROM",
-        Rule::k_gap => "GAP",
-        Rule::k_hash => "HASH",
-        Rule::k_headers => "HEADERS",
-        Rule::k_hold => "HOLD",
-        Rule::k_in => "IN",
-        Rule::k_inner => "INNER",
-        Rule::k_invoke => "INVOKE",
-        Rule::k_is => "IS",
-        Rule::k_keep => "KEEP",
-        Rule::k_join => "JOIN",
-        Rule::k_key => "KEY",
-        Rule::k_left => "LEFT",
-        Rule::k_like => "LIKE",
-        Rule::k_log => "LOG",
-        Rule::k_max => "MAX",
-        Rule::k_not => "NOT",
-        Rule::k_null => "NULL",
-        Rule::k_on => "ON",
-        Rule::k_or => "OR",
-        Rule::k_partition => "PARTITION",
-        Rule::k_pause => "PAUSE",
-        Rule::k_qos => "QOS",
-        Rule::k_repeat => "REPEAT",
-        Rule::k_republish => "REPUBLISH",
-        Rule::k_reset => "RESET",
-        Rule::k_restart => "RESTART",
-        Rule::k_retain => "RETAIN",
-        Rule::k_rule => "RULE",
-        Rule::k_select => "SELECT",
-        Rule::k_set => "SET",
-        Rule::k_stream => "STREAM",
-        Rule::k_table => "TABLE",
-        Rule::k_then => "THEN",
-        Rule::k_true => "TRUE",
-        Rule::k_undefined => "UNDEFINED",
-        Rule::k_user => "USER",
-        Rule::k_when => "WHEN",
-        Rule::k_where => "WHERE",
-        _ => return None,
-    })
+    KEYWORDS.iter().find(|(keyword, _)| *keyword == rule).map(|(_, text)| *text)
 }

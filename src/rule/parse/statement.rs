@@ -17,6 +17,8 @@ use super::super::ast::Select;
 use super::super::ast::Span;
 use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
+use super::super::ast::TimeUnit;
+use super::super::ast::TimestampBy;
 use super::super::ast::When;
 use super::super::target::TargetName;
 use super::super::target::is_target_name;
@@ -177,13 +179,14 @@ impl Builder<'_> {
         }
     }
 
-    /// `SET … SELECT … FROM … WHERE … WHEN …`
+    /// `SET … SELECT … FROM … TIMESTAMP BY … WHERE … WHEN …`
     pub(super) fn select(&mut self, pair: Pair<'_, Rule>) -> Select {
         let span = self.span(&pair);
         let mut select = Select {
             sets: Vec::new(),
             projection: Projection::Items(Vec::new()),
             from: Vec::new(),
+            timestamp: None,
             joins: Vec::new(),
             filter: None,
             when: None,
@@ -198,6 +201,7 @@ impl Builder<'_> {
                 Rule::from_clause => {
                     select.from = children(part).filter_map(|f| self.topic_filter(&f)).collect();
                 }
+                Rule::timestamp_by => select.timestamp = Some(self.timestamp_by(part)),
                 Rule::join => {
                     let join = self.join(part);
                     select.joins.push(join);
@@ -207,6 +211,21 @@ impl Builder<'_> {
             }
         }
         select
+    }
+
+    fn timestamp_by(&mut self, pair: Pair<'_, Rule>) -> TimestampBy {
+        let span = self.span(&pair);
+        let mut parts = children(pair);
+        let expr = parts.next().expect("TIMESTAMP BY has a value");
+        let expr = self.expression(expr, 0);
+        let (mut unit, mut lateness) = (TimeUnit::default(), Duration::ZERO);
+        for part in parts {
+            match part.as_rule() {
+                Rule::time_unit => unit = time_unit(&part),
+                _ => lateness = self.duration(only(part), Zero::Allowed),
+            }
+        }
+        TimestampBy { expr, unit, lateness, span }
     }
 
     fn assignment(&mut self, pair: Pair<'_, Rule>) -> (Spanned<String>, super::super::ast::Expr) {
@@ -458,6 +477,15 @@ impl Builder<'_> {
             );
         }
         Spanned { node: TargetName::Fixed(node), span }
+    }
+}
+
+fn time_unit(pair: &Pair<'_, Rule>) -> TimeUnit {
+    match pair.as_str().to_ascii_uppercase().as_str() {
+        "SECONDS" => TimeUnit::Seconds,
+        "MICROSECONDS" => TimeUnit::Microseconds,
+        "NANOSECONDS" => TimeUnit::Nanoseconds,
+        _ => TimeUnit::Milliseconds,
     }
 }
 

@@ -22,6 +22,8 @@ use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
 use super::super::ast::Template;
 use super::super::ast::TemplatePart;
+use super::super::ast::TimeUnit;
+use super::super::ast::TimestampBy;
 use super::super::ast::When;
 use super::super::target::TargetName;
 use super::name;
@@ -93,7 +95,7 @@ impl fmt::Display for CreateRule {
 impl fmt::Display for Select {
     /// A clause a line, each indented by two blanks.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Select { sets, projection, from, joins, filter, when, span: _ } = self;
+        let Select { sets, projection, from, timestamp, joins, filter, when, span: _ } = self;
         if !sets.is_empty() {
             let sets = sets.iter().map(|(name, value)| format!("@{} = {value}", name.node));
             clause("SET", &sets.collect::<Vec<_>>(), f)?;
@@ -112,6 +114,9 @@ impl fmt::Display for Select {
             f.write_str("\n")?;
             clause("FROM", &filters.collect::<Vec<_>>(), f)?;
         }
+        if let Some(clause) = timestamp {
+            write!(f, "\n  {clause}")?;
+        }
         joins.iter().try_for_each(|join| write!(f, "\n  {join}"))?;
         if let Some(filter) = filter {
             write!(f, "\n  WHERE {filter}")?;
@@ -120,6 +125,20 @@ impl fmt::Display for Select {
             Some(when) => write!(f, "\n{when}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for TimestampBy {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let TimestampBy { expr, unit, lateness, span: _ } = self;
+        write!(f, "TIMESTAMP BY {expr}")?;
+        f.write_str(match unit {
+            TimeUnit::Seconds => " SECONDS",
+            TimeUnit::Milliseconds => "",
+            TimeUnit::Microseconds => " MICROSECONDS",
+            TimeUnit::Nanoseconds => " NANOSECONDS",
+        })?;
+        if lateness.is_zero() { Ok(()) } else { write!(f, " LATENESS {}", Span(*lateness)) }
     }
 }
 

@@ -20,6 +20,8 @@ use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
 use super::super::ast::Template;
 use super::super::ast::TemplatePart;
+use super::super::ast::TimeUnit;
+use super::super::ast::TimestampBy;
 use super::super::ast::When;
 use super::super::parse::parse_file;
 use super::super::parse::tests::shape;
@@ -136,6 +138,13 @@ fn when() -> impl Strategy<Value = When> {
     )
 }
 
+fn timestamp(holds: bool) -> impl Strategy<Value = TimestampBy> {
+    let units =
+        [TimeUnit::Seconds, TimeUnit::Milliseconds, TimeUnit::Microseconds, TimeUnit::Nanoseconds];
+    (expr(holds), select(units.to_vec()), duration(0))
+        .prop_map(|(expr, unit, lateness)| TimestampBy { expr, unit, lateness, span: 0..0 })
+}
+
 fn join(holds: bool) -> impl Strategy<Value = Join> {
     let kind = select([JoinKind::Inner, JoinKind::Left].as_slice());
     let alias = option::of(select(["m", "odd name", "on"].as_slice()).prop_map(str::to_owned));
@@ -154,12 +163,13 @@ fn clauses(when: Option<When>) -> impl Strategy<Value = Select> {
     let filter =
         select(filters.to_vec()).prop_map(|text| spanned(TopicFilter::parse(text).unwrap()));
     let set = ("[a-z]{1,3}".prop_map(spanned), expr(holds));
-    let from = (vec(filter, 0..3), vec(join(holds), 0..3));
+    let from = (vec(filter, 0..3), option::of(timestamp(holds)), vec(join(holds), 0..3));
     (vec(set, 0..3), projection(holds), from, option::of(expr(holds))).prop_map(
-        move |(sets, projection, (from, joins), filter)| Select {
+        move |(sets, projection, (from, timestamp, joins), filter)| Select {
             sets,
             projection,
             from,
+            timestamp,
             joins,
             filter,
             when: when.clone(),
@@ -219,7 +229,8 @@ fn statements_are_laid_out_as_the_documentation_writes_them() {
     let texts = [
         "CREATE RULE overheat AWS '2016-03-23'\n  DESCRIPTION 'It''s hot'\n  DISABLED\nAS\n  \
          SET @f = temp * 1.8 + 32\n  SELECT moteid, @f AS reading.f\n  \
-         FROM 'lab/+/telemetry', 'yard/#'\n  LEFT JOIN motes AS m ON m.moteid = moteid\n  WHERE voltage > 2.2\n  \
+         FROM 'lab/+/telemetry', 'yard/#'\n  TIMESTAMP BY ts SECONDS LATENESS 10 SECONDS\n  \
+         LEFT JOIN motes AS m ON m.moteid = moteid\n  WHERE voltage > 2.2\n  \
          WHEN temperature > 30 FOR 1 HOUR 30 MINUTES\n    PARTITION BY moteid, building\n    \
          CLEAR WHEN temperature < 28 FOR 1 MINUTE\n    KEEP 500 MILLISECONDS\n    \
          MAX GAP 2 DAYS HOLD\n    REPEAT EVERY 1 SECOND\n    ON RESTART COUNT\n\

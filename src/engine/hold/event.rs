@@ -1,0 +1,352 @@
+//! Event time: messages of a key wait for the key's watermark, and its timers run on it.
+//!
+//! [`EventSide`] is what a key has beside its [`State`](super::state::State) when its rule has
+//! TIMESTAMP BY. The state knows nothing of it: it is shown messages and times in order, as ever.
+//! [`Key::hear_in_event_time`] takes a message in, [`Key::catch_up`] does what the watermark has
+//! passed, and the key's one alarm is set to the moment (of the arrival clock) at which the watermark
+//! reaches what the key waits for next.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::clock::Timestamp;
+use crate::engine::Fault;
+use crate::engine::FaultCode;
+use crate::engine::Observation;
+use crate::engine::Truth;
+use crate::engine::event_time::Position;
+use crate::engine::event_time::Reorder;
+use crate::engine::event_time::Watermark;
+use crate::engine::hold::encoding;
+use crate::engine::hold::hold_table::Desk;
+use crate::engine::hold::hold_table::HoldCounts;
+use crate::engine::hold::hold_table::Key;
+use crate::engine::hold::hold_table::LateRecord;
+use crate::engine::hold::hold_table::Transitions;
+use crate::engine::hold::hold_table::WaitingChange;
+use crate::engine::hold::message::Fresh;
+use crate::engine::hold::message::Message;
+use crate::engine::hold::state::Phase;
+use crate::engine::hold::state::State;
+use crate::engine::hold::state::Terms;
+use crate::engine::hold::timer::Deadline;
+use crate::limits::EVENT_KEY_REST;
+use crate::limits::EVENT_REPEATS_MAX;
+use crate::limits::EVENT_WAITING_BYTES_MAX;
+use crate::limits::EVENT_WAITING_BYTES_PER_KEY_MAX;
+use crate::limits::EVENT_WAITING_MAX;
+use crate::limits::EVENT_WAITING_PER_KEY_MAX;
+use crate::rule::ast::OnRestart;
+
+/// A message that waits for its turn.
+#[derive(Debug)]
+pub(super) struct WaitingMessage {
+    pub(super) condition: Truth,
+    pub(super) clear: Option<Truth>,
+    /// Kept when the condition is TRUE.
+    pub(super) message: Option<Message>,
+    /// Has a row on disk.
+    pub(super) stored: bool,
+}
+
+impl WaitingMessage {
+    /// Memory it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<WaitingMessage>() + self.message.as_ref().map_or(0, Message::bytes)
+    }
+}
+
+/// A key's side of event time.
+#[derive(Debug)]
+pub(super) struct EventSide {
+    pub(super) watermark: Watermark,
+    /// Everything due by then has been done. Nothing is dated before it.
+    caught_up: Timestamp,
+    /// Event time of the last known message that was judged.
+    pub(super) judged: Timestamp,
+    pub(super) waiting: Reorder<WaitingMessage>,
+    /// Where messages were put since rows were last taken.
+    pub(super) added: Vec<Position>,
+    /// Rows of messages that wait no longer.
+    pub(super) unstored: Vec<u64>,
+    /// The key is forgotten as soon as its row is off the disk.
+    pub(super) is_over: bool,
+}
+
+impl EventSide {
+    pub(super) fn new(watermark: Watermark, judged: Timestamp) -> Self {
+        EventSide {
+            caught_up: watermark.passed,
+            watermark,
+            judged,
+            waiting: Reorder::default(),
+            added: Vec::new(),
+            unstored: Vec::new(),
+            is_over: false,
+        }
+    }
+
+    /// The key's first message, or the first after it was given up.
+    fn begin(&mut self, watermark: Watermark) {
+        self.watermark = watermark;
+        self.caught_up = watermark.passed;
+        self.judged = watermark.passed;
+        self.is_over = false;
+    }
+
+    /// `terms`, without REPEAT EVERY once a silence has had its share of repetitions. Silence is
+    /// measured in event time, so that the order of arrival changes nothing.
+    fn terms(&self, terms: &Terms, state: &State) -> Terms {
+        let is_exhausted = match (terms.repeat_every, state.phase) {
+            (Some(every), Phase::Firing { repeated_at, .. }) => {
+                repeated_at + every > self.judged + every.saturating_mul(EVENT_REPEATS_MAX)
+            }
+            _ => false,
+        };
+        Terms { repeat_every: terms.repeat_every.filter(|_| !is_exhausted), ..*terms }
+    }
+
+    /// The next timer of the state, in event time.
+    fn timer(&self, terms: &Terms, state: &State) -> Option<Deadline> {
+        let deadline = state.deadline(&self.terms(terms, state))?;
+        // After a reload a shorter duration may be over already: now is as early as it can fire.
+        Some(deadline.not_before(self.caught_up))
+    }
+
+    /// The time, by the arrival clock, at which [`Key::catch_up`] has something to do if nothing
+    /// more is heard.
+    pub(super) fn deadline(&self, desk: &Desk<'_>, state: &State) -> Option<Deadline> {
+        let timer = self.timer(desk.terms, state);
+        let message = self.waiting.first().map(Deadline::at);
+        let rest =
+            (!state.is_active()).then(|| Deadline::at(self.watermark.newest + EVENT_KEY_REST));
+        let next = timer.into_iter().chain(message).min().or(rest.filter(|_| !self.is_over))?;
+        Some(next.moved_to(self.watermark.reaches(next.time(), desk.lateness)))
+    }
+
+    fn pop(&mut self, counts: &mut HoldCounts) -> Option<(Timestamp, WaitingMessage)> {
+        let (position, message) = self.waiting.pop()?;
+        if message.stored {
+            self.unstored.push(position.turn);
+        }
+        counts.waiting -= 1;
+        counts.waiting_bytes -= message.bytes();
+        Some((position.event, message))
+    }
+
+    fn is_over_bounds(&self, counts: &HoldCounts) -> bool {
+        self.waiting.len() > EVENT_WAITING_PER_KEY_MAX
+            || self.waiting.bytes() > EVENT_WAITING_BYTES_PER_KEY_MAX
+            || counts.waiting > EVENT_WAITING_MAX
+            || counts.waiting_bytes > EVENT_WAITING_BYTES_MAX
+    }
+}
+
+/// Whether a message can change anything but the watermark.
+fn is_known(condition: Truth, clear: Option<Truth>) -> bool {
+    condition != Truth::Unknown || clear.is_some_and(|clear| clear != Truth::Unknown)
+}
+
+impl Key {
+    /// Takes a message of event time `event` in, and does what the watermark has passed then.
+    pub(super) fn hear_in_event_time(
+        &mut self,
+        observation: Observation,
+        event: Timestamp,
+        desk: &mut Desk<'_>,
+        out: &mut Transitions,
+    ) {
+        let first = Watermark::new(event, desk.now, desk.lateness);
+        let side = self.event.get_or_insert_with(|| Box::new(EventSide::new(first, first.passed)));
+        if side.is_over {
+            side.begin(first);
+        }
+        if side.watermark.is_late(event) {
+            desk.counts.late += 1;
+            out.late.extend(late(&self.text, observation, event, side.watermark.passed));
+            return;
+        }
+        side.watermark.hear(event, desk.now, desk.lateness);
+        let passed = side.watermark.passed;
+        desk.mark(self);
+        let Observation { condition, clear, publish, .. } = observation;
+        if !is_known(condition, clear) {
+            // It has moved the watermark, which is all that it can do.
+        } else if event <= passed {
+            self.catch_up(Deadline::at(event), desk, out);
+            self.judge(event, condition, clear, publish.as_ref().map(Fresh::Publish), desk, out);
+        } else {
+            let message = publish.filter(|_| condition == Truth::True);
+            let message = message.as_ref().map(Message::of);
+            let waiting = WaitingMessage { condition, clear, message, stored: false };
+            self.wait(event, waiting, desk, out);
+        }
+        self.catch_up(Deadline::at(passed), desk, out);
+        self.settle(desk, desk.now);
+    }
+
+    /// Puts a message where it belongs, and judges the oldest ones early when too many wait.
+    fn wait(
+        &mut self,
+        event: Timestamp,
+        message: WaitingMessage,
+        desk: &mut Desk<'_>,
+        out: &mut Transitions,
+    ) {
+        let Some(side) = &mut self.event else { return };
+        let bytes = message.bytes();
+        desk.counts.waiting += 1;
+        desk.counts.waiting_bytes += bytes;
+        let position = side.waiting.insert(event, message, bytes);
+        side.added.push(position);
+        while let Some(side) = self.event.as_deref().filter(|side| side.is_over_bounds(desk.counts))
+            && let Some(oldest) = side.waiting.first()
+        {
+            desk.counts.early += 1;
+            out.faults.push(Fault {
+                rule: desk.rule,
+                code: FaultCode::EventBufferFull,
+                message: format!(
+                    "too many messages wait for the watermark; that of key {} goes on to {oldest}",
+                    self.text
+                ),
+            });
+            self.catch_up(Deadline::at(oldest), desk, out);
+        }
+    }
+
+    /// Runs timers and judges messages up to `bound`, an instant in event time, in their order: a timer
+    /// due at or before a message's time runs before it.
+    pub(super) fn catch_up(&mut self, bound: Deadline, desk: &mut Desk<'_>, out: &mut Transitions) {
+        while let Some(side) = &mut self.event {
+            let timer = side.timer(desk.terms, &self.state).filter(|timer| *timer <= bound);
+            let message = side.waiting.first().filter(|event| *event <= bound.time());
+            match (timer, message) {
+                (Some(timer), message) if message.is_none_or(|event| timer.is_due(event)) => {
+                    let terms = side.terms(desk.terms, &self.state);
+                    side.watermark.pass(timer.wake());
+                    self.run(&terms, timer.time(), desk, out);
+                }
+                (_, Some(_)) => {
+                    let Some((event, message)) = side.pop(desk.counts) else { break };
+                    let WaitingMessage { condition, clear, message, .. } = message;
+                    self.judge(event, condition, clear, message.map(Fresh::Kept), desk, out);
+                }
+                (_, None) => break,
+            }
+            desk.mark(self);
+        }
+        let Some(side) = &mut self.event else { return };
+        side.caught_up = side.caught_up.max(bound.time().min(side.watermark.passed));
+        if !self.state.is_active()
+            && side.waiting.len() == 0
+            && side.watermark.newest + EVENT_KEY_REST <= bound.time()
+        {
+            side.is_over = true;
+            desk.mark(self);
+        }
+    }
+
+    /// A known message whose turn has come.
+    fn judge(
+        &mut self,
+        event: Timestamp,
+        condition: Truth,
+        clear: Option<Truth>,
+        message: Option<Fresh<'_>>,
+        desk: &mut Desk<'_>,
+        out: &mut Transitions,
+    ) {
+        if let Some(side) = &mut self.event {
+            side.watermark.pass(event);
+            let repeats = side.terms(desk.terms, &self.state).repeat_every;
+            if repeats != desk.terms.repeat_every {
+                self.state.skip_repeats(desk.terms, event);
+            }
+            side.judged = event;
+        }
+        self.hear(condition, clear, message, event, desk, out);
+    }
+
+    /// Takes the key over an outage, and answers whether that changed it.
+    ///
+    /// In event time its clocks are those of its messages; the outage matters only to the idle advance
+    /// of the watermark, which leaves it out unless ON RESTART says COUNT.
+    pub(super) fn resume(
+        &mut self,
+        terms: &Terms,
+        lateness: Duration,
+        alive_until: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let Some(side) = &mut self.event else {
+            return self.state.resume(terms, alive_until, now);
+        };
+        let before = (self.state, side.watermark);
+        let outage = now.as_millis().saturating_sub(alive_until.as_millis());
+        if self.state.phase == Phase::Pending && terms.on_restart == OnRestart::Reset {
+            self.state.phase = Phase::Inactive;
+        }
+        if terms.counts_downtime() && outage >= 0 {
+            self.state.skip_repeats(terms, side.watermark.at(now, lateness));
+        } else {
+            side.watermark.leave_out(outage);
+        }
+        before != (self.state, side.watermark)
+    }
+
+    /// The key of a rule that is gone, or watches something else now: nothing waits any more. It is in
+    /// no rule's counts.
+    pub(super) fn give_up_event_time(&mut self) {
+        let Some(side) = &mut self.event else { return };
+        while let Some((position, message)) = side.waiting.pop() {
+            if message.stored {
+                side.unstored.push(position.turn);
+            }
+        }
+        side.added.clear();
+        side.is_over = true;
+    }
+
+    /// The rows of waiting messages that changed since the last call, encoded into `buffer`; none
+    /// where there is no disk.
+    pub(super) fn take_waiting_changes(
+        &mut self,
+        buffer: Option<&mut BytesMut>,
+    ) -> Vec<WaitingChange> {
+        let Some(side) = &mut self.event else { return Vec::new() };
+        let removed = side.unstored.drain(..).map(|turn| WaitingChange { turn, message: None });
+        let Some(buffer) = buffer else {
+            drop(removed);
+            side.added.clear();
+            return Vec::new();
+        };
+        let mut changes: Vec<WaitingChange> = removed.collect();
+        for position in side.added.drain(..) {
+            if let Some(waiting) = side.waiting.get_mut(position) {
+                waiting.stored = true;
+                let message = Some(encoding::encode_waiting(buffer, position.event, waiting));
+                changes.push(WaitingChange { turn: position.turn, message });
+            }
+        }
+        changes
+    }
+
+    /// Whether the key has to be kept.
+    pub(super) fn lives(&self) -> bool {
+        self.state.is_active() || self.event.as_ref().is_some_and(|side| !side.is_over)
+    }
+}
+
+fn late(
+    key: &str,
+    observation: Observation,
+    event: Timestamp,
+    watermark: Timestamp,
+) -> Option<LateRecord> {
+    let message =
+        format!("late record: its time {event} is before {watermark}, the watermark of key {key}");
+    let fault = Fault { rule: observation.rule, code: FaultCode::LateRecord, message };
+    Some(LateRecord { fault, publish: observation.publish? })
+}

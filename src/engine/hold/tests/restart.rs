@@ -1,0 +1,155 @@
+//! What outlives a process.
+
+use super::*;
+
+#[test]
+fn a_restart_pauses_pending_clocks_and_fires_nothing_twice() {
+    check(hold(10), "T@0 down@4..1000 .@1005", "");
+    check(hold(10), "T@0 down@4..1000 .@1006", "fire@1006/0x1");
+    check(hold(10), "T@0 down@4..1000 down@1002..5000 .@5003", "");
+    check(hold(10), "T@0 down@4..1000 down@1002..5000 .@5004", "fire@5004/0x1");
+    check(hold(10), "T@0 .@10 down@12..1000 T@1001 F@1002", "fire@10/0x1 false@1002/0x2");
+    check(hold(10), "T@0 .@10 down@12..1000 F@1000", "fire@10/0x1 false@1000/0x1");
+    check(hold(10), "T@0 down@4..4 F@5 .@99", "");
+}
+
+#[test]
+fn a_restart_pauses_every_clock_of_a_firing_key() {
+    let clear = Plan { clear_for: 5, ..hold(10) };
+    check(clear, "T@0 F@20 down@22..100 .@102", "fire@10/0x1");
+    check(clear, "T@0 F@20 down@22..100 .@103", "fire@10/0x1 false@103/0x1");
+    let keep = Plan { keep: 5, ..hold(10) };
+    check(keep, "T@0 F@20 down@22..100 .@103", "fire@10/0x1 false@103/0x1");
+    let gap = Plan { gap: Some((5, false)), ..hold(2) };
+    check(gap, "T@0 down@3..100 .@102", "fire@2/0x1");
+    check(gap, "T@0 down@3..100 .@103", "fire@2/0x1 gap@102/0x1");
+    let repeat = Plan { repeat: Some(5), ..hold(10) };
+    check(repeat, "T@0 down@12..100 .@104", "fire@10/0x1 fire@103/0x1");
+}
+
+#[test]
+fn on_restart_count_counts_the_downtime() {
+    let count = |plan| When { on_restart: OnRestart::Count, ..when(&plan) };
+    check_when(count(hold(10)), "T@0 down@4..8 .@99", "fire@10/0x1");
+    check_when(count(hold(10)), "T@0 down@4..50", "fire@10/0x1");
+    check_when(
+        count(Plan { gap: Some((20, false)), ..hold(10) }),
+        "T@0 down@4..50",
+        "fire@10/0x1 gap@20/0x1",
+    );
+    let repeat = Plan { repeat: Some(5), ..hold(10) };
+    check_when(count(repeat), "T@0 down@12..100 .@105", "fire@10/0x1 fire@100/0x1 fire@105/0x1");
+    check_when(count(repeat), "T@0 down@12..101 .@105", "fire@10/0x1 fire@105/0x1");
+}
+
+#[test]
+fn on_restart_reset_starts_pending_keys_over() {
+    let reset = |plan| When { on_restart: OnRestart::Reset, ..when(&plan) };
+    check_when(reset(hold(10)), "T@0 down@4..5 .@99", "");
+    check_when(reset(hold(10)), "T@0 down@4..5 T@6 .@99", "fire@16/6x1");
+    check_when(reset(hold(10)), "T@0 down@14..15 F@16", "fire@10/0x1 false@16/0x1");
+    let mut bench = Bench::new(vec![("r", reset(hold(10)))]);
+    bench.play("T@0 down@4..5");
+    bench.commit();
+    assert!(bench.disk.is_empty(), "the row goes with its key");
+}
+
+#[test]
+fn a_wall_clock_that_went_back_over_a_restart_moves_no_duration() {
+    check(hold(10), "T@1000 down@1004..500 .@505", "");
+    check(hold(10), "T@1000 down@1004..500 .@506", "fire@506/1000x1");
+}
+
+#[test]
+fn one_row_a_key_and_batch_and_none_for_a_key_that_came_and_went() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("T@0 T@1 T@2 b:T@3 b:F@4 c:F@5");
+    let mut changes = Vec::new();
+    bench.table.take_changes(&mut changes);
+    let rows: Vec<_> = changes.iter().map(|c| (&*c.rule, &*c.key, c.state.is_some())).collect();
+    assert_eq!(rows, [("r", "a", true)]);
+    changes.clear();
+    bench.table.take_changes(&mut changes);
+    assert_eq!(changes, []);
+    bench.play("U@6 F@7 T@8 F@9");
+    bench.table.take_changes(&mut changes);
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].state, None);
+}
+
+#[test]
+fn a_row_gives_back_the_whole_message() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    let properties = PublishProperties {
+        payload_format: Some(1),
+        message_expiry: Some(60),
+        content_type: Some("application/json".to_owned()),
+        response_topic: Some("back".to_owned()),
+        correlation_data: Some(Bytes::from_static(&[0, 255])),
+        user_properties: vec![("k".to_owned(), "1".to_owned()), ("k".to_owned(), "2".to_owned())],
+    };
+    let origin = Origin {
+        client_id: Some(Arc::from("dév")),
+        principal: Some(Arc::from("cn")),
+        source_ip: Some("::1".parse().unwrap()),
+    };
+    let publish = Publish {
+        topic: TopicName::parse("lab/7").unwrap(),
+        payload: Bytes::from_static(&[0xff, 0, b'{']),
+        qos: QoS::ExactlyOnce,
+        retain: true,
+        received_at: at(3),
+        origin: Arc::new(origin),
+        properties: Some(Arc::new(properties)),
+        hops: 2,
+    };
+    bench.table.observe(
+        Observation {
+            rule: RuleIndex(0),
+            key: CompactString::from("[\"lab/7\"]"),
+            condition: Truth::True,
+            clear: None,
+            at: at(3),
+            event_at: None,
+            publish: Some(publish.clone()),
+        },
+        &mut bench.out,
+    );
+    bench.commit();
+    bench.restart(3, 3);
+    bench.pass(99);
+    assert_eq!(bench.out.episodes[0].publish, publish);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_reported_and_skipped() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("T@0 b:T@0 c:T@0 d:T@0");
+    bench.commit();
+    let row = |key: &str| ("r".to_owned(), key.to_owned());
+    let whole = bench.disk[&row("a")].clone();
+    let mut newer = whole.to_vec();
+    newer[0] = 3;
+    let mut flipped = whole.to_vec();
+    flipped[20] ^= 4;
+    bench.disk.insert(row("b"), Bytes::from(newer));
+    bench.disk.insert(row("c"), Bytes::from(flipped));
+    bench.disk.insert(row("d"), Bytes::new());
+    let restored = bench.restart(0, 0);
+    assert_eq!((restored.kept, restored.rejected), (1, 3));
+    let errors: Vec<_> = restored.rejected_rows.iter().map(|row| row.error).collect();
+    assert_eq!(errors, [RowError::Version(3), RowError::Checksum, RowError::Length]);
+    bench.pass(99);
+    assert_eq!(bench.told(), "fire@10/0x1");
+}
+
+#[test]
+fn no_cut_of_a_row_panics_or_is_taken_for_a_row() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("T@0");
+    bench.commit();
+    let whole = bench.disk.values().next().unwrap();
+    for length in 0..whole.len() {
+        assert!(crate::engine::hold::encoding::decode(&whole[..length]).is_err(), "{length}");
+    }
+}
