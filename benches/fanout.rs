@@ -35,6 +35,7 @@ use rumqttd::local::LinkBuilder;
 use rumqttd::local::LinkRx;
 use rumqttd::protocol::Packet;
 use tidegate::broker::Broker;
+use tidegate::broker::ClientEvent;
 use tidegate::broker::Intake;
 use tidegate::broker::IntakeClosed;
 use tidegate::broker::Lane;
@@ -67,6 +68,8 @@ impl Intake for Settles {
     fn lane(&self, _: Arc<Origin>, _: Arc<AckSlot>) -> Box<dyn Lane> {
         Box::new(Settles)
     }
+
+    fn tell(&self, _: &dyn Fn() -> ClientEvent) {}
 }
 
 impl Lane for Settles {

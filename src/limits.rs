@@ -53,6 +53,10 @@ pub const HEADERS_MAX: usize = 100;
 /// The names and values of HEADERS of one republished message, bytes (AWS: 8 KB). No text of MQTT 5
 /// may be longer than 65,535 bytes.
 pub const HEADERS_BYTES_MAX: usize = 8 * 1024;
+/// Events that wait to be published; more are counted and forgotten.
+pub const EVENTS_QUEUE_MAX: usize = 4096;
+/// Events that are published with one commit.
+pub const EVENTS_BATCH_MAX: usize = 256;
 /// REPUBLISH hops a message may take before it is cut.
 pub const HOPS_MAX: u8 = 4;
 /// A compiled regular expression, bytes of its program.

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::broker::Broker;
+use tidegate::broker::ClientEvent;
 use tidegate::broker::Intake;
 use tidegate::broker::IntakeClosed;
 use tidegate::broker::Lane;
@@ -42,6 +43,8 @@ impl Intake for Nobody {
     fn lane(&self, _: Arc<Origin>, _: Arc<AckSlot>) -> Box<dyn Lane> {
         Box::new(Nobody)
     }
+
+    fn tell(&self, _: &dyn Fn() -> ClientEvent) {}
 }
 
 impl Lane for Nobody {

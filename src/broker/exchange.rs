@@ -4,6 +4,8 @@
 //! Fan-out never waits: a subscriber whose queue is full misses the message, which is counted.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 use tokio::sync::watch;
@@ -36,6 +38,8 @@ pub(crate) struct Exchange {
     pub(crate) retained: Retained,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: BrokerMetrics,
+    /// The number of the next connection; see [`Exchange::next_version_number`].
+    version_number: AtomicU64,
     /// Whether the broker is shutting down.
     closing: watch::Sender<bool>,
 }
@@ -62,6 +66,9 @@ impl Exchange {
             retained: Retained::new(config.retained_max),
             sessions: Sessions::new(bounds),
             metrics: BrokerMetrics::default(),
+            version_number: AtomicU64::new(
+                u64::try_from(clock.now().as_millis()).unwrap_or_default(),
+            ),
             closing: watch::Sender::new(false),
         }
     }
@@ -70,6 +77,12 @@ impl Exchange {
     pub(crate) fn close(&self) {
         self.closing.send_replace(true);
         self.sessions.order_all(Order::ShutDown);
+    }
+
+    /// A number for a new connection that no earlier one has. It begins with the time of the start in
+    /// milliseconds, so it also grows over a restart (unless there were a thousand a second).
+    pub(crate) fn next_version_number(&self) -> u64 {
+        self.version_number.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -24,6 +24,7 @@ use crate::config::MqttConfig;
 use crate::limits::CLIENT_SUBSCRIPTIONS_SHOWN;
 use crate::limits::REFUSALS_MAX;
 use crate::publish::Publish;
+use crate::topic::TopicName;
 
 /// The broker could not start.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +177,16 @@ impl BrokerHandle {
     /// set. Never blocks: called by the journal's writer after the commit.
     pub fn publish(&self, publish: &Publish) {
         self.exchange.publish(publish);
+    }
+
+    /// Whether anybody subscribes to what may be an event's topic (`$events/…`, `$aws/…`).
+    pub fn hears_events(&self) -> bool {
+        self.exchange.subscriptions.hears_events()
+    }
+
+    /// Whether anybody subscribes to `topic`.
+    pub fn hears(&self, topic: &TopicName) -> bool {
+        self.exchange.subscriptions.route(topic.as_str(), None).1.is_some()
     }
 
     /// Begins the shutdown; [`Broker::run`] returns when it is done.

@@ -15,6 +15,7 @@
 mod connection;
 mod exchange;
 mod inflight;
+mod lifecycle;
 mod listener;
 mod message;
 mod metrics;
@@ -30,6 +31,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+pub use lifecycle::BY_CLIENT;
+pub use lifecycle::Change;
+pub use lifecycle::ClientEvent;
+pub use lifecycle::ConnectionFacts;
 pub use listener::Broker;
 pub use listener::BrokerError;
 pub use listener::BrokerHandle;
@@ -64,6 +69,9 @@ pub struct UnknownRule;
 pub trait Intake: Send + Sync + 'static {
     /// Opens a connection's lane. `slot` is where its commits are announced.
     fn lane(&self, origin: Arc<Origin>, slot: Arc<AckSlot>) -> Box<dyn Lane>;
+
+    /// Something happened to a client; `event` is asked what, if anybody listens. Never waits.
+    fn tell(&self, event: &dyn Fn() -> ClientEvent);
 }
 
 /// One connection's way in: keeps its topic cache and its current batch.

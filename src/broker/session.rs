@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::OwnedMutexGuard;
+use uuid::Uuid;
 
 use super::inflight::InFlight;
 use super::message::Delivery;
@@ -137,6 +138,8 @@ pub(crate) struct RetainedRun {
 /// The half of a session that only its connection touches.
 #[derive(Debug, Default)]
 pub(crate) struct SessionState {
+    /// Given with its first connection.
+    pub(crate) id: Option<Uuid>,
     /// The last connection left something that a new one may go on with.
     pub(crate) resumable: bool,
     /// By the filter's text as subscribed.

@@ -20,6 +20,7 @@ use crate::topic::Reserved;
 use crate::topic::TopicError;
 use crate::topic::TopicFilter;
 use crate::topic::TopicTrie;
+use crate::topic::may_hear_events;
 
 /// A filter as subscribed: plain, or `$share/GROUP/FILTER` (MQTT 5, section 4.8.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,12 +131,27 @@ pub(crate) struct Subscriptions {
     index: RwLock<Index>,
     /// Grows with every change, under the write lock.
     version: AtomicU64,
+    /// Filters that may match topics of events. Written under the write lock.
+    event_filters: AtomicUsize,
 }
 
 impl Subscriptions {
     /// The version that a route must have to be good.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether anybody subscribes to what may be an event's topic.
+    pub(crate) fn hears_events(&self) -> bool {
+        self.event_filters.load(Ordering::Relaxed) > 0
+    }
+
+    /// Keeps count of filters that may match events: `added` and `gone` entries of `filter`.
+    fn count_event_filters(&self, filter: &TopicFilter, added: usize, gone: usize) {
+        if may_hear_events(filter.as_str()) {
+            self.event_filters.fetch_add(added, Ordering::Relaxed);
+            self.event_filters.fetch_sub(gone, Ordering::Relaxed);
+        }
     }
 
     /// Adds a subscription, in place of the session's older one with the same filter.
@@ -150,6 +166,7 @@ impl Subscriptions {
                     let group = Arc::new(Group::default());
                     index.groups.insert(Arc::clone(filter.text()), Arc::clone(&group));
                     index.trie.insert(filter.filter(), Entry::Shared(Arc::clone(&group)));
+                    self.count_event_filters(filter.filter(), 1, 0);
                     self.version.fetch_add(1, Ordering::Release);
                     group
                 }
@@ -159,8 +176,9 @@ impl Subscriptions {
             members.push(subscription);
             return;
         }
-        index.trie.remove(filter.filter(), |entry| is_of(entry, key));
+        let replaced = index.trie.remove(filter.filter(), |entry| is_of(entry, key));
         index.trie.insert(filter.filter(), Entry::Direct(subscription));
+        self.count_event_filters(filter.filter(), 1, replaced);
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -168,7 +186,8 @@ impl Subscriptions {
     pub(crate) fn unsubscribe(&self, filter: &SubscriptionFilter, key: u64) {
         let mut index = self.index.write();
         if !filter.is_shared() {
-            index.trie.remove(filter.filter(), |entry| is_of(entry, key));
+            let gone = index.trie.remove(filter.filter(), |entry| is_of(entry, key));
+            self.count_event_filters(filter.filter(), 0, gone);
             self.version.fetch_add(1, Ordering::Release);
             return;
         }
@@ -177,10 +196,11 @@ impl Subscriptions {
         members.retain(|member| member.session.key != key);
         if members.is_empty() {
             index.groups.remove(filter.text());
-            index.trie.remove(
+            let gone = index.trie.remove(
                 filter.filter(),
                 |entry| matches!(entry, Entry::Shared(other) if Arc::ptr_eq(other, &group)),
             );
+            self.count_event_filters(filter.filter(), 0, gone);
             self.version.fetch_add(1, Ordering::Release);
         }
     }

@@ -121,6 +121,13 @@ pub struct DeliveryStatus {
     pub last_error: Option<Failure>,
 }
 
+/// Is told when a delivery begins to fail.
+pub trait FailureSink: std::fmt::Debug + Send + Sync + 'static {
+    /// A batch of `delivery` could not be written; it is tried again, and not told of again before a
+    /// batch was written. Never waits.
+    fn failed(&self, delivery: &Arc<str>, at: Timestamp, error: &str);
+}
+
 /// What deliveries work with.
 #[derive(Debug)]
 pub struct DeliverySetup {
@@ -136,6 +143,8 @@ pub struct DeliverySetup {
     pub data_dir: PathBuf,
     /// The process's clock.
     pub clock: Clock,
+    /// Is told of failures.
+    pub failures: Arc<dyn FailureSink>,
     /// Registered by the caller.
     pub metrics: DeliveryMetrics,
 }
@@ -155,7 +164,16 @@ pub struct Deliveries {
 impl Deliveries {
     /// Makes the configured deliveries, finds what waits from earlier runs, and sets to work.
     pub async fn start(setup: DeliverySetup) -> Result<Deliveries, DeliveryError> {
-        let DeliverySetup { executor, reader, backlogs, config, data_dir, clock, metrics } = setup;
+        let DeliverySetup {
+            executor,
+            reader,
+            backlogs,
+            config,
+            data_dir,
+            clock,
+            failures,
+            metrics,
+        } = setup;
         let names: Vec<Arc<str>> = config.keys().map(|name| Arc::from(name.as_str())).collect();
         let now = clock.now();
         executor.execute(move |tx| table::declare(tx, &names, now)).await?;
@@ -170,6 +188,7 @@ impl Deliveries {
             executor,
             reader: Arc::new(Mutex::new(reader)),
             clock,
+            failures,
             stop: stopped,
             abort: Arc::clone(&abort),
         };

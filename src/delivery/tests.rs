@@ -32,6 +32,13 @@ fn eager() -> DeliveryConfig {
     DeliveryConfig { buffer_interval: Duration::ZERO, ..DeliveryConfig::default() }
 }
 
+#[derive(Debug)]
+struct Unheard;
+
+impl FailureSink for Unheard {
+    fn failed(&self, _: &Arc<str>, _: Timestamp, _: &str) {}
+}
+
 async fn start(journal: &EffectJournal, config: &[(&str, DeliveryConfig)]) -> Deliveries {
     let config = config.iter().map(|(name, one)| ((*name).to_owned(), one.clone())).collect();
     Deliveries::start(DeliverySetup {
@@ -41,6 +48,7 @@ async fn start(journal: &EffectJournal, config: &[(&str, DeliveryConfig)]) -> De
         config,
         data_dir: journal.storage.folder().to_owned(),
         clock: journal.clock,
+        failures: Arc::new(Unheard),
         metrics: DeliveryMetrics::default(),
     })
     .await

@@ -26,6 +26,7 @@ use crate::storage::Executor;
 use crate::storage::ReadConnection;
 use crate::storage::SqliteError;
 
+use super::FailureSink;
 use super::backlog::Backlog;
 use super::backlog::Extent;
 use super::block::read_block;
@@ -71,6 +72,7 @@ pub(super) struct Tools {
     /// Locked for one short read at a time, on blocking threads only.
     pub(super) reader: Arc<Mutex<ReadConnection>>,
     pub(super) clock: Clock,
+    pub(super) failures: Arc<dyn FailureSink>,
     /// Becomes true when the gateway stops.
     pub(super) stop: watch::Receiver<bool>,
     /// Set when stopping has taken too long: a file under way is given up.
@@ -325,9 +327,13 @@ impl Worker {
             "a batch could not be delivered; it is tried again"
         );
         self.metrics.failures.inc();
+        let at = self.tools.clock.now();
+        if failures == 1 {
+            self.tools.failures.failed(&self.backlog.name, at, &message);
+        }
         let mut progress = self.progress.lock();
         progress.failures_in_row = failures;
-        progress.last_error = Some(Failure { at: self.tools.clock.now(), message });
+        progress.last_error = Some(Failure { at, message });
     }
 }
 

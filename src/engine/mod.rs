@@ -72,6 +72,7 @@ use crate::rule::Rule;
 use crate::rule::ast::When;
 use crate::rule::target::Known;
 use crate::topic::TopicName;
+use crate::topic::may_hear_events;
 use crate::value::Value;
 use crate::value::Whole;
 use crate::value::json;
@@ -143,6 +144,17 @@ impl Engine {
     #[must_use]
     pub fn with_targets(self, known: Known) -> Engine {
         Engine { known: Some(known), ..self }
+    }
+
+    /// Whether an enabled rule may listen to events (`$events/…`, `$aws/…`).
+    pub fn hears_events(&self) -> bool {
+        self.index.hears_events()
+    }
+
+    /// Whether `rule` itself may.
+    pub fn hears_events_itself(&self, rule: RuleIndex) -> bool {
+        let from = self.rule(rule).map(|rule| &rule.definition.select.from);
+        from.is_some_and(|from| from.iter().any(|f| may_hear_events(f.node.as_str())))
     }
 
     /// The rules, by [`RuleIndex`].

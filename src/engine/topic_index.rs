@@ -8,12 +8,14 @@ use crate::rule::Rule;
 use crate::topic::Dialect;
 use crate::topic::Reserved;
 use crate::topic::TopicTrie;
+use crate::topic::may_hear_events;
 
 /// The rules by topic. Disabled rules are not in it.
 #[derive(Debug, Default)]
 pub(super) struct TopicIndex {
     filters: TopicTrie<RuleIndex>,
     names: HashMap<Arc<str>, RuleIndex, foldhash::fast::RandomState>,
+    hears_events: bool,
 }
 
 impl TopicIndex {
@@ -24,9 +26,15 @@ impl TopicIndex {
             index.names.insert(rule.name().clone(), RuleIndex(at));
             for filter in &rule.definition.select.from {
                 index.filters.insert(&filter.node, RuleIndex(at));
+                index.hears_events |= may_hear_events(filter.node.as_str());
             }
         }
         index
+    }
+
+    /// Whether a filter may match topics of events.
+    pub(super) fn hears_events(&self) -> bool {
+        self.hears_events
     }
 
     /// The rules that `topic` reaches, in their order, each once.

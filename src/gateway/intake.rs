@@ -8,6 +8,7 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::broker::ClientEvent;
 use crate::broker::Intake;
 use crate::broker::IntakeClosed;
 use crate::broker::Lane;
@@ -22,6 +23,7 @@ use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::topic::Reserved;
 
+use super::events::Events;
 use super::pass::Pass;
 use super::pass::Rules;
 use super::stage::Work;
@@ -30,12 +32,14 @@ use super::stage::Work;
 pub(super) struct RuleIntake {
     rules: Arc<Rules>,
     journal: Submitter<Work>,
+    events: Events,
 }
 
 impl RuleIntake {
-    /// An intake that evaluates `rules` and submits to `journal`.
-    pub(super) fn new(rules: Arc<Rules>, journal: Submitter<Work>) -> Self {
-        RuleIntake { rules, journal }
+    /// An intake that evaluates `rules`, submits to `journal` and hands what happens to clients to
+    /// `events`.
+    pub(super) fn new(rules: Arc<Rules>, journal: Submitter<Work>, events: Events) -> Self {
+        RuleIntake { rules, journal, events }
     }
 }
 
@@ -47,6 +51,10 @@ impl Intake for RuleIntake {
             slot,
             first: None,
         })
+    }
+
+    fn tell(&self, event: &dyn Fn() -> ClientEvent) {
+        self.events.tell(event);
     }
 }
 

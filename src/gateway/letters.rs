@@ -1,4 +1,4 @@
-//! ON ERROR for hook calls that were given up.
+//! ON ERROR, and the event, for hook calls that were given up.
 //!
 //! A dead letter is noticed long after its message was acknowledged and forgotten. So the error
 //! document speaks of the call: `base64OriginalPayload` is the body that could not be delivered, the
@@ -24,6 +24,7 @@ use crate::publish::Publish;
 use crate::publish::QoS;
 use crate::topic::TopicName;
 
+use super::events::Events;
 use super::pass::Pass;
 use super::pass::Rules;
 use super::stage::Work;
@@ -32,12 +33,18 @@ use super::stage::Work;
 pub(super) struct LetterSink {
     rules: Arc<Rules>,
     journal: Submitter<Work>,
+    events: Events,
     clock: Clock,
 }
 
 impl LetterSink {
-    pub(super) fn new(rules: Arc<Rules>, journal: Submitter<Work>, clock: Clock) -> Self {
-        LetterSink { rules, journal, clock }
+    pub(super) fn new(
+        rules: Arc<Rules>,
+        journal: Submitter<Work>,
+        events: Events,
+        clock: Clock,
+    ) -> Self {
+        LetterSink { rules, journal, events, clock }
     }
 
     fn rule(&self, name: &str) -> Option<RuleIndex> {
@@ -61,6 +68,7 @@ impl LetterSink {
             };
             let engine = &self.rules.engine;
             action::report(engine, rule, &publish, now, &[failure], &mut pass.outcome);
+            self.events.announce_letter(&mut pass, hook, rule, letter, now);
         }
         pass.finish(now);
         if pass.is_settled() {

@@ -10,6 +10,7 @@
 //! Start reading at [`Gateway::start`]; the two halves of a publish's way are `intake` and `stage`.
 //! [`Rehearsal`] runs both in virtual time.
 
+mod events;
 mod hits;
 mod intake;
 mod letters;
@@ -61,10 +62,12 @@ use crate::rule::target::Known;
 use crate::rule_files;
 use crate::storage::Storage;
 use crate::stream;
+use crate::topic::TopicName;
 
 pub use rehearsal::Rehearsal;
 pub use rehearsal::Seen;
 
+use events::Events;
 use hits::Hits;
 use intake::RuleIntake;
 use letters::LetterSink;
@@ -91,7 +94,8 @@ pub struct Gateway {
     broker: JoinHandle<()>,
     journal: Journal<Work>,
     http: JoinHandle<()>,
-    /// Ends the HTTP server.
+    events: JoinHandle<()>,
+    /// Ends the HTTP server, and publishes what events are left.
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     /// Holds the lock of the data folder until the very end.
@@ -111,6 +115,14 @@ impl AfterCommit for Announce {
 
     fn hits_logged(&mut self) {
         self.hits.ring();
+    }
+
+    fn hears_events(&self) -> bool {
+        self.broker.hears_events()
+    }
+
+    fn hears(&self, topic: &TopicName) -> bool {
+        self.broker.hears(topic)
     }
 }
 
@@ -141,9 +153,13 @@ impl Gateway {
         let stage = GatewayStage::new(pass, hold, transitions, announce);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
         declare_streams(&storage, &rules, &config, clock).await?;
-        let deliveries =
-            start_deliveries(&storage, &journal, &config, clock, &mut registry).await?;
-        let hooks = start_hooks(&storage, &journal, &config, clock, &rules, &mut registry).await?;
+        let (stop, stopped) = watch::channel(false);
+        let (events, desk) = Events::new(Arc::clone(&rules), handle.clone(), &mut registry);
+        let desk = tokio::spawn(desk.run(journal.submitter(), stopped.clone()));
+        let parts = Parts { storage: &storage, journal: &journal, config: &config, clock, events };
+        let deliveries = parts.start_deliveries(&mut registry).await?;
+        let hooks = parts.start_hooks(&rules, &mut registry).await?;
+        let events = parts.events;
         journal.metrics().register(&mut registry);
         handle.metrics().register(&mut registry);
         hits.feed().metrics().register(&mut registry);
@@ -173,12 +189,11 @@ impl Gateway {
             registry,
         });
         storage.announce(view.http)?;
-        let (stop, stopped) = watch::channel(false);
         let site = dashboard::site(Arc::clone(&view) as _, config.http.body_timeout, http_metrics);
         let http = tokio::spawn(http.run(site, stopped));
-        let (broker, tasks) = open(broker, &view);
+        let (broker, tasks) = open(broker, events, &view);
         life.begin();
-        Ok(Gateway { view, broker, http, journal, stop, tasks, storage })
+        Ok(Gateway { view, broker, http, events: desk, journal, stop, tasks, storage })
     }
 
     /// Address of the MQTT listener.
@@ -210,7 +225,7 @@ impl Gateway {
     /// # Errors
     /// When the journal could not write what was queued (and not acknowledged).
     pub async fn shutdown(self) -> anyhow::Result<()> {
-        let Gateway { view, broker, http, journal, stop, tasks, storage } = self;
+        let Gateway { view, broker, http, events, journal, stop, tasks, storage } = self;
         view.life.end();
         view.broker.shutdown();
         if !broker.is_finished() {
@@ -221,6 +236,11 @@ impl Gateway {
         stop.send_replace(true);
         if let Err(error) = http.await {
             tracing::error!(%error, "the HTTP server's task failed");
+        }
+        // A stalled journal takes no more events; they were nobody's promise.
+        let abort = events.abort_handle();
+        if tokio::time::timeout(STALLED_SHUTDOWN_GRACE, events).await.is_err() {
+            abort.abort();
         }
         for task in tasks {
             task.abort();
@@ -234,8 +254,12 @@ impl Gateway {
 }
 
 /// Lets messages in: the broker's task, and the others.
-fn open(broker: Broker, view: &Arc<GatewayView>) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
-    let intake = Arc::new(RuleIntake::new(Arc::clone(&view.rules), view.journal.clone()));
+fn open(
+    broker: Broker,
+    events: Events,
+    view: &Arc<GatewayView>,
+) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
+    let intake = Arc::new(RuleIntake::new(Arc::clone(&view.rules), view.journal.clone(), events));
     let tasks = vec![
         tokio::spawn(Arc::clone(&view.hits).follow()),
         tokio::spawn(sample(Arc::clone(view))),
@@ -321,47 +345,52 @@ async fn declare_streams(
     Ok(())
 }
 
-async fn start_deliveries(
-    storage: &Storage,
-    journal: &Journal<Work>,
-    config: &Config,
+/// What deliveries and hooks are started with.
+struct Parts<'a> {
+    storage: &'a Storage,
+    journal: &'a Journal<Work>,
+    config: &'a Config,
     clock: Clock,
-    registry: &mut Registry,
-) -> anyhow::Result<Arc<Deliveries>> {
-    let metrics = delivery::DeliveryMetrics::default();
-    metrics.register(registry);
-    let setup = DeliverySetup {
-        executor: storage.executor(),
-        reader: storage.reader()?,
-        backlogs: journal.delivery_backlogs(),
-        config: config.deliveries.clone(),
-        data_dir: config.data_dir.clone(),
-        clock,
-        metrics,
-    };
-    Ok(Arc::new(Deliveries::start(setup).await?))
+    events: Events,
 }
 
-async fn start_hooks(
-    storage: &Storage,
-    journal: &Journal<Work>,
-    config: &Config,
-    clock: Clock,
-    rules: &Arc<Rules>,
-    registry: &mut Registry,
-) -> anyhow::Result<Arc<Hooks>> {
-    let metrics = lambda::HookMetrics::default();
-    metrics.register(registry);
-    let setup = HookSetup {
-        executor: storage.executor(),
-        reader: storage.reader()?,
-        backlogs: journal.hook_backlogs(),
-        config: config.hooks.clone(),
-        sink: Arc::new(LetterSink::new(Arc::clone(rules), journal.submitter(), clock)),
-        clock,
-        metrics,
-    };
-    Ok(Arc::new(Hooks::start(setup).await?))
+impl Parts<'_> {
+    async fn start_deliveries(&self, registry: &mut Registry) -> anyhow::Result<Arc<Deliveries>> {
+        let metrics = delivery::DeliveryMetrics::default();
+        metrics.register(registry);
+        let setup = DeliverySetup {
+            executor: self.storage.executor(),
+            reader: self.storage.reader()?,
+            backlogs: self.journal.delivery_backlogs(),
+            config: self.config.deliveries.clone(),
+            data_dir: self.config.data_dir.clone(),
+            clock: self.clock,
+            failures: Arc::new(self.events.clone()),
+            metrics,
+        };
+        Ok(Arc::new(Deliveries::start(setup).await?))
+    }
+
+    async fn start_hooks(
+        &self,
+        rules: &Arc<Rules>,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Arc<Hooks>> {
+        let metrics = lambda::HookMetrics::default();
+        metrics.register(registry);
+        let submitter = self.journal.submitter();
+        let sink = LetterSink::new(Arc::clone(rules), submitter, self.events.clone(), self.clock);
+        let setup = HookSetup {
+            executor: self.storage.executor(),
+            reader: self.storage.reader()?,
+            backlogs: self.journal.hook_backlogs(),
+            config: self.config.hooks.clone(),
+            sink: Arc::new(sink),
+            clock: self.clock,
+            metrics,
+        };
+        Ok(Arc::new(Hooks::start(setup).await?))
+    }
 }
 
 /// How long a shutdown waits for acknowledgements.

@@ -106,6 +106,14 @@ impl Pass {
         self.finish(at);
     }
 
+    /// Carries an event through the rules, as if it had been republished: subscribers get it after the
+    /// commit.
+    pub(super) fn announce(&mut self, event: Publish) {
+        let at = event.received_at;
+        self.outcome.republished.push(event);
+        self.finish(at);
+    }
+
     /// Hands over the outcome and starts an empty one.
     pub(super) fn take_outcome(&mut self) -> Outcome {
         self.followed = 0;

@@ -15,6 +15,7 @@ use crate::action::Outcome;
 use crate::clock::Timestamp;
 use crate::engine::Cleared;
 use crate::engine::Fault;
+use crate::engine::Hit;
 use crate::engine::Observation;
 use crate::engine::RuleIndex;
 use crate::engine::hold::HoldTable;
@@ -29,7 +30,9 @@ use crate::journal::HitRecord;
 use crate::journal::Stage;
 use crate::journal::StateChange;
 use crate::publish::Publish;
+use crate::topic::TopicName;
 
+use super::events;
 use super::pass::Pass;
 
 /// What comes to the stage through the journal's queue.
@@ -79,6 +82,16 @@ pub(super) trait AfterCommit: Send + 'static {
 
     /// There are new hits in the log.
     fn hits_logged(&mut self);
+
+    /// Whether a subscriber may listen to events.
+    fn hears_events(&self) -> bool {
+        false
+    }
+
+    /// Whether a subscriber listens to `topic`.
+    fn hears(&self, _topic: &TopicName) -> bool {
+        false
+    }
 }
 
 /// The journal's stage: the hold table, and what happens after a commit.
@@ -118,7 +131,15 @@ impl<A: AfterCommit> GatewayStage<A> {
             let mut faults = mem::take(&mut self.transitions.faults);
             for episode in self.transitions.episodes.drain(..) {
                 match self.pass.rules().engine.complete(&episode) {
-                    Ok(hit) => self.pass.take_hit(hit),
+                    Ok(hit) => {
+                        let event = event_of(&mut self.pass, &self.after, &hit);
+                        self.pass.take_hit(hit);
+                        match event {
+                            Ok(Some(event)) => self.pass.announce(event),
+                            Ok(None) => {}
+                            Err(fault) => faults.push(fault),
+                        }
+                    }
                     Err(fault) => faults.push(fault),
                 }
             }
@@ -198,6 +219,20 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
             self.after.hits_logged();
         }
     }
+}
+
+/// The event of an episode, if anybody listens to it.
+fn event_of<A: AfterCommit>(
+    pass: &mut Pass,
+    after: &A,
+    hit: &Hit,
+) -> Result<Option<Publish>, Fault> {
+    let rules = Arc::clone(pass.rules());
+    if !rules.engine.hears_events() && !after.hears_events() {
+        return Ok(None);
+    }
+    let is_heard = |topic: &TopicName| pass.reaches_a_rule(topic) || after.hears(topic);
+    events::of_episode(&rules.engine, hit, is_heard)
 }
 
 /// The hit log's line for an episode whose rule is gone: there is no SELECT left to evaluate.

@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use reserved::Reserved;
+pub use reserved::may_hear_events;
 pub use trie::TopicTrie;
 
 /// A topic name is at most this long, in bytes (MQTT's two-byte length).

@@ -31,6 +31,11 @@ impl<'t> Reserved<'t> {
     }
 }
 
+/// Whether `filter` may match topics of events: its first level is theirs, which no wildcard matches.
+pub fn may_hear_events(filter: &str) -> bool {
+    filter.starts_with("$events/") || filter.starts_with("$aws/")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ mod corpus;
 mod crash;
 mod dashboard;
 mod diagnostics;
+mod events;
 mod fake_source;
 mod hardship;
 mod live;

@@ -13,8 +13,10 @@ use tokio::io::AsyncWriteExt;
 use super::Client;
 use super::Close;
 use super::outlet::Outlet;
+use crate::broker::Change;
 use crate::broker::Intake;
 use crate::broker::exchange::Exchange;
+use crate::broker::lifecycle;
 use crate::broker::packet::Kind;
 use crate::broker::packet::Version;
 use crate::broker::packet::codec;
@@ -96,9 +98,14 @@ pub(super) async fn settle(
     client: &Client,
     mut state: StateGuard,
     will: Option<Will>,
-    intake: Arc<dyn Intake>,
     close: Close,
 ) {
+    let reason = close.disconnect_reason();
+    client.tell(|connection| Change::Disconnected { connection, reason });
+    if matches!(close, Close::Ordered(Order::TakenOver | Order::TakenOverClean)) {
+        client.tell(|_| Change::TakenOver);
+    }
+    let intake = Arc::clone(&client.intake);
     let session_expiry = client.session_expiry;
     let exchange = Arc::clone(&client.exchange);
     let session = Arc::clone(&client.session);
@@ -189,6 +196,7 @@ async fn care(
     }
     if wait(&control, left).await.is_none() && exchange.sessions.forget(&session, &control) {
         let mut state = session.state().await;
+        lifecycle::tell_lost(&intake, &session, &state, exchange.clock.now(), "expired");
         exchange.clear(&session, &mut state);
         exchange.count_sessions();
         tracing::debug!(client_id = %session.client_id, "session expired");

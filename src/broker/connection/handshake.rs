@@ -10,13 +10,17 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
+use uuid::Uuid;
 
 use super::Admission;
 use super::Client;
 use super::Connected;
 use super::farewell;
+use crate::broker::Change;
+use crate::broker::ConnectionFacts;
 use crate::broker::Intake;
 use crate::broker::exchange::Exchange;
+use crate::broker::lifecycle;
 use crate::broker::packet::Kind;
 use crate::broker::packet::Version;
 use crate::broker::packet::Violation;
@@ -184,14 +188,20 @@ async fn enter(
     };
     let session_present = state.resumable && !connect.clean_start;
     if !session_present {
+        let now = exchange.clock.now();
+        lifecycle::tell_lost(intake, &session, &state, now, "clean_start");
         exchange.clear(&session, &mut state);
     }
+    let session_id = *state.id.get_or_insert_with(Uuid::new_v4);
     state.inflight.reconnect();
     let (session_expiry, told) = session_expiry(exchange, &connect);
     session.attach(Arc::clone(control), Contact { address, version, since: exchange.clock.now() });
     let welcome = welcome(exchange, &connect, session_present, is_assigned, told);
     let client = Client {
         exchange: Arc::clone(exchange),
+        intake: Arc::clone(intake),
+        session_id,
+        facts: facts(exchange, &origin, address),
         session,
         control: Arc::clone(control),
         origin,
@@ -201,7 +211,16 @@ async fn enter(
         packet_bytes_max: packet_bytes_max(&connect),
         session_expiry,
     };
+    client.tell(|connection| Change::Connected { connection, session_present });
     Ok((Connected { client, state, will }, welcome))
+}
+
+fn facts(exchange: &Exchange, origin: &Origin, address: SocketAddr) -> Arc<ConnectionFacts> {
+    Arc::new(ConnectionFacts {
+        principal: origin.principal.clone(),
+        address: address.ip(),
+        version_number: exchange.next_version_number(),
+    })
 }
 
 /// Waits for the last connection to let go of the session, as long as a client waits for CONNACK.

@@ -25,10 +25,15 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+use uuid::Uuid;
 
 use inlet::Inlet;
 use outlet::Outlet;
 
+use super::BY_CLIENT;
+use super::Change;
+use super::ClientEvent;
+use super::ConnectionFacts;
 use super::Intake;
 use super::exchange::Exchange;
 use super::packet::Version;
@@ -53,9 +58,11 @@ pub(crate) enum Admission {
 }
 
 /// What does not change while a connection lives.
-#[derive(Debug)]
 struct Client {
     exchange: Arc<Exchange>,
+    intake: Arc<dyn Intake>,
+    session_id: Uuid,
+    facts: Arc<ConnectionFacts>,
     session: Arc<Session>,
     control: Arc<Control>,
     origin: Arc<Origin>,
@@ -67,6 +74,18 @@ struct Client {
     /// The largest packet that the client takes.
     packet_bytes_max: usize,
     session_expiry: Duration,
+}
+
+impl Client {
+    /// Says what happens to this client, if anybody listens.
+    fn tell(&self, change: impl Fn(Arc<ConnectionFacts>) -> Change) {
+        self.intake.tell(&|| ClientEvent {
+            at: self.exchange.clock.now(),
+            client_id: Arc::clone(&self.session.client_id),
+            session_id: self.session_id,
+            change: change(Arc::clone(&self.facts)),
+        });
+    }
 }
 
 /// A connection that got past CONNECT.
@@ -115,6 +134,18 @@ impl Close {
         }
     }
 
+    /// AWS IoT's word for it (developer guide, "Lifecycle events").
+    fn disconnect_reason(self) -> &'static str {
+        match self {
+            Close::Client { .. } => BY_CLIENT,
+            Close::Gone => "CONNECTION_LOST",
+            Close::KeepAlive => "MQTT_KEEP_ALIVE_TIMEOUT",
+            Close::Stalled | Close::Violation(_) => "CLIENT_ERROR",
+            Close::Ordered(Order::TakenOver | Order::TakenOverClean) => "DUPLICATE_CLIENTID",
+            Close::Ordered(Order::ShutDown) | Close::IntakeClosed => "SERVER_INITIATED_DISCONNECT",
+        }
+    }
+
     fn label(self) -> &'static str {
         match self {
             Close::Client { .. } => "client",
@@ -159,7 +190,7 @@ pub(crate) async fn run(
     let close = serve(&client, &mut state, &mut inlet, &mut outlet, &mut reader, &mut writer).await;
     exchange.metrics.connections.dec();
     farewell::detach(&client, &mut outlet, close).await;
-    farewell::settle(&client, state, will, intake, close).await;
+    farewell::settle(&client, state, will, close).await;
     farewell::last_words(&client, &mut outlet, &mut reader, &mut writer, close).await;
 }
 

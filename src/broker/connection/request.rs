@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Client;
 use super::Close;
 use super::outlet::Outlet;
+use crate::broker::Change;
 use crate::broker::packet::Kind;
 use crate::broker::packet::Violation;
 use crate::broker::packet::codec;
@@ -27,7 +28,16 @@ pub(super) fn handle(
     match request {
         Request::Subscribe { packet_id, subscription_id, wanted } => {
             let grant = |wanted| subscribe(client, state, wanted, subscription_id);
-            let granted: Vec<Granted> = wanted.into_iter().map(grant).collect();
+            let granted: Vec<Granted> = wanted.iter().map(grant).collect();
+            if granted.iter().any(|one| matches!(one, Granted::QoS(_))) {
+                let of_granted = |(wanted, granted): (&Wanted, &Granted)| {
+                    matches!(granted, Granted::QoS(_)).then(|| wanted.filter.clone())
+                };
+                client.tell(|connection| Change::Subscribed {
+                    connection,
+                    topics: wanted.iter().zip(&granted).filter_map(of_granted).collect(),
+                });
+            }
             let out = outlet.answer(Kind::SubAck);
             codec::write_suback(packet_id, &granted, client.version, out);
             Ok(())
@@ -35,6 +45,13 @@ pub(super) fn handle(
         Request::Unsubscribe { packet_id, filters } => {
             let found: Vec<bool> =
                 filters.iter().map(|filter| unsubscribe(client, state, filter)).collect();
+            if found.contains(&true) {
+                let of_found = |(filter, found): (&String, &bool)| found.then(|| filter.clone());
+                client.tell(|connection| Change::Unsubscribed {
+                    connection,
+                    topics: filters.iter().zip(&found).filter_map(of_found).collect(),
+                });
+            }
             let out = outlet.answer(Kind::UnsubAck);
             codec::write_unsuback(packet_id, &found, client.version, out);
             Ok(())
@@ -52,7 +69,7 @@ pub(super) fn handle(
 fn subscribe(
     client: &Client,
     state: &mut SessionState,
-    wanted: Wanted,
+    wanted: &Wanted,
     id: Option<u32>,
 ) -> Granted {
     let exchange = &client.exchange;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tidegate::broker::Broker;
 use tidegate::broker::BrokerHandle;
+use tidegate::broker::ClientEvent;
 use tidegate::broker::Intake;
 use tidegate::broker::IntakeClosed;
 use tidegate::broker::Lane;
@@ -57,6 +58,8 @@ impl Intake for FrontDesk {
     fn lane(&self, _: Arc<Origin>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
         Box::new(DeskLane { desk: Arc::clone(&self.0), slot, holds: false })
     }
+
+    fn tell(&self, _: &dyn Fn() -> ClientEvent) {}
 }
 
 impl Lane for DeskLane {
