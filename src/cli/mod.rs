@@ -10,6 +10,7 @@ mod answer;
 mod check;
 mod configuration;
 pub mod eval;
+mod import;
 mod logging;
 mod progress;
 mod replay;
@@ -36,6 +37,7 @@ Exit codes:
   1    the given text is wrong, or a check failed (the diagnostics are on standard error)
   2    the command line is wrong
   3    the operation failed (the reason is on standard error)
+  4    done in part (what was left out is on standard error)
   130  stopped by Ctrl-C
 
 Environment:
@@ -57,6 +59,7 @@ enum Command {
     Run(run::RunArgs),
     Check(check::CheckArgs),
     Eval(eval::EvalArgs),
+    Import(import::ImportArgs),
     Replay(replay::ReplayArgs),
     Simulate(simulate::SimulateArgs),
     Stream(stream::StreamArgs),
@@ -70,6 +73,8 @@ pub(crate) enum Outcome {
     Done,
     /// The user's text is wrong, or a check failed; why is on standard error. Exit code 1.
     Rejected,
+    /// Some of it could not be done; what is on standard error. Exit code 4.
+    Partly,
     /// The user stopped it. Exit code 130, as shells give for SIGINT.
     Interrupted,
 }
@@ -82,6 +87,7 @@ pub(crate) struct WrongUsage(pub(crate) String);
 const EXIT_REJECTED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 const EXIT_FAILED: u8 = 3;
+const EXIT_PARTLY: u8 = 4;
 const EXIT_INTERRUPTED: u8 = 130;
 
 /// Parses the process's arguments and runs the command.
@@ -108,6 +114,7 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Rejected) => ExitCode::from(EXIT_REJECTED),
+        Ok(Outcome::Partly) => ExitCode::from(EXIT_PARTLY),
         Ok(Outcome::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
         Err(error) if answer::reader_has_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -129,6 +136,7 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
     match command {
         Command::Check(args) => check::run(&args, answer),
         Command::Eval(args) => eval::run(&args, answer),
+        Command::Import(args) => import::run(&args, answer),
         Command::Run(args) => run::run(&args, answer),
         Command::Replay(args) => replay::run(&args, answer),
         Command::Simulate(args) => simulate::run(&args, answer),

@@ -1,36 +1,43 @@
 //! The rules of a command that carries nothing out: read, checked as one set, and refused with a report.
 
 use std::path::Path;
+use std::path::PathBuf;
 
 use crate::cli::report;
 use crate::config::Config;
 use crate::diagnostic::Code;
 use crate::rule::ast::Action;
-use crate::rule::parse;
 use crate::rule::set::Checked;
 use crate::rule::set::Source;
 use crate::rule_files;
 use crate::rule_files::Inputs;
+use crate::rule_files::Loaded;
 
 /// The rules and tables of a file or folder. `None` when they have errors, which have been told on
 /// standard error.
 pub(super) fn load(path: &Path) -> Option<Checked> {
     let (paths, mut inputs) = ([path.to_owned()], Inputs::default());
     let sources = rule_files::read(&paths, &mut inputs);
-    let mut targets = rule_files::targets(&Config::default());
-    // Every hook that a rule names counts as declared: none is called.
-    targets.hooks.extend(sources.iter().flat_map(hooks));
-    // A note tells what `run` would create; here nothing is created.
-    let mut loaded = rule_files::check(sources, &paths, &targets, inputs);
-    // Any name that a message completes is taken, as if it were declared.
-    loaded.checked.diagnostics.retain(|(_, found)| found.code != Code::DYNAMIC_TARGET);
+    let loaded = check(sources, &paths, inputs);
     report::tell_problems(&loaded);
     (!loaded.checked.has_errors()).then_some(loaded.checked)
 }
 
+/// Checks `sources`, found in `paths`, as the rule set of a gateway that has whatever they call.
+pub(super) fn check(sources: Vec<Source>, paths: &[PathBuf], inputs: Inputs) -> Loaded {
+    let mut targets = rule_files::targets(&Config::default());
+    // Every hook that a rule names counts as declared: none is called.
+    targets.hooks.extend(sources.iter().flat_map(hooks));
+    // A note tells what `run` would create; here nothing is created.
+    let mut loaded = rule_files::check(sources, paths, &targets, inputs);
+    // Any name that a message completes is taken, as if it were declared.
+    loaded.checked.diagnostics.retain(|(_, found)| found.code != Code::DYNAMIC_TARGET);
+    loaded
+}
+
 fn hooks(source: &Source) -> Vec<String> {
     let mut hooks = Vec::new();
-    for rule in parse::parse_file(source.text()).rules {
+    for rule in source.parse().rules {
         let actions = rule.actions.into_iter().chain(rule.on_cleared).chain(rule.on_error);
         hooks.extend(actions.filter_map(|action| match action.node {
             Action::Invoke { name } => name.node.fixed().map(str::to_owned),

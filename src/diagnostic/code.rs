@@ -88,6 +88,12 @@ impl Code {
     pub const COLUMN: Code = Code("R039");
     /// A time clause that changes nothing, or that no message can answer.
     pub const EVENT_TIME: Code = Code("R040");
+    /// An AWS rule document that lacks something, or has it of the wrong kind.
+    pub const DOCUMENT: Code = Code("R041");
+    /// A key that AWS rule documents do not have.
+    pub const UNKNOWN_KEY: Code = Code("R042");
+    /// A part of an AWS rule document that has no counterpart here.
+    pub const NOT_CARRIED: Code = Code("R043");
 }
 
 /// All of them, in order.
@@ -132,4 +138,7 @@ pub const RULE_CODES: &[Code] = &[
     Code::JOIN,
     Code::COLUMN,
     Code::EVENT_TIME,
+    Code::DOCUMENT,
+    Code::UNKNOWN_KEY,
+    Code::NOT_CARRIED,
 ];

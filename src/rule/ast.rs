@@ -349,7 +349,7 @@ pub enum HeaderName {
 }
 
 impl HeaderName {
-    /// The headers with a word of their own.
+    /// Those that are words, as they are written.
     pub const WORDS: [(&'static str, HeaderName); 5] = [
         ("content_type", HeaderName::ContentType),
         ("correlation_data", HeaderName::CorrelationData),
@@ -357,6 +357,12 @@ impl HeaderName {
         ("payload_format", HeaderName::PayloadFormat),
         ("response_topic", HeaderName::ResponseTopic),
     ];
+
+    /// The header that `word` names, in any case.
+    pub fn parse(word: &str) -> Option<HeaderName> {
+        let known = HeaderName::WORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+        known.map(|(_, name)| name.clone())
+    }
 }
 
 /// Text with `${expr}` in it.

@@ -6,6 +6,7 @@
 //! evaluates, and nothing reads a file.
 
 pub mod ast;
+pub mod aws_document;
 mod check;
 pub mod function;
 pub mod parse;

@@ -17,8 +17,10 @@ use super::Rule;
 use super::ast::CreateRule;
 use super::ast::CreateTable;
 use super::ast::Span;
+use super::aws_document;
 use super::check;
 use super::parse;
+use super::parse::Parsed;
 use super::republish;
 use super::table;
 use super::table::NamedFiles;
@@ -49,6 +51,20 @@ impl Source {
     pub fn text(&self) -> &str {
         let bytes = self.content.as_deref().unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Its statements; those of its documents when it is called `*.json`.
+    pub fn parse(&self) -> Parsed {
+        if self.is_document() {
+            let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+            return aws_document::parse(self.text(), &stem);
+        }
+        parse::parse_file(self.text())
+    }
+
+    /// Whether it is called as AWS rule documents are.
+    pub fn is_document(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
     }
 }
 
@@ -114,8 +130,10 @@ pub fn check(sources: &[Source], targets: &Targets, files: &mut dyn NamedFiles) 
     for (statement, diagnostic) in republish::loops(&set.enabled()) {
         set.found[statement].push(diagnostic);
     }
-    let nothing =
-        set.statements.is_empty() && set.created.is_empty() && set.found.iter().all(Vec::is_empty);
+    let is_note = |found: &Diagnostic| found.severity == Severity::Note;
+    let nothing = set.statements.is_empty()
+        && set.created.is_empty()
+        && set.found.iter().flatten().all(is_note);
     if let (true, Some(first)) = (nothing, set.found.first_mut()) {
         first.push(
             Diagnostic::warning(Code::NO_RULES, "there are no rules")
@@ -175,7 +193,8 @@ struct Set<'s> {
 
 impl Set<'_> {
     fn statements_of(&mut self, source: usize, file: &Source, text: &str) {
-        let parsed = parse::parse_file(text);
+        let parsed = file.parse();
+        let is_document = file.is_document();
         let found = &mut self.found[source];
         found.extend(parsed.diagnostics);
         self.unsound.extend(parsed.unsound.into_iter().map(|rule| (source, rule)));
@@ -195,7 +214,10 @@ impl Set<'_> {
             let skipped = text.get(counted..rule.span.start).unwrap_or_default();
             line += skipped.matches('\n').count();
             counted = rule.span.start;
-            let text = text.get(rule.span.clone()).unwrap_or_default().to_owned();
+            let text = match is_document {
+                true => rule.to_string(),
+                false => text.get(rule.span.clone()).unwrap_or_default().to_owned(),
+            };
             self.statements.push(Statement { source, rule, text, line });
         }
     }
@@ -299,6 +321,9 @@ impl Set<'_> {
             self.found.push(found);
         }
         for (source, mut found) in self.found.into_iter().enumerate() {
+            if sources.get(source).is_some_and(Source::is_document) {
+                found.iter_mut().for_each(aws_document::reword);
+            }
             if found.len() > FINDINGS_PER_FILE_MAX {
                 found = shortened(found);
             }

@@ -22,6 +22,7 @@ use crate::config::DeliveryConfig;
 use crate::config::StreamConfig;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::Severity;
 use crate::diagnostic::render::Finding;
 use crate::limits::RULE_FILE_BYTES_MAX;
 use crate::limits::RULE_FILES_MAX;
@@ -130,8 +131,8 @@ impl Loaded {
     }
 }
 
-/// Reads each of `paths`: a file as it is, a folder with its sub-folders, `*.rule` only. What is looked
-/// at is noted in `inputs`.
+/// Reads each of `paths`: a file as it is, a folder with its sub-folders, `*.rule` and `*.json`. What
+/// is looked at is noted in `inputs`.
 pub fn read(paths: &[PathBuf], inputs: &mut Inputs) -> Vec<Source> {
     let mut sources = Vec::new();
     for path in paths {
@@ -166,7 +167,7 @@ pub fn targets(config: &Config) -> Targets {
 
 /// Whether a file of this name holds rules.
 fn is_rule_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "rule")
+    path.extension().is_some_and(|extension| extension == "rule" || extension == "json")
 }
 
 /// Whether nothing of this name is looked at in a folder.
@@ -206,9 +207,22 @@ fn read_folder(folder: &Path, depth: usize, sources: &mut Vec<Source>, inputs: &
         if path.is_dir() {
             read_folder(&path, depth + 1, sources, inputs);
         } else if is_rule_file(&path) {
-            sources.push(read_file(&path, inputs));
+            let source = read_file(&path, inputs);
+            sources.push(if is_large_table(&source) { passed_over(source) } else { source });
         }
     }
+}
+
+/// Whether it is JSON beyond what a rule document may be, such as the rows of a table.
+fn is_large_table(source: &Source) -> bool {
+    let is_large = |length: u64| length > RULE_FILE_BYTES_MAX as u64;
+    source.is_document() && fs::metadata(&source.path).is_ok_and(|found| is_large(found.len()))
+}
+
+/// A file that lies among rules is no rule that cannot be read.
+fn passed_over(source: Source) -> Source {
+    let content = source.content.map_err(|found| Diagnostic { severity: Severity::Note, ..found });
+    Source { content, ..source }
 }
 
 fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -286,6 +300,19 @@ mod tests {
         assert_eq!(told[0], "the file has 10485760 bytes, too many for a rule file");
         assert!(told[1].starts_with("the rule file cannot be read: No such file"), "{told:?}");
         assert_eq!(told[2], "no rule files in this folder");
+    }
+
+    #[test]
+    fn a_large_table_among_rules_is_passed_over_and_named_it_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("motes.json");
+        File::create(&path).unwrap().set_len(10 * 1024 * 1024).unwrap();
+        let severity = |path: &Path| {
+            let sources = read(&[path.to_owned()], &mut Inputs::default());
+            sources[0].content.clone().unwrap_err().severity
+        };
+        assert_eq!(severity(root.path()), Severity::Note);
+        assert_eq!(severity(&path), Severity::Error);
     }
 
     #[cfg(unix)]

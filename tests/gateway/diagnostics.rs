@@ -43,7 +43,7 @@ fn drawn(loaded: &Loaded) -> String {
 
 #[test]
 fn broken_rule_files_are_reported_as_before() {
-    insta::glob!("..", "diagnostics/*.rule", |file| insta::assert_snapshot!(report(file)));
+    insta::glob!("..", "diagnostics/*.{rule,json}", |file| insta::assert_snapshot!(report(file)));
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn every_code_has_a_paragraph_and_a_case() {
     let cases = fs::read_dir(folder.join("tests/diagnostics")).unwrap();
     let reports: String = cases
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rule"))
+        .filter(|path| path.extension().is_some_and(|e| e == "rule" || e == "json"))
         .map(|path| report(&path))
         .collect();
     for code in RULE_CODES {

@@ -1,5 +1,6 @@
 //! The built binary and its parts against real clients.
 
+mod aws;
 mod bad_input;
 mod broker;
 mod clients;

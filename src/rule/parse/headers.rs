@@ -46,16 +46,15 @@ impl Builder<'_> {
 
     fn header_name(&mut self, pair: &Pair<'_, Rule>) -> Option<HeaderName> {
         let written = pair.as_str();
-        let mut words = HeaderName::WORDS.into_iter();
-        if let Some((_, name)) = words.find(|(word, _)| word.eq_ignore_ascii_case(written)) {
+        if let Some(name) = HeaderName::parse(written) {
             return Some(name);
         }
-        let words = HeaderName::WORDS.map(|(word, _)| word);
-        let help = match nearest(written, words) {
+        let names = HeaderName::WORDS.map(|(name, _)| name);
+        let help = match nearest(written, names) {
             Some(near) => format!("did you mean {near}?"),
             None => format!(
                 "the headers are {}; any other is a user property: USER '{written}' = …",
-                words.join(", ")
+                names.join(", ")
             ),
         };
         self.found.push(

@@ -2,14 +2,17 @@
 //!
 //! [`parse_file`] takes the text of a rule file, [`parse_select`] a bare SELECT as `eval` gets it.
 //! `scan` has bounded nesting before the parser sees a text; `error` turns what pest expected into
-//! words; `statement`, `expression` and `template` turn pest's pairs into [`super::ast`]. What the
+//! words; `statement`, `expression` and `template` turn pest's pairs into [`super::ast`]; `embedded`
+//! takes what stands in the strings of another document. What the
 //! grammar admits and the language does not (a number out of range, a clause given twice) is noted
 //! in [`Builder::found`], and building goes on, so that one report tells all.
 
 mod duration;
+pub(super) mod embedded;
 mod error;
 mod expression;
 mod headers;
+mod name;
 mod quoted;
 mod statement;
 mod template;
@@ -78,22 +81,8 @@ pub fn parse_file(text: &str) -> Parsed {
 
 /// Parses a bare SELECT. A `;` at its end is allowed.
 pub fn parse_select(text: &str) -> Result<Select, Vec<Diagnostic>> {
-    let source = text.trim_end();
-    let source = source.strip_suffix(';').unwrap_or(source);
     let mut found = Vec::new();
-    if source.len() > STATEMENT_BYTES_MAX {
-        return Err(vec![too_long(source.len(), 0..source.len())]);
-    }
-    if scan::is_sound(source, &mut found) {
-        let mut builder = Builder::new(Offsets::starting_at(0), &mut found);
-        if let Some(pair) = builder.parse(Rule::whole_select, source) {
-            let select = builder.select(pair);
-            if found.is_empty() {
-                return Ok(select);
-            }
-        }
-    }
-    Err(found)
+    embedded::select(text, Offsets::starting_at(0), &mut found).ok_or(found)
 }
 
 fn too_long(length: usize, span: Span) -> Diagnostic {
@@ -120,6 +109,17 @@ struct Builder<'d> {
 impl<'d> Builder<'d> {
     fn new(offsets: Offsets, found: &'d mut Vec<Diagnostic>) -> Self {
         Builder { offsets, holds: false, own_from: found.len(), found }
+    }
+
+    /// Looks over `text`, which these offsets are about; whether it may go to the parser.
+    fn scan(&mut self, text: &str) -> bool {
+        let mut wrong = Vec::new();
+        let is_sound = scan::is_sound(text, &mut wrong);
+        for label in wrong.iter_mut().flat_map(|diagnostic| &mut diagnostic.labels) {
+            label.span = self.offsets.span(label.span.clone());
+        }
+        self.found.append(&mut wrong);
+        is_sound
     }
 
     /// Runs pest. The text has passed `scan`, which bounds pest's recursion.

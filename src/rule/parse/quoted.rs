@@ -1,41 +1,58 @@
 //! Quoted texts, and the way back from what they mean to where they stand.
 
+use std::rc::Rc;
+
 use super::super::ast::Span;
 
 /// Places of a parsed text in the file. They differ by where the text begins, and, inside a quoted
-/// text, by the doubled quotes that were made one.
+/// text, by what was written longer than it means: doubled quotes, the escapes of a JSON string.
 #[derive(Clone, Debug)]
-pub(super) struct Offsets {
+pub(in crate::rule) struct Offsets {
+    /// Where the text begins in `outer`.
     base: usize,
-    /// Positions in the text from which on the file has one byte more, in ascending order.
+    /// Positions in the text from which on `outer` has one byte more, in ascending order; a position
+    /// stands as often as there are bytes.
     dropped: Vec<usize>,
+    /// The text that holds this one; `None` for the file.
+    outer: Option<Rc<Offsets>>,
 }
 
 impl Offsets {
     /// A text that stands in the file as it is, from byte `base`.
     pub(super) fn starting_at(base: usize) -> Self {
-        Offsets { base, dropped: Vec::new() }
+        Offsets { base, dropped: Vec::new(), outer: None }
     }
 
-    /// A quoted text whose opening quote stands at byte `quote`, as [`unquote`] gave it.
-    pub(super) fn inside(quote: usize, dropped: Vec<usize>) -> Self {
-        Offsets { base: quote + 1, dropped }
+    /// A quoted text of the file whose opening quote stands at byte `quote`.
+    pub(in crate::rule) fn in_file(quote: usize, dropped: Vec<usize>) -> Self {
+        Offsets { base: quote + 1, dropped, outer: None }
+    }
+
+    /// A quoted text inside this one, as [`unquote`] gave it; its opening quote stands at byte
+    /// `quote` of this one.
+    pub(super) fn inside(&self, quote: usize, dropped: Vec<usize>) -> Self {
+        Offsets { base: quote + 1, dropped, outer: Some(Rc::new(self.clone())) }
     }
 
     /// The place in the file.
     pub(super) fn position(&self, position: usize) -> usize {
-        self.base + position + self.dropped.partition_point(|dropped| *dropped <= position)
+        let place = self.in_outer(position);
+        self.outer.as_ref().map_or(place, |outer| outer.position(place))
     }
 
     /// The range in the file.
-    pub(super) fn span(&self, span: Span) -> Span {
+    pub(in crate::rule) fn span(&self, span: Span) -> Span {
         self.position(span.start)..self.position(span.end)
     }
 
     /// The offsets of the part of the text that begins at `start`.
-    pub(super) fn of_part(&self, start: usize) -> Self {
+    pub(in crate::rule) fn of_part(&self, start: usize) -> Self {
         let dropped = self.dropped.iter().filter(|d| **d > start).map(|d| d - start).collect();
-        Offsets { base: self.position(start), dropped }
+        Offsets { base: self.in_outer(start), dropped, outer: self.outer.clone() }
+    }
+
+    fn in_outer(&self, position: usize) -> usize {
+        self.base + position + self.dropped.partition_point(|dropped| *dropped <= position)
     }
 }
 
@@ -70,7 +87,7 @@ mod tests {
     fn places_in_an_unquoted_text_lead_back_to_the_file() {
         let file = "xx 'a''b''''c' yy";
         let (text, dropped) = unquote(file.get(3..14).unwrap());
-        let offsets = Offsets::inside(3, dropped);
+        let offsets = Offsets::starting_at(0).inside(3, dropped);
         assert_eq!(text, "a'b''c");
         for (position, c) in text.char_indices() {
             let place = offsets.position(position);
@@ -79,5 +96,21 @@ mod tests {
         let part = offsets.of_part(2);
         assert_eq!(part.position(0), offsets.position(2));
         assert_eq!(part.position(3), offsets.position(5));
+    }
+
+    #[test]
+    fn a_quoted_text_inside_a_quoted_text_leads_back_through_both() {
+        let file = "xx 'a ''b''''''''c'' d' yy";
+        let (outer, dropped) = unquote(file.get(3..23).unwrap());
+        assert_eq!(outer, "a 'b''''c' d");
+        let offsets = Offsets::in_file(3, dropped);
+        let (inner, dropped) = unquote(outer.get(2..10).unwrap());
+        assert_eq!(inner, "b''c");
+        let offsets = offsets.inside(2, dropped);
+        for (position, c) in inner.char_indices() {
+            let place = offsets.position(position);
+            assert!(file.get(place..).unwrap().starts_with(c), "{position} leads to {place}");
+        }
+        assert_eq!(offsets.of_part(3).position(0), file.find('c').unwrap());
     }
 }

@@ -12,7 +12,6 @@ use super::super::ast::JoinKind;
 use super::super::ast::MaxGap;
 use super::super::ast::OnRestart;
 use super::super::ast::Projection;
-use super::super::ast::RuleName;
 use super::super::ast::Select;
 use super::super::ast::Span;
 use super::super::ast::Spanned;
@@ -21,11 +20,13 @@ use super::super::ast::TimeUnit;
 use super::super::ast::TimestampBy;
 use super::super::ast::When;
 use super::super::target::TargetName;
-use super::super::target::is_target_name;
 use super::Builder;
 use super::Rule;
 use super::children;
 use super::duration::Zero;
+use super::name::fixed_target;
+use super::name::rule_name;
+use super::name::sql_version;
 use super::only;
 use super::quoted::name;
 use super::quoted::unquote;
@@ -33,7 +34,6 @@ use super::template::TemplateOf;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::nearest;
-use crate::limits::RULE_NAME_CHARS_MAX;
 use crate::limits::TARGET_NAME_BYTES_MAX;
 use crate::publish::QoS;
 use crate::topic::TopicFilter;
@@ -108,7 +108,7 @@ impl Builder<'_> {
         for part in children(pair) {
             let place = self.span(&part);
             match part.as_rule() {
-                Rule::rule_name => name = Some(self.rule_name(&part)),
+                Rule::rule_name => name = Some(rule_name(part.as_str(), place, self.found)),
                 Rule::aws_version => {
                     let version = self.sql_version(&only(part));
                     once(&mut strict, version, "AWS", place, self.found);
@@ -145,38 +145,8 @@ impl Builder<'_> {
         }
     }
 
-    fn rule_name(&mut self, pair: &Pair<'_, Rule>) -> Spanned<RuleName> {
-        let span = self.span(pair);
-        let name = pair.as_str();
-        let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if !is_plain || name.len() > RULE_NAME_CHARS_MAX {
-            self.found.push(
-                Diagnostic::error(Code::NAME, "this cannot be the name of a rule")
-                    .at(span.clone(), "")
-                    .help(format!(
-                        "rule names have 1 to {RULE_NAME_CHARS_MAX} letters a-z, digits and `_`"
-                    )),
-            );
-        }
-        Spanned { node: RuleName(name.into()), span }
-    }
-
     fn sql_version(&mut self, pair: &Pair<'_, Rule>) -> SqlVersion {
-        match unquote(pair.as_str()).0.as_str() {
-            "2015-10-08" => SqlVersion::V2015_10_08,
-            "2016-03-23" => SqlVersion::V2016_03_23,
-            other => {
-                self.found.push(
-                    Diagnostic::error(
-                        Code::UNKNOWN_WORD,
-                        format!("there is no AWS IoT SQL version {other:?}"),
-                    )
-                    .at(self.span(pair), "")
-                    .help("the versions are '2015-10-08' and '2016-03-23'"),
-                );
-                SqlVersion::default()
-            }
-        }
+        sql_version(&unquote(pair.as_str()).0, self.span(pair), self.found)
     }
 
     /// `SET … SELECT … FROM … TIMESTAMP BY … WHERE … WHEN …`
@@ -466,17 +436,7 @@ impl Builder<'_> {
             Rule::string => unquote(pair.as_str()).0,
             _ => pair.as_str().to_owned(),
         };
-        if !is_target_name(&node) {
-            self.found.push(
-                Diagnostic::error(Code::NAME, "this cannot be the name of a target")
-                    .at(span.clone(), "")
-                    .help(format!(
-                        "names have 1 to {TARGET_NAME_BYTES_MAX} letters a-z, digits, `_`, `-` \
-                         and `.`, not starting with a point"
-                    )),
-            );
-        }
-        Spanned { node: TargetName::Fixed(node), span }
+        Spanned { node: fixed_target(node, &span, self.found), span }
     }
 }
 

@@ -15,8 +15,8 @@ use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 
 /// Where a template stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum TemplateOf {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::rule) enum TemplateOf {
     /// A topic: `$$` at its start means `$` (AWS, "Republish rule action").
     Topic,
     /// A text for people.
@@ -29,9 +29,18 @@ impl Builder<'_> {
         pair: &Pair<'_, Rule>,
         place: TemplateOf,
     ) -> Spanned<Template> {
-        let span = self.span(pair);
         let (text, dropped) = unquote(pair.as_str());
-        let offsets = Offsets::inside(span.start, dropped);
+        let offsets = self.offsets.inside(pair.as_span().start(), dropped);
+        Spanned { node: self.template_text(&text, &offsets, place), span: self.span(pair) }
+    }
+
+    /// A template whose quotes are off.
+    pub(super) fn template_text(
+        &mut self,
+        text: &str,
+        offsets: &Offsets,
+        place: TemplateOf,
+    ) -> Template {
         let start = match place {
             TemplateOf::Topic if text.starts_with("$$") => 1,
             TemplateOf::Topic | TemplateOf::Text => 0,
@@ -61,7 +70,7 @@ impl Builder<'_> {
             parts.extend(self.placeholder(source, offsets.of_part(position + 2)));
             position += length + 3;
         }
-        Spanned { node: Template { parts }, span }
+        Template { parts }
     }
 
     /// The expression between `${` and `}`.
@@ -74,19 +83,11 @@ impl Builder<'_> {
             );
             return None;
         }
-        let mut wrong = Vec::new();
-        let is_sound = scan::is_sound(source, &mut wrong);
-        for diagnostic in &mut wrong {
-            for label in &mut diagnostic.labels {
-                label.span = offsets.span(label.span.clone());
-            }
-        }
-        self.found.append(&mut wrong);
-        if !is_sound {
-            return None;
-        }
         let mut inner =
             Builder { offsets, holds: self.holds, own_from: self.own_from, found: self.found };
+        if !inner.scan(source) {
+            return None;
+        }
         let pair = inner.parse(Rule::whole_expression, source)?;
         let expr: Expr = inner.argument(pair, 0);
         Some(TemplatePart::Expr(expr))

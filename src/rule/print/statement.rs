@@ -238,7 +238,7 @@ impl fmt::Display for Action {
                 f.write_str("INVOKE ")?;
                 target(name, f)
             }
-            Action::Republish { topic, qos, retain, headers } => {
+            Action::Republish { topic, qos, retain, headers: set } => {
                 f.write_str("REPUBLISH ")?;
                 let text = topic.node.to_string();
                 // `$$` at the start of a topic means `$`.
@@ -248,7 +248,7 @@ impl fmt::Display for Action {
                     write!(f, " QOS {}", *qos as u8)?;
                 }
                 f.write_str(if *retain { " RETAIN" } else { "" })?;
-                header_list(headers, f)
+                if set.is_empty() { Ok(()) } else { headers(set, f) }
             }
             Action::Log { text } => {
                 f.write_str("LOG")?;
@@ -286,37 +286,45 @@ fn separator_before(separator: &str) -> &str {
     separator.trim_start_matches(',')
 }
 
-fn header_list(headers: &[Header], f: &mut Formatter<'_>) -> fmt::Result {
-    if headers.is_empty() {
-        return Ok(());
+fn target(target: &Spanned<TargetName>, f: &mut Formatter<'_>) -> fmt::Result {
+    match &target.node {
+        TargetName::Fixed(name) if is_target_word(name) => f.write_str(name),
+        name => quoted(&name.to_string(), f),
     }
-    f.write_str(" HEADERS (")?;
-    for (position, Header { name, value }) in headers.iter().enumerate() {
-        f.write_str(if position > 0 { ", " } else { "" })?;
-        let kind = std::mem::discriminant(&name.node);
-        let mut words = HeaderName::WORDS.into_iter();
-        match (&name.node, words.find(|(_, name)| std::mem::discriminant(name) == kind)) {
-            (HeaderName::User(name), _) => {
-                f.write_str("USER ")?;
-                quoted(&name.to_string(), f)?;
-            }
-            (_, word) => f.write_str(word.map_or("", |(word, _)| word))?,
-        }
-        f.write_str(" = ")?;
-        quoted(&value.node.to_string(), f)?;
-    }
-    f.write_str(")")
 }
 
-fn target(target: &Spanned<TargetName>, f: &mut Formatter<'_>) -> fmt::Result {
-    let text = match &target.node {
-        TargetName::Fixed(name) => name.as_str(),
-        TargetName::Dynamic(template) => return quoted(&template.to_string(), f),
+/// Whether the grammar takes the name without quotes.
+fn is_target_word(name: &str) -> bool {
+    let is_in = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && name.bytes().all(is_in)
+        && !name.contains("--")
+}
+
+fn headers(headers: &[Header], f: &mut Formatter<'_>) -> fmt::Result {
+    let headers: Vec<String> = headers.iter().map(|set| text_of(|f| header(set, f))).collect();
+    let length: usize = headers.iter().map(|header| header.chars().count() + 2).sum();
+    let (first, next) = match length <= LINE_CHARS_MAX / 2 {
+        true => ("", ", "),
+        false => ("\n     ", ",\n     "),
     };
-    let is_word = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-        && !text.contains("--");
-    if is_word { f.write_str(text) } else { quoted(text, f) }
+    write!(f, " HEADERS ({first}{})", headers.join(next))
+}
+
+fn header(Header { name, value }: &Header, f: &mut Formatter<'_>) -> fmt::Result {
+    match &name.node {
+        HeaderName::User(name) => {
+            f.write_str("USER ")?;
+            quoted(&name.to_string(), f)?;
+        }
+        HeaderName::ContentType => f.write_str("content_type")?,
+        HeaderName::CorrelationData => f.write_str("correlation_data")?,
+        HeaderName::MessageExpiry => f.write_str("message_expiry")?,
+        HeaderName::PayloadFormat => f.write_str("payload_format")?,
+        HeaderName::ResponseTopic => f.write_str("response_topic")?,
+    }
+    f.write_str(" = ")?;
+    quoted(&value.node.to_string(), f)
 }
 
 /// What `write` writes.

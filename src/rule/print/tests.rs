@@ -182,7 +182,8 @@ fn statement() -> impl Strategy<Value = CreateRule> {
     option::of(when()).prop_flat_map(|when| {
         let holds = when.is_some();
         let versions = [None, Some(SqlVersion::V2015_10_08), Some(SqlVersion::V2016_03_23)];
-        let head = ("[a-z]{1,5}", select(versions.to_vec()), option::of(".{0,9}"), any::<bool>());
+        let head =
+            ("[a-z0-9_]{1,5}", select(versions.to_vec()), option::of(".{0,9}"), any::<bool>());
         let list = move |from: usize| vec(action(holds), from..4);
         (head, clauses(when), list(1), list(0), list(0)).prop_map(
             |((name, strict, description, disabled), select, actions, on_cleared, on_error)| {
@@ -235,7 +236,8 @@ fn statements_are_laid_out_as_the_documentation_writes_them() {
          CLEAR WHEN temperature < 28 FOR 1 MINUTE\n    KEEP 500 MILLISECONDS\n    \
          MAX GAP 2 DAYS HOLD\n    REPEAT EVERY 1 SECOND\n    ON RESTART COUNT\n\
          DO STREAM alerts KEY moteid HASH KEY '1' BATCH,\n   \
-         REPUBLISH '$$aws/${topic(2)}' QOS 1 RETAIN\n\
+         REPUBLISH '$$aws/${topic(2)}' QOS 1 RETAIN HEADERS (message_expiry = '60', USER 'a' = \
+         '${b}'),\n   INVOKE 'pager-${site}'\n\
          ON CLEARED DO LOG 'mote ${get(m, ''k'')} is well'\nON ERROR DO DELIVER dead_letters;",
         "CREATE RULE many\nAS\n  SELECT\n    temperature_of_the_first_sensor,\n    \
          temperature_of_the_second_sensor,\n    temperature_of_the_third_sensor,\n    *\n  \
