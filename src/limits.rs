@@ -57,6 +57,12 @@ pub const HEADERS_BYTES_MAX: usize = 8 * 1024;
 pub const EVENTS_QUEUE_MAX: usize = 4096;
 /// Events that are published with one commit.
 pub const EVENTS_BATCH_MAX: usize = 256;
+/// Columns of a CSV payload, and of the list in a rule.
+pub const CSV_COLUMNS_MAX: usize = 1024;
+/// The name of a column in the header of a CSV payload, bytes: each record gets a copy.
+pub const CSV_NAME_BYTES_MAX: usize = 128;
+/// Fields of all records of a CSV payload: a field of one byte takes fifty in memory.
+pub const CSV_FIELDS_MAX: usize = 100_000;
 /// REPUBLISH hops a message may take before it is cut.
 pub const HOPS_MAX: u8 = 4;
 /// A compiled regular expression, bytes of its program.

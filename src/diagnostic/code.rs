@@ -94,6 +94,8 @@ impl Code {
     pub const UNKNOWN_KEY: Code = Code("R042");
     /// A part of an AWS rule document that has no counterpart here.
     pub const NOT_CARRIED: Code = Code("R043");
+    /// A payload format that lacks something, or has no fields where one is named.
+    pub const FORMAT: Code = Code("R044");
 }
 
 /// All of them, in order.
@@ -141,4 +143,5 @@ pub const RULE_CODES: &[Code] = &[
     Code::DOCUMENT,
     Code::UNKNOWN_KEY,
     Code::NOT_CARRIED,
+    Code::FORMAT,
 ];

@@ -36,7 +36,7 @@ pub(super) enum Code {
     Variable(usize),
     /// `hold.…`
     Hold(HoldField),
-    /// `*`: the whole payload.
+    /// `*` of JSON: the whole payload.
     Payload,
     /// `[a, b]`
     Array(Box<[Code]>),
@@ -72,7 +72,7 @@ pub(super) enum Code {
     Context { function: Function, arguments: Box<[Code]> },
     /// `regexp_…` with a literal expression; subject, and the replacement where there is one.
     Regexp { regexp: Box<Regexp>, arguments: Box<[Code]> },
-    /// `encode(*, 'base64')`: the payload's bytes, JSON or not.
+    /// `encode(*, 'base64')`, and `*` of BYTES: the payload's bytes, whatever they are.
     EncodedPayload,
     /// `cast(x AS type)`
     Cast { value: Box<Code>, target: CastTarget },
@@ -106,6 +106,8 @@ pub(super) struct Subquery {
 pub(super) enum Projected {
     /// `SELECT *` alone: the value as it is.
     Whole,
+    /// `SELECT *` alone over BYTES: the payload as it came.
+    Bytes,
     /// Plain columns with different names: written without building an object first.
     Columns(Box<[(CompactString, Code)]>),
     /// Anything else with keys: stars, spreads, nested aliases, repeated names.

@@ -22,6 +22,7 @@ use super::code::Target;
 use super::code::Text;
 use super::code::TimeCode;
 use super::code::Watch;
+use super::decode::Decoder;
 use super::function;
 use super::function::Implementation;
 use super::operators;
@@ -45,7 +46,10 @@ use crate::value::Whole;
 /// A rule ready to run.
 #[derive(Debug)]
 pub(super) struct Program {
-    /// Paths of the message that the rule reads, by field number.
+    /// How payloads are decoded.
+    pub(super) decoder: Decoder,
+    /// Paths of the message that the rule reads, by field number. The empty one is `*`, of formats
+    /// other than JSON.
     pub(super) fields: Vec<Box<[CompactString]>>,
     /// SET expressions, by variable number.
     pub(super) variables: Box<[Code]>,
@@ -78,7 +82,9 @@ pub(super) fn compile(rule: &Rule) -> Program {
         SqlVersion::V2015_10_08 => Whole::AsWritten,
         SqlVersion::V2016_03_23 => Whole::AsInt,
     };
+    let format = select.format.as_ref().map_or(&ast::Format::Json, |format| &format.node);
     let mut compiler = Compiler {
+        decoder: Decoder::new(format),
         fields: Vec::new(),
         variables: Vec::new(),
         rows: Vec::new(),
@@ -113,6 +119,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         filter,
         projection,
         watch,
+        decoder: compiler.decoder,
         fields: compiler.fields,
         version: rule.version,
         whole,
@@ -120,6 +127,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
 }
 
 struct Compiler {
+    decoder: Decoder,
     fields: Vec<Box<[CompactString]>>,
     variables: Vec<String>,
     /// The names of the rows joined so far, in the order of the joins.
@@ -205,10 +213,14 @@ impl Compiler {
     }
 
     /// `*` is the element inside a sub-query, and the payload outside.
-    fn star(&self) -> Code {
-        match self.scopes.is_empty() {
-            true => Code::Payload,
-            false => Code::Element { depth: 0, steps: Box::default() },
+    fn star(&mut self) -> Code {
+        if !self.scopes.is_empty() {
+            return Code::Element { depth: 0, steps: Box::default() };
+        }
+        match self.decoder {
+            Decoder::Json => Code::Payload,
+            Decoder::Bytes => Code::EncodedPayload,
+            _ => self.field(&[]),
         }
     }
 
@@ -239,7 +251,7 @@ impl Compiler {
             })
             .collect();
         // Deeper than any payload: there is nothing to read, and walking the paths stays bounded.
-        if names.len() > PAYLOAD_DEPTH_MAX {
+        if names.len() > PAYLOAD_DEPTH_MAX || self.decoder == Decoder::Bytes {
             return Code::Constant(Value::Undefined);
         }
         let steps = steps.get(names.len()..).unwrap_or_default().into();
@@ -377,7 +389,11 @@ impl Compiler {
             ast::Projection::Items(items) => items,
         };
         if let [ast::SelectItem::Star(_)] = items.as_slice() {
-            return Projected::Whole;
+            return match self.decoder {
+                Decoder::Bytes if self.scopes.is_empty() => Projected::Bytes,
+                Decoder::Json => Projected::Whole,
+                _ => Projected::Value(self.star()),
+            };
         }
         let items: Vec<Item> =
             items.iter().zip(1..).map(|(item, position)| self.item(item, position)).collect();

@@ -457,6 +457,7 @@ impl<'f> Frame<'f> {
         match projection {
             Projected::Value(code) => self.value(code, scope).into_owned(),
             Projected::Columns(columns) => self.columns(columns, scope),
+            Projected::Bytes => self.encoded_payload(),
             Projected::Whole => match scope {
                 Some(scope) => scope.element.clone(),
                 None => self.value(&Code::Payload, None).into_owned(),

@@ -31,6 +31,14 @@ pub enum Truth {
 pub enum FaultCode {
     /// The payload is not JSON and the rule needs fields of it.
     PayloadNotJson,
+    /// The payload is not CBOR, and the rule says that it is.
+    PayloadNotCbor,
+    /// The payload is not MessagePack, and the rule says that it is.
+    PayloadNotMsgPack,
+    /// The payload is not CSV with the records that the rule says.
+    PayloadNotCsv,
+    /// The payload is not text, or the rule's expression does not match it.
+    PayloadNotText,
     /// The payload nests deeper than [`crate::limits::PAYLOAD_DEPTH_MAX`].
     PayloadTooDeep,
     /// The output is larger than [`crate::limits::OUTPUT_BYTES_MAX`].
@@ -67,8 +75,12 @@ pub enum FaultCode {
 
 impl FaultCode {
     /// All of them.
-    pub const ALL: [FaultCode; 17] = [
+    pub const ALL: [FaultCode; 21] = [
         FaultCode::PayloadNotJson,
+        FaultCode::PayloadNotCbor,
+        FaultCode::PayloadNotMsgPack,
+        FaultCode::PayloadNotCsv,
+        FaultCode::PayloadNotText,
         FaultCode::PayloadTooDeep,
         FaultCode::OutputTooLarge,
         FaultCode::ArrayTooLarge,
@@ -91,6 +103,10 @@ impl FaultCode {
     pub fn as_str(self) -> &'static str {
         match self {
             FaultCode::PayloadNotJson => "payload_not_json",
+            FaultCode::PayloadNotCbor => "payload_not_cbor",
+            FaultCode::PayloadNotMsgPack => "payload_not_msgpack",
+            FaultCode::PayloadNotCsv => "payload_not_csv",
+            FaultCode::PayloadNotText => "payload_not_text",
             FaultCode::PayloadTooDeep => "payload_too_deep",
             FaultCode::OutputTooLarge => "output_too_large",
             FaultCode::ArrayTooLarge => "array_too_large",

@@ -10,7 +10,7 @@
 //!   time into [`Episode`]s, which [`Engine::complete`] turns into hits.
 //!
 //! A rule's text has become a [`Program`](compile) without names; the rules of a topic share one
-//! [`Plan`], and so one [projection](mod@decode) of the payload. Faults are values: a rule that fails
+//! [`Plan`], and those of one payload format one [projection](mod@decode) of the payload. Faults are values: a rule that fails
 //! stops neither the message nor the other rules.
 //!
 //! Start reading at [`Engine::evaluate`], then `evaluate.rs`.
@@ -42,6 +42,7 @@ use smallvec::SmallVec;
 
 use compile::Program;
 use decode::Buffers;
+use decode::Decoder;
 use evaluate::Frame;
 use evaluate::Hold;
 use evaluate::Message;
@@ -66,7 +67,6 @@ pub use plan::Plan;
 use crate::clock::Timestamp;
 use crate::limits::EVENT_FUTURE_MAX;
 use crate::limits::HOLD_KEY_BYTES_MAX;
-use crate::limits::PAYLOAD_DEPTH_MAX;
 use crate::publish::Publish;
 use crate::rule::Rule;
 use crate::rule::ast::When;
@@ -77,7 +77,6 @@ use crate::value::Value;
 use crate::value::Whole;
 use crate::value::json;
 use crate::value::json_reader;
-use crate::value::json_reader::DecodeError;
 
 /// The running rules, compiled. Immutable: a reload makes another one.
 #[derive(Debug)]
@@ -183,21 +182,28 @@ impl Engine {
             return;
         }
         let mut buffers = BUFFERS.take();
-        let decoded = decode(plan, publish, &mut buffers);
-        let message = self.message(publish, &buffers);
-        for entry in &plan.entries {
-            let Some(compiled) = self.compiled(entry.rule) else { continue };
-            out.topic_matches.push(entry.rule);
-            let program = &compiled.program;
-            let mut readable = true;
-            if let Err(error) = &decoded
-                && !program.fields.is_empty()
-            {
-                readable = false;
-                out.faults.push(undecodable(entry.rule, error));
+        for source in &plan.sources {
+            let decoded = source.decode(&publish.payload, &mut buffers);
+            let message = self.message(publish, &buffers);
+            for entry in &source.entries {
+                let Some(compiled) = self.compiled(entry.rule) else { continue };
+                out.topic_matches.push(entry.rule);
+                let program = &compiled.program;
+                let mut readable = true;
+                if let Err(error) = &decoded
+                    && !program.fields.is_empty()
+                {
+                    readable = false;
+                    out.faults.push(fault(entry.rule, source.decoder.fault(error)));
+                    // AWS goes on with fields that are Undefined. Who says which format it is wants
+                    // no match of anything else.
+                    if source.decoder != Decoder::Json {
+                        continue;
+                    }
+                }
+                let frame = Frame::new(&message, program, &entry.slots, None);
+                evaluate_rule(entry.rule, &frame, readable, out);
             }
-            let frame = Frame::new(&message, program, &entry.slots, None);
-            evaluate_rule(entry.rule, &frame, readable, out);
         }
         BUFFERS.set(buffers);
     }
@@ -300,10 +306,11 @@ impl Engine {
         run: impl FnOnce(&Frame<'_>) -> T,
     ) -> Option<T> {
         let Compiled { program, alone } = self.compiled(rule)?;
-        let entry = alone.entries.first()?;
+        let source = alone.sources.first()?;
+        let entry = source.entries.first()?;
         let mut buffers = Buffers::default();
         // A payload that does not decode has been counted when it came; its fields are Undefined.
-        decode(alone, publish, &mut buffers).unwrap_or_default();
+        source.decode(&publish.payload, &mut buffers).unwrap_or_default();
         let message = self.message(publish, &buffers);
         Some(run(&Frame::new(&message, program, &entry.slots, hold)))
     }
@@ -319,13 +326,6 @@ impl Engine {
     fn compiled(&self, rule: RuleIndex) -> Option<&Compiled> {
         self.compiled.get(usize::try_from(rule.0).ok()?)
     }
-}
-
-fn decode(plan: &Plan, publish: &Publish, buffers: &mut Buffers) -> Result<(), DecodeError> {
-    if plan.projection.is_empty() {
-        return Ok(());
-    }
-    decode::project(&plan.projection, &publish.payload, buffers)
 }
 
 /// JOIN and WHERE, then what the rule is for: a hit, or an observation for its WHEN.
@@ -468,17 +468,6 @@ fn hold_key(text: &str) -> Value {
 
 fn fault(rule: RuleIndex, (code, message): output::Refusal) -> Fault {
     Fault { rule, code, message }
-}
-
-fn undecodable(rule: RuleIndex, error: &DecodeError) -> Fault {
-    let refusal = match error {
-        DecodeError::NotJson(problem) => (FaultCode::PayloadNotJson, problem.clone()),
-        DecodeError::TooDeep => (
-            FaultCode::PayloadTooDeep,
-            format!("the payload nests deeper than {PAYLOAD_DEPTH_MAX} levels"),
-        ),
-    };
-    fault(rule, refusal)
 }
 
 fn unknown_rule(rule: RuleIndex) -> Fault {

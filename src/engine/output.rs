@@ -54,9 +54,7 @@ pub(super) fn make(frame: &Frame<'_>, actions: &[ActionCode]) -> Result<Made, Re
     {
         let text = write_columns(frame, columns)?;
         Made { output: Output::Json(Bytes::from(text)), value: None }
-    } else if matches!(projection, Projected::Whole)
-        && frame.message.payload(frame.program.whole).is_none()
-    {
+    } else if passes_bytes(frame) {
         Made { output: Output::Raw(frame.message.publish.payload.clone()), value: None }
     } else {
         let value = frame.projected(projection, None);
@@ -69,6 +67,15 @@ pub(super) fn make(frame: &Frame<'_>, actions: &[ActionCode]) -> Result<Made, Re
     };
     budget_kept(frame)?;
     Ok(made)
+}
+
+/// Whether SELECT sends the payload on as it came.
+fn passes_bytes(frame: &Frame<'_>) -> bool {
+    match frame.program.projection {
+        Projected::Bytes => true,
+        Projected::Whole => frame.message.payload(frame.program.whole).is_none(),
+        _ => false,
+    }
 }
 
 /// A fault where evaluation went over its bounds.

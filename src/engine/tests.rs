@@ -260,6 +260,81 @@ fn an_unreadable_payload_is_a_fault_of_the_rules_that_need_it() {
     }
 }
 
+/// `{"a":2}` in three formats, and rules that read each of them as something else too.
+#[test]
+fn rules_of_one_topic_may_read_it_in_different_formats() {
+    let engine = engine(
+        "CREATE RULE json AS SELECT a FROM 'x' WHERE a > 1 DO LOG;
+         CREATE RULE cbor AS SELECT a FROM 'x' AS CBOR WHERE a > 1 DO LOG;
+         CREATE RULE msgpack AS SELECT * FROM 'x' AS MSGPACK DO LOG;
+         CREATE RULE csv AS SELECT b FROM 'x' AS CSV (b) DO LOG;
+         CREATE RULE same AS SELECT c FROM 'x' AS CSV (b) DO LOG;
+         CREATE RULE text AS SELECT v FROM 'x' AS TEXT MATCHING '(?<v>[0-9])' DO LOG;
+         CREATE RULE bytes AS SELECT * FROM 'x' AS BYTES DO LOG;",
+    );
+    let plan = engine.plan(&TopicName::parse("x").unwrap());
+    assert_eq!((plan.len(), plan.sources.len()), (7, 6), "two rules share their CSV");
+    for (payload, hits, faults) in [
+        (
+            br#"{"a":2}"#.as_slice(),
+            vec![
+                (0, r#"{"a":2}"#),
+                (3, r#"{"b":"{\"a\":2}"}"#),
+                (4, "{}"),
+                (5, r#"{"v":2}"#),
+                (6, r#"{"a":2}"#),
+            ],
+            vec!["1 payload_not_cbor", "2 payload_not_msgpack"],
+        ),
+        (
+            b"\xa1aa\x02",
+            vec![(1, r#"{"a":2}"#), (6, "\u{fffd}aa\u{2}")],
+            vec![
+                "0 payload_not_json",
+                "2 payload_not_msgpack",
+                "3 payload_not_csv",
+                "4 payload_not_csv",
+                "5 payload_not_text",
+            ],
+        ),
+    ] {
+        let message = Publish { payload: Bytes::from_static(payload), ..publish("x", "") };
+        let out = evaluate(&engine, &message);
+        let found: Vec<(u32, String)> = out
+            .hits
+            .iter()
+            .map(|hit| (hit.rule.0, String::from_utf8_lossy(hit.output.bytes()).into_owned()))
+            .collect();
+        let hits: Vec<(u32, String)> = hits.into_iter().map(|(r, o)| (r, o.to_owned())).collect();
+        assert_eq!(found, hits);
+        let told = out.faults.iter().map(|f| format!("{} {}", f.rule.0, f.code.as_str()));
+        assert_eq!(told.collect::<Vec<_>>(), faults);
+        assert_eq!(out.topic_matches.len(), 7);
+    }
+}
+
+#[test]
+fn a_held_message_is_decoded_again_when_its_rule_fires() {
+    let rule = "CREATE RULE hot AS SELECT t, hold.samples AS n FROM 'x' AS CBOR
+                  WHEN t > 30 FOR 1 MINUTE PARTITION BY id DO LOG;";
+    let engine = engine(rule);
+    let payload = Bytes::from_static(b"\xa2at\x18\x20bid\xa1aa\x07");
+    let message = Publish { payload, ..publish("x", "") };
+    let out = evaluate(&engine, &message);
+    assert_eq!(out.observations[0].key, r#"[{"a":7}]"#);
+    assert_eq!(out.observations[0].condition, Truth::True);
+    let facts = HoldFacts {
+        key: "[7]".into(),
+        since: message.received_at,
+        fired_at: message.received_at,
+        samples: 3,
+    };
+    let (rule, event, at) = (RuleIndex(0), EpisodeEvent::Firing, message.received_at);
+    let episode = Episode { rule, event, at, decided_at: at, facts, publish: message };
+    let hit = engine.complete(&episode).unwrap();
+    assert_eq!(hit.output.bytes().as_ref(), br#"{"t":32,"n":3}"#);
+}
+
 #[test]
 fn watched_conditions_become_observations() {
     let engine = engine(

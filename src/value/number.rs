@@ -13,6 +13,7 @@ use std::hash::Hash;
 use std::hash::Hasher;
 
 use compact_str::CompactString;
+use compact_str::format_compact;
 use dec::Context;
 use dec::Decimal128;
 
@@ -131,7 +132,21 @@ impl Number {
         if value == 0.0 {
             return Some(short(0, 1));
         }
-        Number::parse(&format!("{value:?}")).map(Number::into_decimal)
+        Number::parse(&format_compact!("{value:?}")).map(Number::into_decimal)
+    }
+
+    /// As [`Number::from_f64`], for a float of 32 bits. A value of at most 15 digits is exact: an
+    /// encoder may have found that the float says all of a double. Otherwise it is the shortest
+    /// decimal that reads back as the same float: `0.1_f32` is 0.1, not 0.10000000149011612.
+    pub fn from_f32(value: f32) -> Option<Number> {
+        let exact = format_compact!("{:?}", f64::from(value));
+        let mantissa = exact.split('e').next().unwrap_or_default();
+        let digits = mantissa.bytes().filter(u8::is_ascii_digit);
+        let leading = digits.clone().take_while(|digit| *digit == b'0').count();
+        if !value.is_finite() || digits.count() - leading <= 15 {
+            return Number::from_f64(value.into());
+        }
+        Number::parse(&format_compact!("{value:?}")).map(Number::into_decimal)
     }
 
     /// The nearest double; infinite beyond its range.

@@ -126,6 +126,12 @@ fn doubles_become_the_decimals_they_print_as() {
     check(Number::from_f64(32.0), "32.0");
     check(Number::from_f64(1e300), "1E300");
     check(Number::from_f64(f64::NAN), "Undefined");
+    check(Number::from_f32(0.1), "0.1");
+    check(Number::from_f32(-21.7), "-21.7");
+    check(Number::from_f32(218.609_38), "218.609375");
+    check(Number::from_f32(f32::MAX), "340282350000000000000000000000000000000");
+    check(Number::from_f32(-0.0), "0.0");
+    check(Number::from_f32(f32::NEG_INFINITY), "Undefined");
     assert_eq!(number("0.1").to_f64(), 0.1);
     assert_eq!(number("1E-300").to_f64(), 1e-300);
     assert_eq!(number("9007199254740993.1").to_f64(), 9007199254740993.1);

@@ -113,6 +113,7 @@ fn holds(case: &Value, name: &str, expected: &Value, answer: &Value) -> Option<b
         }
         "expect_no_match" => answer["no_match"] == Value::Bool(true),
         "expect_parse_error" => answer["parse_error"].is_object(),
+        "expect_fault" => *expected == answer["fault"]["code"],
         "expect_undefined_column" => {
             result.is_object()
                 && expected.as_array()?.iter().all(|key| column(key.as_str().unwrap()).is_none())
@@ -171,9 +172,19 @@ fn our_own_cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/aws-iot-sql.jsonl")
 }
 
+/// Payloads made by cbor2, msgpack and their like.
+fn cases_of_payload_formats() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/formats.jsonl")
+}
+
 #[test]
 fn our_own_cases_agree() {
     assert_eq!(run(&our_own_cases()), Vec::<String>::new());
+}
+
+#[test]
+fn payload_formats_agree() {
+    assert_eq!(run(&cases_of_payload_formats()), Vec::<String>::new());
 }
 
 proptest! {

@@ -11,6 +11,7 @@ mod dashboard;
 mod diagnostics;
 mod events;
 mod fake_source;
+mod formats;
 mod hardship;
 mod live;
 mod main_job;

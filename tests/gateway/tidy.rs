@@ -48,6 +48,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustix", &["src/gateway/open_files.rs"]),
     ("rumqttc", &["src/demo.rs", "src/cli/replay", "src/replay"]),
     ("reqwest", &["src/lambda/", "src/cli/stream", "src/config/read.rs"]),
+    ("minicbor", &["src/engine/decode/"]),
     ("jiter", &["src/engine/decode", "src/value/", "src/rule/table/"]),
 ];
 

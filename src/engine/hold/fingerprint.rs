@@ -8,6 +8,7 @@ use crate::engine::hold::hold_table::WatchedRule;
 use crate::rule::Rule;
 use crate::rule::ast::Expr;
 use crate::rule::ast::ExprKind;
+use crate::rule::ast::Format;
 use crate::rule::ast::Projection;
 use crate::rule::ast::SelectItem;
 use crate::rule::ast::Subquery;
@@ -37,6 +38,11 @@ pub fn fingerprint(rule: &Rule) -> u64 {
     }
     for filter in &select.from {
         part(&mut text, "from", filter.node.as_str());
+    }
+    if let Some(format) = &select.format
+        && format.node != Format::Json
+    {
+        part(&mut text, "as", &format.node.to_string());
     }
     if let Some(clause) = &select.timestamp {
         part(&mut text, "timestamp", &format!("{:?}", clause.unit));
@@ -154,6 +160,7 @@ mod tests {
     fn what_may_change_under_a_firing_key_changes_nothing() {
         for same in [
             "SELECT  a\nFROM 'x/#' -- why\nwhere b>1 When c > 30 FOR 300 SECONDS PARTITION BY d",
+            "SELECT a FROM 'x/#' AS JSON WHERE b > 1 WHEN c > 30 FOR 5 MINUTES PARTITION BY d",
             "SELECT a, z FROM 'x/#' WHERE b > 1 WHEN c > 30 FOR 1 HOUR PARTITION BY d",
             "SELECT a FROM 'x/#' WHERE b > 1 WHEN c > 30 FOR 5 MINUTES PARTITION BY d \
              CLEAR WHEN c < 20 KEEP 1 MINUTE MAX GAP 1 HOUR REPEAT EVERY 1 HOUR",
@@ -184,6 +191,9 @@ mod tests {
             ("'x/#'", "'x/#' TIMESTAMP BY ts SECONDS"),
             ("'x/#'", "'x/#' TIMESTAMP BY at"),
             ("x/#", "y/#"),
+            ("'x/#'", "'x/#' AS CBOR"),
+            ("'x/#'", "'x/#' AS CSV (c)"),
+            ("'x/#'", "'x/#' AS CSV (b, c)"),
             ("'x/#'", "'x/#', 'y'"),
             ("'x/#'", "'x/#' JOIN t ON t.k = e"),
             ("'x/#'", "'x/#' LEFT JOIN t ON t.k = e"),

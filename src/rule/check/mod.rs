@@ -8,6 +8,7 @@
 
 mod action;
 mod expression;
+mod format;
 mod header;
 mod join;
 mod never;
@@ -53,6 +54,7 @@ pub(super) fn create_rule(
     for list in [&rule.actions, &rule.on_cleared, &rule.on_error] {
         action::list(list, &mut scope);
     }
+    format::fields_of_bytes(rule, found);
     if let (false, Some(first)) = (has_when, rule.on_cleared.first()) {
         found.push(
             Diagnostic::error(Code::CLEARED_WITHOUT_WHEN, "nothing is ever cleared in this rule")
@@ -97,6 +99,9 @@ fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
         timestamp_by(clause, has_when, scope);
     }
     join::clauses(&select.joins, tables, scope);
+    if let (true, Some(format)) = (scope.language.strict, &select.format) {
+        scope.refuse_strict("payload format behind FROM", format.span.clone());
+    }
     if let Some(filter) = &select.filter {
         scope.expression(filter);
         scope.has_condition(filter);

@@ -385,21 +385,25 @@ impl Builder<'_> {
         let value = parts.next().expect("a cast has a value");
         let target = parts.next().expect("a cast has a type");
         let value = Box::new(self.expression(value, depth));
-        let written = target.as_str();
+        ExprKind::Cast { value, target: self.cast_type(&target) }
+    }
+
+    /// The type of that name.
+    pub(super) fn cast_type(&mut self, pair: &Pair<'_, Rule>) -> CastTarget {
+        let written = pair.as_str();
         let known = CAST_TYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(written));
-        let target = known.map(|(_, target)| *target).unwrap_or_else(|| {
+        known.map(|(_, target)| *target).unwrap_or_else(|| {
             let help = match nearest(written, CAST_TYPES.iter().map(|(name, _)| *name)) {
                 Some(near) => format!("did you mean {near}?"),
                 None => "the types are String, Int, Decimal and Boolean".to_owned(),
             };
             self.found.push(
                 Diagnostic::error(Code::UNKNOWN_WORD, format!("there is no type {written}"))
-                    .at(self.offsets.span(target.as_span().start()..target.as_span().end()), "")
+                    .at(self.offsets.span(pair.as_span().start()..pair.as_span().end()), "")
                     .help(help),
             );
             CastTarget::String
-        });
-        ExprKind::Cast { value, target }
+        })
     }
 
     fn call(&mut self, pair: Pair<'_, Rule>, depth: usize) -> ExprKind {

@@ -11,6 +11,7 @@ mod duration;
 pub(super) mod embedded;
 mod error;
 mod expression;
+mod format;
 mod headers;
 mod name;
 mod quoted;

@@ -80,7 +80,13 @@ pub(super) fn recognise(source: &str, start: usize) -> Result<(), Diagnostic> {
 }
 
 /// Notes a clause that stands twice.
-fn once<T>(slot: &mut Option<T>, value: T, name: &str, span: Span, found: &mut Vec<Diagnostic>) {
+pub(super) fn once<T>(
+    slot: &mut Option<T>,
+    value: T,
+    name: &str,
+    span: Span,
+    found: &mut Vec<Diagnostic>,
+) {
     if slot.replace(value).is_some() {
         found.push(
             Diagnostic::error(Code::REPEATED_CLAUSE, format!("{name} stands twice"))
@@ -158,6 +164,7 @@ impl Builder<'_> {
             from: Vec::new(),
             timestamp: None,
             joins: Vec::new(),
+            format: None,
             filter: None,
             when: None,
             span,
@@ -169,7 +176,12 @@ impl Builder<'_> {
                 }
                 Rule::projection => select.projection = self.projection(part, 0),
                 Rule::from_clause => {
-                    select.from = children(part).filter_map(|f| self.topic_filter(&f)).collect();
+                    for part in children(part) {
+                        match part.as_rule() {
+                            Rule::topic_filter => select.from.extend(self.topic_filter(&part)),
+                            _ => select.format = self.format_clause(part),
+                        }
+                    }
                 }
                 Rule::timestamp_by => select.timestamp = Some(self.timestamp_by(part)),
                 Rule::join => {

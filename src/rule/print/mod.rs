@@ -2,8 +2,9 @@
 //!
 //! Parentheses stand only where the grammar needs them. Names that the grammar reads as something
 //! else where a value may start are written in back quotes. Statements, laid out over lines, are in
-//! `statement`.
+//! `statement`, payload formats in `format`.
 
+mod format;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,16 @@ const QUOTED_ROOTS: &[&str] = &[
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write(self, Level::Or, f)
+    }
+}
+
+/// The language's own name of a type.
+fn cast_type(target: CastTarget) -> &'static str {
+    match target {
+        CastTarget::String => "String",
+        CastTarget::Int => "Int",
+        CastTarget::Decimal => "Decimal",
+        CastTarget::Bool => "Boolean",
     }
 }
 
@@ -147,13 +158,7 @@ fn write(expr: &Expr, place: Level, f: &mut Formatter<'_>) -> fmt::Result {
             f.write_str(")")
         }
         ExprKind::Cast { value, target } => {
-            let target = match target {
-                CastTarget::String => "String",
-                CastTarget::Int => "Int",
-                CastTarget::Decimal => "Decimal",
-                CastTarget::Bool => "Boolean",
-            };
-            write!(f, "cast({value} AS {target})")
+            write!(f, "cast({value} AS {})", cast_type(*target))
         }
         ExprKind::Subquery(query) => subquery(query, f),
         ExprKind::Exists(query) => {

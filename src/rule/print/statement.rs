@@ -95,7 +95,8 @@ impl fmt::Display for CreateRule {
 impl fmt::Display for Select {
     /// A clause a line, each indented by two blanks.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Select { sets, projection, from, timestamp, joins, filter, when, span: _ } = self;
+        let Select { sets, projection, from, format, timestamp, joins, filter, when, span: _ } =
+            self;
         if !sets.is_empty() {
             let sets = sets.iter().map(|(name, value)| format!("@{} = {value}", name.node));
             clause("SET", &sets.collect::<Vec<_>>(), f)?;
@@ -113,6 +114,9 @@ impl fmt::Display for Select {
             let filters = from.iter().map(|filter| text_of(|f| quoted(filter.node.as_str(), f)));
             f.write_str("\n")?;
             clause("FROM", &filters.collect::<Vec<_>>(), f)?;
+            if let Some(format) = format {
+                write!(f, " AS {}", format.node)?;
+            }
         }
         if let Some(clause) = timestamp {
             write!(f, "\n  {clause}")?;

@@ -1,13 +1,19 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use regex::Regex;
 
 use super::super::ast::Action;
+use super::super::ast::CastTarget;
 use super::super::ast::CreateRule;
+use super::super::ast::CsvColumn;
+use super::super::ast::CsvFormat;
 use super::super::ast::Expr;
+use super::super::ast::Format;
 use super::super::ast::Header;
 use super::super::ast::HeaderName;
 use super::super::ast::Join;
@@ -20,6 +26,7 @@ use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
 use super::super::ast::Template;
 use super::super::ast::TemplatePart;
+use super::super::ast::TextPattern;
 use super::super::ast::TimeUnit;
 use super::super::ast::TimestampBy;
 use super::super::ast::When;
@@ -157,17 +164,41 @@ fn join(holds: bool) -> impl Strategy<Value = Join> {
     })
 }
 
+fn format() -> impl Strategy<Value = Format> {
+    let kinds = [None, Some(CastTarget::String), Some(CastTarget::Int), Some(CastTarget::Bool)];
+    let column = ("[a-c]|Batch|`|\\.é", select(kinds.to_vec()))
+        .prop_map(|(name, kind)| CsvColumn { name, kind });
+    let columns = vec(column, 0..4).prop_filter("different", |columns| {
+        let names = columns.iter().map(|column| &column.name);
+        names.collect::<BTreeSet<_>>().len() == columns.len()
+    });
+    let delimiters = [b',', b';', b'\t', b'\''];
+    let csv = (columns, select(delimiters.to_vec()), any::<bool>(), any::<bool>());
+    let csv = csv.prop_map(|(columns, delimiter, header, rows)| CsvFormat {
+        header: header || columns.is_empty(),
+        columns,
+        delimiter,
+        rows,
+    });
+    let pattern = Regex::new("^(?<it>'s)").ok().and_then(TextPattern::new).unwrap();
+    let others =
+        [Format::Json, Format::Text(pattern), Format::Cbor, Format::MsgPack, Format::Bytes];
+    prop_oneof![csv.prop_map(Format::Csv), select(others.to_vec())]
+}
+
 fn clauses(when: Option<When>) -> impl Strategy<Value = Select> {
     let holds = when.is_some();
     let filters = ["lab/+/telemetry", "yard/#", "it's/\"quoted\"", "$aws/things/+/shadow"];
     let filter =
         select(filters.to_vec()).prop_map(|text| spanned(TopicFilter::parse(text).unwrap()));
     let set = ("[a-z]{1,3}".prop_map(spanned), expr(holds));
-    let from = (vec(filter, 0..3), option::of(timestamp(holds)), vec(join(holds), 0..3));
+    let form = (option::of(format().prop_map(spanned)), option::of(timestamp(holds)));
+    let from = (vec(filter, 0..3), form, vec(join(holds), 0..3));
     (vec(set, 0..3), projection(holds), from, option::of(expr(holds))).prop_map(
-        move |(sets, projection, (from, timestamp, joins), filter)| Select {
+        move |(sets, projection, (from, (format, timestamp), joins), filter)| Select {
             sets,
             projection,
+            format: format.filter(|_| !from.is_empty()),
             from,
             timestamp,
             joins,

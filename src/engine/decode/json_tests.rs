@@ -1,8 +1,16 @@
+use compact_str::CompactString;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
+use super::super::Decoder;
+use super::super::UNDEFINED;
 use super::*;
 use crate::limits::PAYLOAD_DEPTH_MAX;
+use crate::value::json_reader;
+
+fn parse(text: &[u8], whole: Whole) -> Result<Value, DecodeError> {
+    json_reader::parse(text, whole).map_err(DecodeError::from)
+}
 
 /// serde_json reads a double that may be one off the nearest.
 fn close(a: f64, b: f64) -> bool {
@@ -92,7 +100,7 @@ proptest! {
             paths.into_iter().map(|p| p.into_iter().map(CompactString::from).collect()).collect();
         let slots: Vec<usize> = paths.iter().map(|path| projection.slot(path, whole)).collect();
         let mut buffers = Buffers::default();
-        let projected = project(&projection, &payload, &mut buffers);
+        let projected = Decoder::Json.project(&projection, &payload, &mut buffers);
         let decoded = parse(&payload, whole);
         prop_assert_eq!(projected.is_ok(), decoded.is_ok());
         for (path, slot) in paths.iter().zip(slots) {
@@ -122,7 +130,7 @@ fn a_path_is_one_slot_for_each_version() {
     assert_eq!(projection.slot(&path, Whole::AsInt), as_int);
     let as_written = projection.slot(&path, Whole::AsWritten);
     let mut buffers = Buffers::default();
-    project(&projection, br#"{"v":10.0}"#, &mut buffers).unwrap();
+    Decoder::Json.project(&projection, br#"{"v":10.0}"#, &mut buffers).unwrap();
     assert_eq!(buffers.slots[as_int].get(b"").text(Whole::AsWritten).unwrap(), "10");
     assert_eq!(buffers.slots[as_written].get(b"").text(Whole::AsWritten).unwrap(), "10.0");
 }
@@ -136,10 +144,13 @@ fn nesting_is_bounded_wherever_it_stands() {
     for key in ["v", "w"] {
         let text = |depth| format!("{{\"{key}\":{}}}", nested(depth));
         let fits = text(PAYLOAD_DEPTH_MAX - 1);
-        assert_eq!(project(&projection, fits.as_bytes(), &mut buffers), Ok(()));
+        assert_eq!(Decoder::Json.project(&projection, fits.as_bytes(), &mut buffers), Ok(()));
         assert!(parse(fits.as_bytes(), Whole::AsInt).is_ok());
         let deep = text(PAYLOAD_DEPTH_MAX);
-        assert_eq!(project(&projection, deep.as_bytes(), &mut buffers), Err(DecodeError::TooDeep));
+        assert_eq!(
+            Decoder::Json.project(&projection, deep.as_bytes(), &mut buffers),
+            Err(DecodeError::TooDeep)
+        );
         assert_eq!(parse(deep.as_bytes(), Whole::AsInt), Err(DecodeError::TooDeep));
     }
     let endless = "[".repeat(1_000_000);
@@ -152,7 +163,7 @@ fn malformed_text_behind_the_fields_is_malformed() {
     let slot = projection.slot(&[CompactString::from("a")], Whole::AsInt);
     let mut buffers = Buffers::default();
     let broken = br#"{"a":1,"b":}"#;
-    let error = project(&projection, broken, &mut buffers).unwrap_err();
-    assert_eq!(error, DecodeError::NotJson("expected value at line 1 column 12".to_owned()));
+    let error = Decoder::Json.project(&projection, broken, &mut buffers).unwrap_err();
+    assert_eq!(error, DecodeError::Malformed("expected value at line 1 column 12".to_owned()));
     assert!(buffers.slots[slot].get(broken).is_undefined());
 }
