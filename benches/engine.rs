@@ -42,9 +42,13 @@ fn rule(name: &str, sql: &str) -> Arc<Rule> {
 }
 
 fn publish(topic: &str, payload: &str) -> Publish {
+    publish_bytes(topic, payload.as_bytes())
+}
+
+fn publish_bytes(topic: &str, payload: &[u8]) -> Publish {
     Publish {
         topic: TopicName::parse(topic).expect("a topic name"),
-        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        payload: Bytes::copy_from_slice(payload),
         qos: QoS::AtLeastOnce,
         retain: false,
         received_at: Timestamp::from_millis(1_700_000_000_123),
@@ -100,6 +104,31 @@ fn conditions(c: &mut Criterion) {
     group.finish();
 }
 
+/// The message of `where/2_terms` in the other formats that are walked.
+fn formats(c: &mut Criterion) {
+    let mut group = c.benchmark_group("formats");
+    for (size, payload) in [("145B", SMALL.to_owned()), ("2KB", large())] {
+        let value: serde_json::Value = serde_json::from_str(&payload).expect("JSON");
+        let mut cbor = Vec::new();
+        ciborium::into_writer(&value, &mut cbor).expect("written into memory");
+        let msgpack = rmp_serde::to_vec(&value).expect("written into memory");
+        let encoded = [
+            ("json", "", payload.into_bytes()),
+            ("cbor", "AS CBOR", cbor),
+            ("msgpack", "AS MSGPACK", msgpack),
+        ];
+        for (name, clause, payload) in encoded {
+            let condition = condition(2);
+            let sql = format!("SELECT * FROM 'lab/+/telemetry' {clause} WHERE {condition}");
+            let engine = Engine::new(vec![rule("bench", &sql)], "1");
+            let publish = publish_bytes("lab/7/telemetry", &payload);
+            let id = BenchmarkId::new(format!("{name}/2_terms"), size);
+            group.bench_function(id, |b| evaluate(b, &engine, &publish, 0));
+        }
+    }
+    group.finish();
+}
+
 fn matches(c: &mut Criterion) {
     let mut group = c.benchmark_group("match");
     for (name, select) in [
@@ -145,6 +174,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .without_plots();
-    targets = conditions, matches, many_rules
+    targets = conditions, formats, matches, many_rules
 }
 criterion_main!(benches);
