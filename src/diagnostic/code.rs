@@ -96,6 +96,8 @@ impl Code {
     pub const NOT_CARRIED: Code = Code("R043");
     /// A payload format that lacks something, or has no fields where one is named.
     pub const FORMAT: Code = Code("R044");
+    /// A filter over the gateway's own topics that matches none of them.
+    pub const NO_EVENT: Code = Code("R045");
 }
 
 /// All of them, in order.
@@ -144,4 +146,5 @@ pub const RULE_CODES: &[Code] = &[
     Code::UNKNOWN_KEY,
     Code::NOT_CARRIED,
     Code::FORMAT,
+    Code::NO_EVENT,
 ];

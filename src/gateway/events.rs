@@ -470,6 +470,10 @@ mod tests {
         let (ours, aws) = client_topics(&event);
         assert_eq!(ours, "$events/client/a%2Fb/disconnected");
         assert_eq!(aws.as_deref(), Some("$aws/events/presence/disconnected/a/b"));
+        for topic in [ours, aws.unwrap(), "$events/rule/r/cleared".to_owned()] {
+            let topic = crate::topic::TopicFilter::parse(&topic).unwrap();
+            assert!(crate::topic::EVENT_FILTERS.iter().any(|f| topic.overlaps(f)), "{topic:?}");
+        }
         assert_eq!(level("%+#/ü"), "%25%2B%23%2Fü");
     }
 }

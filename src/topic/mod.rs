@@ -12,6 +12,7 @@ mod trie;
 use std::fmt;
 use std::sync::Arc;
 
+pub use reserved::EVENT_FILTERS;
 pub use reserved::Reserved;
 pub use reserved::may_hear_events;
 pub use trie::TopicTrie;
@@ -131,6 +132,18 @@ impl TopicFilter {
     /// Whether the filter has no wildcard and so names one topic.
     pub fn is_literal(&self) -> bool {
         !self.0.bytes().any(|b| b == b'+' || b == b'#')
+    }
+
+    /// Whether there is a name that matches both this and the filter `other`, as FROM matches.
+    pub fn overlaps(&self, other: &str) -> bool {
+        let (mut mine, mut theirs) = (self.0.split('/'), other.split('/'));
+        loop {
+            match (mine.next(), theirs.next()) {
+                (Some("#"), Some(_)) | (Some(_), Some("#")) | (None, None) => return true,
+                (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
+                _ => return false,
+            }
+        }
     }
 
     /// Whether `name` matches. A filter that starts with a wildcard never matches a name that starts

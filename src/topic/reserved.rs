@@ -31,6 +31,24 @@ impl<'t> Reserved<'t> {
     }
 }
 
+/// The topics of all events, as filters. On AWS's a client identifier may have several levels.
+pub const EVENT_FILTERS: [&str; 14] = [
+    "$events/client/+/connected",
+    "$events/client/+/disconnected",
+    "$events/client/+/subscribed",
+    "$events/client/+/unsubscribed",
+    "$events/session/+/taken_over",
+    "$events/session/+/lost",
+    "$events/rule/+/firing",
+    "$events/rule/+/cleared",
+    "$events/delivery/+/failed",
+    "$events/hook/+/failed",
+    "$aws/events/presence/connected/#",
+    "$aws/events/presence/disconnected/#",
+    "$aws/events/subscriptions/subscribed/#",
+    "$aws/events/subscriptions/unsubscribed/#",
+];
+
 /// Whether `filter` may match topics of events: its first level is theirs, which no wildcard matches.
 pub fn may_hear_events(filter: &str) -> bool {
     filter.starts_with("$events/") || filter.starts_with("$aws/")
@@ -61,6 +79,23 @@ mod tests {
             ["a", "events/x", "aws/rules/r/a", "$events", "$aws/rules", "$aws/things/t", "$"]
         {
             assert_eq!(Reserved::of(topic), None, "{topic}");
+        }
+    }
+
+    #[test]
+    fn filters_overlap_when_some_topic_matches_both() {
+        for (filter, other, expected) in [
+            ("$events/#", "$events/client/+/connected", true),
+            ("$events/+/+/connected", "$events/client/+/connected", true),
+            ("$events/client/a/connected", "$events/client/+/connected", true),
+            ("$events/client/+/conected", "$events/client/+/connected", false),
+            ("$events/client/+", "$events/client/+/connected", false),
+            ("$events/client/+/connected/#", "$events/client/+/connected", false),
+            ("$aws/events/presence/+/+", "$aws/events/presence/connected/#", true),
+            ("$aws/events/presence/connected", "$aws/events/presence/connected/#", false),
+        ] {
+            let filter = crate::topic::TopicFilter::parse(filter).unwrap();
+            assert_eq!(filter.overlaps(other), expected, "{filter:?} {other}");
         }
     }
 }

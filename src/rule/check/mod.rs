@@ -3,7 +3,7 @@
 //! In: the tree of one statement and its text. Out: diagnostics, everything at once. A rule without
 //! an error here compiles and evaluates without a failure of its own. Expressions are judged in
 //! `expression` (names, arity, versions, strict AWS, variables, `hold.…`), conditions that are never
-//! true in `never`, actions in `action` and `header`, joins in `join`. What only the set of all rules can tell (names, targets,
+//! true in `never`, actions in `action` and `header`, joins in `join`, filters over the gateway's own topics in `source`. What only the set of all rules can tell (names, targets,
 //! loops between rules) is judged in [`super::set`].
 
 mod action;
@@ -12,6 +12,7 @@ mod format;
 mod header;
 mod join;
 mod never;
+mod source;
 
 use super::ast::CreateRule;
 use super::ast::ExprKind;
@@ -95,6 +96,7 @@ fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
     if let (true, [_, second, ..]) = (scope.language.strict, select.from.as_slice()) {
         scope.refuse_strict("several topic filters", second.span.clone());
     }
+    source::filters(select, scope.found);
     if let Some(clause) = &select.timestamp {
         timestamp_by(clause, has_when, scope);
     }
