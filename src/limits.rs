@@ -57,10 +57,16 @@ pub const HEADERS_BYTES_MAX: usize = 8 * 1024;
 pub const EVENTS_QUEUE_MAX: usize = 4096;
 /// Events that are published with one commit.
 pub const EVENTS_BATCH_MAX: usize = 256;
+/// A Protobuf descriptor file that rules name, bytes.
+pub const DESCRIPTOR_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Elements of the packed arrays and data sets of a Sparkplug payload: a Boolean takes one bit of the
+/// payload and a value in memory.
+pub const SPARKPLUG_VALUES_MAX: usize = 100_000;
 /// Columns of a CSV payload, and of the list in a rule.
 pub const CSV_COLUMNS_MAX: usize = 1024;
-/// The name of a column in the header of a CSV payload, bytes: each record gets a copy.
-pub const CSV_NAME_BYTES_MAX: usize = 128;
+/// The name of a column in a payload (the header of CSV, a data set of Sparkplug), bytes: each record
+/// gets a copy.
+pub const COLUMN_NAME_BYTES_MAX: usize = 128;
 /// Fields of all records of a CSV payload: a field of one byte takes fifty in memory.
 pub const CSV_FIELDS_MAX: usize = 100_000;
 /// REPUBLISH hops a message may take before it is cut.

@@ -5,12 +5,14 @@
 
 #![no_main]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
 use tidegate::clock::Timestamp;
+use tidegate::diagnostic::Diagnostic;
 use tidegate::engine::Engine;
 use tidegate::engine::Evaluation;
 use tidegate::engine::Output;
@@ -19,10 +21,12 @@ use tidegate::publish::Publish;
 use tidegate::publish::QoS;
 use tidegate::rule::Rule;
 use tidegate::rule::ast::SqlVersion;
+use tidegate::rule::set::Source;
+use tidegate::rule::table::NamedFiles;
 use tidegate::rule::table::Tables;
 use tidegate::topic::TopicName;
 
-const FORMATS: [&str; 8] = [
+const FORMATS: [&str; 10] = [
     "JSON",
     "CBOR",
     "MSGPACK",
@@ -31,15 +35,29 @@ const FORMATS: [&str; 8] = [
     "CSV (a String, b Int, c Decimal, d Boolean) DELIMITER ';' ROWS",
     "TEXT MATCHING '(?<a>[^ ]+)( (?<b>.*))?'",
     "BYTES",
+    "SPARKPLUG",
+    "PROTOBUF 'lab.desc' MESSAGE 'lab.Reading'",
 ];
-const STATEMENTS: [&str; 3] = ["*", "a, a.b, b.c[0] AS d, rows", "VALUE [a, *]"];
+const STATEMENTS: [&str; 3] =
+    ["*", "a, a.b, b.c[0] AS d, rows, values, mote_id, inner.at", "VALUE [a, *]"];
+
+/// Every file is the descriptor set of the cases.
+struct Lab;
+
+impl NamedFiles for Lab {
+    fn read(&mut self, _by: &Path, name: &str, _max: usize) -> Result<Source, Diagnostic> {
+        let content = Ok(include_bytes!("../../tests/cases/lab.desc").to_vec());
+        Ok(Source { path: name.into(), content })
+    }
+}
 
 static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| FORMATS.iter().map(engine).collect());
 
 fn engine(format: &&str) -> Engine {
     let rules = STATEMENTS.iter().map(|select| {
         let sql = format!("SELECT {select} FROM 'x' AS {format}");
-        let rule = Rule::from_select("r", &sql, SqlVersion::default(), &Tables::default());
+        let (version, tables) = (SqlVersion::default(), Tables::default());
+        let rule = Rule::from_select("r", &sql, version, &tables, &mut Lab);
         Arc::new(rule.expect("a sound statement"))
     });
     Engine::new(rules.collect(), "000000000000")

@@ -36,6 +36,7 @@ use crate::publish::QoS;
 use crate::rule::Rule;
 use crate::rule::ast::SqlVersion;
 use crate::rule::table::Tables;
+use crate::rule_files;
 use crate::topic::TopicName;
 
 /// `accountid()` where the request says nothing.
@@ -251,7 +252,13 @@ impl Request {
             }
         };
         let name = self.rule_name.as_deref().unwrap_or(RULE_NAME);
-        let rule = match Rule::from_select(name, &self.sql, version, tables) {
+        let rule = match Rule::from_select(
+            name,
+            &self.sql,
+            version,
+            tables,
+            &mut rule_files::named_here(),
+        ) {
             Ok(rule) => rule,
             Err(diagnostics) => return parse_error(&diagnostics),
         };

@@ -98,6 +98,8 @@ impl Code {
     pub const FORMAT: Code = Code("R044");
     /// A filter over the gateway's own topics that matches none of them.
     pub const NO_EVENT: Code = Code("R045");
+    /// A Protobuf type that cannot be had.
+    pub const DESCRIPTOR: Code = Code("R046");
 }
 
 /// All of them, in order.
@@ -147,4 +149,5 @@ pub const RULE_CODES: &[Code] = &[
     Code::NOT_CARRIED,
     Code::FORMAT,
     Code::NO_EVENT,
+    Code::DESCRIPTOR,
 ];

@@ -15,6 +15,7 @@ use crate::rule::ast::JoinKind;
 use crate::rule::ast::Segment;
 use crate::rule::ast::TimeUnit;
 use crate::rule::function::Function;
+use crate::rule::schema::Schema;
 use crate::rule::table::Table;
 use crate::value::Value;
 
@@ -74,6 +75,8 @@ pub(super) enum Code {
     Regexp { regexp: Box<Regexp>, arguments: Box<[Code]> },
     /// `encode(*, 'base64')`, and `*` of BYTES: the payload's bytes, whatever they are.
     EncodedPayload,
+    /// `decode(x, 'proto', …)` with its type known.
+    DecodeProto { value: Box<Code>, schema: Schema },
     /// `cast(x AS type)`
     Cast { value: Box<Code>, target: CastTarget },
     /// `(SELECT …)`

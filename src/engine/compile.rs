@@ -39,6 +39,8 @@ use crate::rule::ast::SqlVersion;
 use crate::rule::ast::UnaryOp;
 use crate::rule::function::Function;
 use crate::rule::function::lookup;
+use crate::rule::schema::SchemaName;
+use crate::rule::schema::Schemas;
 use crate::rule::target::TargetName;
 use crate::value::Value;
 use crate::value::Whole;
@@ -84,7 +86,8 @@ pub(super) fn compile(rule: &Rule) -> Program {
     };
     let format = select.format.as_ref().map_or(&ast::Format::Json, |format| &format.node);
     let mut compiler = Compiler {
-        decoder: Decoder::new(format),
+        decoder: Decoder::new(format, &rule.schemas),
+        schemas: &rule.schemas,
         fields: Vec::new(),
         variables: Vec::new(),
         rows: Vec::new(),
@@ -126,8 +129,9 @@ pub(super) fn compile(rule: &Rule) -> Program {
     }
 }
 
-struct Compiler {
+struct Compiler<'r> {
     decoder: Decoder,
+    schemas: &'r Schemas,
     fields: Vec<Box<[CompactString]>>,
     variables: Vec<String>,
     /// The names of the rows joined so far, in the order of the joins.
@@ -137,7 +141,7 @@ struct Compiler {
     whole: Whole,
 }
 
-impl Compiler {
+impl Compiler<'_> {
     fn exprs(&mut self, exprs: &[Expr]) -> Box<[Code]> {
         exprs.iter().map(|expr| self.expr(expr)).collect()
     }
@@ -349,6 +353,12 @@ impl Compiler {
         if spec.function == Function::Encode && self.scopes.is_empty() && is_payload_as_base64(args)
         {
             return Code::EncodedPayload;
+        }
+        if spec.function == Function::Decode
+            && let Some(schema) = SchemaName::of_call(args).and_then(|name| self.schemas.get(&name))
+            && let Some(value) = args.first()
+        {
+            return Code::DecodeProto { value: self.boxed(value), schema: schema.clone() };
         }
         let mut arguments = self.exprs(args).into_vec();
         if let Some(Code::Constant(Value::String(pattern))) = arguments.get(1)

@@ -20,6 +20,7 @@ use super::code::Subquery;
 use super::compile::Program;
 use super::decode::Slot;
 use super::decode::UNDEFINED;
+use super::decode::protobuf;
 use super::function;
 use super::hit::Truth;
 use super::operators;
@@ -33,6 +34,7 @@ use crate::rule::ast::IsWhat;
 use crate::rule::ast::JoinKind;
 use crate::rule::ast::Segment;
 use crate::rule::function::Function;
+use crate::rule::schema::Schema;
 use crate::rule::target::Known;
 use crate::value::ObjectBuilder;
 use crate::value::Value;
@@ -290,6 +292,7 @@ impl<'f> Frame<'f> {
                 let left = self.value(left, scope);
                 operators::arithmetic(*op, &left, &self.value(right, scope), self.setting())
             }
+            Code::DecodeProto { value, schema } => self.decode_proto(value, schema, scope),
             Code::Cast { value, target } => {
                 operators::cast(&self.value(value, scope), *target, self.setting())
             }
@@ -369,6 +372,25 @@ impl<'f> Frame<'f> {
     ) -> Value {
         let arguments = self.values(arguments, scope);
         function::call_contextual(function, self.message, self.program.version, &arguments)
+    }
+
+    /// What does not decode is Null, as `decode(x, 'base64')` has it.
+    fn decode_proto<'s>(
+        &'s self,
+        value: &'s Code,
+        schema: &Schema,
+        scope: Option<&'s Scope<'s>>,
+    ) -> Value {
+        let whole = self.program.whole;
+        let decoded = if let Code::EncodedPayload = value {
+            protobuf::decode(schema, &self.message.publish.payload, whole)
+        } else {
+            let value = self.value(value, scope);
+            let Some(text) = value.text(whole) else { return Value::Undefined };
+            let Ok(bytes) = STANDARD.decode(text.as_bytes()) else { return Value::Null };
+            protobuf::decode(schema, &bytes, whole)
+        };
+        decoded.unwrap_or(Value::Null)
     }
 
     fn encoded_payload(&self) -> Value {

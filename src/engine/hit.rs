@@ -35,6 +35,10 @@ pub enum FaultCode {
     PayloadNotCbor,
     /// The payload is not MessagePack, and the rule says that it is.
     PayloadNotMsgPack,
+    /// The payload is no Sparkplug B payload, and the rule says that it is.
+    PayloadNotSparkplug,
+    /// The payload is no Protobuf message of the type that the rule says.
+    PayloadNotProtobuf,
     /// The payload is not CSV with the records that the rule says.
     PayloadNotCsv,
     /// The payload is not text, or the rule's expression does not match it.
@@ -75,10 +79,12 @@ pub enum FaultCode {
 
 impl FaultCode {
     /// All of them.
-    pub const ALL: [FaultCode; 21] = [
+    pub const ALL: [FaultCode; 23] = [
         FaultCode::PayloadNotJson,
         FaultCode::PayloadNotCbor,
         FaultCode::PayloadNotMsgPack,
+        FaultCode::PayloadNotSparkplug,
+        FaultCode::PayloadNotProtobuf,
         FaultCode::PayloadNotCsv,
         FaultCode::PayloadNotText,
         FaultCode::PayloadTooDeep,
@@ -105,6 +111,8 @@ impl FaultCode {
             FaultCode::PayloadNotJson => "payload_not_json",
             FaultCode::PayloadNotCbor => "payload_not_cbor",
             FaultCode::PayloadNotMsgPack => "payload_not_msgpack",
+            FaultCode::PayloadNotSparkplug => "payload_not_sparkplug",
+            FaultCode::PayloadNotProtobuf => "payload_not_protobuf",
             FaultCode::PayloadNotCsv => "payload_not_csv",
             FaultCode::PayloadNotText => "payload_not_text",
             FaultCode::PayloadTooDeep => "payload_too_deep",

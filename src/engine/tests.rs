@@ -15,6 +15,7 @@ use crate::publish::PublishProperties;
 use crate::publish::QoS;
 use crate::rule::ast::SqlVersion;
 use crate::rule::parse::parse_file;
+use crate::rule::schema::Schemas;
 use crate::rule::set::Targets;
 
 fn engine(text: &str) -> Engine {
@@ -28,6 +29,7 @@ fn engine(text: &str) -> Engine {
             text: text.to_owned(),
             file: None,
             line: 1,
+            schemas: Schemas::default(),
         })
     };
     Engine::new(parsed.rules.into_iter().map(rule).collect(), "123")

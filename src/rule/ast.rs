@@ -3,13 +3,19 @@
 //! Spans are byte ranges into the file. The tree is what the engine compiles; nothing in it is
 //! evaluated here. `Display` of an expression prints text that parses back to the same tree.
 
+mod format;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use regex::Regex;
+
+pub use format::CsvColumn;
+pub use format::CsvFormat;
+pub use format::Format;
+pub use format::TextPattern;
 
 use super::target::TargetName;
 use crate::publish::QoS;
@@ -20,7 +26,7 @@ use crate::value::Value;
 pub type Span = Range<usize>;
 
 /// A node and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Spanned<T> {
     /// The node.
     pub node: T,
@@ -207,73 +213,6 @@ pub enum TimeUnit {
     Microseconds,
     /// NANOSECONDS.
     Nanoseconds,
-}
-
-/// How payloads are encoded.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Format {
-    /// `JSON`, the default.
-    Json,
-    /// `CSV (a, b) …`
-    Csv(CsvFormat),
-    /// `TEXT MATCHING '…'`
-    Text(TextPattern),
-    /// `CBOR`
-    Cbor,
-    /// `MSGPACK`
-    MsgPack,
-    /// `BYTES`: not decoded.
-    Bytes,
-}
-
-/// `CSV (a, b String) DELIMITER ';' HEADER ROWS`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CsvFormat {
-    /// The columns in order; empty when the header of each payload names them.
-    pub columns: Vec<CsvColumn>,
-    /// What stands between two fields; ASCII.
-    pub delimiter: u8,
-    /// `HEADER`: the first record is no data.
-    pub header: bool,
-    /// `ROWS`: any number of records, under `rows`.
-    pub rows: bool,
-}
-
-/// A column of CSV.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CsvColumn {
-    /// The field it becomes.
-    pub name: String,
-    /// Its type; without one a number, a Boolean or text by what it looks like.
-    pub kind: Option<CastTarget>,
-}
-
-/// A regular expression with at least one named group. Equal when the texts are.
-#[derive(Clone, Debug)]
-pub struct TextPattern(Regex);
-
-impl TextPattern {
-    /// `None` when no group has a name.
-    pub fn new(regex: Regex) -> Option<TextPattern> {
-        let is_named = regex.capture_names().flatten().next().is_some();
-        is_named.then_some(TextPattern(regex))
-    }
-
-    /// The expression.
-    pub fn regex(&self) -> &Regex {
-        &self.0
-    }
-
-    /// The names of its groups, in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.capture_names().flatten()
-    }
-}
-
-impl PartialEq for TextPattern {
-    fn eq(&self, other: &TextPattern) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
 }
 
 /// `SELECT …` or `SELECT VALUE …`.
@@ -750,6 +689,25 @@ impl Expr {
                 visit(&query.source);
                 query.filter.iter().for_each(visit);
             }
+        }
+    }
+}
+
+impl CreateRule {
+    /// Calls `visit` with each expression of the rule that is inside no other.
+    pub fn for_each_expr<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
+        let select = &self.select;
+        select.sets.iter().for_each(|(_, value)| visit(value));
+        select.projection.for_each_expr(visit);
+        select.timestamp.iter().for_each(|clause| visit(&clause.expr));
+        select.joins.iter().for_each(|join| visit(&join.on));
+        select.filter.iter().for_each(&mut *visit);
+        if let Some(when) = &select.when {
+            visit(&when.condition);
+            when.clear_when.iter().chain(&when.partition_by).for_each(&mut *visit);
+        }
+        for action in self.actions.iter().chain(&self.on_cleared).chain(&self.on_error) {
+            action.node.for_each_expr(visit);
         }
     }
 }

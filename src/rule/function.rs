@@ -220,7 +220,7 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
     spec("concat", Function::Concat, (0, 255), V15, Purity::Pure),
     spec("cos", Function::Cos, (1, 1), V15, Purity::Pure),
     spec("cosh", Function::Cosh, (1, 1), V15, Purity::Pure),
-    spec("decode", Function::Decode, (2, 2), V16, Purity::Pure),
+    spec("decode", Function::Decode, (2, 6), V16, Purity::Pure),
     spec("encode", Function::Encode, (2, 2), V16, Purity::Pure),
     spec("endswith", Function::EndsWith, (2, 2), V15, Purity::Pure),
     spec("exp", Function::Exp, (1, 1), V15, Purity::Pure),

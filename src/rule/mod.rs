@@ -13,10 +13,12 @@ pub mod parse;
 mod print;
 mod republish;
 mod scan;
+pub mod schema;
 pub mod set;
 pub mod table;
 pub mod target;
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,6 +31,9 @@ use target::TargetKind;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Severity;
+use schema::Descriptors;
+use schema::Schemas;
+use table::NamedFiles;
 use table::Table;
 use table::Tables;
 
@@ -41,6 +46,8 @@ pub struct Rule {
     pub version: SqlVersion,
     /// The table of each of its joins, in order; `None` only where an error was told of it.
     pub tables: Box<[Option<Arc<Table>>]>,
+    /// The Protobuf types that it names.
+    pub schemas: Schemas,
     /// The statement's own text.
     pub text: String,
     /// The file it came from; `None` for text given on a command line.
@@ -50,13 +57,15 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// A rule without actions from a bare SELECT, as `eval` gets it, which may join `tables`.
+    /// A rule without actions from a bare SELECT, as `eval` gets it, which may join `tables` and name
+    /// Protobuf types of `files`.
     /// Everything wrong is told at once.
     pub fn from_select(
         name: &str,
         sql: &str,
         version: SqlVersion,
         tables: &Tables,
+        files: &mut dyn NamedFiles,
     ) -> Result<Rule, Vec<Diagnostic>> {
         let select = parse::parse_select(sql)?;
         if let Some(when) = &select.when {
@@ -67,9 +76,6 @@ impl Rule {
         }
         let mut found = Vec::new();
         check::bare_select(&select, version, sql, tables, &mut found);
-        if found.iter().any(|wrong| wrong.severity == Severity::Error) {
-            return Err(found);
-        }
         let span = select.span.clone();
         let joined = tables.of(&select);
         let definition = CreateRule {
@@ -83,7 +89,19 @@ impl Rule {
             on_error: Vec::new(),
             span,
         };
-        Ok(Rule { definition, version, tables: joined, text: sql.to_owned(), file: None, line: 1 })
+        let schemas = Descriptors::new(files).schemas(&definition, Path::new(""), &mut found);
+        if found.iter().any(|wrong| wrong.severity == Severity::Error) {
+            return Err(found);
+        }
+        Ok(Rule {
+            definition,
+            version,
+            tables: joined,
+            schemas,
+            text: sql.to_owned(),
+            file: None,
+            line: 1,
+        })
     }
 
     /// The streams that its actions name as they are; a name may come twice.

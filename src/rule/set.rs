@@ -22,6 +22,8 @@ use super::check;
 use super::parse;
 use super::parse::Parsed;
 use super::republish;
+use super::schema::Descriptors;
+use super::schema::Schemas;
 use super::table;
 use super::table::NamedFiles;
 use super::table::ReadTables;
@@ -124,6 +126,7 @@ pub fn check(sources: &[Source], targets: &Targets, files: &mut dyn NamedFiles) 
         }
     }
     let tables = set.read_tables(files);
+    set.read_schemas(sources, files);
     set.rules(sources, &tables);
     set.names(sources);
     set.targets();
@@ -176,6 +179,7 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Diagnostic> {
 struct Statement {
     source: usize,
     rule: CreateRule,
+    schemas: Schemas,
     text: String,
     line: usize,
 }
@@ -218,7 +222,8 @@ impl Set<'_> {
                 true => rule.to_string(),
                 false => text.get(rule.span.clone()).unwrap_or_default().to_owned(),
             };
-            self.statements.push(Statement { source, rule, text, line });
+            let schemas = Schemas::default();
+            self.statements.push(Statement { source, rule, schemas, text, line });
         }
     }
 
@@ -228,6 +233,16 @@ impl Set<'_> {
             self.found[source].push(diagnostic);
         }
         read
+    }
+
+    /// Finds the Protobuf types of each rule.
+    fn read_schemas(&mut self, sources: &[Source], files: &mut dyn NamedFiles) {
+        let mut descriptors = Descriptors::new(files);
+        for statement in &mut self.statements {
+            let Some(by) = sources.get(statement.source) else { continue };
+            let found = &mut self.found[statement.source];
+            statement.schemas = descriptors.schemas(&statement.rule, &by.path, found);
+        }
     }
 
     /// Checks each rule by itself.
@@ -334,6 +349,7 @@ impl Set<'_> {
             Arc::new(Rule {
                 version: statement.rule.strict.unwrap_or_default(),
                 tables: checked.tables.of(&statement.rule.select),
+                schemas: statement.schemas,
                 definition: statement.rule,
                 text: statement.text,
                 file: sources.get(statement.source).map(|file| file.path.clone()),

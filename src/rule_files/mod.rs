@@ -66,6 +66,11 @@ pub fn check(
     Loaded { sources, checked, inputs: folders.inputs }
 }
 
+/// Reads what a statement names that stands in no rule file: from the current folder and below.
+pub fn named_here() -> impl NamedFiles {
+    Folders { paths: &[], inputs: Inputs::default() }
+}
+
 /// Reads what statements name, from the folder of their rule file: below the paths that were given.
 struct Folders<'p> {
     paths: &'p [PathBuf],

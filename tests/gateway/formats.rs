@@ -23,12 +23,23 @@ CREATE RULE csv AS SELECT *, topic(2) AS format FROM 'dev/csv' AS CSV DELIMITER 
 WHERE celsius > 30 DO STREAM s;
 CREATE RULE text AS SELECT id, celsius, topic(2) AS format FROM 'dev/text'
 AS TEXT MATCHING '^(?<id>\w+) reports (?<celsius>\S+)' WHERE celsius > 30 DO STREAM s;
+CREATE RULE protobuf AS SELECT *, topic(2) AS format FROM 'dev/protobuf'
+AS PROTOBUF 'types/lab.desc' MESSAGE 'lab.Reading' WHERE celsius > 30 DO STREAM s;
+CREATE RULE decoded AS
+SET @reading = decode(encode(*, 'base64'), 'proto', 'types', 'lab.desc', 'lab', 'Reading')
+SELECT @reading.mote_id AS id, @reading.state AS state, topic(2) AS format FROM 'dev/decoded'
+WHERE @reading.celsius > 30 DO STREAM s;
+CREATE RULE sparkplug AS SELECT seq, values, topic(2) AS format FROM 'dev/sparkplug' AS SPARKPLUG
+WHERE values.celsius > 30 DO STREAM s;
 CREATE RULE bytes AS SELECT * AS raw, topic(2) AS format FROM 'dev/bytes' AS BYTES DO STREAM s;
 ";
 
 #[test]
 fn a_device_may_encode_as_it_likes() {
     let site = Site::with_rules(RULES);
+    fs::create_dir(site.path("rules/types")).expect("a folder");
+    let types = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/lab.desc");
+    fs::copy(types, site.path("rules/types/lab.desc")).expect("copied");
     let gateway = site.start();
     let port = gateway.mqtt.port().to_string();
     let status = python("formats.py").args(["--port", &port, "--prefix", "dev"]).status();
@@ -56,14 +67,25 @@ fn a_device_may_encode_as_it_likes() {
             json!({"raw": "AJ+Slg==", "format": "bytes"}),
             reading("cbor"),
             json!({"id": "m7", "celsius": 31.5, "format": "csv"}),
+            json!({"id": "m7", "state": "LOW_BATTERY", "format": "decoded"}),
             reading("json"),
             reading("msgpack"),
+            json!({
+                "mote_id": "m7", "celsius": 31.5, "state": "LOW_BATTERY", "raw": "", "axes": [],
+                "samples": [], "limits": {}, "names": {}, "at": 1_706_933_106_789_i64,
+                "serial": 9_223_372_036_854_775_808_u64, "alarm": false, "format": "protobuf",
+            }),
+            json!({
+                "seq": 7,
+                "values": {"celsius": 31.5, "offset": -5, "9": true},
+                "format": "sparkplug",
+            }),
             json!({"id": "m7", "celsius": 31.5, "format": "text"}),
         ]
     );
     let rules = gateway.get_json("/api/rules").to_string();
-    for code in ["payload_not_cbor", "payload_not_msgpack", "payload_not_csv", "payload_not_text"] {
-        assert!(rules.contains(code), "{code} in {rules}");
+    for format in ["cbor", "msgpack", "protobuf", "sparkplug", "csv", "text"] {
+        assert!(rules.contains(&format!("payload_not_{format}")), "{format} in {rules}");
     }
 }
 

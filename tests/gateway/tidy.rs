@@ -48,6 +48,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustix", &["src/gateway/open_files.rs"]),
     ("rumqttc", &["src/demo.rs", "src/cli/replay", "src/replay"]),
     ("reqwest", &["src/lambda/", "src/cli/stream", "src/config/read.rs"]),
+    ("prost", &["src/engine/decode/"]),
+    ("prost_reflect", &["src/engine/decode/", "src/rule/schema.rs"]),
     ("minicbor", &["src/engine/decode/"]),
     ("jiter", &["src/engine/decode", "src/value/", "src/rule/table/"]),
 ];

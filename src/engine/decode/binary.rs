@@ -89,7 +89,7 @@ fn finish<'p>(reader: &impl Read<'p>) -> Result<(), DecodeError> {
 }
 
 /// Answers the depth inside a container that opens at `depth`.
-fn descend(depth: usize) -> Result<usize, DecodeError> {
+pub(super) fn descend(depth: usize) -> Result<usize, DecodeError> {
     if depth < PAYLOAD_DEPTH_MAX { Ok(depth + 1) } else { Err(DecodeError::TooDeep) }
 }
 
@@ -121,7 +121,8 @@ fn key<'p>(reader: &mut impl Read<'p>) -> Result<Cow<'p, str>, DecodeError> {
     Err(DecodeError::Malformed(format!("{kind} as the key of a map, at byte {at}")))
 }
 
-fn number(number: Option<Number>, whole: Whole) -> Value {
+/// A number under an SQL version; Undefined beyond the range.
+pub(super) fn number(number: Option<Number>, whole: Whole) -> Value {
     let number = match whole {
         Whole::AsInt => number.map(Number::with_whole_int),
         Whole::AsWritten => number,

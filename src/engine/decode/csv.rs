@@ -13,9 +13,9 @@ use super::text::word;
 use crate::engine::operators;
 use crate::engine::operators::Budget;
 use crate::engine::operators::Setting;
+use crate::limits::COLUMN_NAME_BYTES_MAX;
 use crate::limits::CSV_COLUMNS_MAX;
 use crate::limits::CSV_FIELDS_MAX;
-use crate::limits::CSV_NAME_BYTES_MAX;
 use crate::rule::ast::CsvColumn;
 use crate::rule::ast::CsvFormat;
 use crate::value::ObjectBuilder;
@@ -73,8 +73,8 @@ fn header(
         return Ok(None);
     }
     let names = (0..count).map(|at| records.field(at));
-    if names.clone().any(|name| name.len() > CSV_NAME_BYTES_MAX) {
-        let problem = format!("the name of a column is longer than {CSV_NAME_BYTES_MAX} bytes");
+    if names.clone().any(|name| name.len() > COLUMN_NAME_BYTES_MAX) {
+        let problem = format!("the name of a column is longer than {COLUMN_NAME_BYTES_MAX} bytes");
         return Err(malformed(problem));
     }
     Ok(Some(names.map(|name| CsvColumn { name: name.to_owned(), kind: None }).collect()))

@@ -16,6 +16,8 @@ mod cbor;
 mod csv;
 mod json;
 mod msgpack;
+pub(super) mod protobuf;
+mod sparkplug;
 mod text;
 
 use std::cell::OnceCell;
@@ -29,6 +31,9 @@ use crate::limits::PAYLOAD_DEPTH_MAX;
 use crate::rule::ast::CsvFormat;
 use crate::rule::ast::Format;
 use crate::rule::ast::TextPattern;
+use crate::rule::schema::Schema;
+use crate::rule::schema::SchemaName;
+use crate::rule::schema::Schemas;
 use crate::value::Value;
 use crate::value::Whole;
 use crate::value::json_reader;
@@ -68,6 +73,10 @@ pub(super) enum Decoder {
     MsgPack,
     /// CSV.
     Csv(CsvFormat),
+    /// Sparkplug B.
+    Sparkplug,
+    /// A Protobuf message.
+    Protobuf(Schema),
     /// Text under a regular expression.
     Text(TextPattern),
     /// Not decoded: there are no fields.
@@ -75,14 +84,20 @@ pub(super) enum Decoder {
 }
 
 impl Decoder {
-    /// Compiles a format.
-    pub(super) fn new(format: &Format) -> Decoder {
+    /// Compiles a format; `schemas` are those of its rule.
+    pub(super) fn new(format: &Format, schemas: &Schemas) -> Decoder {
         match format {
             Format::Json => Decoder::Json,
             Format::Cbor => Decoder::Cbor,
             Format::MsgPack => Decoder::MsgPack,
             Format::Csv(csv) => Decoder::Csv(csv.clone()),
             Format::Text(pattern) => Decoder::Text(pattern.clone()),
+            Format::Sparkplug => Decoder::Sparkplug,
+            Format::Protobuf { file, message } => {
+                let name = SchemaName::of_format(file, message);
+                // Without its type a rule is told and not run.
+                schemas.get(&name).cloned().map_or(Decoder::Bytes, Decoder::Protobuf)
+            }
             Format::Bytes => Decoder::Bytes,
         }
     }
@@ -111,6 +126,10 @@ impl Decoder {
             Decoder::Text(pattern) => {
                 projection.take(slots, |whole| text::decode(pattern, payload, whole))
             }
+            Decoder::Sparkplug => projection.take(slots, |whole| sparkplug::decode(payload, whole)),
+            Decoder::Protobuf(schema) => {
+                projection.take(slots, |whole| protobuf::decode(schema, payload, whole))
+            }
             Decoder::Bytes => Ok(()),
         };
         if outcome.is_err() {
@@ -132,6 +151,8 @@ impl Decoder {
             Decoder::Json | Decoder::Bytes => FaultCode::PayloadNotJson,
             Decoder::Cbor => FaultCode::PayloadNotCbor,
             Decoder::MsgPack => FaultCode::PayloadNotMsgPack,
+            Decoder::Sparkplug => FaultCode::PayloadNotSparkplug,
+            Decoder::Protobuf(_) => FaultCode::PayloadNotProtobuf,
             Decoder::Csv(_) => FaultCode::PayloadNotCsv,
             Decoder::Text(_) => FaultCode::PayloadNotText,
         };

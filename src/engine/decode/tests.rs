@@ -1,7 +1,15 @@
+use std::path::Path;
+
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::*;
+use crate::diagnostic::Diagnostic;
+use crate::rule::Rule;
+use crate::rule::ast::SqlVersion;
+use crate::rule::set::Source;
+use crate::rule::table::NamedFiles;
+use crate::rule::table::Tables;
 use crate::value::json::text;
 use crate::value::json_reader::parse;
 
@@ -27,12 +35,25 @@ fn check(decoder: &Decoder, payload: &[u8], expected: &str) {
     assert_eq!(decoded(decoder, payload).as_deref(), Ok(expected), "{payload:02x?}");
 }
 
+/// Every file is the descriptor set of the cases.
+struct Lab;
+
+impl NamedFiles for Lab {
+    fn read(&mut self, _by: &Path, name: &str, _max: usize) -> Result<Source, Diagnostic> {
+        let content = Ok(include_bytes!("../../../tests/cases/lab.desc").to_vec());
+        Ok(Source { path: name.into(), content })
+    }
+}
+
 /// The decoder of `AS …`.
 fn decoder(clause: &str) -> Decoder {
     let sql = format!("SELECT * FROM 'x' AS {clause}");
-    let select = crate::rule::parse::parse_select(&sql).unwrap();
-    Decoder::new(&select.format.unwrap().node)
+    let (version, tables) = (SqlVersion::default(), Tables::default());
+    let rule = Rule::from_select("r", &sql, version, &tables, &mut Lab).unwrap();
+    Decoder::new(&rule.definition.select.format.unwrap().node, &rule.schemas)
 }
+
+const READING: &str = "PROTOBUF 'lab.desc' MESSAGE 'lab.Reading'";
 
 /// RFC 8949, appendix A, and what is beyond JSON.
 #[test]
@@ -217,6 +238,41 @@ fn nesting_is_bounded_in_every_format() {
     assert!(decoded(&Decoder::MsgPack, &fits).is_ok());
 }
 
+/// A Protobuf payload cannot announce what it does not have either, nor nest without end; a bit of a
+/// Sparkplug payload becomes a value of many bytes.
+#[test]
+fn protobuf_and_sparkplug_are_bounded() {
+    let reading = decoder(READING);
+    let problem = decoded(&reading, &unhex("0a ffffffff0f")).unwrap_err();
+    assert!(problem.contains("mote_id") || problem.contains("buffer"), "{problem}");
+    // `inner` of `inner` of …: each is two bytes and a length around the one before.
+    let mut nested: Vec<u8> = Vec::new();
+    for _ in 0..200 {
+        let mut outer = vec![0x82, 0x01];
+        prost::encoding::encode_varint(nested.len() as u64, &mut outer);
+        outer.extend_from_slice(&nested);
+        nested = outer;
+    }
+    assert!(decoded(&reading, &nested).unwrap_err().contains("recursion limit"));
+    // A metric of type 32, BooleanArray, whose count is the first four bytes.
+    let booleans = |count: u32| {
+        let mut bytes = count.to_le_bytes().to_vec();
+        bytes.resize(4 + count.div_ceil(8) as usize, 0);
+        let mut metric = unhex("2020 8201");
+        prost::encoding::encode_varint(bytes.len() as u64, &mut metric);
+        metric.extend_from_slice(&bytes);
+        let mut payload = vec![0x12];
+        prost::encoding::encode_varint(metric.len() as u64, &mut payload);
+        payload.extend_from_slice(&metric);
+        payload
+    };
+    assert!(decoded(&Decoder::Sparkplug, &booleans(100_000)).is_ok());
+    assert_eq!(
+        decoded(&Decoder::Sparkplug, &booleans(100_001)).unwrap_err(),
+        "arrays of more than 100000 values in all"
+    );
+}
+
 #[test]
 fn csv_takes_types_headers_delimiters_and_rows() {
     for (clause, payload, expected) in [
@@ -347,6 +403,8 @@ proptest! {
             decoder("CSV (a, b) HEADER ROWS"),
             decoder("CSV HEADER"),
             decoder("TEXT MATCHING '(?<a>.)'"),
+            decoder(READING),
+            Decoder::Sparkplug,
         ] {
             drop(decoded(&decoder, &payload));
         }

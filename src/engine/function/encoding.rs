@@ -49,7 +49,7 @@ pub(super) fn sha512(arguments: Arguments<'_, '_>, setting: Setting<'_>) -> Valu
     digest::<sha2::Sha512>(arguments, setting)
 }
 
-/// The one scheme besides `'proto'`, which needs files of an outside service.
+/// The scheme of these; `decode(x, 'proto', …)` is compiled with its type, and never comes here.
 fn is_base64(scheme: &Value) -> bool {
     matches!(scheme, Value::String(scheme) if scheme == "base64")
 }

@@ -138,6 +138,7 @@ mod tests {
     use super::*;
     use crate::rule::ast::SqlVersion;
     use crate::rule::parse::parse_file;
+    use crate::rule::schema::Schemas;
 
     fn of(select: &str) -> u64 {
         let text = format!("CREATE RULE r AS {select} DO LOG;");
@@ -151,6 +152,7 @@ mod tests {
             text,
             file: None,
             line: 1,
+            schemas: Schemas::default(),
         })
     }
 
@@ -220,7 +222,8 @@ mod tests {
                     CREATE RULE c AS SELECT * FROM 'x' WHEN y > 1 FOR 1 SECOND DO LOG;";
         let rules = parse_file(text).rules.into_iter().map(|definition| {
             let (version, tables) = (SqlVersion::default(), Box::default());
-            Arc::new(Rule { definition, version, tables, text: String::new(), file: None, line: 1 })
+            let (text, schemas) = (String::new(), Schemas::default());
+            Arc::new(Rule { definition, version, tables, schemas, text, file: None, line: 1 })
         });
         let rules: Vec<Arc<Rule>> = rules.collect();
         let found: Vec<RuleIndex> = watched(&rules, 1).map(|rule| rule.index).collect();

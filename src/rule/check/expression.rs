@@ -17,6 +17,7 @@ use super::super::ast::Subquery;
 use super::super::function;
 use super::super::function::Function;
 use super::super::function::FunctionSpec;
+use super::super::schema::literal;
 use super::super::table::Table;
 use super::Language;
 use super::join;
@@ -216,12 +217,36 @@ impl<'e, 'd> Scope<'e, 'd> {
                 .at(call.span.clone(), "always Undefined"),
             );
         }
+        if spec.function == Function::Decode {
+            self.decode(args, call);
+        }
         if let (
             Function::RegexpMatches | Function::RegexpReplace | Function::RegexpSubstr,
             Some(Expr { kind: ExprKind::Literal(Value::String(pattern)), span }),
         ) = (spec.function, args.get(1))
         {
             self.regex(pattern, span);
+        }
+    }
+
+    /// The type of a Protobuf message is found when rules are loaded.
+    fn decode(&mut self, args: &[Expr], call: &Expr) {
+        let is_proto = args.get(1).and_then(literal) == Some("proto");
+        if is_proto && args.len() == 6 {
+            let unknown = args.iter().skip(2).find(|arg| literal(arg).is_none());
+            self.found.extend(unknown.map(|arg| {
+                Diagnostic::error(Code::DESCRIPTOR, "the type of the message is not known ahead")
+                    .at(arg.span.clone(), "not a text in quotes")
+                    .help("rules are checked against it before they run: name it literally")
+            }));
+        } else if is_proto || args.len() > 2 {
+            self.found.push(
+                Diagnostic::warning(
+                    Code::ARITY,
+                    "decode takes 6 arguments with 'proto', and otherwise 2",
+                )
+                .at(call.span.clone(), "always Undefined"),
+            );
         }
     }
 

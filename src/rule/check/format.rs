@@ -11,20 +11,8 @@ use crate::diagnostic::Diagnostic;
 pub(super) fn fields_of_bytes(rule: &CreateRule, found: &mut Vec<Diagnostic>) {
     let select = &rule.select;
     let is_row = |root: &str| select.joins.iter().any(|join| join.row_name() == root);
-    if !select.format.as_ref().is_some_and(|format| format.node == Format::Bytes) {
-        return;
-    }
-    let mut visit = |expr: &Expr| tell_fields(expr, &is_row, found);
-    select.sets.iter().for_each(|(_, value)| visit(value));
-    select.projection.for_each_expr(&mut visit);
-    select.timestamp.iter().for_each(|clause| visit(&clause.expr));
-    select.filter.iter().for_each(&mut visit);
-    if let Some(when) = &select.when {
-        visit(&when.condition);
-        when.clear_when.iter().chain(&when.partition_by).for_each(&mut visit);
-    }
-    for action in rule.actions.iter().chain(&rule.on_cleared).chain(&rule.on_error) {
-        action.node.for_each_expr(&mut visit);
+    if select.format.as_ref().is_some_and(|format| format.node == Format::Bytes) {
+        rule.for_each_expr(&mut |expr| tell_fields(expr, &is_row, found));
     }
 }
 

@@ -171,7 +171,6 @@ fn later(place: &Place<'_>, expected: &[Rule]) -> Option<&'static str> {
         "FOREACH" => "one output an element (FOREACH) is",
         "QUEUE" => "the action QUEUE is",
         "UPSERT" => "the action UPSERT is",
-        "AS" if ["SPARKPLUG", "PROTOBUF"].contains(&after.as_str()) => "these payload formats are",
         _ => return None,
     })
 }
@@ -295,6 +294,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_log, "LOG"),
     (Rule::k_matching, "MATCHING"),
     (Rule::k_max, "MAX"),
+    (Rule::k_message, "MESSAGE"),
     (Rule::k_microseconds, "MICROSECONDS"),
     (Rule::k_milliseconds, "MILLISECONDS"),
     (Rule::k_msgpack, "MSGPACK"),
@@ -305,6 +305,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_or, "OR"),
     (Rule::k_partition, "PARTITION"),
     (Rule::k_pause, "PAUSE"),
+    (Rule::k_protobuf, "PROTOBUF"),
     (Rule::k_qos, "QOS"),
     (Rule::k_repeat, "REPEAT"),
     (Rule::k_republish, "REPUBLISH"),
@@ -316,6 +317,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_seconds, "SECONDS"),
     (Rule::k_select, "SELECT"),
     (Rule::k_set, "SET"),
+    (Rule::k_sparkplug, "SPARKPLUG"),
     (Rule::k_stream, "STREAM"),
     (Rule::k_table, "TABLE"),
     (Rule::k_text, "TEXT"),

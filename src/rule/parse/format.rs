@@ -32,6 +32,15 @@ impl Builder<'_> {
             Rule::text => Format::Text(self.pattern(&only(format))?),
             Rule::cbor => Format::Cbor,
             Rule::msgpack => Format::MsgPack,
+            Rule::sparkplug => Format::Sparkplug,
+            Rule::protobuf => {
+                let mut texts = children(format).map(|text| {
+                    let span = self.span(&text);
+                    Spanned { node: unquote(text.as_str()).0, span }
+                });
+                let file = texts.next().expect("PROTOBUF has a file");
+                Format::Protobuf { file, message: texts.next().expect("PROTOBUF has a type") }
+            }
             _ => Format::Bytes,
         };
         Some(Spanned { node, span })

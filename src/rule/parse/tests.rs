@@ -64,7 +64,8 @@ fn the_corpus_parses_except_where_aws_refuses() {
                 Some("2015-10-08") => SqlVersion::V2015_10_08,
                 _ => SqlVersion::V2016_03_23,
             };
-            let parsed = super::super::Rule::from_select("case", sql, version, &Tables::default());
+            let (tables, files) = (Tables::default(), &mut NoFiles);
+            let parsed = super::super::Rule::from_select("case", sql, version, &tables, files);
             let is_refused = case["expect_parse_error"].as_bool() == Some(true);
             assert_eq!(parsed.is_err(), is_refused, "{sql}\n{parsed:#?}");
         }

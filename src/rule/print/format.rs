@@ -20,6 +20,13 @@ impl fmt::Display for Format {
             }
             Format::Cbor => f.write_str("CBOR"),
             Format::MsgPack => f.write_str("MSGPACK"),
+            Format::Sparkplug => f.write_str("SPARKPLUG"),
+            Format::Protobuf { file, message } => {
+                f.write_str("PROTOBUF ")?;
+                quoted(&file.node, f)?;
+                f.write_str(" MESSAGE ")?;
+                quoted(&message.node, f)
+            }
             Format::Bytes => f.write_str("BYTES"),
         }
     }

@@ -181,8 +181,16 @@ fn format() -> impl Strategy<Value = Format> {
         rows,
     });
     let pattern = Regex::new("^(?<it>'s)").ok().and_then(TextPattern::new).unwrap();
-    let others =
-        [Format::Json, Format::Text(pattern), Format::Cbor, Format::MsgPack, Format::Bytes];
+    let named = |text: &str| spanned(text.to_owned());
+    let others = [
+        Format::Json,
+        Format::Text(pattern),
+        Format::Cbor,
+        Format::MsgPack,
+        Format::Sparkplug,
+        Format::Protobuf { file: named("it's.desc"), message: named("lab.Reading") },
+        Format::Bytes,
+    ];
     prop_oneof![csv.prop_map(Format::Csv), select(others.to_vec())]
 }
 
