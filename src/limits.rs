@@ -138,6 +138,15 @@ pub const RETAINED_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const READ_BUFFER_MIN: usize = 512;
 /// A connection's read buffer under load: what one read can bring. Larger packets grow it as they arrive.
 pub const READ_BUFFER_MAX: usize = 64 * 1024;
+/// A client that sends QoS 0 fast is read about this often: at one or two thousand messages a second a
+/// read brings a dozen, and what one of them is late by is no more than a network's delay.
+pub const GATHER_TIME: Duration = Duration::from_millis(10);
+/// The longest that such a client's messages wait to be read.
+pub const GATHER_MAX: Duration = Duration::from_millis(20);
+/// Bytes in [`GATHER_TIME`] from which a client counts as fast: about six messages.
+pub const GATHER_BYTES_MIN: usize = 1024;
+/// Bytes that are not waited beyond: a part of any socket's receive buffer, so the client can go on.
+pub const GATHER_BYTES_MAX: usize = 16 * 1024;
 /// Bytes waiting for a client's socket above which nothing more is read from it or encoded for it.
 pub const WRITE_BUFFER_HIGH: usize = 64 * 1024;
 /// A client that takes none of the bytes waiting for it for this long is cut.
@@ -282,6 +291,8 @@ const _: () = assert!(EVENT_WAITING_PER_KEY_MAX <= EVENT_WAITING_MAX, "a key's a
 const _: () =
     assert!(EVENT_WAITING_BYTES_PER_KEY_MAX <= EVENT_WAITING_BYTES_MAX, "a key's are a rule's");
 const _: () = assert!(READ_BUFFER_MIN <= READ_BUFFER_MAX, "the buffer grows");
+const _: () = assert!(GATHER_BYTES_MAX <= READ_BUFFER_MAX, "one read takes what was gathered");
+const _: () = assert!(GATHER_BYTES_MIN > 1, "a fast client's mark is more than anything at all");
 const _: () = assert!(JOURNAL_BATCH_MAX <= JOURNAL_QUEUE_MAX, "a commit can empty the queue");
 const _: () =
     assert!(JOURNAL_BATCH_BYTES_MAX * 2 <= JOURNAL_QUEUE_BYTES_MAX, "the next commit can fill up");

@@ -12,6 +12,8 @@ use tokio::io::AsyncWrite;
 
 use super::Client;
 use super::Close;
+use super::gathering::Gathering;
+use super::gathering::LowWater;
 use super::outlet::Outlet;
 use super::outlet::PendingAck;
 use super::request;
@@ -54,6 +56,7 @@ pub(super) struct Inlet {
     /// of it empty.
     read_size: usize,
     last_read: Timestamp,
+    gathering: Gathering,
     /// Of the last batch that the lane was given.
     ticket: u64,
     /// The lane has publishes of the current batch.
@@ -76,6 +79,7 @@ impl Inlet {
             frames: Bytes::new(),
             read_size: READ_BUFFER_MIN,
             last_read: Timestamp::EPOCH,
+            gathering: Gathering::new(),
             ticket: 0,
             has_taken: false,
             acks: Vec::new(),
@@ -87,6 +91,21 @@ impl Inlet {
     /// When the last bytes were handled.
     pub(super) fn last_read(&self) -> Timestamp {
         self.last_read
+    }
+
+    /// Before a read is waited for: adapts the socket to what its client sends.
+    pub(super) fn adapt(&mut self, socket: &impl LowWater) {
+        self.gathering.adapt(socket, self.last_read);
+    }
+
+    /// When a socket that gathers is to be read whatever it has.
+    pub(super) fn gathered_by(&self) -> Option<Timestamp> {
+        self.gathering.due(self.last_read)
+    }
+
+    /// Lets the socket be read with whatever it has.
+    pub(super) fn stop_gathering(&mut self, socket: &impl LowWater) {
+        self.gathering.release(socket);
     }
 
     /// Whether the buffer is larger than an idle connection's.
@@ -198,6 +217,7 @@ impl Inlet {
             if header.kind == Kind::Publish {
                 self.publish(client, state, outlet, header, &frame, now)?;
             } else {
+                self.gathering.note_awaited();
                 self.handle(client, state, outlet, header, &frame)?;
             }
         }
@@ -219,12 +239,14 @@ impl Inlet {
             self.topics.resolve(incoming.topic, incoming.alias, client.session.key, exchange)?;
         let packet_id = incoming.packet_id;
         let payload = frame.slice(incoming.payload);
+        self.gathering.count(frame.len());
         let kind = match incoming.qos {
             QoS::AtMostOnce => None,
             QoS::AtLeastOnce => Some(Kind::PubAck),
             QoS::ExactlyOnce => Some(Kind::PubRec),
         };
         if let Some(kind) = kind {
+            self.gathering.note_awaited();
             let ack = Ack { packet_id, reason: ack::SUCCESS };
             if kind == Kind::PubRec && state.unreleased.contains(&packet_id) {
                 self.acks.push(PendingAck { kind, ack });

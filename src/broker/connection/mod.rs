@@ -10,6 +10,7 @@
 //! not run.
 
 mod farewell;
+mod gathering;
 mod handshake;
 mod inlet;
 mod outlet;
@@ -27,6 +28,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use uuid::Uuid;
 
+use gathering::LowWater;
 use inlet::Inlet;
 use outlet::Outlet;
 
@@ -204,7 +206,7 @@ async fn serve<R, W>(
     writer: &mut W,
 ) -> Close
 where
-    R: AsyncRead + Unpin,
+    R: AsyncRead + LowWater + Unpin,
     W: AsyncWrite + Unpin,
 {
     let clock = client.exchange.clock;
@@ -222,14 +224,19 @@ where
         if inlet.can_go_on(client, outlet) {
             continue;
         }
+        inlet.adapt(reader);
         let reads = inlet.wants_to_read(outlet);
         watch.observe(client, inlet, outlet, reads);
         watch.arm(client, timer.as_mut());
         let done = tokio::select! {
             done = outlet.step(client, state, writer) => done,
             done = inlet.read(reader), if reads => done,
-            () = timer.as_mut() => watch.check(client, inlet, outlet),
+            () = timer.as_mut() => Ok(()),
         };
+        let done = done.and_then(|()| match timer.is_elapsed() {
+            true => watch.check(client, inlet, outlet, reader),
+            false => Ok(()),
+        });
         if let Err(close) = done {
             return close;
         }
@@ -255,11 +262,12 @@ struct Due {
     keep_alive: Option<Timestamp>,
     stall: Option<Timestamp>,
     rest: Option<Timestamp>,
+    gathered: Option<Timestamp>,
 }
 
 impl Due {
     fn next(self) -> Option<Timestamp> {
-        [self.keep_alive, self.stall, self.rest].into_iter().flatten().min()
+        [self.keep_alive, self.stall, self.rest, self.gathered].into_iter().flatten().min()
     }
 }
 
@@ -273,7 +281,7 @@ impl Watch {
             reading_since: None,
             waiting_since: None,
             written: 0,
-            due: Due { keep_alive: None, stall: None, rest: None },
+            due: Due { keep_alive: None, stall: None, rest: None, gathered: None },
         }
     }
 
@@ -296,6 +304,7 @@ impl Watch {
             keep_alive: heard.zip(client.keep_alive).map(|(at, limit)| at + limit),
             stall: self.waiting_since.map(|at| at + WRITE_STALL_MAX),
             rest: inlet.is_grown().then(|| inlet.last_read() + READ_BUFFER_REST),
+            gathered: inlet.gathered_by(),
         };
     }
 
@@ -319,6 +328,7 @@ impl Watch {
         client: &Client,
         inlet: &mut Inlet,
         outlet: &mut Outlet,
+        socket: &impl LowWater,
     ) -> Result<(), Close> {
         let now = client.exchange.clock.now();
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
@@ -331,6 +341,9 @@ impl Watch {
         if is_due(self.due.rest) {
             inlet.rest();
             outlet.rest();
+        }
+        if is_due(self.due.gathered) {
+            inlet.stop_gathering(socket);
         }
         Ok(())
     }

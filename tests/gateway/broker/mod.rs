@@ -2,6 +2,7 @@
 
 mod acknowledge;
 mod clients;
+mod gather;
 mod refuse;
 mod session;
 mod subscribe;
