@@ -170,6 +170,9 @@ pub const JOURNAL_QUEUE_MAX: usize = 4096;
 pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Submissions in one commit: bounds the time a commit takes and what a failed one holds back.
 pub const JOURNAL_BATCH_MAX: usize = 2048;
+/// Submissions of a commit from which the next one may gather, when nobody waits for it: fewer are no
+/// load, and are committed at once.
+pub const JOURNAL_GATHER_MIN: usize = 3;
 /// Payload bytes after which a commit is closed: bounds the memory of a transaction and its time.
 pub const JOURNAL_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Jobs of other parts waiting for the journal's writer; a full queue makes them wait.

@@ -82,9 +82,10 @@ pub trait Lane: Send {
     /// It was published to a rule that there is not (`$aws/rules/NAME/…`); it was not taken.
     fn take(&mut self, publish: Publish) -> Result<(), UnknownRule>;
 
-    /// Ends the batch, to be acknowledged as `ticket`. Waits while the journal's queue is full.
+    /// Ends the batch, to be acknowledged as `ticket`; without one nobody waits for its commit. Waits
+    /// while the journal's queue is full.
     fn submit(
         &mut self,
-        ticket: u64,
+        ticket: Option<u64>,
     ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>>;
 }

@@ -54,7 +54,7 @@ impl Will {
         if lane.take(publish).is_err() {
             exchange.metrics.count_dropped(Dropped::UnknownRule);
         }
-        if lane.submit(1).await.is_err() {
+        if lane.submit(None).await.is_err() {
             tracing::debug!("a will came too late for the rules: the gateway is shutting down");
         }
     }

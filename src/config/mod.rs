@@ -105,6 +105,8 @@ pub struct RulesConfig {
 pub struct JournalConfig {
     /// `hits_max`: hits kept for the dashboard.
     pub hits_max: usize,
+    /// `gather`: under load, commits that nobody waits for (QoS 0 only) start this far apart.
+    pub gather: Duration,
 }
 
 /// `[stream.NAME]`
@@ -250,7 +252,7 @@ impl Default for RulesConfig {
 
 impl Default for JournalConfig {
     fn default() -> Self {
-        JournalConfig { hits_max: 10_000 }
+        JournalConfig { hits_max: 10_000, gather: Duration::from_millis(4) }
     }
 }
 

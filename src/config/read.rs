@@ -144,6 +144,8 @@ fn read_rules(mut section: Section<'_>, findings: &mut Findings) -> RulesConfig 
 fn read_journal(mut section: Section<'_>, findings: &mut Findings) -> JournalConfig {
     let mut journal = JournalConfig::default();
     section.read("hits_max", &mut journal.hits_max, integer(1..=1_000_000), findings);
+    let gather = duration(Duration::ZERO..=Duration::from_millis(100));
+    section.read("gather", &mut journal.gather, gather, findings);
     section.finish(findings);
     journal
 }

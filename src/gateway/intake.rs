@@ -83,7 +83,7 @@ impl Lane for RuleLane {
 
     fn submit(
         &mut self,
-        ticket: u64,
+        ticket: Option<u64>,
     ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>> {
         Box::pin(async move {
             let first = self.first.take().unwrap_or(Timestamp::EPOCH);
@@ -94,7 +94,7 @@ impl Lane for RuleLane {
                 outcome: self.pass.take_outcome(),
                 observations: mem::take(&mut self.pass.observations),
             };
-            let ack = Some((Arc::clone(&self.slot), ticket));
+            let ack = ticket.map(|ticket| (Arc::clone(&self.slot), ticket));
             let submission = Submission { at: first, bytes: work.bytes(), work, ack };
             self.journal.submit(submission).await.map_err(|_| IntakeClosed)?;
             Ok(Submitted::Pending)

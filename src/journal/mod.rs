@@ -3,7 +3,9 @@
 //! The writer ([`writer`]) is one thread. It takes [`Submission`]s from a bounded queue, lets the
 //! [`Stage`] (the gateway's stateful half: hold table and actions) turn them into a [`Batch`], commits
 //! it, and then tells the stage and releases the acks. A lone submission is committed at once; under
-//! load a commit carries all that arrived during the last one. Jobs of other parts (retention,
+//! load a commit carries all that arrived during the last one; one that no acknowledgement waits for
+//! (QoS 0 only) may gather a little longer ([`JournalConfig::gather`]), which saves the disk and the
+//! cores a flush each time. Jobs of other parts (retention,
 //! deliveries, hooks) join the same transactions through [`crate::storage::Executor`].
 //!
 //! In: [`Journal::start`], then [`Submitter::submit`]. Out: rows in the tables of each noun
@@ -34,6 +36,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use compact_str::CompactString;
 
+use tokio::sync::Notify;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
@@ -207,7 +210,7 @@ pub struct Submission<W> {
     pub work: W,
     /// Memory that the work holds, about, bytes.
     pub bytes: usize,
-    /// Released after the commit.
+    /// Released after the commit. `None`: nobody waits, so the commit may gather more first.
     pub ack: Option<(Arc<AckSlot>, u64)>,
 }
 
@@ -311,13 +314,16 @@ impl JournalHealth {
 #[derive(Debug)]
 pub struct Submitter<W> {
     queue: mpsc::Sender<Queued<W>>,
+    /// Rung for a submission with an ack: ends the writer's gathering.
+    awaited: Arc<Notify>,
     /// Kibibytes that may still be queued.
     room: Arc<Semaphore>,
 }
 
 impl<W> Clone for Submitter<W> {
     fn clone(&self) -> Self {
-        Submitter { queue: self.queue.clone(), room: Arc::clone(&self.room) }
+        let (queue, awaited) = (self.queue.clone(), Arc::clone(&self.awaited));
+        Submitter { queue, awaited, room: Arc::clone(&self.room) }
     }
 }
 
@@ -331,7 +337,12 @@ impl<W> Submitter<W> {
         let share = u32::try_from(share).expect("the units of the queue are counted in 32 bits");
         let room = Arc::clone(&self.room).acquire_many_owned(share).await;
         let room = room.map_err(|_| JournalClosed)?;
-        self.queue.send(Queued { submission, room }).await.map_err(|_| JournalClosed)
+        let is_awaited = submission.ack.is_some();
+        self.queue.send(Queued { submission, room }).await.map_err(|_| JournalClosed)?;
+        if is_awaited {
+            self.awaited.notify_one();
+        }
+        Ok(())
     }
 
     /// Ends when the journal takes no more: it was shut down, or its writer has ended.
@@ -369,18 +380,20 @@ impl<W: Send + 'static> Journal<W> {
         let (stall, health) = watch::channel(None);
         let metrics = JournalMetrics::default();
         let targets = Targets::default();
+        let awaited = Arc::new(Notify::new());
         let ended = writer::start(writer::Start {
             storage,
             stage,
-            hits_max: config.hits_max,
+            config,
             targets: targets.clone(),
             clock,
             submissions,
+            awaited: Arc::clone(&awaited),
             closing: is_closing,
             stall,
             metrics: metrics.clone(),
         })?;
-        let submitter = Submitter { queue, room: Arc::new(Semaphore::new(ROOM_UNITS)) };
+        let submitter = Submitter { queue, awaited, room: Arc::new(Semaphore::new(ROOM_UNITS)) };
         let health = JournalHealth { stall: health };
         Ok(Journal { submitter, health, metrics, targets, closing, ended })
     }

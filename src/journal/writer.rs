@@ -1,21 +1,24 @@
 //! The writer's thread.
 //!
-//! A round: wait for submissions, jobs, the stage's next deadline or the next sign of life; apply;
-//! commit; tell. The thread has a small runtime of its own, only to wait on several things at once;
+//! A round: wait for submissions, jobs, the stage's next deadline or the next sign of life; gather a
+//! little longer under a load that nobody waits for; apply; commit; tell. The thread has a small runtime of its own, only to wait on several things at once;
 //! SQLite blocks it, and nothing else runs on it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::clock::Timestamp;
+use crate::config::JournalConfig;
 use crate::limits;
 use crate::retry::Backoff;
 use crate::retry::describe;
@@ -51,10 +54,11 @@ const COMMIT_OVERHEAD_BYTES: usize = 32 * 1024;
 pub(super) struct Start<'a, S: Stage> {
     pub(super) storage: &'a Storage,
     pub(super) stage: S,
-    pub(super) hits_max: usize,
+    pub(super) config: &'a JournalConfig,
     pub(super) targets: Targets,
     pub(super) clock: Clock,
     pub(super) submissions: mpsc::Receiver<Queued<S::Work>>,
+    pub(super) awaited: Arc<Notify>,
     pub(super) closing: watch::Receiver<bool>,
     pub(super) stall: watch::Sender<Option<Stall>>,
     pub(super) metrics: JournalMetrics,
@@ -77,9 +81,10 @@ pub(super) fn start<S: Stage>(
         alive_at: start.clock.now(),
         stage: start.stage,
         clock: start.clock,
-        tables: Tables::new(connection, start.hits_max, start.targets),
+        tables: Tables::new(connection, start.config.hits_max, start.targets),
         inlet: Inlet {
             submissions: start.submissions,
+            awaited: start.awaited,
             jobs,
             closing: start.closing,
             has_submissions: true,
@@ -95,6 +100,8 @@ pub(super) fn start<S: Stage>(
         batch_bytes: 0,
         applied: 0,
         acks: Vec::new(),
+        gather: start.config.gather,
+        gather_from: None,
         unchecked_bytes: 0,
     };
     let (end, ended) = oneshot::channel();
@@ -111,6 +118,8 @@ pub(super) fn start<S: Stage>(
 /// Where work comes in.
 struct Inlet<W> {
     submissions: mpsc::Receiver<Queued<W>>,
+    /// Rung when a submission came that somebody waits for.
+    awaited: Arc<Notify>,
     jobs: JobQueue,
     closing: watch::Receiver<bool>,
     /// Whether submissions can still come.
@@ -132,7 +141,7 @@ impl<W> Inlet<W> {
     /// Waits until there is something, or `until`. Takes all that is there, up to a commit's bound.
     async fn wait(
         &mut self,
-        until: Option<std::time::Instant>,
+        until: Option<Instant>,
         submissions: &mut Vec<Queued<W>>,
         jobs: &mut Vec<Box<dyn Job>>,
     ) {
@@ -155,7 +164,30 @@ impl<W> Inlet<W> {
             () = timer => {}
             _ = self.closing.changed(), if !is_closing => {}
         }
-        // What else is there joins the same commit.
+        self.take_rest(submissions, jobs);
+    }
+
+    /// Lets unawaited submissions queue until `until`, or until something comes that cannot wait,
+    /// without waking up for each of them. Takes all that is there then.
+    async fn gather(
+        &mut self,
+        until: Instant,
+        submissions: &mut Vec<Queued<W>>,
+        jobs: &mut Vec<Box<dyn Job>>,
+    ) {
+        tokio::select! {
+            () = tokio::time::sleep_until(until.into()) => {}
+            // May be from before: then this commit gathers nothing, and no harm is done.
+            () = self.awaited.notified() => {}
+            count = self.jobs.recv_many(jobs, limits::JOURNAL_JOBS_MAX),
+                if self.has_jobs => self.has_jobs = count > 0,
+            _ = self.closing.changed() => {}
+        }
+        self.take_rest(submissions, jobs);
+    }
+
+    /// What else is there joins the same commit.
+    fn take_rest(&mut self, submissions: &mut Vec<Queued<W>>, jobs: &mut Vec<Box<dyn Job>>) {
         while submissions.len() < limits::JOURNAL_BATCH_MAX
             && let Ok(submission) = self.submissions.try_recv()
         {
@@ -189,6 +221,10 @@ struct Writer<S: Stage> {
     applied: usize,
     /// Released after the commit being made.
     acks: Vec<(Arc<AckSlot>, u64)>,
+    /// See [`JournalConfig::gather`].
+    gather: Duration,
+    /// When the last commit began, if it carried several submissions and nobody waited for any.
+    gather_from: Option<Instant>,
     /// When the last sign of life was written.
     alive_at: Timestamp,
     /// Written since the checkpointer was last asked to look.
@@ -204,6 +240,10 @@ impl<S: Stage> Writer<S> {
                 }
                 let until = self.next_wake();
                 runtime.block_on(self.inlet.wait(until, &mut self.received, &mut self.jobs));
+                if let Some(until) = self.gather_until() {
+                    let (received, jobs) = (&mut self.received, &mut self.jobs);
+                    runtime.block_on(self.inlet.gather(until, received, jobs));
+                }
                 self.queue.extend(self.received.drain(..));
             }
             self.apply();
@@ -220,9 +260,23 @@ impl<S: Stage> Writer<S> {
     }
 
     /// When to stop waiting although nothing comes.
-    fn next_wake(&self) -> Option<std::time::Instant> {
+    fn next_wake(&self) -> Option<Instant> {
         let deadline = self.stage.next_deadline()?;
         Some(self.clock.instant_at(deadline.min(self.alive_at + ALIVE_PERIOD)))
+    }
+
+    /// How long the commit to be made may gather; `None` when it is to be made now. A lone submission
+    /// is: the last commit began long ago, or carried few.
+    fn gather_until(&self) -> Option<Instant> {
+        let until = self.gather_from? + self.gather;
+        let is_awaited = |queued: &Queued<S::Work>| queued.submission.ack.is_some();
+        let is_urgent = self.received.is_empty()
+            || self.received.len() >= limits::JOURNAL_BATCH_MAX
+            || !self.jobs.is_empty()
+            || self.inlet.is_closing()
+            || self.received.iter().any(is_awaited);
+        let until = self.next_wake().map_or(until, |wake| wake.min(until));
+        (!is_urgent && until > Clock::instant()).then_some(until)
     }
 
     /// Runs the stage over what was received, up to the bounds of a commit.
@@ -256,6 +310,9 @@ impl<S: Stage> Writer<S> {
     /// Makes the commit, however long it takes, and tells everybody.
     async fn commit(&mut self) -> Result<(), JournalError> {
         self.show_queued();
+        let began = Clock::instant();
+        let is_crowded = self.applied >= limits::JOURNAL_GATHER_MIN && self.acks.is_empty();
+        self.gather_from = is_crowded.then_some(began);
         if !self.batch.is_empty() || !self.jobs.is_empty() {
             self.commit_batch().await?;
         } else if self.is_sign_of_life_due() {

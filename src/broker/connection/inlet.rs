@@ -339,10 +339,12 @@ impl Inlet {
             return Ok(());
         }
         self.has_taken = false;
-        self.ticket += 1;
+        // QoS 0 alone: nobody waits for the commit.
+        let ticket = (!self.acks.is_empty()).then_some(self.ticket + 1);
+        self.ticket = ticket.unwrap_or(self.ticket);
         let mut closed = None;
         let submitted = {
-            let mut submit = self.lane.submit(self.ticket);
+            let mut submit = self.lane.submit(ticket);
             loop {
                 tokio::select! {
                     biased;
@@ -358,7 +360,7 @@ impl Inlet {
         self.last_read = client.exchange.clock.now();
         match submitted {
             Ok(Submitted::Settled) => outlet.push_acks(&mut self.acks, None),
-            Ok(Submitted::Pending) => outlet.push_acks(&mut self.acks, Some(self.ticket)),
+            Ok(Submitted::Pending) => outlet.push_acks(&mut self.acks, ticket),
             Err(_) => return Err(Close::IntakeClosed),
         }
         closed.map_or(Ok(()), Err)

@@ -1,6 +1,7 @@
 //! The journal with a stage that stores what it is given.
 
 mod crash;
+mod gather;
 mod stall;
 
 use std::path::Path;
@@ -75,10 +76,14 @@ fn start(folder: &Path, deadline: Option<Timestamp>) -> (Storage, Running) {
 }
 
 fn start_on(storage: &Storage, deadline: Option<Timestamp>) -> Running {
+    start_with(storage, deadline, &JournalConfig::default())
+}
+
+fn start_with(storage: &Storage, deadline: Option<Timestamp>, config: &JournalConfig) -> Running {
     let (sender, committed) = std_mpsc::channel();
     let stage = EchoStage { committed: sender, deadline };
     let clock = Clock::start();
-    let journal = Journal::start(storage, stage, &JournalConfig::default(), clock).unwrap();
+    let journal = Journal::start(storage, stage, config, clock).unwrap();
     Running { journal, executor: storage.executor(), clock, committed }
 }
 

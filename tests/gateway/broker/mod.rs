@@ -72,14 +72,16 @@ impl Lane for DeskLane {
 
     fn submit(
         &mut self,
-        ticket: u64,
+        ticket: Option<u64>,
     ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>> {
         Box::pin(async move {
             self.desk.room.acquire().await.map_err(|_| IntakeClosed)?.forget();
             if !std::mem::take(&mut self.holds) {
                 return Ok(Submitted::Settled);
             }
-            lock(&self.desk.held).push((Arc::clone(&self.slot), ticket));
+            if let Some(ticket) = ticket {
+                lock(&self.desk.held).push((Arc::clone(&self.slot), ticket));
+            }
             Ok(Submitted::Pending)
         })
     }
