@@ -23,6 +23,7 @@ pub mod checkpoint;
 pub mod delivery;
 pub mod hit_log;
 pub mod lambda;
+pub mod latest;
 pub mod retained;
 pub mod stream;
 

@@ -44,6 +44,13 @@ pub const TABLE_ROWS_MAX: usize = 250_000;
 pub const TABLE_COLUMNS_MAX: usize = 256;
 /// Columns that make a reference table's key.
 pub const TABLE_KEY_COLUMNS_MAX: usize = 4;
+/// Keys of one table that UPSERT writes, when the configuration does not say. They are held in memory,
+/// without their values.
+pub const TABLE_KEYS_MAX: usize = 100_000;
+/// The key of an UPSERT, bytes.
+pub const TABLE_KEY_BYTES_MAX: usize = 1024;
+/// The value of an UPSERT, bytes: a device's state, and not its history.
+pub const TABLE_VALUE_BYTES_MAX: usize = 64 * 1024;
 /// JOIN clauses of one statement.
 pub const JOINS_MAX: usize = 8;
 /// Nested objects and arrays in a payload. Deeper ones are a fault.

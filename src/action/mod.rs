@@ -25,6 +25,7 @@ use crate::engine::PreparedAction;
 use crate::engine::RuleIndex;
 use crate::journal::Effect;
 use crate::journal::HitRecord;
+use crate::latest::Upsert;
 use crate::limits;
 use crate::publish::Origin;
 use crate::publish::Publish;
@@ -57,8 +58,13 @@ pub fn carry_out(engine: &Engine, hit: Hit, outcome: &mut Outcome) {
         HitEvent::Cleared(..) => &rule.definition.on_cleared,
         HitEvent::Match | HitEvent::Firing(_) => &rule.definition.actions,
     };
-    let at = hit.decided_at;
-    let cause = Cause { name: rule.name(), rule: hit.rule, publish: &hit.publish, at };
+    let cause = Cause {
+        name: rule.name(),
+        rule: hit.rule,
+        publish: &hit.publish,
+        at: hit.decided_at,
+        for_error: true,
+    };
     let mut failures: SmallVec<[ActionFailure; 1]> = SmallVec::new();
     for (action, written) in hit.actions.into_iter().zip(written) {
         if let Err(fault) = action.and_then(|action| cause.carry_out(action, outcome)) {
@@ -82,7 +88,8 @@ pub fn report(
     outcome: &mut Outcome,
 ) {
     let name = engine.rules()[rule.0 as usize].name();
-    Cause { name, rule, publish, at }.run_error_actions(engine, failures, outcome);
+    Cause { name, rule, publish, at, for_error: false }
+        .run_error_actions(engine, failures, outcome);
 }
 
 /// What the effects of one hit have in common.
@@ -91,6 +98,8 @@ struct Cause<'a> {
     rule: RuleIndex,
     publish: &'a Publish,
     at: Timestamp,
+    /// Whether a failure that shows later, in the journal's stage, goes to ON ERROR.
+    for_error: bool,
 }
 
 impl Cause<'_> {
@@ -101,8 +110,9 @@ impl Cause<'_> {
         outcome: &mut Outcome,
     ) {
         let Some(report) = engine.error_actions(self.rule, self.publish, failures) else { return };
+        let last = Cause { for_error: false, ..*self };
         for action in report.actions {
-            if let Err(fault) = action.and_then(|action| self.carry_out(action, outcome)) {
+            if let Err(fault) = action.and_then(|action| last.carry_out(action, outcome)) {
                 outcome.faults.push(fault);
             }
         }
@@ -146,6 +156,13 @@ impl Cause<'_> {
                 }
                 outcome.republished.push(message);
             }
+            PreparedAction::Upsert { table, key, value } => {
+                self.check_value(&table, &value)?;
+                let rule = Arc::clone(self.name);
+                let publish = self.for_error.then(|| self.publish.clone());
+                let upsert = Upsert { table, key, value, at, rule, publish };
+                outcome.effects.push(Effect::Upsert(Box::new(upsert)));
+            }
             PreparedAction::Log { text } => tracing::info!(rule = %self.name, "{text}"),
         }
         Ok(())
@@ -181,6 +198,21 @@ impl Cause<'_> {
         })
     }
 
+    fn check_value(&self, table: &str, value: &Bytes) -> Result<(), Fault> {
+        if value.len() <= limits::TABLE_VALUE_BYTES_MAX {
+            return Ok(());
+        }
+        Err(Fault {
+            rule: self.rule,
+            code: FaultCode::OutputTooLarge,
+            message: format!(
+                "a value of {} bytes is over the limit of {} of table '{table}'",
+                value.len(),
+                limits::TABLE_VALUE_BYTES_MAX
+            ),
+        })
+    }
+
     fn check_sizes(&self, records: &[Bytes], key_bytes: usize) -> Result<(), Fault> {
         let largest = records.iter().map(Bytes::len).max().unwrap_or(0) + key_bytes;
         if largest <= limits::RECORD_BYTES_MAX {
@@ -204,6 +236,7 @@ fn failure(action: &Action, fault: &Fault) -> ActionFailure {
         Action::Deliver { name, .. } => ("deliver", Some(name)),
         Action::Invoke { name } => ("invoke", Some(name)),
         Action::Republish { .. } => ("republish", None),
+        Action::Upsert { name, .. } => ("upsert", Some(name)),
         Action::Log { .. } => ("log", None),
     };
     ActionFailure {

@@ -54,6 +54,12 @@ fn stored(outcome: &Outcome) -> Vec<String> {
             format!("invoke {hook} {rule} {}", text(payload))
         }
         Effect::Retain(publish) => format!("retain {}", publish.topic),
+        Effect::Upsert(upsert) => {
+            let has_message = upsert.publish.is_some();
+            let value = text(&upsert.value);
+            format!("upsert {} {} {value} {} {has_message}", upsert.table, upsert.key, upsert.rule)
+        }
+        Effect::Forget { table, key } => format!("forget {table} {key}"),
     };
     outcome.effects.iter().map(one).collect()
 }
@@ -98,6 +104,25 @@ fn what_cannot_be_carried_out_goes_to_on_error_and_the_rest_is_carried_out() {
     assert_eq!(document["failures"][0]["failedAction"], "stream");
     assert_eq!(document["failures"][0]["failedResource"], "s");
     assert_eq!(outcome.faults.len(), 1);
+}
+
+#[test]
+fn an_upsert_carries_the_message_for_on_error_and_one_of_on_error_does_not() {
+    let rules = "CREATE RULE r AS SELECT n FROM 'a' DO UPSERT latest KEY n, UPSERT by_topic,
+                 STREAM s KEY missing ON ERROR DO UPSERT errors KEY 'e';";
+    let stored = stored(&outcome(rules, &message("a", r#"{"n":1}"#, 0)));
+    assert_eq!(stored[0], r#"upsert latest 1 {"n":1} r true"#);
+    assert_eq!(stored[1], r#"upsert by_topic a {"n":1} r true"#);
+    assert!(stored[2].starts_with("upsert errors e {") && stored[2].ends_with(" r false"));
+}
+
+#[test]
+fn a_value_over_the_limit_of_a_table_is_refused_and_goes_to_on_error() {
+    let rules = "CREATE RULE r AS SELECT a FROM 'a' DO UPSERT t KEY 'k' ON ERROR DO DELIVER d;";
+    let large = "x".repeat(limits::TABLE_VALUE_BYTES_MAX);
+    let outcome = outcome(rules, &message("a", &format!(r#"{{"a":"{large}"}}"#), 0));
+    assert_eq!(outcome.faults[0].code, FaultCode::OutputTooLarge);
+    assert!(matches!(&outcome.effects[..], [Effect::Deliver { .. }]));
 }
 
 #[test]

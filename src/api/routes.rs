@@ -39,6 +39,7 @@ use crate::api::view::Overview;
 use crate::api::view::Placed;
 use crate::api::view::Readiness;
 use crate::api::view::RuleDetail;
+use crate::api::view::TableEntry;
 use crate::limits::API_BODY_BYTES_MAX;
 use crate::limits::API_RECORDS_BYTES_MAX;
 use crate::limits::EVENT_CLIENTS_MAX;
@@ -76,6 +77,9 @@ pub(crate) fn router(source: Arc<dyn Source>, body_timeout: Duration) -> Router 
         .route("/api/hits/:id", get(hit))
         .route("/api/streams", get(streams))
         .route("/api/streams/:name/records", get(stream_records).post(put_record))
+        .route("/api/tables", get(tables))
+        .route("/api/tables/:name", get(table_entries))
+        .route("/api/tables/:name/:key", get(table_entry).delete(forget_entry))
         .route("/api/deliveries", get(deliveries))
         .route("/api/hooks", get(hooks))
         .route("/api/hooks/:name/dead-letters", get(dead_letters))
@@ -286,6 +290,59 @@ fn new_record(body: &[u8]) -> Result<NewRecord, ApiError> {
     Ok(NewRecord { partition_key: body.partition_key, hash_key, data })
 }
 
+async fn tables(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    Ok(Json(json!({"tables": shared.source.tables().await?})).into_response())
+}
+
+async fn table_entries(
+    State(shared): State<Shared>,
+    Name(name): Name,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let params = params.only(&["after", "limit"])?;
+    let (after, limit) = (params.text("after"), params.limit()?);
+    match shared.source.table_entries(&name, after, limit, API_RECORDS_BYTES_MAX).await {
+        Ok(entries) => Ok(Json(json!({"entries": entries})).into_response()),
+        Err(SourceError::Unknown) => {
+            let tables = shared.source.tables().await?;
+            Err(ApiError::unknown("table", &name, tables.iter().map(|table| &*table.name)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn table_entry(
+    State(shared): State<Shared>,
+    NameAndKey(name, key): NameAndKey,
+    params: Params,
+) -> Result<Json<TableEntry>, ApiError> {
+    params.only(&[])?;
+    let entry = shared.source.table_entry(&name, &key).await;
+    entry.map(Json).map_err(|error| explain_entry(&name, error))
+}
+
+async fn forget_entry(
+    State(shared): State<Shared>,
+    NameAndKey(name, key): NameAndKey,
+    params: Params,
+) -> Result<StatusCode, ApiError> {
+    params.only(&[])?;
+    let forgotten = shared.source.forget_entry(&name, &key).await;
+    forgotten.map(|()| StatusCode::NO_CONTENT).map_err(|error| explain_entry(&name, error))
+}
+
+fn explain_entry(table: &str, error: SourceError) -> ApiError {
+    match error {
+        SourceError::Unknown => {
+            let table: String = table.chars().take(128).collect();
+            let message = format!("the table '{table}' has no such key");
+            ApiError::new(StatusCode::NOT_FOUND, "unknown_key", message)
+        }
+        error => error.into(),
+    }
+}
+
 async fn deliveries(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
     params.only(&[])?;
     Ok(Json(json!({"deliveries": shared.source.deliveries().await?})).into_response())
@@ -353,6 +410,21 @@ impl Shared {
 
 /// The one variable part of a path. axum's own extractor answers bad UTF-8 in plain text.
 struct Name(String);
+
+/// The two variable parts of a path.
+struct NameAndKey(String, String);
+
+#[axum::async_trait]
+impl<S: Send + Sync> FromRequestParts<S> for NameAndKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<(String, String)>::from_request_parts(parts, state).await {
+            Ok(Path((name, key))) => Ok(NameAndKey(name, key)),
+            Err(_) => Err(ApiError::bad_request("bad_path", "the path is not UTF-8")),
+        }
+    }
+}
 
 #[axum::async_trait]
 impl<S: Send + Sync> FromRequestParts<S> for Name {

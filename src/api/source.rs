@@ -24,6 +24,8 @@ use crate::api::view::RecordView;
 use crate::api::view::Rule;
 use crate::api::view::RuleDetail;
 use crate::api::view::StreamView;
+use crate::api::view::TableEntry;
+use crate::api::view::TableView;
 use crate::clock::Timestamp;
 
 /// An answer that may take a disk read or a commit.
@@ -132,6 +134,26 @@ pub trait Source: Send + Sync + 'static {
     /// such stream, [`SourceError::Refused`] when the record is too large,
     /// [`SourceError::Unsettled`] when the commit takes too long to be waited for.
     fn put_record<'a>(&'a self, stream: &'a str, record: NewRecord) -> Answer<'a, Placed>;
+
+    /// All tables of latest values, by name.
+    fn tables(&self) -> Answer<'_, Vec<TableView>>;
+
+    /// Keys of a table behind `after`, in order, at most `limit` and as many as fit `bytes_max` bytes of
+    /// values (one at least); [`SourceError::Unknown`] when there is no such table.
+    fn table_entries<'a>(
+        &'a self,
+        table: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Answer<'a, Vec<TableEntry>>;
+
+    /// The last value of a key; [`SourceError::Unknown`] when there is none.
+    fn table_entry<'a>(&'a self, table: &'a str, key: &'a str) -> Answer<'a, TableEntry>;
+
+    /// Deletes a key and answers when that is on disk; [`SourceError::Unknown`] when there is none,
+    /// [`SourceError::Unsettled`] when the commit takes too long to be waited for.
+    fn forget_entry<'a>(&'a self, table: &'a str, key: &'a str) -> Answer<'a, ()>;
 
     /// All deliveries, by name.
     fn deliveries(&self) -> Answer<'_, Vec<DeliveryView>>;

@@ -317,6 +317,31 @@ pub struct StreamView {
     pub retention: Duration,
 }
 
+/// A table of latest values.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableView {
+    /// Name.
+    pub name: Text,
+    /// Keys it has.
+    pub keys: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+    /// Arrival of the newest value.
+    pub newest: Millis,
+}
+
+/// A key of a table and its last value; the words are those of `tidegate table dump`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableEntry {
+    /// Key.
+    pub key: Text,
+    /// Arrival of the message that put the value.
+    pub t: Millis,
+    /// The value.
+    #[serde(flatten)]
+    pub value: RecordContent,
+}
+
 /// A record of a stream; the words are those of `tidegate stream tail`.
 #[derive(Clone, Debug, Serialize)]
 pub struct RecordView {

@@ -10,6 +10,7 @@ mod answer;
 mod check;
 mod configuration;
 pub mod eval;
+mod gateway_api;
 mod import;
 mod logging;
 mod progress;
@@ -19,6 +20,7 @@ mod rule_set;
 mod run;
 mod simulate;
 mod stream;
+mod table;
 mod test;
 mod time;
 
@@ -63,6 +65,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     Simulate(simulate::SimulateArgs),
     Stream(stream::StreamArgs),
+    Table(table::TableArgs),
     Test(test::TestArgs),
 }
 
@@ -141,6 +144,7 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
         Command::Replay(args) => replay::run(&args, answer),
         Command::Simulate(args) => simulate::run(&args, answer),
         Command::Stream(args) => stream::run(&args, answer),
+        Command::Table(args) => table::run(&args, answer),
         Command::Test(args) => test::run(&args, answer),
     }
 }

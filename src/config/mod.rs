@@ -98,6 +98,8 @@ pub struct RulesConfig {
     pub path: PathBuf,
     /// `hold_keys_max`: keys one rule may watch at once.
     pub hold_keys_max: usize,
+    /// `table_keys_max`: keys that each table of latest values may have.
+    pub table_keys_max: usize,
 }
 
 /// `[journal]`
@@ -246,7 +248,11 @@ impl Default for HttpConfig {
 
 impl Default for RulesConfig {
     fn default() -> Self {
-        RulesConfig { path: PathBuf::from("rules"), hold_keys_max: crate::limits::HOLD_KEYS_MAX }
+        RulesConfig {
+            path: PathBuf::from("rules"),
+            hold_keys_max: crate::limits::HOLD_KEYS_MAX,
+            table_keys_max: crate::limits::TABLE_KEYS_MAX,
+        }
     }
 }
 

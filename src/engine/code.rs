@@ -202,6 +202,8 @@ pub(super) enum ActionCode {
     Invoke { hook: Target },
     /// REPUBLISH
     Republish { topic: Text, qos: QoS, retain: bool, headers: Box<[HeaderText]> },
+    /// UPSERT
+    Upsert { table: Target, key: Option<Code> },
     /// LOG
     Log { text: Option<Text> },
 }

@@ -487,6 +487,10 @@ impl Compiler<'_> {
                 retain: *retain,
                 headers: headers.iter().map(|header| self.header(header)).collect(),
             },
+            ast::Action::Upsert { name, key } => ActionCode::Upsert {
+                table: self.target(&name.node),
+                key: key.as_ref().map(|key| self.expr(key)),
+            },
             ast::Action::Log { text } => {
                 ActionCode::Log { text: text.as_ref().map(|text| self.text(&text.node)) }
             }

@@ -57,6 +57,10 @@ pub enum FaultCode {
     PartitionKeyInvalid,
     /// A HASH KEY is not a decimal below 2^128.
     HashKeyInvalid,
+    /// The key of an UPSERT is empty or too long.
+    TableKeyInvalid,
+    /// An UPSERT of a new key into a table that has as many as it may.
+    TableFull,
     /// A PARTITION BY value is Undefined, or the key is too long.
     HoldKeyInvalid,
     /// The rule watches as many keys as it may.
@@ -79,7 +83,7 @@ pub enum FaultCode {
 
 impl FaultCode {
     /// All of them.
-    pub const ALL: [FaultCode; 23] = [
+    pub const ALL: [FaultCode; 25] = [
         FaultCode::PayloadNotJson,
         FaultCode::PayloadNotCbor,
         FaultCode::PayloadNotMsgPack,
@@ -94,6 +98,8 @@ impl FaultCode {
         FaultCode::TopicInvalid,
         FaultCode::PartitionKeyInvalid,
         FaultCode::HashKeyInvalid,
+        FaultCode::TableKeyInvalid,
+        FaultCode::TableFull,
         FaultCode::HoldKeyInvalid,
         FaultCode::HoldKeysFull,
         FaultCode::HopsExceeded,
@@ -122,6 +128,8 @@ impl FaultCode {
             FaultCode::TopicInvalid => "topic_invalid",
             FaultCode::PartitionKeyInvalid => "partition_key_invalid",
             FaultCode::HashKeyInvalid => "hash_key_invalid",
+            FaultCode::TableKeyInvalid => "table_key_invalid",
+            FaultCode::TableFull => "table_full",
             FaultCode::HoldKeyInvalid => "hold_key_invalid",
             FaultCode::HoldKeysFull => "hold_keys_full",
             FaultCode::HopsExceeded => "hops_exceeded",
@@ -204,6 +212,15 @@ pub enum PreparedAction {
         properties: Option<Arc<PublishProperties>>,
         /// Payload.
         payload: Bytes,
+    },
+    /// Keep as the key's last value.
+    Upsert {
+        /// Table name.
+        table: Arc<str>,
+        /// Key.
+        key: CompactString,
+        /// Value.
+        value: Bytes,
     },
     /// A line on the log.
     Log {

@@ -22,6 +22,7 @@ use super::headers;
 use crate::limits::HOPS_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::PARTITION_KEY_CHARS_MAX;
+use crate::limits::TABLE_KEY_BYTES_MAX;
 use crate::limits::TARGET_NAME_BYTES_MAX;
 use crate::rule::target::TargetKind;
 use crate::rule::target::is_target_name;
@@ -161,6 +162,11 @@ fn prepare_one(
             properties: headers::properties(frame, headers, made.output.bytes())?,
             payload: payload(),
         },
+        ActionCode::Upsert { table, key } => PreparedAction::Upsert {
+            table: target(frame, TargetKind::Table, table)?,
+            key: table_key(frame, key.as_ref())?,
+            value: payload(),
+        },
         ActionCode::Log { text } => PreparedAction::Log {
             text: match text {
                 Some(text) => render(frame, text)?,
@@ -210,6 +216,19 @@ fn partition_key(frame: &Frame<'_>, key: Option<&Code>) -> Result<CompactString,
         "a partition key has 1 to {PARTITION_KEY_CHARS_MAX} characters, this one {characters}"
     );
     Err((FaultCode::PartitionKeyInvalid, problem))
+}
+
+fn table_key(frame: &Frame<'_>, key: Option<&Code>) -> Result<CompactString, Refusal> {
+    let key = match key {
+        Some(code) => CompactString::new(text_of(frame, code, "KEY")?),
+        None => CompactString::new(frame.message.topic),
+    };
+    if (1..=TABLE_KEY_BYTES_MAX).contains(&key.len()) {
+        return Ok(key);
+    }
+    let problem =
+        format!("a table's key has 1 to {TABLE_KEY_BYTES_MAX} bytes, this one {}", key.len());
+    Err((FaultCode::TableKeyInvalid, problem))
 }
 
 fn explicit_hash_key(frame: &Frame<'_>, code: &Code) -> Result<u128, Refusal> {

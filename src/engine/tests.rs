@@ -84,6 +84,9 @@ fn check_action(action: &str, payload: &str, expected: &str) {
         Ok(PreparedAction::Republish { topic, qos, retain, .. }) => {
             format!("{topic} {qos:?} {retain}")
         }
+        Ok(PreparedAction::Upsert { table, key, value }) => {
+            format!("{table} {key} {}", String::from_utf8_lossy(value))
+        }
         Ok(PreparedAction::Log { text }) => text.clone(),
         Err(fault) => fault.code.as_str().to_owned(),
     };
@@ -98,6 +101,8 @@ fn shown_records(records: &[Bytes]) -> String {
 #[test]
 fn actions_see_the_message_and_not_the_aliases() {
     check_action("STREAM s KEY id", r#"{"id":7,"x":1}"#, r#"7 None {"x":1}"#);
+    check_action("UPSERT t KEY id", r#"{"id":7,"x":1}"#, r#"t 7 {"x":1}"#);
+    check_action("UPSERT t", r#"{"x":1}"#, r#"t a/b {"x":1}"#);
     check_action("STREAM s", r#"{"x":1}"#, r#"a/b None {"x":1}"#);
     check_action(
         "STREAM s KEY id HASH KEY h",
@@ -185,6 +190,10 @@ fn an_action_that_cannot_be_prepared_is_a_fault_of_its_own() {
     check_action("STREAM s KEY id", r#"{"id":""}"#, "partition_key_invalid");
     let long = format!(r#"{{"id":"{}"}}"#, "k".repeat(257));
     check_action("STREAM s KEY id", &long, "partition_key_invalid");
+    check_action("UPSERT t KEY id", "{}", "template_undefined");
+    check_action("UPSERT t KEY id", r#"{"id":""}"#, "table_key_invalid");
+    let long = format!(r#"{{"id":"{}"}}"#, "k".repeat(1025));
+    check_action("UPSERT t KEY id", &long, "table_key_invalid");
     for hash_key in
         [r#""-1""#, r#""+1""#, "1.5", r#""""#, r#""340282366920938463463374607431768211456""#]
     {

@@ -55,6 +55,7 @@ use crate::journal::JournalHealth;
 use crate::lambda;
 use crate::lambda::HookSetup;
 use crate::lambda::Hooks;
+use crate::latest;
 use crate::publish::Publish;
 use crate::retained;
 use crate::rule::Rule;
@@ -150,7 +151,8 @@ impl Gateway {
 
         let announce = Announce { broker: handle.clone(), hits: Arc::clone(&hits) };
         let pass = Pass::new(Arc::clone(&rules));
-        let stage = GatewayStage::new(pass, hold, transitions, announce);
+        let keys = latest::load(&storage, config.rules.table_keys_max)?;
+        let stage = GatewayStage::new(pass, hold, keys, transitions, announce);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
         declare_streams(&storage, &rules, &config, clock).await?;
         let (stop, stopped) = watch::channel(false);
@@ -184,6 +186,7 @@ impl Gateway {
             journal_metrics: journal.metrics().clone(),
             executor: storage.executor(),
             streams: Arc::new(Mutex::new(stream::Reader::new(storage.reader()?))),
+            latest: Arc::new(Mutex::new(latest::Reader::new(storage.reader()?))),
             deliveries,
             hooks,
             registry,

@@ -27,6 +27,7 @@ use crate::journal::Batch;
 use crate::journal::Effect;
 use crate::journal::HitRecord;
 use crate::journal::Stage;
+use crate::latest::Keys;
 use crate::limits::SCENARIO_EVENTS_MAX as SEEN_MAX;
 use crate::publish::Publish;
 use crate::rule::Rule;
@@ -107,7 +108,8 @@ impl Rehearsal {
         let hold_keys_max = config.rules.hold_keys_max;
         let hold = HoldTable::new(watched(rules.engine.rules(), hold_keys_max));
         let outgoing = Outgoing::default();
-        let stage = stage_over(&rules, hold, Transitions::default(), &outgoing);
+        let keys = Keys::new(config.rules.table_keys_max);
+        let stage = stage_over(&rules, hold, keys, Transitions::default(), &outgoing);
         Rehearsal {
             pass: Pass::new(Arc::clone(&rules)),
             counted: vec![Counted::default(); rules.engine.rules().len()],
@@ -165,7 +167,9 @@ impl Rehearsal {
             message,
         });
         hold.restore(rows, waiting, alive_until, now, &mut transitions);
-        self.stage = stage_over(&self.rules, hold, transitions, &self.outgoing);
+        // The disk has the keys that were committed, and here each step is.
+        let keys = self.stage.keys().clone();
+        self.stage = stage_over(&self.rules, hold, keys, transitions, &self.outgoing);
         self.pass = Pass::new(Arc::clone(&self.rules));
         self.advance(now);
         self.commit();
@@ -228,8 +232,9 @@ impl Rehearsal {
 fn stage_over(
     rules: &Arc<Rules>,
     hold: HoldTable,
+    keys: Keys,
     transitions: Transitions,
     outgoing: &Outgoing,
 ) -> GatewayStage<Outgoing> {
-    GatewayStage::new(Pass::new(Arc::clone(rules)), hold, transitions, outgoing.clone())
+    GatewayStage::new(Pass::new(Arc::clone(rules)), hold, keys, transitions, outgoing.clone())
 }

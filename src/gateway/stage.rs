@@ -9,12 +9,16 @@ use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use tokio::sync::oneshot;
 
+use crate::action;
 use crate::action::Outcome;
 use crate::clock::Timestamp;
+use crate::engine::ActionFailure;
 use crate::engine::Cleared;
 use crate::engine::Fault;
+use crate::engine::FaultCode;
 use crate::engine::Hit;
 use crate::engine::Observation;
 use crate::engine::RuleIndex;
@@ -29,6 +33,8 @@ use crate::journal::Effect;
 use crate::journal::HitRecord;
 use crate::journal::Stage;
 use crate::journal::StateChange;
+use crate::latest::Keys;
+use crate::latest::Upsert;
 use crate::publish::Publish;
 use crate::topic::TopicName;
 
@@ -45,6 +51,15 @@ pub(super) enum Work {
         /// Inputs for the hold table, in order.
         observations: Vec<Observation>,
     },
+    /// Somebody deletes a key of a table of latest values.
+    Forget {
+        /// The table.
+        table: Arc<str>,
+        /// The key.
+        key: CompactString,
+        /// Whether it was there; nobody may be waiting any more.
+        answer: oneshot::Sender<bool>,
+    },
     /// Somebody wants to see the keys of a rule.
     View {
         /// The rule.
@@ -60,7 +75,12 @@ impl Work {
     /// Memory it holds, about, bytes.
     pub(super) fn bytes(&self) -> usize {
         let Work::Messages { outcome, observations } = self else { return 0 };
-        let effects = outcome.effects.iter().map(Effect::payload_bytes).sum::<usize>();
+        let kept = |effect: &Effect| match effect {
+            Effect::Upsert(upsert) => upsert.publish.as_ref().map_or(0, |p| p.payload.len()),
+            _ => 0,
+        };
+        let held = |effect: &Effect| effect.payload_bytes() + kept(effect);
+        let effects = outcome.effects.iter().map(held).sum::<usize>();
         let hits = outcome.hits.iter().map(|hit| hit.output.len()).sum::<usize>();
         let republished = outcome.republished.iter().map(|message| message.payload.len());
         let observed = observations.iter().filter_map(|seen| seen.publish.as_ref());
@@ -98,6 +118,8 @@ pub(super) trait AfterCommit: Send + 'static {
 pub(super) struct GatewayStage<A> {
     pass: Pass,
     hold: HoldTable,
+    /// The keys of the tables of latest values: a key too many is refused here.
+    keys: Keys,
     transitions: Transitions,
     changes: Vec<KeyChange>,
     /// Goes to subscribers once the batch is on disk.
@@ -106,10 +128,22 @@ pub(super) struct GatewayStage<A> {
 }
 
 impl<A: AfterCommit> GatewayStage<A> {
-    /// A stage over a table that may have been restored; `transitions` are what restoring it gave and
-    /// become part of the first batch.
-    pub(super) fn new(pass: Pass, hold: HoldTable, transitions: Transitions, after: A) -> Self {
-        GatewayStage { pass, hold, transitions, changes: Vec::new(), outgoing: Vec::new(), after }
+    /// A stage over tables that may have been restored; `transitions` are what restoring the hold
+    /// table gave and become part of the first batch.
+    pub(super) fn new(
+        pass: Pass,
+        hold: HoldTable,
+        keys: Keys,
+        transitions: Transitions,
+        after: A,
+    ) -> Self {
+        let (changes, outgoing) = (Vec::new(), Vec::new());
+        GatewayStage { pass, hold, keys, transitions, changes, outgoing, after }
+    }
+
+    /// The keys of the tables of latest values.
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// Feeds observations, and what their episodes republish, until nothing is left.
@@ -148,9 +182,8 @@ impl<A: AfterCommit> GatewayStage<A> {
                 self.pass.take_late(record);
             }
             let outcome = self.pass.take_outcome();
-            let observations = mem::take(&mut self.pass.observations);
             self.accept(outcome, batch);
-            for observation in observations {
+            for observation in mem::take(&mut self.pass.observations) {
                 self.hold.observe(observation, &mut self.transitions);
             }
         }
@@ -161,11 +194,51 @@ impl<A: AfterCommit> GatewayStage<A> {
         self.pass.rules().tallies.count_faults(&mut faults, at);
     }
 
+    /// Takes an outcome into the batch. What ON ERROR makes of a key that is refused is taken too; it
+    /// may leave observations in the pass.
     fn accept(&mut self, outcome: Outcome, batch: &mut Batch) {
-        let Outcome { effects, hits, republished, .. } = outcome;
-        batch.effects.extend(effects);
-        batch.hits.extend(hits);
-        self.outgoing.extend(republished);
+        let mut next = outcome;
+        loop {
+            let Outcome { effects, hits, republished, .. } = next;
+            for effect in effects {
+                match effect {
+                    Effect::Upsert(upsert) if !self.keys.admit(&upsert.table, &upsert.key) => {
+                        self.refuse(&upsert);
+                    }
+                    effect => batch.effects.push(effect),
+                }
+            }
+            batch.hits.extend(hits);
+            self.outgoing.extend(republished);
+            next = self.pass.take_outcome();
+            if next.effects.is_empty() && next.hits.is_empty() && next.republished.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// The table has as many keys as it may: counted, and told to the rule's ON ERROR. An action of ON
+    /// ERROR is only counted, and what it republishes has a hop less, so this ends.
+    fn refuse(&mut self, upsert: &Upsert) {
+        let rules = Arc::clone(self.pass.rules());
+        let place = rules.engine.rules().iter().position(|rule| *rule.name() == upsert.rule);
+        // A rule that is gone counts nothing and has no ON ERROR.
+        let Some(rule) = place.and_then(|place| u32::try_from(place).ok()).map(RuleIndex) else {
+            return;
+        };
+        let (keys_max, table) = (self.keys.keys_max(), &upsert.table);
+        let message = format!("table '{table}' has {keys_max} keys, as many as it may");
+        let outcome = &mut self.pass.outcome;
+        if let Some(publish) = &upsert.publish {
+            let failure = ActionFailure {
+                failed_action: "upsert".to_owned(),
+                failed_resource: table.to_string(),
+                error_message: message.clone(),
+            };
+            action::report(&rules.engine, rule, publish, upsert.at, &[failure], outcome);
+        }
+        outcome.faults.push(Fault { rule, code: FaultCode::TableFull, message });
+        self.pass.finish(upsert.at);
     }
 }
 
@@ -177,6 +250,16 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
             Work::Messages { outcome, observations } => {
                 self.accept(outcome, batch);
                 self.observe(observations, batch);
+                let caused = mem::take(&mut self.pass.observations);
+                self.observe(caused, batch);
+            }
+            Work::Forget { table, key, answer } => {
+                let was_there = self.keys.remove(&table, &key);
+                if was_there {
+                    batch.effects.push(Effect::Forget { table, key });
+                }
+                // Whoever asked may have gone away.
+                answer.send(was_there).ok();
             }
             Work::View { rule, limit, answer } => {
                 self.advance(at, batch);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use compact_str::CompactString;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
@@ -32,6 +33,7 @@ use crate::delivery::Deliveries;
 use crate::engine::RuleIndex;
 use crate::engine::hold::HoldView;
 use crate::hit_log::HitQuery;
+use crate::journal::AckSlot;
 use crate::journal::JournalHealth;
 use crate::journal::JournalMetrics;
 use crate::journal::Stall;
@@ -41,6 +43,8 @@ use crate::lambda::DeadLetter;
 use crate::lambda::HookError;
 use crate::lambda::HookStatus;
 use crate::lambda::Hooks;
+use crate::latest;
+use crate::latest::LatestError;
 use crate::limits;
 use crate::retry::Failure;
 use crate::retry::describe;
@@ -96,6 +100,8 @@ pub(super) struct GatewayView {
     pub(super) executor: Executor,
     /// Taken by one blocking read at a time.
     pub(super) streams: Arc<Mutex<Reader>>,
+    /// Taken by one blocking read at a time.
+    pub(super) latest: Arc<Mutex<latest::Reader>>,
     pub(super) deliveries: Arc<Deliveries>,
     pub(super) hooks: Arc<Hooks>,
     pub(super) registry: Registry,
@@ -120,6 +126,15 @@ impl From<StreamError> for SourceError {
             StreamError::PartitionKey(_) | StreamError::RecordTooLarge(_) => {
                 SourceError::Refused(error.to_string())
             }
+            error => SourceError::Failed(describe(&error)),
+        }
+    }
+}
+
+impl From<LatestError> for SourceError {
+    fn from(error: LatestError) -> Self {
+        match error {
+            LatestError::Unknown(_) | LatestError::UnknownKey { .. } => SourceError::Unknown,
             error => SourceError::Failed(describe(&error)),
         }
     }
@@ -211,6 +226,25 @@ impl GatewayView {
         }
     }
 
+    /// Deletes a key through the journal's stage, which counts keys; answers once that is on disk.
+    async fn forget(&self, table: &str, key: &str) -> Result<bool, SourceError> {
+        if let Some(stall) = self.health.stall() {
+            return Err(stalled(&stall));
+        }
+        let (answer, was_there) = oneshot::channel();
+        let work = Work::Forget { table: Arc::from(table), key: CompactString::new(key), answer };
+        let bytes = work.bytes();
+        let slot = Arc::new(AckSlot::default());
+        let ack = Some((Arc::clone(&slot), 1));
+        let submission = Submission { at: self.clock.now(), work, bytes, ack };
+        let stopping = || SourceError::Busy("the gateway is stopping".to_owned());
+        self.journal.submit(submission).await.map_err(|_| stopping())?;
+        while slot.committed() < 1 {
+            slot.changed().await;
+        }
+        was_there.await.map_err(|_| stopping())
+    }
+
     /// Messages taken in since the start.
     pub(super) fn messages(&self) -> u64 {
         self.broker.metrics().publishes_received()
@@ -231,6 +265,7 @@ fn action_view(action: &Spanned<Action>, when: &'static str) -> view::ActionView
         Action::Deliver { name, .. } => ("deliver", name.node.to_string()),
         Action::Invoke { name } => ("invoke", name.node.to_string()),
         Action::Republish { topic, .. } => ("republish", topic.node.to_string()),
+        Action::Upsert { name, .. } => ("upsert", name.node.to_string()),
         Action::Log { .. } => ("log", String::new()),
     };
     view::ActionView { kind, target, when }
@@ -285,6 +320,14 @@ fn record_view(record: &stream::Record) -> view::RecordView {
         shard: record.sequence_number.shard().to_string(),
         t: record.at.into(),
         data: view::RecordContent::of(&record.data),
+    }
+}
+
+fn entry_view(entry: &latest::Entry) -> view::TableEntry {
+    view::TableEntry {
+        key: view::Text::from(entry.key.as_str()),
+        t: entry.at.into(),
+        value: view::RecordContent::of(&entry.value),
     }
 }
 
@@ -508,6 +551,54 @@ impl Source for GatewayView {
                 sequence_number: stored.sequence_number.to_string(),
                 shard: stored.shard.to_string(),
             })
+        })
+    }
+
+    fn tables(&self) -> Answer<'_, Vec<view::TableView>> {
+        let reader = Arc::clone(&self.latest);
+        Box::pin(async move {
+            let list = read(move || reader.lock().tables()).await?;
+            let view = |table: latest::TableSummary| view::TableView {
+                name: view::Text::from(table.name.as_str()),
+                keys: table.keys,
+                bytes: table.bytes,
+                newest: table.newest_at.into(),
+            };
+            Ok(list.into_iter().map(view).collect())
+        })
+    }
+
+    fn table_entries<'a>(
+        &'a self,
+        table: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Answer<'a, Vec<view::TableEntry>> {
+        let reader = Arc::clone(&self.latest);
+        let (table, after) = (table.to_owned(), after.map(str::to_owned));
+        Box::pin(read(move || {
+            let page = reader.lock().page(&table, after.as_deref(), limit, bytes_max);
+            page.map(|entries| entries.iter().map(entry_view).collect())
+        }))
+    }
+
+    fn table_entry<'a>(&'a self, table: &'a str, key: &'a str) -> Answer<'a, view::TableEntry> {
+        let reader = Arc::clone(&self.latest);
+        let (table, key) = (table.to_owned(), key.to_owned());
+        Box::pin(read(move || reader.lock().get(&table, &key).map(|entry| entry_view(&entry))))
+    }
+
+    fn forget_entry<'a>(&'a self, table: &'a str, key: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let deleted = tokio::time::timeout(limits::API_COMMIT_MAX, self.forget(table, key));
+            let Ok(was_there) = deleted.await else {
+                return Err(SourceError::Unsettled(format!(
+                    "the deletion was not committed within {:?}; it may be later",
+                    limits::API_COMMIT_MAX
+                )));
+            };
+            if was_there? { Ok(()) } else { Err(SourceError::Unknown) }
         })
     }
 

@@ -49,6 +49,7 @@ use crate::config::JournalConfig;
 use crate::delivery;
 use crate::engine::hold::WaitingChange;
 use crate::lambda;
+use crate::latest::Upsert;
 use crate::limits;
 use crate::publish::Publish;
 use crate::storage::Storage;
@@ -101,6 +102,15 @@ pub enum Effect {
     },
     /// A retained message; an empty payload removes it.
     Retain(Publish),
+    /// The last value of a key.
+    Upsert(Box<Upsert>),
+    /// A key that goes, with its value.
+    Forget {
+        /// Table name.
+        table: Arc<str>,
+        /// Key.
+        key: CompactString,
+    },
 }
 
 impl Effect {
@@ -111,6 +121,8 @@ impl Effect {
             Effect::Deliver { data, .. } => data.len(),
             Effect::Invoke { payload, .. } => payload.len(),
             Effect::Retain(publish) => publish.topic.as_str().len() + publish.payload.len(),
+            Effect::Upsert(upsert) => upsert.key.len() + upsert.value.len(),
+            Effect::Forget { key, .. } => key.len(),
         }
     }
 }

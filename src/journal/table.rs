@@ -14,6 +14,7 @@ use crate::engine::hold::WaitingChange;
 use crate::hit_log::NewHit;
 use crate::hit_log::Recorder;
 use crate::lambda;
+use crate::latest;
 use crate::retained;
 use crate::storage::Job;
 use crate::storage::SqliteError;
@@ -106,6 +107,10 @@ impl Tables {
                     self.hooks.push(&transaction, hook, rule, payload, *at)?;
                 }
                 Effect::Retain(publish) => retained::save(&transaction, publish)?,
+                Effect::Upsert(upsert) => latest::save(&transaction, upsert)?,
+                Effect::Forget { table, key } => {
+                    latest::forget(&transaction, table, key)?;
+                }
             }
         }
         self.streams.flush(&transaction)?;

@@ -9,6 +9,7 @@ pub mod ast;
 pub mod aws_document;
 mod check;
 pub mod function;
+mod join;
 pub mod parse;
 mod print;
 mod republish;

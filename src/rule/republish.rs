@@ -175,6 +175,7 @@ fn sent(rule: &CreateRule) -> Vec<Sent<'_>> {
             Action::Stream { .. }
             | Action::Deliver { .. }
             | Action::Invoke { .. }
+            | Action::Upsert { .. }
             | Action::Log { .. } => None,
         })
         .collect()

@@ -318,7 +318,10 @@ impl Set<'_> {
                     {
                         found.push(new_delivery(name, span, self.targets));
                     }
-                    TargetKind::Stream | TargetKind::Delivery => {}
+                    TargetKind::Table if told.insert(("table", name.as_str())) => {
+                        found.push(new_table(name, span));
+                    }
+                    TargetKind::Stream | TargetKind::Delivery | TargetKind::Table => {}
                 }
             }
         }
@@ -394,6 +397,12 @@ fn new_stream(name: &str, span: &Span, targets: &Targets) -> Diagnostic {
         name, targets.default_shards
     );
     let help = format!("declare [stream.{}] in tidegate.toml to choose", name);
+    Diagnostic::note(Code::DEFAULT_TARGET, message).at(span.clone(), "").help(help)
+}
+
+fn new_table(name: &str, span: &Span) -> Diagnostic {
+    let message = format!("table {name} keeps the last value of each key");
+    let help = "rules.table_keys_max in tidegate.toml bounds the keys of a table".to_owned();
     Diagnostic::note(Code::DEFAULT_TARGET, message).at(span.clone(), "").help(help)
 }
 

@@ -1,4 +1,4 @@
-//! The names of streams, deliveries and hooks in actions, and which of them exist.
+//! The names of streams, deliveries, hooks and tables in actions, and which of them exist.
 //!
 //! A name is written as it is, or as a text with `${…}` that each message completes. The first kind
 //! is judged before anything runs. Of the second, [`Known`] holds what it may come to: targets that
@@ -65,6 +65,8 @@ pub enum TargetKind {
     Delivery,
     /// A hook.
     Hook,
+    /// A table of latest values.
+    Table,
 }
 
 impl TargetKind {
@@ -74,6 +76,7 @@ impl TargetKind {
             TargetKind::Stream => "stream",
             TargetKind::Delivery => "delivery",
             TargetKind::Hook => "hook",
+            TargetKind::Table => "table",
         }
     }
 
@@ -83,6 +86,7 @@ impl TargetKind {
             Action::Stream { name, .. } => Some((TargetKind::Stream, name)),
             Action::Deliver { name, .. } => Some((TargetKind::Delivery, name)),
             Action::Invoke { name } => Some((TargetKind::Hook, name)),
+            Action::Upsert { name, .. } => Some((TargetKind::Table, name)),
             Action::Republish { .. } | Action::Log { .. } => None,
         }
     }
@@ -94,6 +98,8 @@ pub struct Known {
     streams: BTreeSet<Arc<str>>,
     deliveries: BTreeSet<Arc<str>>,
     hooks: BTreeSet<Arc<str>>,
+    /// Those that some rule names: there is nothing to declare.
+    tables: BTreeSet<Arc<str>>,
 }
 
 impl Known {
@@ -106,6 +112,7 @@ impl Known {
             streams: declared(&targets.streams),
             deliveries: declared(&targets.deliveries),
             hooks: declared(&targets.hooks),
+            tables: BTreeSet::new(),
         };
         for rule in rules {
             known.add(rule.definition.all_actions());
@@ -124,6 +131,7 @@ impl Known {
                     TargetKind::Stream => &mut self.streams,
                     TargetKind::Delivery => &mut self.deliveries,
                     TargetKind::Hook => &mut self.hooks,
+                    TargetKind::Table => &mut self.tables,
                 };
                 names.insert(name.into());
             }
@@ -140,6 +148,7 @@ impl Known {
             TargetKind::Stream => &self.streams,
             TargetKind::Delivery => &self.deliveries,
             TargetKind::Hook => &self.hooks,
+            TargetKind::Table => &self.tables,
         }
     }
 
@@ -155,13 +164,19 @@ impl Known {
             return None;
         }
         let message = format!("no {kind_name} that exists fits this name");
+        let help = match kind {
+            TargetKind::Table => {
+                "name each table it may come to in some rule: messages create none".to_owned()
+            }
+            _ => format!(
+                "declare [{kind_name}.NAME] in tidegate.toml for each name it may come to: \
+                 messages create none"
+            ),
+        };
         Some(
             Diagnostic::warning(Code::DYNAMIC_TARGET, message)
                 .at(name.span.clone(), "always a fault")
-                .help(format!(
-                    "declare [{kind_name}.NAME] in tidegate.toml for each name it may come to: \
-                     messages create none"
-                )),
+                .help(help),
         )
     }
 }

@@ -1,6 +1,6 @@
 //! The schema, version by version.
 //!
-//! Each noun keeps its tables' SQL beside the code that reads them; version 1 is all of them. A
+//! Each noun keeps its tables' SQL beside the code that reads them; version 1 is all of the first. A
 //! released version is never edited: what changes later is a further entry.
 
 use rusqlite::Connection;
@@ -19,6 +19,7 @@ const STEPS: &[Step] = &[
         crate::hit_log::SCHEMA,
     ],
     &[crate::checkpoint::WAITING_SCHEMA],
+    &[crate::latest::SCHEMA],
 ];
 
 /// The version this program reads and writes.

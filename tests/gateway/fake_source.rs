@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tidegate::api::HitFeed;
 use tidegate::api::HitReader;
@@ -35,6 +36,8 @@ use tidegate::api::view::Rule;
 use tidegate::api::view::RuleDetail;
 use tidegate::api::view::RuleState;
 use tidegate::api::view::StreamView;
+use tidegate::api::view::TableEntry;
+use tidegate::api::view::TableView;
 use tidegate::api::view::Text;
 use tidegate::api::view::Totals;
 use tidegate::clock::Timestamp;
@@ -54,6 +57,8 @@ pub(crate) struct State {
     pub(crate) rule_rings: BTreeMap<String, RateRing>,
     pub(crate) streams: Vec<StreamView>,
     pub(crate) put: Vec<NewRecord>,
+    /// Keys of the table `latest` and their values.
+    pub(crate) entries: Vec<(String, Bytes)>,
     pub(crate) deliveries: Vec<DeliveryView>,
     pub(crate) hooks: Vec<HookView>,
     pub(crate) clients: Vec<ClientView>,
@@ -135,6 +140,7 @@ impl FakeSource {
             rule_rings: BTreeMap::new(),
             streams: vec![stream("alerts")],
             put: Vec::new(),
+            entries: vec![("7".to_owned(), Bytes::from_static(b"{}"))],
             deliveries: Vec::new(),
             hooks: vec![hook("pager")],
             clients: Vec::new(),
@@ -172,6 +178,10 @@ fn view(id: u64, record: &HitRecord, output: Payload) -> HitView {
         key: record.key.as_deref().map(Key::of),
         output,
     }
+}
+
+fn table_entry((key, value): &(String, Bytes), now: Timestamp) -> TableEntry {
+    TableEntry { key: key.as_str().into(), t: now.into(), value: RecordContent::of(value) }
 }
 
 fn ready<'a, T: Send + 'a>(answer: Result<T, SourceError>) -> Answer<'a, T> {
@@ -295,6 +305,41 @@ impl Source for FakeSource {
             sequence_number: (state.put.len() - 1).to_string(),
             shard: "shardId-000000000000".to_owned(),
         }))
+    }
+
+    fn tables(&self) -> Answer<'_, Vec<TableView>> {
+        let state = self.state.lock();
+        let (keys, newest) = (state.entries.len() as u64, state.now.into());
+        ready(Ok(vec![TableView { name: "latest".into(), keys, bytes: 0, newest }]))
+    }
+
+    fn table_entries<'a>(
+        &'a self,
+        table: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+        _bytes_max: usize,
+    ) -> Answer<'a, Vec<TableEntry>> {
+        if table != "latest" {
+            return ready(Err(SourceError::Unknown));
+        }
+        let state = self.state.lock();
+        let behind = |(key, _): &&(String, Bytes)| after.is_none_or(|after| key.as_str() > after);
+        let entries = state.entries.iter().filter(behind).take(limit);
+        ready(Ok(entries.map(|entry| table_entry(entry, state.now)).collect()))
+    }
+
+    fn table_entry<'a>(&'a self, _table: &'a str, key: &'a str) -> Answer<'a, TableEntry> {
+        let state = self.state.lock();
+        let entry = state.entries.iter().find(|(known, _)| known == key);
+        ready(entry.map(|entry| table_entry(entry, state.now)).ok_or(SourceError::Unknown))
+    }
+
+    fn forget_entry<'a>(&'a self, _table: &'a str, key: &'a str) -> Answer<'a, ()> {
+        let entries = &mut self.state.lock().entries;
+        let before = entries.len();
+        entries.retain(|(known, _)| known != key);
+        ready(if entries.len() < before { Ok(()) } else { Err(SourceError::Unknown) })
     }
 
     fn deliveries(&self) -> Answer<'_, Vec<DeliveryView>> {

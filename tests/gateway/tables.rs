@@ -1,10 +1,13 @@
-//! Reference tables over a live gateway and in the commands.
+//! Tables over a live gateway and in the commands: reference tables, and those that UPSERT keeps.
 
 use std::fs;
 
+use serde_json::Value;
 use serde_json::json;
 
+use crate::live::Gateway;
 use crate::live::Site;
+use crate::live::json_lines;
 use crate::live::tidegate;
 
 const RULES: &str = "
@@ -70,4 +73,85 @@ fn eval_joins_the_tables_of_a_rule_set() {
         .output()
         .expect("it runs");
     assert_eq!(text(&evaluated.stdout), "{\"result\":{\"room\":\"kitchen\"}}\n");
+}
+
+const LATEST: &str = "
+CREATE RULE latest AS SELECT temperature FROM 'lab/+/telemetry' DO UPSERT latest KEY moteid
+ON ERROR DO STREAM refused KEY topic();
+";
+
+fn publish(gateway: &Gateway, mote: u32, temperature: u32) {
+    let payload = json!({"moteid": mote, "temperature": temperature});
+    gateway.publish(&format!("lab/{mote}/telemetry"), &payload.to_string());
+}
+
+/// The lines of `tidegate table WORDS`, and its exit code.
+fn table(site: &Site, words: &[&str]) -> (Vec<Value>, Option<i32>) {
+    let data = site.path("data");
+    let output = tidegate().arg("table").args(words).arg("--data").arg(data).output();
+    let output = output.expect("it runs");
+    (json_lines(&output.stdout), output.status.code())
+}
+
+#[test]
+fn the_last_value_of_each_key_is_kept_over_kills() {
+    let site = Site::with_rules(LATEST);
+    let mut gateway = site.start();
+    for round in 0..5 {
+        for mote in [7, 8] {
+            publish(&gateway, mote, 20 + round);
+        }
+        gateway.kill();
+        // Acknowledged, so it is there: read without a gateway.
+        let (lines, _) = table(&site, &["dump", "latest"]);
+        let seen: Vec<_> = lines.iter().map(|l| (l["key"].clone(), l["data"].clone())).collect();
+        let value = json!({"temperature": 20 + round});
+        assert_eq!(seen, [(json!("7"), value.clone()), (json!("8"), value)]);
+        gateway = site.start();
+    }
+    let (lines, _) = table(&site, &["get", "latest", "7"]);
+    assert_eq!(lines[0]["data"], json!({"temperature": 24}), "beside a running gateway too");
+    let listed = gateway.get_json("/api/tables");
+    assert_eq!(
+        (&listed["tables"][0]["name"], &listed["tables"][0]["keys"]),
+        (&json!("latest"), &json!(2))
+    );
+    let entry = gateway.get_json("/api/tables/latest/8");
+    assert_eq!(entry["data"], json!({"temperature": 24}));
+}
+
+#[test]
+fn a_key_too_many_goes_to_on_error_and_a_deleted_one_makes_room() {
+    let site = Site::with_rules(LATEST);
+    site.write("tidegate.toml", "[rules]\ntable_keys_max = 2\n");
+    let gateway = site.start();
+    for mote in [1, 2, 3, 1] {
+        publish(&gateway, mote, mote);
+    }
+    let keys = |site: &Site| -> Vec<Value> {
+        table(site, &["dump", "latest"]).0.iter().map(|line| line["key"].clone()).collect()
+    };
+    assert_eq!(keys(&site), [json!("1"), json!("2")]);
+    let refused = site.stream_data("refused");
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0]["failures"][0]["failedAction"], json!("upsert"));
+    assert_eq!(refused[0]["failures"][0]["failedResource"], json!("latest"));
+    assert_eq!(refused[0]["topic"], json!("lab/3/telemetry"));
+    let (_, metrics) = gateway.get("/metrics");
+    let counted = "rule_faults_total{rule=\"latest\",code=\"table_full\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+
+    assert_eq!(table(&site, &["delete", "latest", "1"]), (Vec::new(), Some(0)), "by the gateway");
+    assert_eq!(table(&site, &["delete", "latest", "1"]).1, Some(3), "it is gone");
+    publish(&gateway, 3, 3);
+    assert_eq!(keys(&site), [json!("2"), json!("3")], "there was room again");
+
+    assert!(gateway.terminate().0.success());
+    assert_eq!(table(&site, &["delete", "latest", "2"]).1, Some(0), "without a gateway");
+    assert_eq!(table(&site, &["delete", "latest", "2"]).1, Some(3));
+    let gateway = site.start();
+    publish(&gateway, 4, 4);
+    publish(&gateway, 5, 5);
+    assert_eq!(keys(&site), [json!("3"), json!("4")], "keys are counted anew at a start");
+    assert_eq!(site.stream_data("refused").len(), 2);
 }

@@ -28,14 +28,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lambda", &["storage", "config", "clock", "limits", "journal", "retry"]),
     ("hit_log", &["storage", "config", "clock", "limits", "journal"]),
     ("checkpoint", &["storage", "clock", "limits", "journal", "engine"]),
+    ("latest", &["storage", "clock", "limits", "publish", "journal"]),
     ("retained", &["storage", "clock", "limits", "publish", "topic", "journal"]),
     ("journal", &["storage", "config", "clock", "limits", "publish", "STORED", "engine", "retry"]),
-    ("action", &["journal", "engine", "rule", "clock", "limits", "publish", "topic", "value"]),
+    (
+        "action",
+        &["journal", "latest", "engine", "rule", "clock", "limits", "publish", "topic", "value"],
+    ),
     ("broker", &["accept", "journal", "config", "clock", "limits", "publish", "topic"]),
 ];
 
 /// Stands for every noun that persists.
-const STORED: &[&str] = &["stream", "delivery", "lambda", "hit_log", "checkpoint", "retained"];
+const STORED: &[&str] =
+    &["stream", "delivery", "lambda", "hit_log", "checkpoint", "retained", "latest"];
 
 /// A foreign crate and the only places that may name it.
 const HOMES: &[(&str, &[&str])] = &[
@@ -47,7 +52,16 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper_util", &["src/api/"]),
     ("rustix", &["src/gateway/open_files.rs"]),
     ("rumqttc", &["src/demo.rs", "src/cli/replay", "src/replay"]),
-    ("reqwest", &["src/lambda/", "src/cli/stream", "src/config/read.rs"]),
+    (
+        "reqwest",
+        &[
+            "src/lambda/",
+            "src/cli/gateway_api.rs",
+            "src/cli/stream/put.rs",
+            "src/cli/table.rs",
+            "src/config/read.rs",
+        ],
+    ),
     ("prost", &["src/engine/decode/"]),
     ("prost_reflect", &["src/engine/decode/", "src/rule/schema.rs"]),
     ("minicbor", &["src/engine/decode/"]),

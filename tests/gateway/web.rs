@@ -174,14 +174,16 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
     let id = web.hit("overheat", "match", "{}");
     let document = web.get("/api/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 17);
+    assert_eq!(paths.len(), 20);
     for (path, methods) in paths {
         let name = match path.as_str() {
             path if path.starts_with("/api/rules") => "overheat",
             path if path.starts_with("/api/streams") => "alerts",
+            path if path.starts_with("/api/tables") => "latest",
             _ => "pager",
         };
         let path = path.replace("{name}", name).replace("{id}", &id.to_string());
+        let path = path.replace("{key}", "7");
         assert!(methods.get("get").is_some(), "{path}");
         if path == "/api/events" {
             Live::open(&web).await.event("stats").await;
@@ -193,7 +195,7 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
     // The other way round: what the router knows is in the document.
     for known in include_str!("../../src/api/routes.rs").split(".route(").skip(1) {
         let path = known.split('"').nth(1).expect("a path").replace(":name", "{name}");
-        let path = path.replace(":id", "{id}");
+        let path = path.replace(":id", "{id}").replace(":key", "{key}");
         assert!(paths.contains_key(&path), "{path} is not in openapi.json");
     }
     let references = document.to_string();
@@ -201,6 +203,32 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
         let schema = reference.split('"').next().expect("a name");
         assert!(document["components"]["schemas"].get(schema).is_some(), "{schema}");
     }
+}
+
+#[tokio::test]
+async fn a_table_is_paged_and_a_key_is_read_and_deleted() {
+    let web = Web::start().await;
+    for key in ["a/b", "c"] {
+        let value = bytes::Bytes::from_static(b"{\"n\": 12345678901234567890}");
+        web.source.state.lock().entries.push((key.to_owned(), value));
+    }
+    let tables = web.get("/api/tables").await.json();
+    assert_eq!(tables["tables"][0]["keys"], json!(3));
+    let page = web.get("/api/tables/latest?limit=1&after=7").await;
+    assert_eq!(page.json()["entries"][0]["key"], json!("a/b"));
+    assert!(page.body.contains("12345678901234567890"), "digits survive: {}", page.body);
+    let unknown = web.get("/api/tables/lates").await;
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.body.contains("did you mean 'latest'?"), "{}", unknown.body);
+
+    let entry = "/api/tables/latest/a%2Fb";
+    assert_eq!(web.get(entry).await.json()["key"], json!("a/b"));
+    assert_eq!(web.ask("DELETE", entry, "host: localhost\r\n", "").await.status, 204);
+    let gone = web.get(entry).await;
+    assert_eq!((gone.status, gone.json()["error"]["code"].clone()), (404, json!("unknown_key")));
+    assert_eq!(web.ask("DELETE", entry, "host: localhost\r\n", "").await.status, 404);
+    let foreign = "host: localhost\r\norigin: https://evil.example\r\n";
+    assert_eq!(web.ask("DELETE", entry, foreign, "").await.status, 403);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use crate::storage::Storage;
 use crate::stream::Reader;
 use crate::stream::Shard;
 use crate::stream::StreamSummary;
+pub(super) use put::NoStage;
 
 const EXAMPLES: &str = "\
 Examples:

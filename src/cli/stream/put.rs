@@ -2,9 +2,6 @@
 
 use std::io::Read;
 use std::io::Write;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 
 use anyhow::Context;
@@ -17,6 +14,7 @@ use serde_json::json;
 
 use super::DataArgs;
 use super::Outcome;
+use crate::cli::gateway_api;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
@@ -75,7 +73,7 @@ fn read_stdin() -> anyhow::Result<Vec<u8>> {
 }
 
 /// A journal without messages: only its transactions are wanted.
-pub(super) struct NoStage;
+pub(in crate::cli) struct NoStage;
 
 impl Stage for NoStage {
     type Work = ();
@@ -114,43 +112,13 @@ async fn put_over_http(
     args: &PutArgs,
     record: &[u8],
 ) -> anyhow::Result<(String, String)> {
-    // The client wants a TLS provider even for plain HTTP; one may be installed already.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let client =
-        reqwest::Client::builder().no_proxy().build().context("the HTTP client did not start")?;
-    let mut url = reqwest::Url::parse(&format!("http://{}", reachable(http)))
-        .context("the lock file names no address")?;
-    url.path_segments_mut()
-        .map_err(|()| anyhow::anyhow!("an http URL has a path"))?
-        .extend(["api", "streams", &args.name, "records"]);
-    let response = client
-        .post(url)
-        .header("content-type", "application/json")
-        .body(request_body(args, record).to_string())
-        .send()
-        .await
-        .with_context(|| format!("the gateway at http://{http} does not answer"))?;
-    let status = response.status();
-    let body = response.text().await.context("the gateway's answer broke off")?;
-    let answer: Value = serde_json::from_str(&body).unwrap_or_default();
-    if !status.is_success() {
-        let message = answer["error"]["message"].as_str().unwrap_or(&body);
-        bail!("the gateway at http://{http} refused the record ({status}): {message}");
-    }
+    let path = ["api", "streams", &args.name, "records"];
+    let body = request_body(args, record);
+    let answer = gateway_api::ask(http, reqwest::Method::POST, &path, Some(&body)).await?;
     match (answer["shard"].as_str(), answer["sequence_number"].as_str()) {
         (Some(shard), Some(number)) => Ok((shard.to_owned(), number.to_owned())),
         _ => bail!("the gateway at http://{http} answered something else than a record's place"),
     }
-}
-
-/// A gateway that listens on every address is reached on this machine's own.
-fn reachable(http: SocketAddr) -> SocketAddr {
-    let ip = match http.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, http.port())
 }
 
 /// The body; always base64, which gives the record's bytes back exactly.

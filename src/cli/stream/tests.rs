@@ -237,8 +237,5 @@ fn a_put_beside_a_gateway_goes_over_http() {
     let (address, _requests) = one_answer("404 Not Found", refusal);
     storage.announce(address).unwrap();
     let told = answer(folder.path(), &words).unwrap_err().to_string();
-    assert!(
-        told.ends_with("refused the record (404 Not Found): there is no such stream"),
-        "{told}"
-    );
+    assert!(told.ends_with("refused it (404 Not Found): there is no such stream"), "{told}");
 }

@@ -17,6 +17,7 @@ use crate::gateway::Rehearsal;
 use crate::gateway::Seen;
 use crate::journal::Effect;
 use crate::journal::HitRecord;
+use crate::latest::Upsert;
 use crate::limits::SCENARIO_EVENTS_MAX;
 use crate::publish::Origin;
 use crate::publish::Publish;
@@ -131,7 +132,11 @@ fn event(seen: Seen, start: Timestamp) -> Option<Event> {
         Seen::Effect(Effect::Invoke { hook, payload, at, .. }) => {
             (at, Kind::Action, format!("invoke {hook} {}", content(&payload)))
         }
-        Seen::Effect(Effect::Retain(_)) => return None,
+        Seen::Effect(Effect::Upsert(upsert)) => {
+            let Upsert { table, key, value, at, .. } = *upsert;
+            (at, Kind::Action, format!("upsert {table} key={key} {}", content(&value)))
+        }
+        Seen::Effect(Effect::Retain(_) | Effect::Forget { .. }) => return None,
     };
     Some(Event { at: Offset::between(start, at), kind, text })
 }

@@ -92,7 +92,7 @@ impl Kind {
         match word {
             "match" | "firing" | "cleared" | "fault" => Some(Kind::Decision),
             "unknown" => Some(Kind::Unknown),
-            "stream" | "deliver" | "invoke" | "republish" => Some(Kind::Action),
+            "stream" | "deliver" | "invoke" | "republish" | "upsert" => Some(Kind::Action),
             _ => None,
         }
     }

@@ -38,7 +38,10 @@ pub(super) fn list<'e>(actions: &'e [Spanned<Action>], scope: &mut Scope<'e, '_>
                 republish_topic(topic, scope);
                 header::list(headers, scope);
             }
-            Action::Deliver { .. } | Action::Invoke { .. } | Action::Log { .. } => {}
+            Action::Deliver { .. }
+            | Action::Invoke { .. }
+            | Action::Upsert { .. }
+            | Action::Log { .. } => {}
         }
     }
 }

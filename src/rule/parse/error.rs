@@ -170,7 +170,6 @@ fn later(place: &Place<'_>, expected: &[Rule]) -> Option<&'static str> {
         "STREAM" if expected.contains(&Rule::topic_filter) => "reading a stream (FROM STREAM) is",
         "FOREACH" => "one output an element (FOREACH) is",
         "QUEUE" => "the action QUEUE is",
-        "UPSERT" => "the action UPSERT is",
         _ => return None,
     })
 }
@@ -192,7 +191,9 @@ fn phrase(rule: Rule) -> Option<&'static str> {
         Rule::column => "the name of a column",
         Rule::template | Rule::string | Rule::quoted => "a text in quotes",
         Rule::target | Rule::target_word => "the name of a target",
-        Rule::action | Rule::actions => "an action (STREAM, DELIVER, INVOKE, REPUBLISH, LOG)",
+        Rule::action | Rule::actions => {
+            "an action (STREAM, DELIVER, INVOKE, REPUBLISH, UPSERT, LOG)"
+        }
         Rule::duration | Rule::duration_part => "a duration such as 5 MINUTES",
         Rule::amount => "a duration such as 5 MINUTES",
         Rule::whole => "a whole number",
@@ -326,6 +327,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_true, "TRUE"),
     (Rule::k_undefined, "UNDEFINED"),
     (Rule::k_user, "USER"),
+    (Rule::k_upsert, "UPSERT"),
     (Rule::k_when, "WHEN"),
     (Rule::k_where, "WHERE"),
 ];

@@ -392,6 +392,7 @@ impl Builder<'_> {
                 match rule {
                     Rule::stream => Action::Stream { name, key, hash_key, batch },
                     Rule::deliver => Action::Deliver { name, batch },
+                    Rule::upsert => Action::Upsert { name, key },
                     _ => Action::Invoke { name },
                 }
             }

@@ -254,6 +254,11 @@ impl fmt::Display for Action {
                 f.write_str(if *retain { " RETAIN" } else { "" })?;
                 if set.is_empty() { Ok(()) } else { headers(set, f) }
             }
+            Action::Upsert { name, key } => {
+                f.write_str("UPSERT ")?;
+                target(name, f)?;
+                key.iter().try_for_each(|key| write!(f, " KEY {key}"))
+            }
             Action::Log { text } => {
                 f.write_str("LOG")?;
                 let Some(text) = text else { return Ok(()) };

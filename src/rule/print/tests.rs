@@ -99,6 +99,7 @@ fn action(holds: bool) -> impl Strategy<Value = Spanned<Action>> {
             .prop_map(|(name, key, hash_key, batch)| Action::Stream { name, key, hash_key, batch }),
         (target(holds), any::<bool>()).prop_map(|(name, batch)| Action::Deliver { name, batch }),
         target(holds).prop_map(|name| Action::Invoke { name }),
+        (target(holds), key()).prop_map(|(name, key)| Action::Upsert { name, key }),
         (template(holds), qos, any::<bool>(), headers(holds)).prop_map(
             |(topic, qos, retain, headers)| Action::Republish { topic, qos, retain, headers }
         ),

@@ -1,0 +1,57 @@
+//! The HTTP API of a running gateway, asked by commands.
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use anyhow::bail;
+use reqwest::Method;
+use serde_json::Value;
+
+/// Asks the gateway at `http` for the path of these segments. Answers the JSON of a success; Null
+/// where there is none.
+///
+/// # Errors
+/// The gateway does not answer, or refuses; the error has its reason.
+pub(super) async fn ask(
+    http: SocketAddr,
+    method: Method,
+    path: &[&str],
+    body: Option<&Value>,
+) -> anyhow::Result<Value> {
+    // The client wants a TLS provider even for plain HTTP; one may be installed already.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let client =
+        reqwest::Client::builder().no_proxy().build().context("the HTTP client did not start")?;
+    let mut url = reqwest::Url::parse(&format!("http://{}", reachable(http)))
+        .context("the lock file names no address")?;
+    url.path_segments_mut().map_err(|()| anyhow::anyhow!("an http URL has a path"))?.extend(path);
+    let mut request = client.request(method, url);
+    if let Some(body) = body {
+        request = request.header("content-type", "application/json").body(body.to_string());
+    }
+    let response = request
+        .send()
+        .await
+        .with_context(|| format!("the gateway at http://{http} does not answer"))?;
+    let status = response.status();
+    let text = response.text().await.context("the gateway's answer broke off")?;
+    let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+    if !status.is_success() {
+        let message = answer["error"]["message"].as_str().unwrap_or(&text);
+        bail!("the gateway at http://{http} refused it ({status}): {message}");
+    }
+    Ok(answer)
+}
+
+/// A gateway that listens on every address is reached on this machine's own.
+fn reachable(http: SocketAddr) -> SocketAddr {
+    let ip = match http.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, http.port())
+}
