@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use anyhow::bail;
 use reqwest::Method;
+use reqwest::StatusCode;
 use serde_json::Value;
 
 /// Asks the gateway at `http` for the path of these segments. Answers the JSON of a success; Null
@@ -21,6 +22,24 @@ pub(super) async fn ask(
     path: &[&str],
     body: Option<&Value>,
 ) -> anyhow::Result<Value> {
+    let (status, answer) = send(http, method, path, body).await?;
+    if !status.is_success() {
+        let message = answer["error"]["message"].as_str().unwrap_or("it gave no reason");
+        bail!("the gateway at http://{http} refused it ({status}): {message}");
+    }
+    Ok(answer)
+}
+
+/// As [`ask`], for who tells one refusal from another: answers the status too.
+///
+/// # Errors
+/// The gateway does not answer.
+pub(super) async fn send(
+    http: SocketAddr,
+    method: Method,
+    path: &[&str],
+    body: Option<&Value>,
+) -> anyhow::Result<(StatusCode, Value)> {
     // The client wants a TLS provider even for plain HTTP; one may be installed already.
     rustls::crypto::ring::default_provider().install_default().ok();
     let client =
@@ -38,12 +57,7 @@ pub(super) async fn ask(
         .with_context(|| format!("the gateway at http://{http} does not answer"))?;
     let status = response.status();
     let text = response.text().await.context("the gateway's answer broke off")?;
-    let answer: Value = serde_json::from_str(&text).unwrap_or_default();
-    if !status.is_success() {
-        let message = answer["error"]["message"].as_str().unwrap_or(&text);
-        bail!("the gateway at http://{http} refused it ({status}): {message}");
-    }
-    Ok(answer)
+    Ok((status, serde_json::from_str(&text).unwrap_or_default()))
 }
 
 /// A gateway that listens on every address is reached on this machine's own.

@@ -78,6 +78,20 @@ impl DataLock {
     }
 }
 
+/// Who holds the lock of `folder` now, without taking it; an error when that cannot be known.
+pub(super) fn holder(folder: &Path) -> io::Result<Option<LockHolder>> {
+    let file = match File::open(folder.join(FILE_NAME)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(read_holder(&file)),
+        Err(TryLockError::Error(source)) => Err(source),
+    }
+}
+
 /// The holder's text; `None` while it is being written, or when it is not ours.
 fn read_holder(mut file: &File) -> Option<LockHolder> {
     let mut text = String::new();

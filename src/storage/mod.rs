@@ -191,6 +191,11 @@ impl Storage {
         })
     }
 
+    /// Which process has `folder` now; `None` when none has, or there is no such folder.
+    pub fn holder(folder: &Path) -> Result<Option<LockHolder>, StorageError> {
+        lock::holder(folder).map_err(|source| folder_error(folder, source))
+    }
+
     /// Opens the database of `folder` for looking only, whether a gateway runs on it or not.
     pub fn peek(folder: &Path) -> Result<ReadConnection, StorageError> {
         let path = folder.join(FILE_NAME);

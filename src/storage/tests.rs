@@ -37,8 +37,10 @@ fn a_second_process_is_told_who_has_it_and_where_it_listens() {
         panic!("the holder is told");
     };
     assert_eq!(holder.http, Some("127.0.0.1:8080".parse().unwrap()));
+    assert_eq!(Storage::holder(folder.path()).unwrap(), Some(holder));
     Storage::peek(folder.path()).unwrap();
     drop(storage);
+    assert_eq!(Storage::holder(folder.path()).unwrap(), None, "the file stays and is not believed");
     Storage::open(folder.path()).unwrap();
 }
 

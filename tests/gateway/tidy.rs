@@ -57,6 +57,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "src/lambda/",
             "src/cli/gateway_api.rs",
+            "src/cli/reload.rs",
             "src/cli/stream/put.rs",
             "src/cli/table.rs",
             "src/config/read.rs",
