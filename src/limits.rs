@@ -25,6 +25,20 @@ pub const RULE_FOLDERS_DEEP_MAX: usize = 16;
 pub const FINDINGS_PER_FILE_MAX: usize = 500;
 /// Rules in one set (AWS: 1,000 an account, extensible).
 pub const RULES_MAX: usize = 10_000;
+/// How often the rule files are looked at for changes.
+pub const RULES_LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// Looking takes at most this share of the time: a look of 40 ms is followed by a pause of two seconds.
+pub const RULES_LOOK_SHARE: u32 = 50;
+/// Rule files that have changed are read when they look the same after this pause,
+pub const RULES_SETTLE_PERIOD: Duration = Duration::from_millis(250);
+/// or when they have not stopped changing for this long.
+pub const RULES_SETTLE_MAX: Duration = Duration::from_secs(10);
+/// Reloads that may wait for the one under way; they share the next.
+pub const RELOADS_WAITING_MAX: usize = 64;
+/// Findings kept of a reload for programs, the worst first.
+pub const RELOAD_FINDINGS_MAX: usize = 100;
+/// The drawn findings kept of a reload, bytes.
+pub const RELOAD_REPORT_BYTES_MAX: usize = 64 * 1024;
 /// A rule's name, characters (AWS: 128).
 pub const RULE_NAME_CHARS_MAX: usize = 128;
 /// A SET variable's name without `@`, characters (AWS: 64).

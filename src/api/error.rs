@@ -1,4 +1,5 @@
-//! How a request fails: always JSON `{"error":{"code","message"}}`, with the status that fits.
+//! How a request fails: always JSON `{"error":{"code","message"}}`, with the status that fits. Where more is
+//! known than fits a sentence, it stands beside `error`.
 
 use axum::Json;
 use axum::http::HeaderValue;
@@ -6,6 +7,7 @@ use axum::http::StatusCode;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::api::source::SourceError;
@@ -21,6 +23,8 @@ pub(crate) struct ApiError {
     message: String,
     /// Whether asking again later makes sense: the answer says when.
     is_temporary: bool,
+    /// What else the body says: a name, and its content.
+    detail: Option<(&'static str, serde_json::Value)>,
 }
 
 /// The code of an error, left with its answer for whoever counts.
@@ -30,7 +34,14 @@ pub(super) struct Refusal(pub(super) &'static str);
 impl ApiError {
     /// `code` is stable, `message` is for people.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        ApiError { status, code, message: message.into(), is_temporary: false }
+        ApiError { status, code, message: message.into(), is_temporary: false, detail: None }
+    }
+
+    /// The same with `content` beside the error in its body.
+    pub(crate) fn with(mut self, name: &'static str, content: impl Serialize) -> Self {
+        let content = serde_json::to_value(content);
+        self.detail = Some((name, content.expect("views have string keys and no failing parts")));
+        self
     }
 
     /// 400: the query or the body is not what the route takes.
@@ -74,7 +85,10 @@ impl From<SourceError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({"error": {"code": self.code, "message": self.message}});
+        let mut body = json!({"error": {"code": self.code, "message": self.message}});
+        if let Some((name, content)) = self.detail {
+            body[name] = content;
+        }
         let mut response = (self.status, Json(body)).into_response();
         response.extensions_mut().insert(Refusal(self.code));
         if self.is_temporary {

@@ -107,14 +107,13 @@ impl Live {
     }
 
     fn stats(&mut self) -> Stats {
-        let Overview { now, readiness, totals, .. } = self.source.overview();
+        let Overview { now, readiness, rule_set, totals, .. } = self.source.overview();
         let mut series = self.source.series(SeriesSpan::Seconds(EVENT_SERIES_SECONDS));
         series.rules.retain(|rule| rule.hits.iter().any(|hits| *hits > 0));
         let rules = self.source.rules();
         // A rule that is gone would otherwise be remembered for as long as the page is open.
         self.sent.retain(|name, _| rules.iter().any(|rule| rule.name == *name));
         let mut changed = Vec::new();
-        let rules_total = rules.len();
         for rule in rules {
             let stats = RuleStats::of(&rule);
             if self.sent.get(&rule.name) != Some(&stats) {
@@ -122,7 +121,9 @@ impl Live {
                 self.sent.insert(rule.name, stats);
             }
         }
-        Stats { now, readiness, totals, series, rules: changed, rules_total }
+        let rules_refused = rule_set.stale.map(|report| report.at);
+        let generation = rule_set.generation;
+        Stats { now, readiness, totals, series, rules: changed, generation, rules_refused }
     }
 }
 
@@ -147,8 +148,11 @@ struct Stats {
     series: SeriesView,
     /// Those that changed since the last event; all of them in the first.
     rules: Vec<RuleStats>,
-    /// How many there are: another number than the page knows means that rules came or went.
-    rules_total: usize,
+    /// Of the running rule set: another one than the page knows means that rules came, went or changed.
+    generation: u64,
+    /// When a reload failed last, while the rules on disk are not what runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules_refused: Option<Millis>,
 }
 
 /// The part of a rule that changes while it runs.

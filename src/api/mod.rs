@@ -3,7 +3,7 @@
 //! In: a [`Source`], which the gateway implements. Out: [`router`], an axum router, and the
 //! [`Server`] that serves it to a bounded number of connections. The view types
 //! ([`view`]) are the API's own, so that what the domain calls things may change without the API
-//! changing. Only `POST /api/streams/{name}/records` changes anything.
+//! changing. Only `POST /api/streams/{name}/records` and `POST /api/rules/reload` change anything.
 //!
 //! Invariants: every answer of every route is bounded (`limits`); every error is JSON
 //! `{"error":{"code","message"}}`; a page of another origin can neither read nor write
@@ -15,6 +15,7 @@
 pub mod feed;
 pub mod guard;
 pub mod payload;
+pub mod rule_set;
 pub mod series;
 pub mod source;
 pub mod view;

@@ -17,6 +17,7 @@ use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
+use axum::routing::post;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use tokio::sync::Semaphore;
 use crate::api::error::ApiError;
 use crate::api::events::events;
 use crate::api::query::Params;
+use crate::api::rule_set::ReloadResult;
 use crate::api::series::SeriesSpan;
 use crate::api::source::HitFilter;
 use crate::api::source::NewRecord;
@@ -72,6 +74,7 @@ pub(crate) fn router(source: Arc<dyn Source>, body_timeout: Duration) -> Router 
         .route("/api/series", get(series))
         .route("/api/events", get(events))
         .route("/api/rules", get(rules))
+        .route("/api/rules/reload", post(reload_rules).get(rule_named_reload))
         .route("/api/rules/:name", get(rule))
         .route("/api/hits", get(hits))
         .route("/api/hits/:id", get(hit))
@@ -141,6 +144,26 @@ async fn rule(
     params.only(&[])?;
     let answer = shared.source.rule(&name, HOLDS_SHOWN_MAX).await;
     answer.map(Json).map_err(|error| shared.explain_rule(&name, error))
+}
+
+/// A rule may be called `reload`; GET shows it like any other.
+async fn rule_named_reload(
+    shared: State<Shared>,
+    params: Params,
+) -> Result<Json<RuleDetail>, ApiError> {
+    rule(shared, Name("reload".to_owned()), params).await
+}
+
+/// 200 when the rules on disk run; 422 when they are refused, with what is wrong with them.
+async fn reload_rules(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    let report = shared.source.reload_rules().await?;
+    let (status, code) = match report.result {
+        ReloadResult::Applied => return Ok(Json(&*report).into_response()),
+        ReloadResult::Refused => (StatusCode::UNPROCESSABLE_ENTITY, "rules_refused"),
+        ReloadResult::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+    };
+    Ok(ApiError::new(status, code, &*report.message).with("reload", &*report).into_response())
 }
 
 async fn hits(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {

@@ -6,10 +6,12 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::api::feed::HitReader;
+use crate::api::rule_set::ReloadReport;
 use crate::api::series::SeriesSpan;
 use crate::api::series::SeriesView;
 use crate::api::view::ClientView;
@@ -100,6 +102,10 @@ pub trait Source: Send + Sync + 'static {
 
     /// All rules, in the order of their files.
     fn rules(&self) -> Vec<Rule>;
+
+    /// Reads the rules on disk again and lets them take over; answers when that is committed or
+    /// refused. An error says that there is no end yet: it goes on without whoever asked.
+    fn reload_rules(&self) -> Answer<'_, Arc<ReloadReport>>;
 
     /// Messages and hits over time.
     fn series(&self, span: SeriesSpan) -> SeriesView;

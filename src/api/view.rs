@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::api::payload::Payload;
 use crate::api::payload::embed_json;
+use crate::api::rule_set::RuleSet;
 use crate::clock::Timestamp;
 use crate::limits::FAULTING_FOR;
 
@@ -78,6 +79,8 @@ pub struct Overview {
     pub http: String,
     /// Whether it takes messages.
     pub readiness: Readiness,
+    /// Which rules run, and whether they are those on disk.
+    pub rule_set: RuleSet,
     /// Sums since the start.
     pub totals: Totals,
 }

@@ -5,16 +5,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::ValueEnum;
-use serde::Serialize;
 
 use super::Outcome;
 use super::report::tell_findings;
+use crate::api;
 use crate::config;
 use crate::config::Config;
 use crate::config::LoadError;
 use crate::diagnostic::Severity;
 use crate::diagnostic::render::Finding;
-use crate::diagnostic::render::Place;
 use crate::rule_files;
 use crate::rule_files::Loaded;
 
@@ -47,20 +46,6 @@ enum Format {
     Json,
 }
 
-/// A finding as JSON shows it. Without a place in the text, line and column are 1.
-#[derive(Serialize)]
-struct FindingView<'d> {
-    code: &'d str,
-    severity: &'static str,
-    message: &'d str,
-    file: String,
-    line: usize,
-    column: usize,
-    end_line: usize,
-    end_column: usize,
-    help: Option<&'d str>,
-}
-
 pub(super) fn run(args: &CheckArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     let (config, rejected) = match config::load(args.config.as_deref()) {
         Ok(config) => (config, None),
@@ -84,31 +69,10 @@ pub(super) fn run(args: &CheckArgs, answer: &mut dyn Write) -> anyhow::Result<Ou
 }
 
 fn write_json(told: &[Finding<'_>], answer: &mut dyn Write) -> anyhow::Result<()> {
-    let views: Vec<FindingView<'_>> = told.iter().map(view).collect();
+    let views: Vec<api::rule_set::Finding> = told.iter().map(api::rule_set::Finding::of).collect();
     serde_json::to_writer_pretty(&mut *answer, &views)?;
     writeln!(answer)?;
     Ok(())
-}
-
-fn view<'d>(finding: &Finding<'d>) -> FindingView<'d> {
-    let diagnostic = finding.diagnostic;
-    let span = diagnostic.labels.first().map(|label| label.span.clone()).unwrap_or_default();
-    let Place { line, column, end_line, end_column } = Place::of(finding.text, &span);
-    FindingView {
-        code: diagnostic.code.0,
-        severity: match diagnostic.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        },
-        message: &diagnostic.message,
-        file: finding.file.clone(),
-        line,
-        column,
-        end_line,
-        end_column,
-        help: diagnostic.help.as_deref(),
-    }
 }
 
 #[cfg(test)]

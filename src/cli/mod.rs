@@ -14,6 +14,7 @@ mod gateway_api;
 mod import;
 mod logging;
 mod progress;
+mod reload;
 mod replay;
 mod report;
 mod rule_set;
@@ -62,6 +63,7 @@ enum Command {
     Check(check::CheckArgs),
     Eval(eval::EvalArgs),
     Import(import::ImportArgs),
+    Reload(reload::ReloadArgs),
     Replay(replay::ReplayArgs),
     Simulate(simulate::SimulateArgs),
     Stream(stream::StreamArgs),
@@ -141,6 +143,7 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
         Command::Eval(args) => eval::run(&args, answer),
         Command::Import(args) => import::run(&args, answer),
         Command::Run(args) => run::run(&args, answer),
+        Command::Reload(args) => reload::run(&args, answer),
         Command::Replay(args) => replay::run(&args, answer),
         Command::Simulate(args) => simulate::run(&args, answer),
         Command::Stream(args) => stream::run(&args, answer),

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -20,8 +19,8 @@ use crate::config::Config;
 use crate::config::is_reachable_from_outside;
 use crate::demo;
 use crate::gateway::Gateway;
-use crate::rule::Rule;
 use crate::rule_files;
+use crate::rule_files::Loaded;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +32,7 @@ Without --config, tidegate.toml in the working directory is read if it is there;
 everything has its default (docs/configuration.md). When all is listening, one line goes to
 standard output:
   ready: mqtt=127.0.0.1:1883 http=http://127.0.0.1:8080
-SIGTERM or Ctrl-C stops taking messages in, stores what is under way, and ends with exit code 0.";
+Changed rule files are loaded while it runs; SIGHUP and `tidegate reload` do it at once. SIGTERM or Ctrl-C stops taking messages in, stores what is under way, and ends with exit code 0.";
 
 /// Run the gateway: MQTT broker, rules, streams, deliveries, hooks and dashboard
 #[derive(Args, Debug)]
@@ -86,11 +85,11 @@ pub(super) fn run(args: &RunArgs, answer: &mut dyn Write) -> anyhow::Result<Outc
         return Ok(Outcome::Rejected);
     };
     let config = args.apply_to(config)?;
-    let Some(rules) = load_rules(&config) else {
+    let Some(loaded) = load_rules(&config) else {
         return Ok(Outcome::Rejected);
     };
     let runtime = super::runtime()?;
-    let ended = runtime.block_on(serve(config, rules, args.demo, answer));
+    let ended = runtime.block_on(serve(config, loaded, args.demo, answer));
     // What still blocks (a read of this machine's sensors, say) ends with the process.
     runtime.shutdown_background();
     ended.map(|()| Outcome::Done)
@@ -98,24 +97,25 @@ pub(super) fn run(args: &RunArgs, answer: &mut dyn Write) -> anyhow::Result<Outc
 
 /// The rules, all of them checked. `None`: some are wrong, and standard error says why. Warnings are
 /// told too; notes are for `tidegate check`.
-fn load_rules(config: &Config) -> Option<Vec<Arc<Rule>>> {
+fn load_rules(config: &Config) -> Option<Loaded> {
     let loaded = rule_files::load(std::slice::from_ref(&config.rules.path), config);
     report::tell_problems(&loaded);
-    (!loaded.checked.has_errors()).then_some(loaded.checked.rules)
+    (!loaded.checked.has_errors()).then_some(loaded)
 }
 
 async fn serve(
     config: Config,
-    rules: Vec<Arc<Rule>>,
+    loaded: Loaded,
     has_demo: bool,
     answer: &mut dyn Write,
 ) -> anyhow::Result<()> {
     // Before anything is taken in, so that no signal finds the gateway without a handler.
     let mut stop = StopSignals::listen().context("cannot listen for signals")?;
+    let mut reload = signal(SignalKind::hangup()).context("cannot listen for signals")?;
     // A disk that is full may hold up the start for as long as it likes. Nothing was acknowledged
     // then, so there is nothing to drain.
     let mut gateway = tokio::select! {
-        started = Gateway::start(config, rules) => started?,
+        started = Gateway::start(config, loaded) => started?,
         () = stop.recv() => return Ok(()),
     };
     writeln!(answer, "ready: mqtt={} http=http://{}", gateway.mqtt(), gateway.http())?;
@@ -123,9 +123,12 @@ async fn serve(
     let (end_demo, demo_ended) = oneshot::channel::<()>();
     let device =
         has_demo.then(|| tokio::spawn(demo::run(gateway.mqtt(), async { drop(demo_ended.await) })));
-    let failed = tokio::select! {
-        () = stop.recv() => None,
-        error = gateway.failed() => Some(error),
+    let failed = loop {
+        tokio::select! {
+            () = stop.recv() => break None,
+            error = gateway.failed() => break Some(error),
+            Some(()) = reload.recv() => gateway.reload(),
+        }
     };
     drop(end_demo);
     if let Some(device) = device {

@@ -96,6 +96,8 @@ pub struct HttpConfig {
 pub struct RulesConfig {
     /// `path`: a file, or a folder read with its sub-folders.
     pub path: PathBuf,
+    /// `watch`: whether a change of the files is loaded without being asked for.
+    pub watch: bool,
     /// `hold_keys_max`: keys one rule may watch at once.
     pub hold_keys_max: usize,
     /// `table_keys_max`: keys that each table of latest values may have.
@@ -250,6 +252,7 @@ impl Default for RulesConfig {
     fn default() -> Self {
         RulesConfig {
             path: PathBuf::from("rules"),
+            watch: true,
             hold_keys_max: crate::limits::HOLD_KEYS_MAX,
             table_keys_max: crate::limits::TABLE_KEYS_MAX,
         }

@@ -136,6 +136,7 @@ fn check_exposure(
 fn read_rules(mut section: Section<'_>, findings: &mut Findings) -> RulesConfig {
     let mut rules = RulesConfig::default();
     section.read("path", &mut rules.path, path, findings);
+    section.read("watch", &mut rules.watch, boolean, findings);
     section.read("hold_keys_max", &mut rules.hold_keys_max, integer(1..=10_000_000), findings);
     section.read("table_keys_max", &mut rules.table_keys_max, integer(1..=10_000_000), findings);
     section.finish(findings);

@@ -48,7 +48,9 @@ use crate::publish::QoS;
 use crate::topic::TopicName;
 
 use super::pass::Pass;
-use super::pass::Rules;
+use super::rules::HeldRules;
+use super::rules::Rules;
+use super::rules::RunningRules;
 use super::stage::Work;
 
 /// What waits in the queue.
@@ -62,7 +64,7 @@ enum Event {
 #[derive(Clone)]
 pub(super) struct Events {
     queue: mpsc::Sender<Event>,
-    rules: Arc<Rules>,
+    running: Arc<RunningRules>,
     broker: BrokerHandle,
     dropped: Family<[(&'static str, &'static str); 1], Counter>,
 }
@@ -82,7 +84,7 @@ pub(super) struct EventDesk {
 impl Events {
     /// A queue of [`limits::EVENTS_QUEUE_MAX`], and the desk that empties it.
     pub(super) fn new(
-        rules: Arc<Rules>,
+        running: Arc<RunningRules>,
         broker: BrokerHandle,
         registry: &mut Registry,
     ) -> (Events, EventDesk) {
@@ -93,7 +95,7 @@ impl Events {
             Family::clone(&dropped),
         );
         let (sender, queue) = mpsc::channel(limits::EVENTS_QUEUE_MAX);
-        let events = Events { queue: sender, rules, broker, dropped };
+        let events = Events { queue: sender, running, broker, dropped };
         (events.clone(), EventDesk { events, queue })
     }
 
@@ -103,18 +105,25 @@ impl Events {
     }
 
     fn raise(&self, event: impl FnOnce() -> Event) {
-        let is_heard = self.rules.engine.hears_events() || self.broker.hears_events();
+        let is_heard = self.running.hold().engine.hears_events() || self.broker.hears_events();
         if is_heard && self.queue.try_send(event()).is_err() {
             self.dropped.get_or_create(&[("reason", "queue_full")]).inc();
         }
     }
 
     /// Adds an event to `pass` if somebody listens to its topic.
-    fn announce(&self, pass: &mut Pass, topic: &str, at: Timestamp, document: &Value) {
+    fn announce(
+        &self,
+        rules: &Rules,
+        pass: &mut Pass,
+        topic: &str,
+        at: Timestamp,
+        document: &Value,
+    ) {
         // A client identifier may be no part of a topic that there could be.
         let Ok(topic) = TopicName::parse(topic) else { return };
-        if pass.reaches_a_rule(&topic) || self.broker.hears(&topic) {
-            pass.announce(message(topic, at, document.to_string().into(), 0));
+        if pass.reaches_a_rule(rules, &topic) || self.broker.hears(&topic) {
+            pass.announce(rules, message(topic, at, document.to_string().into(), 0));
         }
     }
 
@@ -122,13 +131,14 @@ impl Events {
     /// the calls it makes: a hook that fails would call itself for ever.
     pub(super) fn announce_letter(
         &self,
+        rules: &Rules,
         pass: &mut Pass,
         hook: &str,
         rule: RuleIndex,
         letter: &DeadLetter,
         at: Timestamp,
     ) {
-        if self.rules.engine.hears_events_itself(rule) {
+        if rules.engine.hears_events_itself(rule) {
             return;
         }
         let document = json!({
@@ -140,7 +150,7 @@ impl Events {
             "error": letter.error,
             "base64OriginalPayload": STANDARD.encode(&letter.payload),
         });
-        self.announce(pass, &format!("$events/hook/{hook}/failed"), at, &document);
+        self.announce(rules, pass, &format!("$events/hook/{hook}/failed"), at, &document);
     }
 }
 
@@ -155,7 +165,7 @@ impl EventDesk {
     /// Publishes events until `stopped` turns true, and then those that are in the queue.
     pub(super) async fn run(self, journal: Submitter<Work>, mut stopped: watch::Receiver<bool>) {
         let EventDesk { events, mut queue } = self;
-        let mut pass = Pass::new(Arc::clone(&events.rules));
+        let mut pass = Pass::default();
         let mut batch = Vec::new();
         let mut is_stopping = false;
         loop {
@@ -177,13 +187,15 @@ impl EventDesk {
                 }
             }
             let Some(at) = batch.first().map(Event::at) else { continue };
+            let rules = events.running.hold();
             for event in batch.drain(..) {
-                event.announce(&events, &mut pass);
+                event.announce(&events, &rules, &mut pass);
             }
             if pass.is_settled() {
                 continue;
             }
             let work = Work::Messages {
+                rules: HeldRules::into_inner(rules),
                 outcome: pass.take_outcome(),
                 observations: mem::take(&mut pass.observations),
             };
@@ -203,13 +215,13 @@ impl Event {
         }
     }
 
-    fn announce(self, events: &Events, pass: &mut Pass) {
+    fn announce(self, events: &Events, rules: &Rules, pass: &mut Pass) {
         match self {
             Event::Client(event) => {
                 let document = client_document(&event);
                 let (ours, aws) = client_topics(&event);
                 for topic in std::iter::once(ours).chain(aws) {
-                    events.announce(pass, &topic, event.at, &document);
+                    events.announce(rules, pass, &topic, event.at, &document);
                 }
             }
             Event::DeliveryFailed { delivery, at, error } => {
@@ -220,6 +232,7 @@ impl Event {
                     "error": error,
                 });
                 events.announce(
+                    rules,
                     pass,
                     &format!("$events/delivery/{delivery}/failed"),
                     at,
@@ -407,8 +420,8 @@ mod tests {
     use super::*;
     use crate::broker::Broker;
     use crate::clock::Clock;
+    use crate::config::Config;
     use crate::config::MqttConfig;
-    use crate::gateway::tally::Tallies;
     use crate::rule::set;
     use crate::rule::table::NoFiles;
 
@@ -421,12 +434,12 @@ mod tests {
         assert!(!checked.has_errors(), "{:?}", checked.diagnostics);
         let engine = Engine::new(checked.rules, "000000000000");
         let mut registry = Registry::default();
-        let tallies = Tallies::new(&engine, &mut registry);
         let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let config = MqttConfig { listen, ..MqttConfig::default() };
         let broker = Broker::bind(&config, Clock::start(), Vec::new()).await.unwrap();
-        let rules = Arc::new(Rules { engine, tallies });
-        let (events, desk) = Events::new(rules, broker.handle(), &mut registry);
+        let rules = Arc::new(Rules::new(engine, &Config::default(), None));
+        let running = Arc::new(RunningRules::new(rules));
+        let (events, desk) = Events::new(running, broker.handle(), &mut registry);
         (events, desk, registry)
     }
 

@@ -1,7 +1,8 @@
 //! The stateless half: what a connection does with a batch of publishes before the journal sees it.
 //!
 //! A [`RuleLane`] evaluates on the connection's own task, so the cores share the work. A batch that no
-//! rule wants never reaches the journal: its acknowledgements go out at once.
+//! rule wants never reaches the journal: its acknowledgements go out at once. The rules are looked up
+//! once a batch, so a reload changes them between two batches of a connection.
 
 use std::future::Future;
 use std::mem;
@@ -25,31 +26,37 @@ use crate::topic::Reserved;
 
 use super::events::Events;
 use super::pass::Pass;
-use super::pass::Rules;
+use super::rules::HeldRules;
+use super::rules::RunningRules;
 use super::stage::Work;
 
 /// Opens a lane for each connection.
 pub(super) struct RuleIntake {
-    rules: Arc<Rules>,
+    running: Arc<RunningRules>,
     journal: Submitter<Work>,
     events: Events,
 }
 
 impl RuleIntake {
-    /// An intake that evaluates `rules`, submits to `journal` and hands what happens to clients to
-    /// `events`.
-    pub(super) fn new(rules: Arc<Rules>, journal: Submitter<Work>, events: Events) -> Self {
-        RuleIntake { rules, journal, events }
+    /// An intake that evaluates the `running` rules, submits to `journal` and hands what happens to
+    /// clients to `events`.
+    pub(super) fn new(
+        running: Arc<RunningRules>,
+        journal: Submitter<Work>,
+        events: Events,
+    ) -> Self {
+        RuleIntake { running, journal, events }
     }
 }
 
 impl Intake for RuleIntake {
     fn lane(&self, _origin: Arc<Origin>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
         Box::new(RuleLane {
-            pass: Pass::new(Arc::clone(&self.rules)),
+            pass: Pass::default(),
+            running: Arc::clone(&self.running),
             journal: self.journal.clone(),
             slot,
-            first: None,
+            batch: None,
         })
     }
 
@@ -60,21 +67,33 @@ impl Intake for RuleIntake {
 
 struct RuleLane {
     pass: Pass,
+    running: Arc<RunningRules>,
     journal: Submitter<Work>,
     slot: Arc<AckSlot>,
-    /// Receive time of the batch's first message.
-    first: Option<Timestamp>,
+    /// `None` between two batches: a connection that says nothing keeps no rules alive.
+    batch: Option<BatchHead>,
+}
+
+/// What the messages of a batch have in common.
+struct BatchHead {
+    /// Receive time of the first.
+    first: Timestamp,
+    /// The rules that judge them.
+    rules: HeldRules,
 }
 
 impl Lane for RuleLane {
     fn take(&mut self, publish: Publish) -> Result<(), UnknownRule> {
+        let head = self.batch.get_or_insert_with(|| BatchHead {
+            first: publish.received_at,
+            rules: self.running.hold(),
+        });
         let is_ingest =
             matches!(Reserved::of(publish.topic.as_str()), Some(Reserved::Ingest { .. }));
-        if is_ingest && !self.pass.reaches_a_rule(&publish.topic) {
+        if is_ingest && !self.pass.reaches_a_rule(&head.rules, &publish.topic) {
             return Err(UnknownRule);
         }
-        self.first.get_or_insert(publish.received_at);
-        self.pass.take(&publish);
+        self.pass.take(&head.rules, &publish);
         if publish.retain {
             self.pass.outcome.effects.push(Effect::Retain(publish));
         }
@@ -86,11 +105,12 @@ impl Lane for RuleLane {
         ticket: Option<u64>,
     ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>> {
         Box::pin(async move {
-            let first = self.first.take().unwrap_or(Timestamp::EPOCH);
-            if self.pass.is_settled() {
+            let head = self.batch.take();
+            let Some(BatchHead { first, rules }) = head.filter(|_| !self.pass.is_settled()) else {
                 return Ok(Submitted::Settled);
-            }
+            };
             let work = Work::Messages {
+                rules: HeldRules::into_inner(rules),
                 outcome: self.pass.take_outcome(),
                 observations: mem::take(&mut self.pass.observations),
             };

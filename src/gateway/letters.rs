@@ -13,7 +13,6 @@ use crate::action;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::engine::ActionFailure;
-use crate::engine::RuleIndex;
 use crate::journal::AckSlot;
 use crate::journal::Submission;
 use crate::journal::Submitter;
@@ -26,12 +25,13 @@ use crate::topic::TopicName;
 
 use super::events::Events;
 use super::pass::Pass;
-use super::pass::Rules;
+use super::rules::HeldRules;
+use super::rules::RunningRules;
 use super::stage::Work;
 
 /// Runs the rules' ON ERROR actions over dead letters.
 pub(super) struct LetterSink {
-    rules: Arc<Rules>,
+    running: Arc<RunningRules>,
     journal: Submitter<Work>,
     events: Events,
     clock: Clock,
@@ -39,42 +39,37 @@ pub(super) struct LetterSink {
 
 impl LetterSink {
     pub(super) fn new(
-        rules: Arc<Rules>,
+        running: Arc<RunningRules>,
         journal: Submitter<Work>,
         events: Events,
         clock: Clock,
     ) -> Self {
-        LetterSink { rules, journal, events, clock }
-    }
-
-    fn rule(&self, name: &str) -> Option<RuleIndex> {
-        let rules = self.rules.engine.rules();
-        let place = rules.iter().position(|rule| &**rule.name() == name)?;
-        u32::try_from(place).ok().map(RuleIndex)
+        LetterSink { running, journal, events, clock }
     }
 
     /// Answers whether everything the letters cause is on disk.
     async fn report(&self, hook: &str, letters: &[DeadLetter]) -> bool {
         let now = self.clock.now();
-        let mut pass = Pass::new(Arc::clone(&self.rules));
+        let rules = self.running.hold();
+        let mut pass = Pass::default();
         for letter in letters {
             // A rule that is gone has no ON ERROR; the letter itself stays.
-            let Some(rule) = self.rule(&letter.rule) else { continue };
+            let Some(rule) = rules.place(&letter.rule) else { continue };
             let Some(publish) = message(hook, letter, now) else { continue };
             let failure = ActionFailure {
                 failed_action: "invoke".to_owned(),
                 failed_resource: hook.to_owned(),
                 error_message: letter.error.clone(),
             };
-            let engine = &self.rules.engine;
-            action::report(engine, rule, &publish, now, &[failure], &mut pass.outcome);
-            self.events.announce_letter(&mut pass, hook, rule, letter, now);
+            action::report(&rules.engine, rule, &publish, now, &[failure], &mut pass.outcome);
+            self.events.announce_letter(&rules, &mut pass, hook, rule, letter, now);
         }
-        pass.finish(now);
+        pass.finish(&rules, now);
         if pass.is_settled() {
             return true;
         }
         let work = Work::Messages {
+            rules: HeldRules::into_inner(rules),
             outcome: pass.take_outcome(),
             observations: mem::take(&mut pass.observations),
         };

@@ -7,6 +7,8 @@
 //! Shutdown, the other way round: the broker stops reading and waits for the acknowledgements due,
 //! deliveries and hooks finish what they hold, the journal commits what is queued and folds its log.
 //!
+//! In between, `reload` lets another rule set take over.
+//!
 //! Start reading at [`Gateway::start`]; the two halves of a publish's way are `intake` and `stage`.
 //! [`Rehearsal`] runs both in virtual time.
 
@@ -18,10 +20,16 @@ mod open_files;
 mod pass;
 mod rates;
 mod rehearsal;
+mod reload;
+mod rules;
 mod stage;
+#[cfg(test)]
+mod stage_tests;
 mod tally;
 mod view;
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,11 +43,13 @@ use tokio::time::MissedTickBehavior;
 
 use crate::api::HttpMetrics;
 use crate::api::Server;
+use crate::api::rule_set::ReloadCause;
 use crate::broker::Broker;
 use crate::broker::BrokerHandle;
 use crate::checkpoint;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::StreamConfig;
 use crate::dashboard;
 use crate::delivery;
 use crate::delivery::Deliveries;
@@ -48,7 +58,6 @@ use crate::engine::Engine;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::Transitions;
 use crate::engine::hold::WaitingRow;
-use crate::engine::hold::watched;
 use crate::hit_log::HitLog;
 use crate::journal::Journal;
 use crate::journal::JournalHealth;
@@ -61,6 +70,8 @@ use crate::retained;
 use crate::rule::Rule;
 use crate::rule::target::Known;
 use crate::rule_files;
+use crate::rule_files::Loaded;
+use crate::storage::Executor;
 use crate::storage::Storage;
 use crate::stream;
 use crate::topic::TopicName;
@@ -72,13 +83,15 @@ use events::Events;
 use hits::Hits;
 use intake::RuleIntake;
 use letters::LetterSink;
-use pass::Pass;
-use pass::Rules;
 use rates::Rates;
+use reload::ReloadSetup;
+use reload::Reloader;
+use rules::Rules;
+use rules::RunningRules;
 use stage::AfterCommit;
 use stage::GatewayStage;
 use stage::Work;
-use tally::Tallies;
+use tally::RuleMetrics;
 use view::GatewayView;
 use view::Life;
 
@@ -128,18 +141,19 @@ impl AfterCommit for Announce {
 }
 
 impl Gateway {
-    /// Starts everything over checked `rules`.
+    /// Starts everything over a rule set without errors.
     ///
     /// # Errors
     /// What kept a part from starting; nothing keeps running then.
-    pub async fn start(mut config: Config, rules: Vec<Arc<Rule>>) -> anyhow::Result<Gateway> {
+    pub async fn start(mut config: Config, loaded: Loaded) -> anyhow::Result<Gateway> {
         let clock = Clock::start();
         let started_at = clock.now();
-        open_files::fit(&mut config, &rules)?;
+        open_files::fit(&mut config, &loaded.checked.rules)?;
         let mut registry = Registry::with_prefix("tidegate");
         let storage = Storage::open(&config.data_dir)?;
-        let rules = compile(engine(rules, &config), &mut registry);
-        let (hold, transitions) = restore_holds(&storage, &rules, &config, started_at)?;
+        let running = first_rules(loaded.checked.rules, &config, &mut registry);
+        let rules = running.get();
+        let (hold, transitions) = restore_holds(&storage, &rules, started_at)?;
         let retained = retained::load(&storage, config.mqtt.retained_max)?;
         let broker = Broker::bind(&config.mqtt, clock, retained).await?;
         let http_metrics = HttpMetrics::default();
@@ -150,25 +164,32 @@ impl Gateway {
         let handle = broker.handle();
 
         let announce = Announce { broker: handle.clone(), hits: Arc::clone(&hits) };
-        let pass = Pass::new(Arc::clone(&rules));
         let keys = latest::load(&storage, config.rules.table_keys_max)?;
-        let stage = GatewayStage::new(pass, hold, keys, transitions, announce);
+        let stage = GatewayStage::new(Arc::clone(&running), hold, keys, transitions, announce);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
-        declare_streams(&storage, &rules, &config, clock).await?;
+        declare_streams(&storage.executor(), first_streams(&config, &rules), clock).await?;
         let (stop, stopped) = watch::channel(false);
-        let (events, desk) = Events::new(Arc::clone(&rules), handle.clone(), &mut registry);
+        let (events, desk) = Events::new(Arc::clone(&running), handle.clone(), &mut registry);
         let desk = tokio::spawn(desk.run(journal.submitter(), stopped.clone()));
         let parts = Parts { storage: &storage, journal: &journal, config: &config, clock, events };
         let deliveries = parts.start_deliveries(&mut registry).await?;
-        let hooks = parts.start_hooks(&rules, &mut registry).await?;
+        let hooks = parts.start_hooks(&running, &mut registry).await?;
         let events = parts.events;
         journal.metrics().register(&mut registry);
         handle.metrics().register(&mut registry);
         hits.feed().metrics().register(&mut registry);
         http_metrics.register(&mut registry);
 
+        let setup = ReloadSetup {
+            config: config.clone(),
+            running: Arc::clone(&running),
+            journal: journal.submitter(),
+            executor: storage.executor(),
+            clock,
+            inputs: loaded.inputs,
+        };
+        let (reloader, reloads) = Reloader::new(setup, &mut registry);
         let life = Arc::new(Life::default());
-        let rates = Arc::new(Rates::new(Arc::clone(&rules)));
         let view = Arc::new(GatewayView {
             clock,
             started_at,
@@ -177,8 +198,9 @@ impl Gateway {
             mqtt: broker.local_addr(),
             http: http.local_addr(),
             life: Arc::clone(&life),
-            rules,
-            rates,
+            rates: Arc::new(Rates::new(Arc::clone(&running))),
+            running,
+            reloads,
             hits,
             broker: handle,
             journal: journal.submitter(),
@@ -194,7 +216,8 @@ impl Gateway {
         storage.announce(view.http)?;
         let site = dashboard::site(Arc::clone(&view) as _, config.http.body_timeout, http_metrics);
         let http = tokio::spawn(http.run(site, stopped));
-        let (broker, tasks) = open(broker, events, &view);
+        let (broker, mut tasks) = open(broker, events, &view);
+        tasks.push(tokio::spawn(reloader.run()));
         life.begin();
         Ok(Gateway { view, broker, http, events: desk, journal, stop, tasks, storage })
     }
@@ -207,6 +230,16 @@ impl Gateway {
     /// Address of the HTTP listener.
     pub fn http(&self) -> SocketAddr {
         self.view.http
+    }
+
+    /// Has the rules read again, on a task of its own; how that ends is on the log.
+    pub fn reload(&self) {
+        let reloads = Arc::clone(&self.view.reloads);
+        tokio::spawn(async move {
+            if let Err(error) = reloads.reload(ReloadCause::Signal).await {
+                tracing::error!(%error, "the rules were not reloaded");
+            }
+        });
     }
 
     /// Ends only when a part that must run has ended by itself.
@@ -262,14 +295,14 @@ fn open(
     events: Events,
     view: &Arc<GatewayView>,
 ) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
-    let intake = Arc::new(RuleIntake::new(Arc::clone(&view.rules), view.journal.clone(), events));
+    let intake = Arc::new(RuleIntake::new(Arc::clone(&view.running), view.journal.clone(), events));
     let tasks = vec![
         tokio::spawn(Arc::clone(&view.hits).follow()),
         tokio::spawn(sample(Arc::clone(view))),
         tokio::spawn(stream::retain(view.executor.clone(), view.clock)),
     ];
     tracing::info!(
-        rules = view.rules.engine.rules().len(),
+        rules = view.running.hold().list().len(),
         mqtt = %view.mqtt,
         http = %view.http,
         data = %view.data_dir.display(),
@@ -284,19 +317,25 @@ fn engine(rules: Vec<Arc<Rule>>, config: &Config) -> Engine {
     Engine::new(rules, &config.account_id).with_targets(known)
 }
 
-fn compile(engine: Engine, registry: &mut Registry) -> Arc<Rules> {
-    let tallies = Tallies::new(&engine, registry);
-    Arc::new(Rules { engine, tallies })
+/// The set that runs first, and its counters on `/metrics`.
+fn first_rules(
+    rules: Vec<Arc<Rule>>,
+    config: &Config,
+    registry: &mut Registry,
+) -> Arc<RunningRules> {
+    let rules = Arc::new(Rules::new(engine(rules, config), config, None));
+    let running = Arc::new(RunningRules::new(rules));
+    registry.register_collector(Box::new(RuleMetrics::new(Arc::clone(&running))));
+    running
 }
 
 /// The hold table as the last run left it, and what the change of rules since then makes of it.
 fn restore_holds(
     storage: &Storage,
     rules: &Rules,
-    config: &Config,
     now: crate::clock::Timestamp,
 ) -> anyhow::Result<(HoldTable, Transitions)> {
-    let mut hold = HoldTable::new(watched(rules.engine.rules(), config.rules.hold_keys_max));
+    let mut hold = HoldTable::new(rules.watched());
     let mut transitions = Transitions::default();
     let saved = checkpoint::load(storage)?;
     if let Some(alive_until) = saved.alive_until {
@@ -326,19 +365,30 @@ fn restore_holds(
     Ok((hold, transitions))
 }
 
-/// Makes the streams that configuration or rules name.
+/// The streams that configuration or rules name.
+fn first_streams(config: &Config, rules: &Rules) -> BTreeMap<String, StreamConfig> {
+    let mut streams = config.streams.clone();
+    for name in named_streams(rules) {
+        streams.entry(name.to_owned()).or_default();
+    }
+    streams
+}
+
+/// The streams that rules name.
+fn named_streams(rules: &Rules) -> BTreeSet<&str> {
+    rules.list().iter().flat_map(|rule| rule.streams()).collect()
+}
+
+/// Makes streams that are not there; one that is keeps the shards it has.
 async fn declare_streams(
-    storage: &Storage,
-    rules: &Rules,
-    config: &Config,
+    executor: &Executor,
+    wanted: BTreeMap<String, StreamConfig>,
     clock: Clock,
 ) -> anyhow::Result<()> {
-    let mut wanted = config.streams.clone();
-    for name in rules.engine.rules().iter().flat_map(|rule| rule.streams()) {
-        wanted.entry(name.to_owned()).or_default();
+    if wanted.is_empty() {
+        return Ok(());
     }
-    let executor = storage.executor();
-    let kept = stream::declare(&executor, wanted.into_iter().collect(), clock.now()).await?;
+    let kept = stream::declare(executor, wanted.into_iter().collect(), clock.now()).await?;
     for name in kept {
         tracing::warn!(
             stream = %name,
@@ -376,13 +426,13 @@ impl Parts<'_> {
 
     async fn start_hooks(
         &self,
-        rules: &Arc<Rules>,
+        running: &Arc<RunningRules>,
         registry: &mut Registry,
     ) -> anyhow::Result<Arc<Hooks>> {
         let metrics = lambda::HookMetrics::default();
         metrics.register(registry);
         let submitter = self.journal.submitter();
-        let sink = LetterSink::new(Arc::clone(rules), submitter, self.events.clone(), self.clock);
+        let sink = LetterSink::new(Arc::clone(running), submitter, self.events.clone(), self.clock);
         let setup = HookSetup {
             executor: self.storage.executor(),
             reader: self.storage.reader()?,

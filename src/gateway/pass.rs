@@ -3,6 +3,8 @@
 //! Both halves of the gateway run the same pass: a connection's lane over what it read, and the
 //! journal's stage over what an episode republished. A pass ends when nothing is left to evaluate; the
 //! hop limit bounds it. What it leaves is in [`Pass::outcome`] and [`Pass::observations`].
+//!
+//! The rules are given with each message: whoever owns the pass decides for how long one set is used.
 
 use std::collections::HashMap;
 use std::mem;
@@ -12,7 +14,6 @@ use crate::action;
 use crate::action::Outcome;
 use crate::clock::Timestamp;
 use crate::engine::ActionFailure;
-use crate::engine::Engine;
 use crate::engine::Evaluation;
 use crate::engine::Hit;
 use crate::engine::Observation;
@@ -23,20 +24,13 @@ use crate::limits;
 use crate::publish::Publish;
 use crate::topic::TopicName;
 
-use super::tally::Tallies;
-
-/// The rules as they run, and what they count.
-#[derive(Debug)]
-pub(super) struct Rules {
-    /// Compiled.
-    pub(super) engine: Engine,
-    /// Counted.
-    pub(super) tallies: Tallies,
-}
+use super::rules::Rules;
 
 /// Evaluates messages for one owner: a connection, or the journal's stage.
+#[derive(Default)]
 pub(super) struct Pass {
-    rules: Arc<Rules>,
+    /// Of the rules that the plans belong to.
+    generation: u64,
     plans: HashMap<TopicName, Arc<Plan>, foldhash::fast::RandomState>,
     evaluation: Evaluation,
     /// How many of `outcome.republished` have been evaluated.
@@ -48,23 +42,6 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    /// A pass over `rules` with nothing in it.
-    pub(super) fn new(rules: Arc<Rules>) -> Self {
-        Pass {
-            rules,
-            plans: HashMap::default(),
-            evaluation: Evaluation::default(),
-            followed: 0,
-            outcome: Outcome::default(),
-            observations: Vec::new(),
-        }
-    }
-
-    /// The rules it evaluates.
-    pub(super) fn rules(&self) -> &Arc<Rules> {
-        &self.rules
-    }
-
     /// Whether the messages taken so far left nothing to commit.
     pub(super) fn is_settled(&self) -> bool {
         self.outcome.effects.is_empty()
@@ -74,25 +51,25 @@ impl Pass {
     }
 
     /// Whether any rule sees what is published to `topic`.
-    pub(super) fn reaches_a_rule(&mut self, topic: &TopicName) -> bool {
-        !self.plan(topic).is_empty()
+    pub(super) fn reaches_a_rule(&mut self, rules: &Rules, topic: &TopicName) -> bool {
+        !self.plan(rules, topic).is_empty()
     }
 
     /// Evaluates `publish`, and then everything it makes rules republish.
-    pub(super) fn take(&mut self, publish: &Publish) {
-        self.evaluate(publish);
-        self.finish(publish.received_at);
+    pub(super) fn take(&mut self, rules: &Rules, publish: &Publish) {
+        self.evaluate(rules, publish);
+        self.finish(rules, publish.received_at);
     }
 
     /// Carries out one hit of the hold table, and evaluates everything it makes rules republish.
-    pub(super) fn take_hit(&mut self, hit: Hit) {
+    pub(super) fn take_hit(&mut self, rules: &Rules, hit: Hit) {
         let at = hit.decided_at;
-        action::carry_out(&self.rules.engine, hit, &mut self.outcome);
-        self.finish(at);
+        action::carry_out(&rules.engine, hit, &mut self.outcome);
+        self.finish(rules, at);
     }
 
     /// Counts a message that came too late, and runs its rule's ON ERROR over it.
-    pub(super) fn take_late(&mut self, record: LateRecord) {
+    pub(super) fn take_late(&mut self, rules: &Rules, record: LateRecord) {
         let LateRecord { fault, publish } = record;
         let at = publish.received_at;
         let failure = ActionFailure {
@@ -100,18 +77,17 @@ impl Pass {
             failed_resource: String::new(),
             error_message: fault.message.clone(),
         };
-        let Rules { engine, .. } = &*self.rules;
-        action::report(engine, fault.rule, &publish, at, &[failure], &mut self.outcome);
+        action::report(&rules.engine, fault.rule, &publish, at, &[failure], &mut self.outcome);
         self.outcome.faults.push(fault);
-        self.finish(at);
+        self.finish(rules, at);
     }
 
     /// Carries an event through the rules, as if it had been republished: subscribers get it after the
     /// commit.
-    pub(super) fn announce(&mut self, event: Publish) {
+    pub(super) fn announce(&mut self, rules: &Rules, event: Publish) {
         let at = event.received_at;
         self.outcome.republished.push(event);
-        self.finish(at);
+        self.finish(rules, at);
     }
 
     /// Hands over the outcome and starts an empty one.
@@ -122,21 +98,21 @@ impl Pass {
 
     /// Evaluates what was republished since, and counts; to be called after the outcome was added to
     /// by hand.
-    pub(super) fn finish(&mut self, at: Timestamp) {
+    pub(super) fn finish(&mut self, rules: &Rules, at: Timestamp) {
         while let Some(message) = self.outcome.republished.get(self.followed) {
             let message = message.clone();
             self.followed += 1;
-            self.evaluate(&message);
+            self.evaluate(rules, &message);
         }
-        self.rules.tallies.count_outcome(&mut self.outcome, at);
+        rules.tallies.count_outcome(&mut self.outcome, at);
     }
 
-    fn evaluate(&mut self, publish: &Publish) {
-        let plan = self.plan(&publish.topic);
+    fn evaluate(&mut self, rules: &Rules, publish: &Publish) {
+        let plan = self.plan(rules, &publish.topic);
         if plan.is_empty() {
             return;
         }
-        let Rules { engine, tallies } = &*self.rules;
+        let Rules { engine, tallies, .. } = rules;
         let evaluation = &mut self.evaluation;
         engine.evaluate(&plan, publish, evaluation);
         tallies.add_runs(&evaluation.topic_matches, |tally| &tally.topic_matches);
@@ -155,14 +131,18 @@ impl Pass {
         }
     }
 
-    fn plan(&mut self, topic: &TopicName) -> Arc<Plan> {
+    fn plan(&mut self, rules: &Rules, topic: &TopicName) -> Arc<Plan> {
+        if self.generation != rules.generation {
+            self.generation = rules.generation;
+            self.plans.clear();
+        }
         if let Some(plan) = self.plans.get(topic) {
             return Arc::clone(plan);
         }
         if self.plans.len() >= limits::TOPIC_CACHE_MAX {
             self.plans.clear();
         }
-        let plan = self.rules.engine.plan(topic);
+        let plan = rules.engine.plan(topic);
         self.plans.insert(topic.clone(), Arc::clone(&plan));
         plan
     }

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use compact_str::CompactString;
 use parking_lot::Mutex;
-use prometheus_client::registry::Registry;
 
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -22,7 +21,6 @@ use crate::engine::hold::HoldTable;
 use crate::engine::hold::Transitions;
 use crate::engine::hold::WaitingChange;
 use crate::engine::hold::WaitingRow;
-use crate::engine::hold::watched;
 use crate::journal::Batch;
 use crate::journal::Effect;
 use crate::journal::HitRecord;
@@ -32,9 +30,9 @@ use crate::limits::SCENARIO_EVENTS_MAX as SEEN_MAX;
 use crate::publish::Publish;
 use crate::rule::Rule;
 
-use super::compile;
 use super::pass::Pass;
-use super::pass::Rules;
+use super::rules::Rules;
+use super::rules::RunningRules;
 use super::stage::AfterCommit;
 use super::stage::GatewayStage;
 use super::stage::Work;
@@ -88,7 +86,6 @@ struct Counted {
 /// A rule set under virtual time. Times must not go back; an earlier one is taken as the latest.
 pub struct Rehearsal {
     rules: Arc<Rules>,
-    hold_keys_max: usize,
     pass: Pass,
     stage: GatewayStage<Outgoing>,
     outgoing: Outgoing,
@@ -104,17 +101,16 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// Checked rules at time `now`, with nothing remembered.
     pub fn new(rules: Vec<Arc<Rule>>, config: &Config, now: Timestamp) -> Self {
-        let rules = compile(Engine::new(rules, &config.account_id), &mut Registry::default());
-        let hold_keys_max = config.rules.hold_keys_max;
-        let hold = HoldTable::new(watched(rules.engine.rules(), hold_keys_max));
+        let engine = Engine::new(rules, &config.account_id);
+        let rules = Arc::new(Rules::new(engine, config, None));
+        let hold = HoldTable::new(rules.watched());
         let outgoing = Outgoing::default();
         let keys = Keys::new(config.rules.table_keys_max);
         let stage = stage_over(&rules, hold, keys, Transitions::default(), &outgoing);
         Rehearsal {
-            pass: Pass::new(Arc::clone(&rules)),
-            counted: vec![Counted::default(); rules.engine.rules().len()],
+            pass: Pass::default(),
+            counted: vec![Counted::default(); rules.list().len()],
             rules,
-            hold_keys_max,
             stage,
             outgoing,
             rows: BTreeMap::new(),
@@ -128,9 +124,10 @@ impl Rehearsal {
     /// Runs the timers due by the message's time, then the message.
     pub fn publish(&mut self, publish: &Publish) {
         self.advance(publish.received_at);
-        self.pass.take(publish);
+        self.pass.take(&self.rules, publish);
         if !self.pass.is_settled() {
             let work = Work::Messages {
+                rules: Arc::clone(&self.rules),
                 outcome: self.pass.take_outcome(),
                 observations: mem::take(&mut self.pass.observations),
             };
@@ -157,7 +154,7 @@ impl Rehearsal {
     pub fn restart(&mut self, at: Timestamp, back: Timestamp) {
         self.advance(at);
         let (alive_until, now) = (self.now, back.max(self.now));
-        let mut hold = HoldTable::new(watched(self.rules.engine.rules(), self.hold_keys_max));
+        let mut hold = HoldTable::new(self.rules.watched());
         let mut transitions = Transitions::default();
         let rows = self.rows.iter().map(|((rule, key), state)| (&**rule, key.as_str(), &state[..]));
         let waiting = self.waiting.iter().map(|((rule, key, turn), message)| WaitingRow {
@@ -170,7 +167,7 @@ impl Rehearsal {
         // The disk has the keys that were committed, and here each step is.
         let keys = self.stage.keys().clone();
         self.stage = stage_over(&self.rules, hold, keys, transitions, &self.outgoing);
-        self.pass = Pass::new(Arc::clone(&self.rules));
+        self.pass = Pass::default();
         self.advance(now);
         self.commit();
     }
@@ -208,9 +205,9 @@ impl Rehearsal {
 
     /// Turns what the counters grew by into what was seen.
     fn count(&mut self) {
-        let Rules { engine, tallies } = &*self.rules;
+        let Rules { tallies, .. } = &*self.rules;
         let at = self.now;
-        for ((place, rule), counted) in (0..).zip(engine.rules()).zip(&mut self.counted) {
+        for ((place, rule), counted) in (0..).zip(self.rules.list()).zip(&mut self.counted) {
             let tally = tallies.rule(RuleIndex(place));
             for _ in counted.unknown..tally.unknown.get() {
                 self.seen.push(Seen::Unknown { at, rule: Arc::clone(rule.name()) });
@@ -219,7 +216,7 @@ impl Rehearsal {
             if tally.faults.get() == counted.faults.values().sum::<u64>() {
                 continue;
             }
-            for (code, count) in tallies.faults_by_code(RuleIndex(place)) {
+            for (code, count) in tally.faults_by_code() {
                 let before = counted.faults.insert(code, count).unwrap_or(0);
                 for _ in before..count {
                     self.seen.push(Seen::Fault { at, rule: Arc::clone(rule.name()), code });
@@ -236,5 +233,6 @@ fn stage_over(
     transitions: Transitions,
     outgoing: &Outgoing,
 ) -> GatewayStage<Outgoing> {
-    GatewayStage::new(Pass::new(Arc::clone(rules)), hold, keys, transitions, outgoing.clone())
+    let running = Arc::new(RunningRules::new(Arc::clone(rules)));
+    GatewayStage::new(running, hold, keys, transitions, outgoing.clone())
 }

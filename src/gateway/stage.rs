@@ -4,7 +4,14 @@
 //! transaction as what it causes; no lock is needed and no two threads can disagree. Timers due at or
 //! before a message's time run before the message. After the commit it sends on what was republished
 //! and says that there are hits to look at.
+//!
+//! Another rule set takes over here, between two batches ([`Work::Replace`]): the hold table goes over
+//! to it and, in the same moment, connections find it. A batch that was judged by the set before and
+//! comes later carries that set. Its effects stand. What it observed for a rule that still watches
+//! the same goes on under the new set; what it observed for another rule is played to its end under
+//! the old one, on a key that starts afresh, as if it had come just before the change.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
@@ -21,7 +28,6 @@ use crate::engine::Fault;
 use crate::engine::FaultCode;
 use crate::engine::Hit;
 use crate::engine::Observation;
-use crate::engine::RuleIndex;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::HoldView;
 use crate::engine::hold::KeyChange;
@@ -40,12 +46,16 @@ use crate::topic::TopicName;
 
 use super::events;
 use super::pass::Pass;
+use super::rules::Rules;
+use super::rules::RunningRules;
 
 /// What comes to the stage through the journal's queue.
 #[derive(Debug)]
 pub(super) enum Work {
     /// A connection's batch, evaluated.
     Messages {
+        /// The rules that judged it.
+        rules: Arc<Rules>,
         /// Effects, hit log lines, republished messages.
         outcome: Outcome,
         /// Inputs for the hold table, in order.
@@ -60,10 +70,12 @@ pub(super) enum Work {
         /// Whether it was there; nobody may be waiting any more.
         answer: oneshot::Sender<bool>,
     },
+    /// Another rule set takes over.
+    Replace(Arc<Rules>),
     /// Somebody wants to see the keys of a rule.
     View {
-        /// The rule.
-        rule: RuleIndex,
+        /// Its name.
+        rule: Arc<str>,
         /// At most so many pending and so many firing keys.
         limit: usize,
         /// Where the answer goes; nobody may be waiting any more.
@@ -74,7 +86,7 @@ pub(super) enum Work {
 impl Work {
     /// Memory it holds, about, bytes.
     pub(super) fn bytes(&self) -> usize {
-        let Work::Messages { outcome, observations } = self else { return 0 };
+        let Work::Messages { outcome, observations, .. } = self else { return 0 };
         let kept = |effect: &Effect| match effect {
             Effect::Upsert(upsert) => upsert.publish.as_ref().map_or(0, |p| p.payload.len()),
             _ => 0,
@@ -116,94 +128,142 @@ pub(super) trait AfterCommit: Send + 'static {
 
 /// The journal's stage: the hold table, and what happens after a commit.
 pub(super) struct GatewayStage<A> {
+    /// Those that the hold table watches.
+    rules: Arc<Rules>,
+    /// Where connections find them.
+    running: Arc<RunningRules>,
+    episodes: Episodes<A>,
+    changes: Vec<KeyChange>,
+}
+
+/// The hold table, and what its transitions become.
+struct Episodes<A> {
     pass: Pass,
     hold: HoldTable,
     /// The keys of the tables of latest values: a key too many is refused here.
     keys: Keys,
     transitions: Transitions,
-    changes: Vec<KeyChange>,
     /// Goes to subscribers once the batch is on disk.
     outgoing: Vec<Publish>,
     after: A,
 }
 
 impl<A: AfterCommit> GatewayStage<A> {
-    /// A stage over tables that may have been restored; `transitions` are what restoring the hold
-    /// table gave and become part of the first batch.
+    /// A stage over the tables of the `running` rules, which may have been restored; `transitions` are
+    /// what restoring the hold table gave and become part of the first batch.
     pub(super) fn new(
-        pass: Pass,
+        running: Arc<RunningRules>,
         hold: HoldTable,
         keys: Keys,
         transitions: Transitions,
         after: A,
     ) -> Self {
-        let (changes, outgoing) = (Vec::new(), Vec::new());
-        GatewayStage { pass, hold, keys, transitions, changes, outgoing, after }
+        let (pass, outgoing) = (Pass::default(), Vec::new());
+        let episodes = Episodes { pass, hold, keys, transitions, outgoing, after };
+        GatewayStage { rules: running.get(), running, episodes, changes: Vec::new() }
     }
 
     /// The keys of the tables of latest values.
     pub(super) fn keys(&self) -> &Keys {
-        &self.keys
+        &self.episodes.keys
     }
 
-    /// Feeds observations, and what their episodes republish, until nothing is left.
-    fn observe(&mut self, observations: Vec<Observation>, batch: &mut Batch) {
+    fn replace(&mut self, at: Timestamp, rules: Arc<Rules>, batch: &mut Batch) {
+        // What is due by now belongs to the rules before.
+        self.advance(at, batch);
+        self.episodes.hold.rebuild(rules.watched(), at, &mut self.episodes.transitions);
+        rules.tallies.forget_holds();
+        self.running.replace(Arc::clone(&rules));
+        self.rules = rules;
+        self.episodes.settle(&self.rules, batch);
+    }
+}
+
+impl<A: AfterCommit> Episodes<A> {
+    /// Feeds observations of the running rules, and what their episodes republish, until nothing is
+    /// left.
+    fn observe(&mut self, rules: &Rules, observations: Vec<Observation>, batch: &mut Batch) {
         for observation in observations {
             self.hold.observe(observation, &mut self.transitions);
-            self.settle(batch);
+            self.settle(rules, batch);
+        }
+    }
+
+    /// The same for observations under rules that have been replaced since.
+    fn observe_late(
+        &mut self,
+        rules: &Rules,
+        old: &Rules,
+        observations: Vec<Observation>,
+        batch: &mut Batch,
+    ) {
+        let mut late = VecDeque::from(observations);
+        while let Some(observation) = late.pop_front() {
+            if let Some(rule) = rules.heir(old, observation.rule) {
+                self.observe(rules, vec![Observation { rule, ..observation }], batch);
+                continue;
+            }
+            let Some(watched) = old.watched_rule(observation.rule) else { continue };
+            let successor = rules.place(watched.name).and_then(|rule| rules.watched_rule(rule));
+            let at = observation.at;
+            let mut alone = HoldTable::new([watched]);
+            alone.observe(observation, &mut self.transitions);
+            late.extend(self.complete(old, batch));
+            alone.rebuild(successor, at, &mut self.transitions);
+            self.settle(rules, batch);
         }
     }
 
     /// Turns the table's transitions into effects. What an episode republishes may itself be observed
     /// by a rule with WHEN; the hop limit ends that.
-    fn settle(&mut self, batch: &mut Batch) {
+    fn settle(&mut self, rules: &Rules, batch: &mut Batch) {
         while !self.transitions.is_empty() {
-            let now = self.transitions.episodes.last().map(|episode| episode.decided_at);
-            for orphan in self.transitions.orphans.drain(..) {
-                batch.hits.push(removed(orphan));
-            }
-            let mut faults = mem::take(&mut self.transitions.faults);
-            for episode in self.transitions.episodes.drain(..) {
-                match self.pass.rules().engine.complete(&episode) {
-                    Ok(hit) => {
-                        let event = event_of(&mut self.pass, &self.after, &hit);
-                        self.pass.take_hit(hit);
-                        match event {
-                            Ok(Some(event)) => self.pass.announce(event),
-                            Ok(None) => {}
-                            Err(fault) => faults.push(fault),
-                        }
-                    }
-                    Err(fault) => faults.push(fault),
-                }
-            }
-            self.count(faults, now);
-            for record in self.transitions.late.drain(..) {
-                self.pass.take_late(record);
-            }
-            let outcome = self.pass.take_outcome();
-            self.accept(outcome, batch);
-            for observation in mem::take(&mut self.pass.observations) {
+            for observation in self.complete(rules, batch) {
                 self.hold.observe(observation, &mut self.transitions);
             }
         }
     }
 
-    fn count(&self, mut faults: Vec<Fault>, at: Option<Timestamp>) {
-        let at = at.unwrap_or(Timestamp::EPOCH);
-        self.pass.rules().tallies.count_faults(&mut faults, at);
+    /// Turns the transitions there are into effects; answers what was observed on the way.
+    fn complete(&mut self, rules: &Rules, batch: &mut Batch) -> Vec<Observation> {
+        let now = self.transitions.episodes.last().map(|episode| episode.decided_at);
+        for orphan in self.transitions.orphans.drain(..) {
+            batch.hits.push(ended(rules, orphan));
+        }
+        let mut faults = mem::take(&mut self.transitions.faults);
+        for episode in self.transitions.episodes.drain(..) {
+            match rules.engine.complete(&episode) {
+                Ok(hit) => {
+                    let event = event_of(rules, &mut self.pass, &self.after, &hit);
+                    self.pass.take_hit(rules, hit);
+                    match event {
+                        Ok(Some(event)) => self.pass.announce(rules, event),
+                        Ok(None) => {}
+                        Err(fault) => faults.push(fault),
+                    }
+                }
+                Err(fault) => faults.push(fault),
+            }
+        }
+        rules.tallies.count_faults(&mut faults, now.unwrap_or(Timestamp::EPOCH));
+        for record in self.transitions.late.drain(..) {
+            self.pass.take_late(rules, record);
+        }
+        let outcome = self.pass.take_outcome();
+        self.accept(rules, outcome, batch);
+        mem::take(&mut self.pass.observations)
     }
 
     /// Takes an outcome into the batch. What ON ERROR makes of a key that is refused is taken too; it
     /// may leave observations in the pass.
-    fn accept(&mut self, outcome: Outcome, batch: &mut Batch) {
+    fn accept(&mut self, rules: &Rules, outcome: Outcome, batch: &mut Batch) {
         let mut next = outcome;
         loop {
             let Outcome { effects, hits, republished, .. } = next;
             for effect in effects {
                 match effect {
                     Effect::Upsert(upsert) if !self.keys.admit(&upsert.table, &upsert.key) => {
-                        self.refuse(&upsert);
+                        self.refuse(rules, &upsert);
                     }
                     effect => batch.effects.push(effect),
                 }
@@ -219,13 +279,9 @@ impl<A: AfterCommit> GatewayStage<A> {
 
     /// The table has as many keys as it may: counted, and told to the rule's ON ERROR. An action of ON
     /// ERROR is only counted, and what it republishes has a hop less, so this ends.
-    fn refuse(&mut self, upsert: &Upsert) {
-        let rules = Arc::clone(self.pass.rules());
-        let place = rules.engine.rules().iter().position(|rule| *rule.name() == upsert.rule);
+    fn refuse(&mut self, rules: &Rules, upsert: &Upsert) {
         // A rule that is gone counts nothing and has no ON ERROR.
-        let Some(rule) = place.and_then(|place| u32::try_from(place).ok()).map(RuleIndex) else {
-            return;
-        };
+        let Some(rule) = rules.place(&upsert.rule) else { return };
         let (keys_max, table) = (self.keys.keys_max(), &upsert.table);
         let message = format!("table '{table}' has {keys_max} keys, as many as it may");
         let outcome = &mut self.pass.outcome;
@@ -238,7 +294,7 @@ impl<A: AfterCommit> GatewayStage<A> {
             action::report(&rules.engine, rule, publish, upsert.at, &[failure], outcome);
         }
         outcome.faults.push(Fault { rule, code: FaultCode::TableFull, message });
-        self.pass.finish(upsert.at);
+        self.pass.finish(rules, upsert.at);
     }
 }
 
@@ -247,32 +303,39 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
 
     fn apply(&mut self, at: Timestamp, work: Work, batch: &mut Batch) {
         match work {
-            Work::Messages { outcome, observations } => {
-                self.accept(outcome, batch);
-                self.observe(observations, batch);
-                let caused = mem::take(&mut self.pass.observations);
-                self.observe(caused, batch);
+            Work::Messages { rules, outcome, observations } => {
+                self.episodes.accept(&rules, outcome, batch);
+                // ON ERROR of a key that was refused may have been observed too.
+                let mut observations = observations;
+                observations.append(&mut self.episodes.pass.observations);
+                if Arc::ptr_eq(&rules, &self.rules) {
+                    self.episodes.observe(&self.rules, observations, batch);
+                } else {
+                    self.episodes.observe_late(&self.rules, &rules, observations, batch);
+                }
             }
             Work::Forget { table, key, answer } => {
-                let was_there = self.keys.remove(&table, &key);
+                let was_there = self.episodes.keys.remove(&table, &key);
                 if was_there {
                     batch.effects.push(Effect::Forget { table, key });
                 }
                 // Whoever asked may have gone away.
                 answer.send(was_there).ok();
             }
+            Work::Replace(rules) => self.replace(at, rules, batch),
             Work::View { rule, limit, answer } => {
                 self.advance(at, batch);
+                let keys = self.rules.place(&rule).map(|rule| self.episodes.hold.view(rule, limit));
                 // Whoever asked may have gone away.
-                drop(answer.send(self.hold.view(rule, limit)));
+                drop(answer.send(keys.unwrap_or_default()));
             }
         }
     }
 
     fn advance(&mut self, now: Timestamp, batch: &mut Batch) {
         loop {
-            let progress = self.hold.advance(now, &mut self.transitions);
-            self.settle(batch);
+            let progress = self.episodes.hold.advance(now, &mut self.episodes.transitions);
+            self.episodes.settle(&self.rules, batch);
             if progress == Progress::Done {
                 return;
             }
@@ -280,54 +343,63 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
     }
 
     fn seal(&mut self, batch: &mut Batch) {
-        self.hold.take_changes(&mut self.changes);
+        self.episodes.hold.take_changes(&mut self.changes);
         batch.states.extend(self.changes.drain(..).map(|change| StateChange {
             rule: change.rule,
             key: change.key,
             state: change.state,
             waiting: change.waiting,
         }));
-        self.pass.rules().tallies.show_holds(&self.hold);
+        self.rules.tallies.show_holds(&self.episodes.hold);
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        if self.transitions.is_empty() { self.hold.next_deadline() } else { Some(Timestamp::EPOCH) }
+        if self.episodes.transitions.is_empty() {
+            self.episodes.hold.next_deadline()
+        } else {
+            Some(Timestamp::EPOCH)
+        }
     }
 
     fn committed(&mut self, batch: &Batch) {
-        for message in self.outgoing.drain(..) {
-            self.after.publish(message);
+        for message in self.episodes.outgoing.drain(..) {
+            self.episodes.after.publish(message);
         }
         if !batch.hits.is_empty() {
-            self.after.hits_logged();
+            self.episodes.after.hits_logged();
         }
     }
 }
 
 /// The event of an episode, if anybody listens to it.
 fn event_of<A: AfterCommit>(
+    rules: &Rules,
     pass: &mut Pass,
     after: &A,
     hit: &Hit,
 ) -> Result<Option<Publish>, Fault> {
-    let rules = Arc::clone(pass.rules());
     if !rules.engine.hears_events() && !after.hears_events() {
         return Ok(None);
     }
-    let is_heard = |topic: &TopicName| pass.reaches_a_rule(topic) || after.hears(topic);
+    let is_heard = |topic: &TopicName| pass.reaches_a_rule(rules, topic) || after.hears(topic);
     events::of_episode(&rules.engine, hit, is_heard)
 }
 
-/// The hit log's line for an episode whose rule is gone: there is no SELECT left to evaluate.
-fn removed(orphan: Orphan) -> HitRecord {
+/// The hit log's line for an episode whose rule no longer watches: there is no SELECT left that would
+/// speak of it. A rule that is still there has been disabled, or has lost its WHEN.
+fn ended(rules: &Rules, orphan: Orphan) -> HitRecord {
+    let reason = match rules.place(&orphan.rule) {
+        Some(_) => Cleared::RuleChanged,
+        None => Cleared::RuleRemoved,
+    };
     HitRecord {
         at: orphan.at,
         rule: orphan.rule,
         event: "cleared",
-        reason: Some(Cleared::RuleRemoved.as_str()),
+        reason: Some(reason.as_str()),
         topic: Arc::clone(orphan.publish.topic.as_arc()),
         client_id: orphan.publish.origin.client_id.clone(),
         key: Some(orphan.facts.key),
-        output: Bytes::from_static(br#"{"reason":"rule_removed"}"#),
+        output: Bytes::from(format!(r#"{{"reason":"{}"}}"#, reason.as_str())),
     }
 }

@@ -4,38 +4,35 @@
 //! words are AWS IoT's where AWS has the metric (`TopicMatch`, `ParseError`), and ours for what AWS
 //! does not count: a condition that was not decided, and each kind of fault.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::EncodeMetric;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
 use crate::action::Outcome;
 use crate::clock::Timestamp;
-use crate::engine::Engine;
 use crate::engine::Fault;
+use crate::engine::FaultCode;
 use crate::engine::RuleIndex;
 use crate::engine::hold::HoldTable;
+use crate::rule::Rule;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RuleLabel {
-    rule: String,
-}
+use super::rules::RunningRules;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FaultLabel {
-    rule: String,
-    code: &'static str,
-}
-
-/// The counters of one rule.
+/// The counters of one rule. A rule keeps them over reloads, for as long as there is one of its name.
 #[derive(Debug)]
 pub(super) struct RuleTally {
+    name: Arc<str>,
     /// Messages whose topic matched FROM.
     pub(super) topic_matches: Counter,
     /// Hits: matches, firings and clearings.
@@ -44,6 +41,8 @@ pub(super) struct RuleTally {
     pub(super) unknown: Counter,
     /// Faults of any kind.
     pub(super) faults: Counter,
+    /// Faults by code, in the order of [`FaultCode::ALL`].
+    faults_by_code: [Counter; FaultCode::ALL.len()],
     /// Keys on their way to firing. Written by the journal's stage.
     pub(super) pending: Gauge,
     /// Keys firing. Written by the journal's stage.
@@ -57,6 +56,22 @@ pub(super) struct RuleTally {
 }
 
 impl RuleTally {
+    fn new(name: &Arc<str>) -> Self {
+        RuleTally {
+            name: Arc::clone(name),
+            topic_matches: Counter::default(),
+            hits: Counter::default(),
+            unknown: Counter::default(),
+            faults: Counter::default(),
+            faults_by_code: Default::default(),
+            pending: Gauge::default(),
+            firing: Gauge::default(),
+            waiting: Gauge::default(),
+            last_hit: AtomicI64::new(i64::MIN),
+            last_fault: Mutex::new(None),
+        }
+    }
+
     /// When the last hit was.
     pub(super) fn last_hit(&self) -> Option<Timestamp> {
         let millis = self.last_hit.load(Ordering::Relaxed);
@@ -67,65 +82,78 @@ impl RuleTally {
     pub(super) fn last_fault(&self) -> Option<(Timestamp, Fault)> {
         self.last_fault.lock().clone()
     }
+
+    /// Faults by code, those that happened.
+    pub(super) fn faults_by_code(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = FaultCode::ALL.iter().zip(&self.faults_by_code);
+        counts.map(|(code, count)| (code.as_str(), count.get())).filter(|(_, count)| *count > 0)
+    }
+
+    fn count_fault(&self, fault: Fault, at: Timestamp) {
+        self.faults.inc();
+        let place = FaultCode::ALL.iter().position(|code| *code == fault.code);
+        if let Some(count) = place.and_then(|place| self.faults_by_code.get(place)) {
+            count.inc();
+        }
+        tracing::debug!(rule = %self.name, code = fault.code.as_str(), "{}", fault.message);
+        *self.last_fault.lock() = Some((at, fault));
+    }
+}
+
+/// Sums over rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    /// Hits.
+    pub(super) hits: u64,
+    /// Conditions that were not decided.
+    pub(super) unknown: u64,
+    /// Faults.
+    pub(super) faults: u64,
+}
+
+impl Sums {
+    fn add<'t>(&mut self, tallies: impl IntoIterator<Item = &'t Arc<RuleTally>>) {
+        for tally in tallies {
+            self.hits += tally.hits.get();
+            self.unknown += tally.unknown.get();
+            self.faults += tally.faults.get();
+        }
+    }
 }
 
 /// The counters of all rules, by [`RuleIndex`].
 #[derive(Debug)]
 pub(super) struct Tallies {
-    names: Vec<Arc<str>>,
-    rules: Vec<RuleTally>,
-    faults: Family<FaultLabel, Counter>,
+    rules: Vec<Arc<RuleTally>>,
+    /// Of the rules that the last reload removed: a batch that was judged before it may still count.
+    removed: Vec<Arc<RuleTally>>,
+    /// Of the rules that earlier ones removed.
+    gone: Sums,
 }
 
 impl Tallies {
-    /// Counters for the rules of `engine`, registered for `/metrics`.
-    pub(super) fn new(engine: &Engine, registry: &mut Registry) -> Self {
-        let topic_matches = Family::<RuleLabel, Counter>::default();
-        let hits = Family::<RuleLabel, Counter>::default();
-        let unknown = Family::<RuleLabel, Counter>::default();
-        let faults = Family::<FaultLabel, Counter>::default();
-        let pending = Family::<RuleLabel, Gauge>::default();
-        let firing = Family::<RuleLabel, Gauge>::default();
-        let waiting = Family::<RuleLabel, Gauge>::default();
-        registry.register(
-            "rule_topic_matches",
-            "Messages whose topic matched FROM",
-            topic_matches.clone(),
-        );
-        registry.register("rule_hits", "Matches, firings and clearings", hits.clone());
-        registry.register(
-            "rule_unknown",
-            "Messages whose condition was neither true nor false",
-            unknown.clone(),
-        );
-        registry.register("rule_keys_pending", "Keys on their way to firing", pending.clone());
-        registry.register("rule_keys_firing", "Keys firing", firing.clone());
-        registry.register(
-            "rule_messages_waiting",
-            "Messages waiting for their turn in event time",
-            waiting.clone(),
-        );
-        registry.register("rule_faults", "Evaluation and action faults", faults.clone());
-        let names: Vec<Arc<str>> =
-            engine.rules().iter().map(|rule| Arc::clone(rule.name())).collect();
-        let rules = names
+    /// Counters for `rules`; those of a name that was there `before` go on counting.
+    pub(super) fn new(rules: &[Arc<Rule>], before: Option<&Tallies>) -> Self {
+        let mut gone = before.map_or(Sums::default(), |before| before.gone);
+        gone.add(before.iter().flat_map(|before| &before.removed));
+        let mut known: HashMap<&str, &Arc<RuleTally>> = before
             .iter()
-            .map(|name| {
-                let label = RuleLabel { rule: name.to_string() };
-                RuleTally {
-                    topic_matches: topic_matches.get_or_create(&label).clone(),
-                    hits: hits.get_or_create(&label).clone(),
-                    unknown: unknown.get_or_create(&label).clone(),
-                    faults: Counter::default(),
-                    pending: pending.get_or_create(&label).clone(),
-                    firing: firing.get_or_create(&label).clone(),
-                    waiting: waiting.get_or_create(&label).clone(),
-                    last_hit: AtomicI64::new(i64::MIN),
-                    last_fault: Mutex::new(None),
-                }
-            })
+            .flat_map(|before| &before.rules)
+            .map(|tally| (&*tally.name, tally))
             .collect();
-        Tallies { names, rules, faults }
+        let tally = |rule: &Arc<Rule>| match known.remove(&**rule.name()) {
+            Some(tally) => Arc::clone(tally),
+            None => Arc::new(RuleTally::new(rule.name())),
+        };
+        let rules = rules.iter().map(tally).collect();
+        Tallies { rules, removed: known.into_values().cloned().collect(), gone }
+    }
+
+    /// Sums since the start, over the rules that are gone, too.
+    pub(super) fn sums(&self) -> Sums {
+        let mut sums = self.gone;
+        sums.add(self.rules.iter().chain(&self.removed));
+        sums
     }
 
     /// The counters of one rule.
@@ -135,7 +163,7 @@ impl Tallies {
 
     /// The counters of all rules, in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &RuleTally> {
-        self.rules.iter()
+        self.rules.iter().map(Arc::as_ref)
     }
 
     /// Shows how many keys the table holds.
@@ -150,17 +178,13 @@ impl Tallies {
         }
     }
 
-    /// Faults of `rule` by code, those that happened.
-    pub(super) fn faults_by_code(&self, rule: RuleIndex) -> Vec<(&'static str, u64)> {
-        let name = &self.names[rule.0 as usize];
-        crate::engine::FaultCode::ALL
-            .iter()
-            .filter_map(|code| {
-                let label = FaultLabel { rule: name.to_string(), code: code.as_str() };
-                let count = self.faults.get(&label)?.get();
-                (count > 0).then_some((code.as_str(), count))
-            })
-            .collect()
+    /// Shows no keys: a rule may have lost its WHEN.
+    pub(super) fn forget_holds(&self) {
+        for tally in &self.rules {
+            tally.pending.set(0);
+            tally.firing.set(0);
+            tally.waiting.set(0);
+        }
     }
 
     /// Counts a run of equal or differing rule indexes; neighbours that are equal cost one add.
@@ -183,19 +207,72 @@ impl Tallies {
     /// Counts and drains `faults`; the last of each rule is kept to be shown.
     pub(super) fn count_faults(&self, faults: &mut Vec<Fault>, at: Timestamp) {
         for fault in faults.drain(..) {
-            let tally = self.rule(fault.rule);
-            tally.faults.inc();
-            let label = FaultLabel {
-                rule: self.names[fault.rule.0 as usize].to_string(),
-                code: fault.code.as_str(),
-            };
-            self.faults.get_or_create(&label).inc();
-            tracing::debug!(rule = %label.rule, code = label.code, "{}", fault.message);
-            *tally.last_fault.lock() = Some((at, fault));
+            self.rule(fault.rule).count_fault(fault, at);
         }
     }
 }
 
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The counters of the running rules for `/metrics`. Read when asked, so that the series of a rule that
+/// is removed vanish with it.
+#[derive(Debug)]
+pub(super) struct RuleMetrics {
+    running: Arc<RunningRules>,
+}
+
+impl RuleMetrics {
+    /// Over whatever runs.
+    pub(super) fn new(running: Arc<RunningRules>) -> Self {
+        RuleMetrics { running }
+    }
+}
+
+impl Collector for RuleMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let running = self.running.get();
+        let tallies = &running.tallies;
+        let mut encode = |name, help, metric: fn(&RuleTally) -> &dyn EncodeMetric, kind| {
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for tally in tallies.iter() {
+                metric(tally).encode(family.encode_family(&[("rule", &*tally.name)])?)?;
+            }
+            Ok(())
+        };
+        let counter = MetricType::Counter;
+        encode(
+            "rule_topic_matches",
+            "Messages whose topic matched FROM.",
+            |tally| &tally.topic_matches,
+            counter,
+        )?;
+        encode("rule_hits", "Matches, firings and clearings.", |tally| &tally.hits, counter)?;
+        encode(
+            "rule_unknown",
+            "Messages whose condition was neither true nor false.",
+            |tally| &tally.unknown,
+            counter,
+        )?;
+        let gauge = MetricType::Gauge;
+        encode("rule_keys_pending", "Keys on their way to firing.", |tally| &tally.pending, gauge)?;
+        encode("rule_keys_firing", "Keys firing.", |tally| &tally.firing, gauge)?;
+        encode(
+            "rule_messages_waiting",
+            "Messages waiting for their turn in event time.",
+            |tally| &tally.waiting,
+            gauge,
+        )?;
+        let help = "Evaluation and action faults.";
+        let mut family = encoder.encode_descriptor("rule_faults", help, None, counter)?;
+        for tally in tallies.iter() {
+            for (code, count) in tally.faults_by_code() {
+                let label = [("rule", &*tally.name), ("code", code)];
+                let count = ConstCounter::new(count);
+                count.encode(family.encode_family(&label)?)?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -3,6 +3,7 @@
 //! Counters and states come from memory; streams, hits and dead letters are read over connections of
 //! their own on blocking threads, so that a page never waits for a commit, nor a commit for a page.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::api::SeriesView;
 use crate::api::Source;
 use crate::api::SourceError;
 use crate::api::payload::Payload;
+use crate::api::rule_set::ReloadCause;
+use crate::api::rule_set::ReloadReport;
 use crate::api::source::Answer;
 use crate::api::source::HitFilter;
 use crate::api::source::NewRecord;
@@ -58,8 +61,11 @@ use crate::stream::StreamError;
 
 use super::hits;
 use super::hits::Hits;
-use super::pass::Rules;
 use super::rates::Rates;
+use super::reload::ReloadError;
+use super::reload::Reloads;
+use super::rules::Rules;
+use super::rules::RunningRules;
 use super::stage::Work;
 
 /// Where the gateway is in its life. Written by the gateway, read by readiness.
@@ -90,7 +96,8 @@ pub(super) struct GatewayView {
     pub(super) mqtt: SocketAddr,
     pub(super) http: SocketAddr,
     pub(super) life: Arc<Life>,
-    pub(super) rules: Arc<Rules>,
+    pub(super) running: Arc<RunningRules>,
+    pub(super) reloads: Arc<Reloads>,
     pub(super) rates: Arc<Rates>,
     pub(super) hits: Arc<Hits>,
     pub(super) broker: BrokerHandle,
@@ -149,6 +156,12 @@ impl From<HookError> for SourceError {
     }
 }
 
+impl From<ReloadError> for SourceError {
+    fn from(error: ReloadError) -> Self {
+        SourceError::Busy(error.to_string())
+    }
+}
+
 impl From<crate::hit_log::HitLogError> for SourceError {
     fn from(error: crate::hit_log::HitLogError) -> Self {
         SourceError::Failed(describe(&error))
@@ -156,9 +169,9 @@ impl From<crate::hit_log::HitLogError> for SourceError {
 }
 
 impl GatewayView {
-    fn rule_view(&self, index: RuleIndex, now: Timestamp) -> view::Rule {
-        let rule = &self.rules.engine.rules()[index.0 as usize];
-        let tally = self.rules.tallies.rule(index);
+    fn rule_view(rules: &Rules, index: RuleIndex, now: Timestamp) -> view::Rule {
+        let rule = &rules.list()[index.0 as usize];
+        let tally = rules.tallies.rule(index);
         let definition = &rule.definition;
         let last_fault = tally.last_fault();
         let state = if definition.disabled {
@@ -186,7 +199,7 @@ impl GatewayView {
             hits: tally.hits.get(),
             unknown: tally.unknown.get(),
             faults: tally.faults.get(),
-            faults_by_code: self.rules.tallies.faults_by_code(index).into_iter().collect(),
+            faults_by_code: tally.faults_by_code().collect(),
             pending: count(tally.pending.get()),
             firing: count(tally.firing.get()),
             last_hit: tally.last_hit().map(Into::into),
@@ -198,26 +211,25 @@ impl GatewayView {
         }
     }
 
-    fn indexes(&self) -> impl Iterator<Item = RuleIndex> + '_ {
-        let rules = u32::try_from(self.rules.engine.rules().len());
-        (0..rules.expect("rules are counted in 32 bits")).map(RuleIndex)
-    }
-
-    fn index_of(&self, name: &str) -> Option<RuleIndex> {
-        self.indexes().find(|index| &**self.rules.engine.rules()[index.0 as usize].name() == name)
-    }
-
     /// Asks the journal's stage for the keys of a rule.
-    async fn holds(&self, rule: RuleIndex, limit: usize) -> Result<HoldView, SourceError> {
+    async fn holds(&self, rule: Arc<str>, limit: usize) -> Result<HoldView, SourceError> {
         let (answer, view) = oneshot::channel();
         let work = Work::View { rule, limit, answer };
         let bytes = work.bytes();
         let submission = Submission { at: self.clock.now(), work, bytes, ack: None };
         let stopping = || SourceError::Busy("the gateway is stopping".to_owned());
-        let asked = async {
+        self.unless_stalled(async {
             self.journal.submit(submission).await.map_err(|_| stopping())?;
             view.await.map_err(|_| stopping())
-        };
+        })
+        .await
+    }
+
+    /// Waits for what the journal's thread has to do, unless that thread only tries to commit.
+    async fn unless_stalled<T>(
+        &self,
+        asked: impl Future<Output = Result<T, SourceError>>,
+    ) -> Result<T, SourceError> {
         tokio::select! {
             biased;
             // The stage cannot answer while its thread tries to commit.
@@ -383,9 +395,8 @@ impl Source for GatewayView {
     }
 
     fn overview(&self) -> view::Overview {
-        let sum = |counter: fn(&super::tally::RuleTally) -> u64| {
-            self.rules.tallies.iter().map(counter).sum()
-        };
+        let running = self.running.get();
+        let sums = running.tallies.sums();
         view::Overview {
             version: env!("CARGO_PKG_VERSION"),
             now: self.clock.now().into(),
@@ -395,11 +406,12 @@ impl Source for GatewayView {
             mqtt: self.mqtt.to_string(),
             http: format!("http://{}", self.http),
             readiness: self.readiness(),
+            rule_set: self.reloads.rule_set(&running),
             totals: view::Totals {
                 messages: self.messages(),
-                hits: sum(|tally| tally.hits.get()),
-                unknown: sum(|tally| tally.unknown.get()),
-                faults: sum(|tally| tally.faults.get()),
+                hits: sums.hits,
+                unknown: sums.unknown,
+                faults: sums.faults,
                 clients: self.broker.client_count() as u64,
                 commits: self.journal_metrics.commit_count(),
                 commit_ms: self.journal_metrics.last_commit().map(|d| d.as_secs_f64() * 1000.0),
@@ -420,7 +432,13 @@ impl Source for GatewayView {
 
     fn rules(&self) -> Vec<view::Rule> {
         let now = self.clock.now();
-        self.indexes().map(|index| self.rule_view(index, now)).collect()
+        let rules = self.running.get();
+        let places = (0..).map(RuleIndex).zip(rules.list());
+        places.map(|(index, _)| Self::rule_view(&rules, index, now)).collect()
+    }
+
+    fn reload_rules(&self) -> Answer<'_, Arc<ReloadReport>> {
+        Box::pin(self.unless_stalled(async { Ok(self.reloads.reload(ReloadCause::Api).await?) }))
     }
 
     fn series(&self, span: SeriesSpan) -> SeriesView {
@@ -433,11 +451,13 @@ impl Source for GatewayView {
 
     fn rule<'a>(&'a self, name: &'a str, holds_max: usize) -> Answer<'a, view::RuleDetail> {
         Box::pin(async move {
-            let index = self.index_of(name).ok_or(SourceError::Unknown)?;
-            let rule = self.rule_view(index, self.clock.now());
-            let text = self.rules.engine.rules()[index.0 as usize].text.clone();
+            let rules = self.running.get();
+            let index = rules.place(name).ok_or(SourceError::Unknown)?;
+            let rule = Self::rule_view(&rules, index, self.clock.now());
+            let found = &rules.list()[index.0 as usize];
+            let text = found.text.clone();
             let holds = if rule.watches {
-                let keys = self.holds(index, holds_max).await?;
+                let keys = self.holds(Arc::clone(found.name()), holds_max).await?;
                 view::Holds {
                     pending_total: rule.pending,
                     firing_total: rule.firing,

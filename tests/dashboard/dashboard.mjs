@@ -4,14 +4,18 @@
 //
 // The gateway needs a rule that hits on {"moteid":7,"temperature":31} published to `lab/+/telemetry`, and a stream. Messages are published
 // with mosquitto_pub to the address that /api/overview names; TIDEGATE_PUBLISH replaces that with a shell command that
-// finds $TOPIC and $PAYLOAD in its environment. CHROMIUM is the browser, /usr/bin/chromium unless set.
+// finds $TOPIC and $PAYLOAD in its environment. TIDEGATE_RULES is the folder of the gateway's rule files, which it must watch; without
+// it the tests that change rules are left out. CHROMIUM is the browser, /usr/bin/chromium unless set.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { chromium } from "playwright-core";
 
 const url = new URL(process.env.TIDEGATE_URL ?? "http://127.0.0.1:8080").origin;
 const PAYLOAD = '{"moteid":7,"temperature":31}';
+const RULES = process.env.TIDEGATE_RULES;
 /** A topic that any page which parses HTML would run. */
 const HOSTILE_TOPIC = 'lab/<img src=x onerror="window.pwned=1">/telemetry';
 
@@ -244,3 +248,59 @@ test("a broken connection is shown, and mended with nothing missing", async () =
   await page.locator("#hits-list > li").first().waitFor();
   assert.equal(await page.locator("#hits-list .topic").first().textContent(), marker);
 });
+
+test("rules that are refused are told, and those that are loaded appear, without a reload of the page", {
+  skip: RULES ? false : "TIDEGATE_RULES is not set",
+}, async () => {
+  const file = join(RULES, "dashboard.rule");
+  const names = () => page.locator("#rules .rule-name").allTextContents();
+  const appears = (name) => page.locator("#rules .rule-name", { hasText: name }).waitFor();
+  const before = await names();
+  try {
+    writeFileSync(file, "CREATE RULE fresh AS SELECT lenght(x) FROM 'a/<b>' DO LOG;\n");
+    await page.locator("#refused").waitFor();
+    assert.equal(await page.locator("#refused-title").textContent(), "Rules on disk are not what runs: 1 error.");
+    assert.match(await page.locator("#refused-text").textContent(), /the rules on disk have 1 error in \d files/);
+    await page.locator("#refused summary").click();
+    assert.match(await page.locator("#refused-report").textContent(), /dashboard\.rule:1:29/);
+    assert.deepEqual(await names(), before, "what ran runs on");
+    for (const scheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme: scheme });
+      const [ink, ground] = await page.evaluate(() => {
+        const style = getComputedStyle(document.querySelector("#refused"));
+        return [getComputedStyle(document.querySelector("#refused-title")).color, style.backgroundColor];
+      });
+      assert.ok(contrast(ink, ground) >= 4.5, `${scheme}: ${ink} on ${ground}`);
+    }
+    await page.setViewportSize({ width: 360, height: 740 });
+    assert.equal(await overflow(), 0);
+    await page.setViewportSize({ width: 1440, height: 1000 });
+
+    writeFileSync(file, "CREATE RULE fresh DESCRIPTION 'First' AS SELECT length(x) AS n FROM 'a/b' DO LOG;\n");
+    await appears("fresh");
+    assert.equal(await page.locator("#refused").isVisible(), false);
+    writeFileSync(file, "CREATE RULE fresh DISABLED DESCRIPTION 'Second' AS SELECT * FROM 'a/b' DO LOG;\n");
+    await page.locator("#rules .rule-name[title=Second]").waitFor();
+    assert.equal(await page.locator("#rules tr", { hasText: "fresh" }).getAttribute("data-state"), "disabled");
+    await page.locator("#hits-rule option[value=fresh]").waitFor({ state: "attached" });
+  } finally {
+    rmSync(file, { force: true });
+  }
+  await page.locator("#rules .rule-name", { hasText: "fresh" }).waitFor({ state: "detached" });
+  assert.deepEqual(await names(), before);
+  assert.deepEqual(complaints, []);
+});
+
+/** Contrast of two `rgb(…)` colours, as WCAG 2 counts it. */
+function contrast(one, other) {
+  const luminance = (colour) => {
+    const [r, g, b] = colour
+      .match(/[\d.]+/g)
+      .slice(0, 3)
+      .map((part) => part / 255)
+      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const [light, dark] = [luminance(one), luminance(other)].toSorted((a, b) => b - a);
+  return (light + 0.05) / (dark + 0.05);
+}

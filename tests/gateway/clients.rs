@@ -100,8 +100,21 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Starts publishing, as fast as it goes, until stopped.
     pub(crate) fn start(port: u16, topic: &str, out: &Path) -> Publisher {
+        Publisher::start_as("publisher", port, topic, out)
+    }
+
+    /// As [`Publisher::start`], under another client id, with which the numbers begin.
+    pub(crate) fn start_as(client_id: &str, port: u16, topic: &str, out: &Path) -> Publisher {
         let child = python("publisher.py")
-            .args(["--port", &port.to_string(), "--topic", topic, "--out"])
+            .args([
+                "--client-id",
+                client_id,
+                "--port",
+                &port.to_string(),
+                "--topic",
+                topic,
+                "--out",
+            ])
             .arg(out)
             .stdout(Stdio::null())
             .spawn()

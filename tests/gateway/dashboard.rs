@@ -17,9 +17,11 @@ fn the_dashboard_shows_a_live_gateway() {
     let output = Command::new("node")
         .args(["--test", script])
         .env("TIDEGATE_URL", &gateway.http)
+        .env("TIDEGATE_RULES", site.path("rules"))
         .output()
         .expect("node is installed by tests/clients/install");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(!told.contains("pass 0\n"), "the script ran tests: {told}");
+    assert!(told.contains("skipped 0\n"), "all of them: {told}");
 }

@@ -15,6 +15,8 @@ use tidegate::api::SeriesView;
 use tidegate::api::Source;
 use tidegate::api::SourceError;
 use tidegate::api::payload::Payload;
+use tidegate::api::rule_set::ReloadReport;
+use tidegate::api::rule_set::RuleSet;
 use tidegate::api::source::Answer;
 use tidegate::api::source::HitFilter;
 use tidegate::api::source::NewRecord;
@@ -49,6 +51,9 @@ pub(crate) struct State {
     pub(crate) readiness: Readiness,
     pub(crate) totals: Totals,
     pub(crate) rules: Vec<Rule>,
+    pub(crate) rule_set: RuleSet,
+    /// How the next reload ends.
+    pub(crate) reload: Option<Arc<ReloadReport>>,
     pub(crate) texts: BTreeMap<String, String>,
     pub(crate) holds: BTreeMap<String, Holds>,
     pub(crate) hits: Vec<(u64, HitRecord)>,
@@ -128,6 +133,14 @@ impl FakeSource {
             readiness: Readiness::Ready,
             totals: Totals::default(),
             rules: vec![rule("overheat")],
+            rule_set: RuleSet {
+                generation: 1,
+                loaded_at: Timestamp::from_millis(1_699_990_000_000).into(),
+                rules: 1,
+                watched: true,
+                stale: None,
+            },
+            reload: None,
             texts: BTreeMap::from([(
                 "overheat".to_owned(),
                 "CREATE RULE overheat AS SELECT * FROM 'lab/+/telemetry' DO STREAM alerts KEY 'k'"
@@ -208,8 +221,14 @@ impl Source for FakeSource {
             mqtt: "127.0.0.1:1883".to_owned(),
             http: format!("http://{}", self.address),
             readiness: state.readiness.clone(),
+            rule_set: state.rule_set.clone(),
             totals: state.totals.clone(),
         }
+    }
+
+    fn reload_rules(&self) -> Answer<'_, Arc<ReloadReport>> {
+        let report = self.state.lock().reload.take();
+        ready(report.ok_or_else(|| SourceError::Busy("the gateway is stopping".to_owned())))
     }
 
     fn metrics_text(&self) -> String {

@@ -8,6 +8,10 @@ use serde_json::Value;
 use serde_json::json;
 use tidegate::api::HttpMetrics;
 use tidegate::api::Server;
+use tidegate::api::rule_set::ReloadCause;
+use tidegate::api::rule_set::ReloadReport;
+use tidegate::api::rule_set::ReloadResult;
+use tidegate::api::rule_set::RuleChanges;
 use tidegate::api::view::Failure;
 use tidegate::api::view::Readiness;
 use tidegate::clock::Timestamp;
@@ -174,7 +178,7 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
     let id = web.hit("overheat", "match", "{}");
     let document = web.get("/api/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 20);
+    assert_eq!(paths.len(), 21);
     for (path, methods) in paths {
         let name = match path.as_str() {
             path if path.starts_with("/api/rules") => "overheat",
@@ -184,6 +188,10 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
         };
         let path = path.replace("{name}", name).replace("{id}", &id.to_string());
         let path = path.replace("{key}", "7");
+        if path == "/api/rules/reload" {
+            assert!(methods.get("post").is_some(), "{path}");
+            continue;
+        }
         assert!(methods.get("get").is_some(), "{path}");
         if path == "/api/events" {
             Live::open(&web).await.event("stats").await;
@@ -229,6 +237,58 @@ async fn a_table_is_paged_and_a_key_is_read_and_deleted() {
     assert_eq!(web.ask("DELETE", entry, "host: localhost\r\n", "").await.status, 404);
     let foreign = "host: localhost\r\norigin: https://evil.example\r\n";
     assert_eq!(web.ask("DELETE", entry, foreign, "").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_reload_answers_how_it_ended() {
+    let web = Web::start().await;
+    let ended = |result, errors| ReloadReport {
+        at: Timestamp::from_millis(5).into(),
+        cause: ReloadCause::Api,
+        result,
+        message: "said in words".to_owned(),
+        generation: 3,
+        changes: RuleChanges { added: 1, ..RuleChanges::default() },
+        took: Duration::from_micros(1500),
+        errors,
+        warnings: 0,
+        report: String::new(),
+        findings: Vec::new(),
+    };
+    let post = async |report| {
+        web.source.state.lock().reload = Some(Arc::new(report));
+        web.ask("POST", "/api/rules/reload", "host: localhost\r\n", "").await
+    };
+    let applied = post(ended(ReloadResult::Applied, 0)).await;
+    assert_eq!(applied.status, 200);
+    let expected = json!({
+        "at": 5, "cause": "api", "result": "applied", "message": "said in words", "generation": 3,
+        "added": 1, "changed": 0, "removed": 0, "unchanged": 0, "took_ms": 1.5,
+        "errors": 0, "warnings": 0, "report": "", "findings": []
+    });
+    assert_eq!(applied.json(), expected);
+    let refused = post(ended(ReloadResult::Refused, 2)).await;
+    assert_eq!(refused.error(), (422, "rules_refused".into(), "said in words".into()));
+    assert_eq!(refused.json()["reload"]["errors"], 2);
+    let failed = post(ended(ReloadResult::Failed, 0)).await;
+    assert_eq!(failed.error(), (500, "failed".into(), "said in words".into()));
+    let stopping = web.ask("POST", "/api/rules/reload", "host: localhost\r\n", "").await;
+    assert_eq!(stopping.error().0, 503);
+    let foreign = "host: localhost\r\nsec-fetch-site: cross-site\r\n";
+    assert_eq!(web.ask("POST", "/api/rules/reload", foreign, "").await.status, 403);
+    assert_eq!(web.get("/api/rules/reload").await.error().0, 404, "no rule has that name");
+    web.source.state.lock().rules.push(rule("reload"));
+    assert_eq!(web.get("/api/rules/reload").await.json()["name"], "reload");
+}
+
+#[tokio::test]
+async fn the_live_feed_tells_of_another_rule_set() {
+    let web = Web::start().await;
+    let mut live = Live::open(&web).await;
+    let first = live.event("stats").await;
+    assert_eq!((&first["generation"], &first["rules_refused"]), (&json!(1), &Value::Null));
+    web.source.state.lock().rule_set.generation = 2;
+    while live.event("stats").await["generation"] != 2 {}
 }
 
 #[tokio::test]

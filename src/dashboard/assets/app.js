@@ -3,7 +3,7 @@ import { get } from "./api.js";
 import { Chart } from "./chart.js";
 import { Hits } from "./hits.js";
 import { connect } from "./live.js";
-import { Header, Totals } from "./overview.js";
+import { Header, RuleSet, Totals } from "./overview.js";
 import { RuleDetail } from "./rule_detail.js";
 import { Rules } from "./rules.js";
 import { Palette, Series } from "./series.js";
@@ -25,6 +25,7 @@ const palette = new Palette();
 const seconds = new Series(1000, SECONDS);
 const minutes = new Series(60_000, MINUTES);
 const header = new Header();
+const ruleSet = new RuleSet();
 const totals = new Totals(document.getElementById("totals"));
 const detail = new RuleDetail(document.getElementById("rule-detail"), now);
 const openRule = (name) => detail.open(name);
@@ -78,7 +79,8 @@ async function resync() {
     }
     startedAt = overview.started_at;
     header.show(overview);
-    rules.replace(ruleList.rules, overview.rules_path);
+    ruleSet.show(overview.rule_set);
+    rules.replace(ruleList.rules, overview);
     hits.rules(ruleList.rules.map((rule) => rule.name));
     seconds.merge(series);
     draw();
@@ -147,7 +149,7 @@ connect({
     seconds.merge(stats.series);
     const known = rules.merge(stats.rules);
     if (overview) overview.totals = stats.totals;
-    if (overview && (!known || stats.rules_total !== rules.all.length)) resync();
+    if (overview && (!known || ruleSet.isNews(overview.rule_set, stats))) resync();
     if (!document.hidden) draw();
   },
 });

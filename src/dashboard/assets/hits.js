@@ -53,9 +53,11 @@ export class Hits {
   /** The names to choose from. */
   rules(names) {
     const select = this.#root("rule");
+    // A rule that is removed while it is chosen stays until another is: its hits are still there.
+    const chosen = names.includes(select.value) ? "" : select.value;
     keyed(
       select,
-      ["", ...names],
+      chosen ? ["", ...names, chosen] : ["", ...names],
       (name) => name,
       (name) => el("option", { value: name }, name || "All rules"),
       () => {},

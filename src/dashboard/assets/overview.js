@@ -1,6 +1,6 @@
 // The header and the totals: what a glance from across the room should tell.
 import { bars, drawBars, el, setAttribute, setText } from "./dom.js";
-import { count, compact, duration, rate } from "./format.js";
+import { count, compact, duration, rate, time, utc } from "./format.js";
 
 const SPARK_SECONDS = 60;
 const RATE_SECONDS = 5;
@@ -45,6 +45,34 @@ export class Header {
     const alarm = document.getElementById("alarm");
     setText(alarm, texts[state] ?? "");
     alarm.hidden = !texts[state];
+  }
+}
+
+/** The banner that says that what runs is not what is on disk. */
+export class RuleSet {
+  #shown = null;
+
+  /** `rule_set` of an overview. */
+  show({ loaded_at, stale }) {
+    const root = document.getElementById("refused");
+    root.hidden = !stale;
+    if (!stale || stale.at === this.#shown) return;
+    this.#shown = stale.at;
+    const errors = stale.errors > 0 ? `: ${count(stale.errors)} ${stale.errors === 1 ? "error" : "errors"}` : "";
+    setText(document.getElementById("refused-title"), `Rules on disk are not what runs${errors}.`);
+    const text = document.getElementById("refused-text");
+    setText(
+      text,
+      `${stale.result === "refused" ? "Refused" : "Failed"} at ${time(stale.at)}: ${stale.message}. The rules that were loaded at ${time(loaded_at)} run on.`,
+    );
+    setAttribute(text, "title", utc(stale.at));
+    setText(document.getElementById("refused-report"), stale.report);
+    document.getElementById("refused-details").hidden = stale.report === "";
+  }
+
+  /** Whether `stats` speaks of another state than the one that is known. */
+  isNews(rule_set, stats) {
+    return stats.generation !== rule_set.generation || stats.rules_refused !== rule_set.stale?.at;
   }
 }
 

@@ -36,16 +36,18 @@ export class Rules {
   #table = null;
   #body;
   #where = "";
+  #watched = true;
 
   constructor(root, onOpen) {
     this.#root = root;
     this.#onOpen = onOpen;
   }
 
-  /** All rules, from `/api/rules`. */
-  replace(rules, where) {
+  /** All rules, from `/api/rules`, and an overview. */
+  replace(rules, { rules_path, rule_set }) {
     this.#rules = rules;
-    this.#where = where;
+    this.#where = rules_path;
+    this.#watched = rule_set.watched;
     const disabled = rules.filter((rule) => rule.state === "disabled").length;
     const note = disabled > 0 ? `${count(rules.length)}, ${count(disabled)} disabled` : count(rules.length);
     setText(document.getElementById("rules-count"), rules.length === 0 ? "" : note);
@@ -82,8 +84,9 @@ export class Rules {
       (rule) => rule.name,
       (rule) => this.#row(rule),
       (row, rule) => {
-        const { swatch, state, matched, hits, firing, pending, unknown, faults, spark, last } = row.parts;
+        const { name, swatch, state, matched, hits, firing, pending, unknown, faults, spark, last } = row.parts;
         setAttribute(row, "data-state", rule.state);
+        setAttribute(name, "title", rule.description ?? rule.name);
         setAttribute(swatch, "data-slot", String(palette.slot(rule.name) ?? "other"));
         setText(state, STATE_NAMES[rule.state]);
         setText(matched, compact(rule.matched));
@@ -112,15 +115,11 @@ export class Rules {
       state: el("span", { class: "state" }),
       spark: bars(90, 20),
     };
-    for (const name of ["matched", "hits", "unknown", "faults", "last"])
-      parts[name] = el("td", { class: `num ${name}` });
+    for (const column of ["matched", "hits", "unknown", "faults", "last"])
+      parts[column] = el("td", { class: `num ${column}` });
     parts.firing = el("span", { class: "firing" });
     parts.pending = el("span", { class: "pending" });
-    const open = el(
-      "button",
-      { type: "button", class: "rule-name", title: rule.description ?? rule.name },
-      rule.name,
-    );
+    parts.name = el("button", { type: "button", class: "rule-name" }, rule.name);
     const row = el(
       "tr",
       { onclick: () => this.#onOpen(rule.name) },
@@ -131,7 +130,7 @@ export class Rules {
           "div",
           { class: "rule-cell" },
           parts.swatch,
-          el("span", { class: "rule-lines" }, open, parts.state),
+          el("span", { class: "rule-lines" }, parts.name, parts.state),
         ),
       ),
       parts.matched,
@@ -187,7 +186,7 @@ export class Rules {
           {},
           "Save this as ",
           el("code", {}, `${this.#where}/hot.rule`),
-          ", and start the gateway again:",
+          this.#watched ? ", and it runs a moment later:" : ", and run tidegate reload:",
         ),
         copyable(sample),
       ),

@@ -1,0 +1,84 @@
+//! `tidegate reload`: a running gateway takes its rules from disk again.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use clap::ValueEnum;
+use serde_json::Value;
+use serde_json::json;
+
+use super::Outcome;
+use super::gateway_api;
+use super::report::tell;
+use crate::storage::LockHolder;
+use crate::storage::Storage;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate reload
+  tidegate reload --data /var/lib/tidegate
+  tidegate check rules/ && tidegate reload --format json | jq .changed
+
+Answers when the new rules run. Errors and warnings go to standard error; with errors nothing
+changes and the exit code is 1.";
+
+/// Have a running gateway load its rule files again
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ReloadArgs {
+    /// Data directory of the gateway
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data: PathBuf,
+    /// How to write the answer
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A line.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+pub(super) fn run(args: &ReloadArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let folder = args.data.display();
+    let http = match Storage::holder(&args.data)? {
+        Some(LockHolder { http: Some(http), .. }) => http,
+        Some(LockHolder { pid, .. }) => {
+            bail!("process {pid} uses {folder}, and is no gateway that is ready")
+        }
+        None => bail!("no gateway runs on {folder}; --data names its data directory"),
+    };
+    let (path, nothing) = (["api", "rules", "reload"], json!({}));
+    let asked = gateway_api::send(http, reqwest::Method::POST, &path, Some(&nothing));
+    let (status, body) = super::runtime()?.block_on(asked)?;
+    let refused = &body["reload"];
+    let report = if refused.is_object() { refused } else { &body };
+    let Some(result) = report["result"].as_str() else {
+        let message = body["error"]["message"].as_str().unwrap_or("it gave no reason");
+        bail!("the gateway at http://{http} did not reload its rules ({status}): {message}");
+    };
+    if let Some(drawn) = report["report"].as_str().filter(|drawn| !drawn.is_empty()) {
+        tell(drawn);
+    }
+    let message = report["message"].as_str().unwrap_or_default();
+    match (args.format, result) {
+        (Format::Json, _) => writeln!(answer, "{report}")?,
+        (Format::Text, "applied") => writeln!(answer, "{}", applied(report, message))?,
+        (Format::Text, _) => tell(&format!("not reloaded: {message}")),
+    }
+    match result {
+        "applied" => Ok(Outcome::Done),
+        "refused" => Ok(Outcome::Rejected),
+        _ => bail!("the gateway at http://{http} could not reload its rules: {message}"),
+    }
+}
+
+fn applied(report: &Value, message: &str) -> String {
+    let took = report["took_ms"].as_f64().unwrap_or_default();
+    format!("reloaded in {took:.0} ms: {message}")
+}

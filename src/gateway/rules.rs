@@ -1,0 +1,131 @@
+//! The rules that run, and how one set takes over from another.
+//!
+//! [`Rules`] is a whole set, immutable: compiled, with its counters. [`RunningRules`] is the place
+//! where the set that runs is found. A connection looks there once a batch and judges the whole batch
+//! by what it found; so no message is judged half by one set and half by another, and one that was
+//! read after a reload was answered is judged by the new set. Looking takes neither a lock nor a
+//! shared reference count.
+//!
+//! Only the journal's stage puts another set there (`Work::Replace`), between two batches of its
+//! queue: the conditions over time change at one point of the commit order. Batches that were judged
+//! by the old set and come to the stage behind that point carry their set with them; `stage` says
+//! what becomes of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use arc_swap::Guard;
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::RuleIndex;
+use crate::engine::hold::WatchedRule;
+use crate::engine::hold::watched;
+use crate::rule::Rule;
+
+use super::tally::Tallies;
+
+/// The set of a batch; keeps it alive while the batch is judged.
+pub(super) type HeldRules = Guard<Arc<Rules>>;
+
+/// A rule set as it runs, and what it counts.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// Grows by one with each set that takes over; from 1.
+    pub(super) generation: u64,
+    /// Compiled.
+    pub(super) engine: Engine,
+    /// Counted; rules of the same name share their counters with the set before.
+    pub(super) tallies: Tallies,
+    places: HashMap<Arc<str>, RuleIndex, foldhash::fast::RandomState>,
+    /// What each rule with WHEN watches, by [`RuleIndex`]; `None` for the others.
+    fingerprints: Vec<Option<u64>>,
+    hold_keys_max: usize,
+}
+
+impl Rules {
+    /// A compiled rule set that follows the one `before`.
+    pub(super) fn new(engine: Engine, config: &Config, before: Option<&Rules>) -> Rules {
+        let rules = engine.rules();
+        let hold_keys_max = config.rules.hold_keys_max;
+        let mut fingerprints = vec![None; rules.len()];
+        for rule in watched(rules, hold_keys_max) {
+            fingerprints[rule.index.0 as usize] = Some(rule.fingerprint);
+        }
+        let places = (0..).zip(rules).map(|(at, rule)| (Arc::clone(rule.name()), RuleIndex(at)));
+        Rules {
+            generation: before.map_or(1, |before| before.generation + 1),
+            tallies: Tallies::new(rules, before.map(|before| &before.tallies)),
+            places: places.collect(),
+            fingerprints,
+            hold_keys_max,
+            engine,
+        }
+    }
+
+    /// The rules, by [`RuleIndex`], disabled ones too.
+    pub(super) fn list(&self) -> &[Arc<Rule>] {
+        self.engine.rules()
+    }
+
+    /// Where the rule of this name stands.
+    pub(super) fn place(&self, name: &str) -> Option<RuleIndex> {
+        self.places.get(name).copied()
+    }
+
+    /// The rules whose conditions the hold table watches.
+    pub(super) fn watched(&self) -> impl Iterator<Item = WatchedRule<'_>> {
+        (0..).map(RuleIndex).zip(self.list()).filter_map(|(at, _)| self.watched_rule(at))
+    }
+
+    /// One of them; `None` for a rule that has no WHEN or is disabled.
+    pub(super) fn watched_rule(&self, rule: RuleIndex) -> Option<WatchedRule<'_>> {
+        let fingerprint = (*self.fingerprints.get(rule.0 as usize)?)?;
+        let found = &self.list()[rule.0 as usize];
+        Some(WatchedRule {
+            index: rule,
+            name: found.name(),
+            when: self.engine.hold_spec(rule)?,
+            timestamp: found.definition.select.timestamp.as_ref(),
+            fingerprint,
+            keys_max: self.hold_keys_max,
+        })
+    }
+
+    /// The rule of this set that goes on with the conditions that `rule` of `other` watched: the one
+    /// of the same name, if it watches the same.
+    pub(super) fn heir(&self, other: &Rules, rule: RuleIndex) -> Option<RuleIndex> {
+        let theirs = other.watched_rule(rule)?;
+        let ours = self.watched_rule(self.place(theirs.name)?)?;
+        (ours.fingerprint == theirs.fingerprint).then_some(ours.index)
+    }
+}
+
+/// Where the running set is found. Written by the journal's stage, read by everybody.
+#[derive(Debug)]
+pub(super) struct RunningRules {
+    current: ArcSwap<Rules>,
+}
+
+impl RunningRules {
+    /// Starts with `rules`.
+    pub(super) fn new(rules: Arc<Rules>) -> Self {
+        RunningRules { current: ArcSwap::new(rules) }
+    }
+
+    /// The running set, for as long as a batch takes.
+    pub(super) fn hold(&self) -> HeldRules {
+        self.current.load()
+    }
+
+    /// The running set, to keep.
+    pub(super) fn get(&self) -> Arc<Rules> {
+        self.current.load_full()
+    }
+
+    /// Puts another set in its place; for the journal's stage only.
+    pub(super) fn replace(&self, rules: Arc<Rules>) {
+        self.current.store(rules);
+    }
+}

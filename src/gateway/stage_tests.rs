@@ -1,0 +1,250 @@
+//! One rule set takes over from another: what becomes of batches that the old one judged.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::pass::Pass;
+use super::rules::Rules;
+use super::rules::RunningRules;
+use super::stage::AfterCommit;
+use super::stage::GatewayStage;
+use super::stage::Work;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::hold::HoldTable;
+use crate::engine::hold::HoldView;
+use crate::engine::hold::Transitions;
+use crate::journal::Batch;
+use crate::journal::Effect;
+use crate::journal::Stage;
+use crate::latest::Keys;
+use crate::publish::Origin;
+use crate::publish::Publish;
+use crate::publish::QoS;
+use crate::rule::set;
+use crate::rule::set::Source;
+use crate::rule::set::Targets;
+use crate::rule::table::NoFiles;
+use crate::topic::TopicName;
+
+const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+struct Nobody;
+
+impl AfterCommit for Nobody {
+    fn publish(&mut self, _message: Publish) {}
+
+    fn hits_logged(&mut self) {}
+}
+
+struct Bench {
+    running: Arc<RunningRules>,
+    stage: GatewayStage<Nobody>,
+    batch: Batch,
+}
+
+fn compile(text: &str, before: Option<&Rules>) -> Arc<Rules> {
+    let source = Source { path: "test.rule".into(), content: Ok(text.as_bytes().to_vec()) };
+    let checked = set::check(&[source], &Targets::default(), &mut NoFiles);
+    assert!(!checked.has_errors(), "{:?}", checked.diagnostics);
+    let config = Config::default();
+    let engine = Engine::new(checked.rules, &config.account_id);
+    Arc::new(Rules::new(engine, &config, before))
+}
+
+fn publish(topic: &str, payload: &str) -> Publish {
+    Publish {
+        topic: TopicName::parse(topic).unwrap(),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        received_at: NOW,
+        origin: Origin::internal(),
+        properties: None,
+        hops: 0,
+    }
+}
+
+impl Bench {
+    fn new(text: &str) -> Self {
+        let rules = compile(text, None);
+        let hold = HoldTable::new(rules.watched());
+        let running = Arc::new(RunningRules::new(rules));
+        let stage = GatewayStage::new(
+            Arc::clone(&running),
+            hold,
+            Keys::new(crate::limits::TABLE_KEYS_MAX),
+            Transitions::default(),
+            Nobody,
+        );
+        Bench { running, stage, batch: Batch::default() }
+    }
+
+    /// A message as a connection judges it now; what the stage makes of it comes with [`Bench::apply`].
+    fn judge(&self, topic: &str, payload: &str) -> Work {
+        let rules = self.running.get();
+        let mut pass = Pass::default();
+        pass.take(&rules, &publish(topic, payload));
+        Work::Messages {
+            rules,
+            outcome: pass.take_outcome(),
+            observations: std::mem::take(&mut pass.observations),
+        }
+    }
+
+    fn apply(&mut self, work: Work) {
+        self.stage.apply(NOW, work, &mut self.batch);
+    }
+
+    fn replace(&mut self, text: &str) {
+        let rules = compile(text, Some(&self.running.get()));
+        self.apply(Work::Replace(rules));
+    }
+
+    /// The records of the batch so far, as `stream data`, and its hits, as `rule event`.
+    fn take(&mut self) -> (Vec<String>, Vec<String>) {
+        let record = |effect: Effect| match effect {
+            Effect::Stream { stream, data, .. } => {
+                format!("{stream} {}", String::from_utf8_lossy(&data))
+            }
+            other => format!("{other:?}"),
+        };
+        let hits = self.batch.hits.drain(..).map(|hit| format!("{} {}", hit.rule, hit.event));
+        let hits = hits.collect();
+        (self.batch.effects.drain(..).map(record).collect(), hits)
+    }
+
+    fn view(&mut self, rule: &str) -> HoldView {
+        let (answer, mut view) = oneshot::channel();
+        self.apply(Work::View { rule: rule.into(), limit: 10, answer });
+        view.try_recv().unwrap()
+    }
+}
+
+const EDGE: &str =
+    "CREATE RULE edge AS SELECT n, hold.reason AS r FROM 'in' WHEN n > 5 FOR 0 SECONDS
+    DO STREAM fired KEY 'k' ON CLEARED DO STREAM cleared KEY 'k';";
+
+#[test]
+fn the_effects_of_a_late_batch_stand() {
+    let mut bench = Bench::new("CREATE RULE a AS SELECT n FROM 'in' DO STREAM old KEY 'k';");
+    let late = bench.judge("in", r#"{"n":1}"#);
+    bench.replace("CREATE RULE a AS SELECT n + 1 AS n FROM 'in' DO STREAM new KEY 'k';");
+    bench.apply(late);
+    let next = bench.judge("in", r#"{"n":2}"#);
+    bench.apply(next);
+    assert_eq!(bench.take().0, [r#"old {"n":1}"#, r#"new {"n":3}"#]);
+}
+
+#[test]
+fn what_was_observed_late_goes_on_where_the_rule_watches_the_same() {
+    let hold = "CREATE RULE hold AS SELECT n FROM 'in' WHEN n > 5 FOR 1 HOUR DO LOG;";
+    let mut bench = Bench::new(hold);
+    let late = bench.judge("in", r#"{"n":6}"#);
+    // The rule has another place, another duration and another SELECT.
+    bench.replace(
+        "CREATE RULE first AS SELECT n FROM 'in' WHEN n > 7 FOR 1 HOUR DO LOG;
+         CREATE RULE hold AS SELECT n + 1 AS n FROM 'in' WHEN n > 5 FOR 2 HOURS DO LOG;",
+    );
+    bench.apply(late);
+    assert_eq!(bench.view("first").pending.len(), 0);
+    let pending = bench.view("hold").pending;
+    assert_eq!((pending.len(), pending[0].samples), (1, 1));
+}
+
+#[test]
+fn what_was_observed_late_for_a_changed_rule_is_played_to_its_end() {
+    let mut bench = Bench::new(EDGE);
+    let late = bench.judge("in", r#"{"n":6}"#);
+    bench.replace(&EDGE.replace("n > 5", "n > 7").replace("SELECT n,", "SELECT n * 10 AS n,"));
+    bench.apply(late);
+    let (records, hits) = bench.take();
+    let cleared = r#"cleared {"n":60,"r":"rule_changed"}"#;
+    assert_eq!(records, [r#"fired {"n":6}"#, cleared], "fired by the old, cleared by the new");
+    assert_eq!(hits, ["edge firing", "edge cleared"]);
+    assert_eq!(bench.view("edge"), HoldView::default());
+    // A condition that has not held long enough leaves nothing.
+    let slow = EDGE.replace("FOR 0 SECONDS", "FOR 1 SECOND");
+    let mut bench = Bench::new(&slow);
+    let late = bench.judge("in", r#"{"n":6}"#);
+    bench.replace(&slow.replace("n > 5", "n > 7"));
+    bench.apply(late);
+    assert_eq!(bench.take(), (vec![], vec![]));
+}
+
+#[test]
+fn what_was_observed_late_for_a_removed_rule_is_played_to_its_end() {
+    let mut bench = Bench::new(EDGE);
+    let late = bench.judge("in", r#"{"n":6}"#);
+    bench.replace("CREATE RULE b AS SELECT * FROM 'b' DO LOG;");
+    bench.apply(late);
+    let (records, hits) = bench.take();
+    assert_eq!(records, [r#"fired {"n":6}"#]);
+    assert_eq!(hits, ["edge firing", "edge cleared"]);
+}
+
+#[test]
+fn what_a_late_episode_republishes_is_judged_by_the_old_set() {
+    let old = "CREATE RULE edge AS SELECT n FROM 'in' WHEN n > 5 FOR 0 SECONDS DO REPUBLISH 'mid';
+         CREATE RULE next AS SELECT n FROM 'mid' WHEN n > 5 FOR 0 SECONDS DO STREAM old KEY 'k';
+         CREATE RULE kept AS SELECT n FROM 'mid' WHEN n > 4 FOR 0 SECONDS DO STREAM kept KEY 'k';
+         CREATE RULE plain AS SELECT n FROM 'mid' DO STREAM plain KEY 'k';";
+    let mut bench = Bench::new(old);
+    let late = bench.judge("in", r#"{"n":6}"#);
+    bench.replace(
+        "CREATE RULE kept AS SELECT n FROM 'mid' WHEN n > 4 FOR 0 SECONDS DO STREAM kept KEY 'k';
+         CREATE RULE plain AS SELECT n FROM 'mid' DO STREAM other KEY 'k';",
+    );
+    bench.apply(late);
+    let records = bench.take().0;
+    assert_eq!(records, [r#"plain {"n":6}"#, r#"old {"n":6}"#, r#"kept {"n":6}"#]);
+    assert_eq!(bench.view("kept").firing.len(), 1, "its state is the running set's");
+}
+
+#[test]
+fn a_batch_is_judged_whole_by_the_set_that_it_met() {
+    let mut bench = Bench::new("CREATE RULE a AS SELECT n FROM 'in' DO STREAM one KEY 'k';");
+    let held = bench.running.hold();
+    bench.replace("CREATE RULE a AS SELECT n FROM 'in' DO STREAM two KEY 'k';");
+    assert_eq!((held.generation, bench.running.hold().generation), (1, 2));
+    let mut pass = Pass::default();
+    let streams = |pass: &mut Pass| -> Vec<String> {
+        let effects = pass.take_outcome().effects;
+        effects
+            .iter()
+            .map(|effect| match effect {
+                Effect::Stream { stream, .. } => stream.to_string(),
+                other => format!("{other:?}"),
+            })
+            .collect()
+    };
+    pass.take(&held, &publish("in", "{}"));
+    pass.take(&held, &publish("in", "{}"));
+    assert_eq!(streams(&mut pass), ["one", "one"]);
+    // The plans of the set before are not used again.
+    pass.take(&bench.running.hold(), &publish("in", "{}"));
+    assert_eq!(streams(&mut pass), ["two"]);
+}
+
+#[test]
+fn counters_go_on_by_name_and_sums_forget_nothing() {
+    let rule = |name: &str| format!("CREATE RULE {name} AS SELECT * FROM 'in' DO LOG;");
+    let first = compile(&(rule("a") + &rule("b")), None);
+    first.tallies.rule(first.place("a").unwrap()).hits.inc_by(3);
+    first.tallies.rule(first.place("b").unwrap()).hits.inc_by(5);
+    let second = compile(&(rule("c") + &rule("a")), Some(&first));
+    let hits =
+        |rules: &Rules, name: &str| rules.tallies.rule(rules.place(name).unwrap()).hits.get();
+    assert_eq!((hits(&second, "a"), hits(&second, "c")), (3, 0));
+    // A batch that was judged before the removal still counts.
+    first.tallies.rule(first.place("b").unwrap()).hits.inc();
+    assert_eq!(second.tallies.sums().hits, 9);
+    let third = compile(&rule("b"), Some(&second));
+    assert_eq!(hits(&third, "b"), 0, "another rule of that name");
+    assert_eq!(third.tallies.sums().hits, 9);
+    let fourth = compile(&rule("b"), Some(&third));
+    assert_eq!(fourth.tallies.sums().hits, 9);
+}
