@@ -70,6 +70,7 @@ use crate::retained;
 use crate::rule::Rule;
 use crate::rule::target::Known;
 use crate::rule_files;
+use crate::rule_files::Inputs;
 use crate::rule_files::Loaded;
 use crate::storage::Executor;
 use crate::storage::Storage;
@@ -86,6 +87,7 @@ use letters::LetterSink;
 use rates::Rates;
 use reload::ReloadSetup;
 use reload::Reloader;
+use reload::Reloads;
 use rules::Rules;
 use rules::RunningRules;
 use stage::AfterCommit;
@@ -163,9 +165,9 @@ impl Gateway {
         let hits = Arc::new(Hits::new(HitLog::new(storage.reader()?)));
         let handle = broker.handle();
 
-        let announce = Announce { broker: handle.clone(), hits: Arc::clone(&hits) };
+        let after = Announce { broker: handle.clone(), hits: Arc::clone(&hits) };
         let keys = latest::load(&storage, config.rules.table_keys_max)?;
-        let stage = GatewayStage::new(Arc::clone(&running), hold, keys, transitions, announce);
+        let stage = GatewayStage::new(Arc::clone(&running), hold, keys, transitions, after);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
         declare_streams(&storage.executor(), first_streams(&config, &rules), clock).await?;
         let (stop, stopped) = watch::channel(false);
@@ -174,21 +176,12 @@ impl Gateway {
         let parts = Parts { storage: &storage, journal: &journal, config: &config, clock, events };
         let deliveries = parts.start_deliveries(&mut registry).await?;
         let hooks = parts.start_hooks(&running, &mut registry).await?;
-        let events = parts.events;
         journal.metrics().register(&mut registry);
         handle.metrics().register(&mut registry);
         hits.feed().metrics().register(&mut registry);
         http_metrics.register(&mut registry);
 
-        let setup = ReloadSetup {
-            config: config.clone(),
-            running: Arc::clone(&running),
-            journal: journal.submitter(),
-            executor: storage.executor(),
-            clock,
-            inputs: loaded.inputs,
-        };
-        let (reloader, reloads) = Reloader::new(setup, &mut registry);
+        let (reloader, reloads) = parts.reloader(&running, loaded.inputs, &mut registry);
         let life = Arc::new(Life::default());
         let view = Arc::new(GatewayView {
             clock,
@@ -216,7 +209,7 @@ impl Gateway {
         storage.announce(view.http)?;
         let site = dashboard::site(Arc::clone(&view) as _, config.http.body_timeout, http_metrics);
         let http = tokio::spawn(http.run(site, stopped));
-        let (broker, mut tasks) = open(broker, events, &view);
+        let (broker, mut tasks) = open(broker, parts.events, &view);
         tasks.push(tokio::spawn(reloader.run()));
         life.begin();
         Ok(Gateway { view, broker, http, events: desk, journal, stop, tasks, storage })
@@ -408,6 +401,23 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    fn reloader(
+        &self,
+        running: &Arc<RunningRules>,
+        inputs: Inputs,
+        registry: &mut Registry,
+    ) -> (Reloader, Arc<Reloads>) {
+        let setup = ReloadSetup {
+            config: self.config.clone(),
+            running: Arc::clone(running),
+            journal: self.journal.submitter(),
+            executor: self.storage.executor(),
+            clock: self.clock,
+            inputs,
+        };
+        Reloader::new(setup, registry)
+    }
+
     async fn start_deliveries(&self, registry: &mut Registry) -> anyhow::Result<Arc<Deliveries>> {
         let metrics = delivery::DeliveryMetrics::default();
         metrics.register(registry);
