@@ -21,6 +21,8 @@ pub const ACTIONS_MAX: usize = 10;
 pub const RULE_FILES_MAX: usize = 10_000;
 /// Folders inside one another that are searched for rule files: ends a circle of symbolic links.
 pub const RULE_FOLDERS_DEEP_MAX: usize = 16;
+/// Syntax errors told of one statement: what follows more is rarely meant to be one.
+pub const SYNTAX_ERRORS_MAX: usize = 16;
 /// Findings reported of one file. Nobody mends more at once, and each costs a look over the file.
 pub const FINDINGS_PER_FILE_MAX: usize = 500;
 /// Rules in one set (AWS: 1,000 an account, extensible).
@@ -92,8 +94,12 @@ pub const COLUMN_NAME_BYTES_MAX: usize = 128;
 pub const CSV_FIELDS_MAX: usize = 100_000;
 /// REPUBLISH hops a message may take before it is cut.
 pub const HOPS_MAX: u8 = 4;
-/// A compiled regular expression, bytes of its program.
-pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
+/// A compiled regular expression, bytes of its program. One of this size takes 2 ms to compile.
+pub const REGEX_BYTES_MAX: usize = 256 * 1024;
+/// Regular expressions in the text of one rule: all of them together are compiled in 100 ms.
+pub const REGEXES_MAX: usize = 32;
+/// Steps back that one search may take where the expression needs backtracking: 10 ms.
+pub const REGEX_STEPS_MAX: usize = 200_000;
 /// The text of a regular expression, bytes: one that a message brings is compiled while its sender
 /// waits.
 pub const REGEX_TEXT_BYTES_MAX: usize = 4096;
@@ -105,6 +111,10 @@ pub const TIME_PATTERN_BYTES_MAX: usize = 256;
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Elements that arrays built while evaluating one rule may have in all.
 pub const ARRAY_GROWTH_MAX: usize = 100_000;
+/// Elements that one FOREACH runs over.
+pub const FOREACH_ELEMENTS_MAX: usize = 10_000;
+/// Outputs of one FOREACH over one message, bytes in all.
+pub const FOREACH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Durations in rules reach this far.
 pub const HOLD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Keys one rule may watch at once when its configuration does not say.

@@ -216,9 +216,17 @@ struct Mqtt5 {
 #[derive(Debug)]
 enum Answer {
     Result(Output),
+    /// Of FOREACH, one an element.
+    Results(Vec<Output>),
     NoMatch,
-    ParseError { code: &'static str, message: String },
-    Fault { code: &'static str, message: String },
+    ParseError {
+        code: &'static str,
+        message: String,
+    },
+    Fault {
+        code: &'static str,
+        message: String,
+    },
 }
 
 impl Answer {
@@ -230,6 +238,14 @@ impl Answer {
             }
             Answer::Result(Output::Raw(bytes)) => {
                 json!({ "result_base64": STANDARD.encode(bytes) }).to_string()
+            }
+            Answer::Results(outputs) => {
+                let text = |output: &Output| match output {
+                    Output::Json(text) => String::from_utf8_lossy(text).into_owned(),
+                    Output::Raw(bytes) => json!({ "base64": STANDARD.encode(bytes) }).to_string(),
+                };
+                let outputs: Vec<String> = outputs.iter().map(text).collect();
+                format!("{{\"results\":[{}]}}", outputs.join(","))
             }
             Answer::NoMatch => json!({ "no_match": true }).to_string(),
             Answer::ParseError { code, message } => {
@@ -270,6 +286,11 @@ impl Request {
         let engine = Engine::new(vec![Arc::new(rule)], &account_id);
         let mut evaluation = Evaluation::default();
         engine.evaluate(&engine.plan(&publish.topic), &publish, &mut evaluation);
+        let is_each = engine.rules().iter().any(|rule| rule.definition.select.foreach.is_some());
+        if is_each && !evaluation.hits.is_empty() {
+            let outputs = evaluation.hits.into_iter().map(|hit| hit.output);
+            return Answer::Results(outputs.collect());
+        }
         match (evaluation.hits.pop(), evaluation.faults.pop()) {
             (Some(hit), _) => Answer::Result(hit.output),
             (None, Some(fault)) => {

@@ -100,6 +100,10 @@ impl Code {
     pub const NO_EVENT: Code = Code("R045");
     /// A Protobuf type that cannot be had.
     pub const DESCRIPTOR: Code = Code("R046");
+    /// A time pattern or time zone that is none.
+    pub const TIME_PATTERN: Code = Code("R047");
+    /// FOREACH over what is no array, or where there is no element.
+    pub const FOREACH: Code = Code("R048");
 }
 
 /// All of them, in order.
@@ -150,4 +154,6 @@ pub const RULE_CODES: &[Code] = &[
     Code::FORMAT,
     Code::NO_EVENT,
     Code::DESCRIPTOR,
+    Code::TIME_PATTERN,
+    Code::FOREACH,
 ];

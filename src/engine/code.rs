@@ -33,6 +33,8 @@ pub(super) enum Code {
     Element { depth: usize, steps: Steps },
     /// What is taken from a joined row, by the number of its join.
     Joined { join: usize, steps: Steps },
+    /// What is taken from the element of FOREACH.
+    Each { steps: Steps },
     /// `@v`, by its number.
     Variable(usize),
     /// `hold.…`

@@ -55,6 +55,8 @@ pub(super) struct Program {
     pub(super) fields: Vec<Box<[CompactString]>>,
     /// SET expressions, by variable number.
     pub(super) variables: Box<[Code]>,
+    /// FOREACH: what it runs over.
+    pub(super) foreach: Option<Code>,
     /// TIMESTAMP BY, where there is a WHEN to use it.
     pub(super) timestamp: Option<TimeCode>,
     /// JOIN, in order.
@@ -92,6 +94,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         variables: Vec::new(),
         rows: Vec::new(),
         scopes: Vec::new(),
+        each: select.foreach.as_ref().map(|each| each.alias.node.clone()),
         whole,
     };
     let mut variables = Vec::new();
@@ -100,6 +103,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         variables.push(compiler.expr(expr));
         compiler.variables.push(name.node.clone());
     }
+    let foreach = select.foreach.as_ref().map(|each| compiler.expr(&each.array));
     let timed = select.timestamp.as_ref().filter(|_| select.when.is_some());
     let timestamp =
         timed.map(|clause| TimeCode { value: compiler.expr(&clause.expr), unit: clause.unit });
@@ -117,6 +121,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         on_cleared: compiler.actions(&definition.on_cleared),
         on_error: compiler.actions(&definition.on_error),
         variables: variables.into(),
+        foreach,
         timestamp,
         joins,
         filter,
@@ -138,6 +143,8 @@ struct Compiler<'r> {
     rows: Vec<String>,
     /// The aliases of the sub-queries around, outermost first; `None` without AS.
     scopes: Vec<Option<String>>,
+    /// The alias of FOREACH.
+    each: Option<String>,
     whole: Whole,
 }
 
@@ -235,6 +242,9 @@ impl Compiler<'_> {
         }
         if let Some(join) = self.rows.iter().position(|row| row == root) {
             return Code::Joined { join, steps: segments.into() };
+        }
+        if self.each.as_deref() == Some(root) {
+            return Code::Each { steps: segments.into() };
         }
         let mut steps = vec![Segment::Name(root.to_owned())];
         steps.extend_from_slice(segments);

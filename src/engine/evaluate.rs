@@ -122,7 +122,9 @@ pub(super) struct Frame<'f> {
     /// Where the fields of the program are in the slots of the message.
     pub(super) slots: &'f [usize],
     pub(super) hold: Option<&'f Hold>,
-    pub(super) budget: Budget,
+    pub(super) budget: &'f Budget,
+    /// The element of FOREACH.
+    each: Option<&'f Value>,
     variables: SmallVec<[OnceCell<Value>; 2]>,
     /// The row of each join, once it is asked for.
     rows: SmallVec<[OnceCell<Option<&'f Value>>; 1]>,
@@ -134,12 +136,13 @@ impl<'f> Frame<'f> {
         program: &'f Program,
         slots: &'f [usize],
         hold: Option<&'f Hold>,
+        budget: &'f Budget,
     ) -> Self {
         let mut variables = SmallVec::new();
         variables.resize_with(program.variables.len(), OnceCell::new);
         let mut rows = SmallVec::new();
         rows.resize_with(program.joins.len(), OnceCell::new);
-        Frame { message, program, slots, hold, budget: Budget::default(), variables, rows }
+        Frame { message, program, slots, hold, budget, each: None, variables, rows }
     }
 
     /// Whether every JOIN that is not LEFT has found its row.
@@ -156,8 +159,14 @@ impl<'f> Frame<'f> {
         })
     }
 
+    /// The same rule over one element of its FOREACH; variables are computed anew.
+    pub(super) fn of_element<'e>(&'e self, element: &'e Value) -> Frame<'e> {
+        let frame = Frame::new(self.message, self.program, self.slots, self.hold, self.budget);
+        Frame { each: Some(element), ..frame }
+    }
+
     pub(super) fn setting(&self) -> Setting<'_> {
-        Setting { whole: self.program.whole, budget: &self.budget }
+        Setting { whole: self.program.whole, budget: self.budget }
     }
 
     /// WHERE, WHEN: exactly true, exactly false, or neither.
@@ -267,6 +276,9 @@ impl<'f> Frame<'f> {
             }
             Code::Joined { join, steps } => {
                 return Cow::Borrowed(walk(self.row(*join).unwrap_or(&UNDEFINED), steps));
+            }
+            Code::Each { steps } => {
+                return Cow::Borrowed(walk(self.each.unwrap_or(&UNDEFINED), steps));
             }
             Code::Variable(number) => return Cow::Borrowed(self.variable(*number)),
             Code::Payload => {

@@ -79,11 +79,13 @@ pub enum FaultCode {
     LateRecord,
     /// More messages wait for their turn than may; the oldest were judged before it.
     EventBufferFull,
+    /// A search took more than [`crate::limits::REGEX_STEPS_MAX`] steps.
+    RegexTooCostly,
 }
 
 impl FaultCode {
     /// All of them.
-    pub const ALL: [FaultCode; 25] = [
+    pub const ALL: [FaultCode; 26] = [
         FaultCode::PayloadNotJson,
         FaultCode::PayloadNotCbor,
         FaultCode::PayloadNotMsgPack,
@@ -109,6 +111,7 @@ impl FaultCode {
         FaultCode::EventTimeFuture,
         FaultCode::LateRecord,
         FaultCode::EventBufferFull,
+        FaultCode::RegexTooCostly,
     ];
 
     /// The stable name used in counters, the API and `eval`.
@@ -139,6 +142,7 @@ impl FaultCode {
             FaultCode::EventTimeFuture => "event_time_future",
             FaultCode::LateRecord => "late_record",
             FaultCode::EventBufferFull => "event_buffer_full",
+            FaultCode::RegexTooCostly => "regex_too_costly",
         }
     }
 }

@@ -46,6 +46,7 @@ use decode::Decoder;
 use evaluate::Frame;
 use evaluate::Hold;
 use evaluate::Message;
+use operators::Budget;
 use topic_index::TopicIndex;
 
 pub use hit::Cleared;
@@ -66,6 +67,8 @@ pub use plan::Plan;
 
 use crate::clock::Timestamp;
 use crate::limits::EVENT_FUTURE_MAX;
+use crate::limits::FOREACH_BYTES_MAX;
+use crate::limits::FOREACH_ELEMENTS_MAX;
 use crate::limits::HOLD_KEY_BYTES_MAX;
 use crate::publish::Publish;
 use crate::rule::Rule;
@@ -201,7 +204,8 @@ impl Engine {
                         continue;
                     }
                 }
-                let frame = Frame::new(&message, program, &entry.slots, None);
+                let budget = Budget::default();
+                let frame = Frame::new(&message, program, &entry.slots, None, &budget);
                 evaluate_rule(entry.rule, &frame, readable, out);
             }
         }
@@ -312,7 +316,8 @@ impl Engine {
         // A payload that does not decode has been counted when it came; its fields are Undefined.
         source.decode(&publish.payload, &mut buffers).unwrap_or_default();
         let message = self.message(publish, &buffers);
-        Some(run(&Frame::new(&message, program, &entry.slots, hold)))
+        let budget = Budget::default();
+        Some(run(&Frame::new(&message, program, &entry.slots, hold, &budget)))
     }
 
     fn message<'m>(&'m self, publish: &'m Publish, buffers: &'m Buffers) -> Message<'m> {
@@ -328,8 +333,60 @@ impl Engine {
     }
 }
 
-/// JOIN and WHERE, then what the rule is for: a hit, or an observation for its WHEN.
+/// The rule over the message, or with FOREACH over each element of an array in it.
 fn evaluate_rule(rule: RuleIndex, frame: &Frame<'_>, readable: bool, out: &mut Evaluation) {
+    let Some(array) = &frame.program.foreach else {
+        return evaluate_one(rule, frame, readable, out);
+    };
+    let found = frame.value(array, None);
+    let elements = match &*found {
+        Value::Array(items) => items.as_slice(),
+        object @ Value::Object(_) => std::slice::from_ref(object),
+        _ => {
+            out.unknown.push(rule);
+            return;
+        }
+    };
+    let before = out.hits.len();
+    if let Err(refusal) = evaluate_elements(rule, frame, elements, readable, out) {
+        // All elements of a message, or none.
+        out.hits.truncate(before);
+        out.faults.push(fault(rule, refusal));
+    }
+}
+
+fn evaluate_elements(
+    rule: RuleIndex,
+    frame: &Frame<'_>,
+    elements: &[Value],
+    readable: bool,
+    out: &mut Evaluation,
+) -> Result<(), output::Refusal> {
+    if elements.len() > FOREACH_ELEMENTS_MAX {
+        let problem = format!("FOREACH runs over at most {FOREACH_ELEMENTS_MAX} elements");
+        return Err((FaultCode::ArrayTooLarge, problem));
+    }
+    let mut bytes = 0;
+    for element in elements {
+        let (hits, faults) = (out.hits.len(), out.faults.len());
+        evaluate_one(rule, &frame.of_element(element), readable, out);
+        if frame.budget.fault().is_some() {
+            out.faults.truncate(faults);
+            return output::budget_kept(frame);
+        }
+        let made = out.hits.get(hits..).unwrap_or_default();
+        bytes += made.iter().map(|hit| hit.output.bytes().len()).sum::<usize>();
+        if bytes > FOREACH_BYTES_MAX {
+            let problem =
+                format!("the outputs of FOREACH have more than {FOREACH_BYTES_MAX} bytes");
+            return Err((FaultCode::OutputTooLarge, problem));
+        }
+    }
+    Ok(())
+}
+
+/// JOIN and WHERE, then what the rule is for: a hit, or an observation for its WHEN.
+fn evaluate_one(rule: RuleIndex, frame: &Frame<'_>, readable: bool, out: &mut Evaluation) {
     let program = frame.program;
     let wanted = match &program.filter {
         _ if !frame.is_joined() => Truth::False,

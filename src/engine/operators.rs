@@ -45,6 +45,11 @@ impl Budget {
         self.fault.get().is_none()
     }
 
+    /// Ends evaluation with `code`, unless something else has.
+    pub(super) fn fail(&self, code: FaultCode) {
+        self.fault.set(self.fault.get().or(Some(code)));
+    }
+
     /// Why evaluation must end; `None` while all is well.
     pub(super) fn fault(&self) -> Option<FaultCode> {
         self.fault.get()

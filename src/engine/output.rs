@@ -22,8 +22,10 @@ use super::headers;
 use crate::limits::HOPS_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::PARTITION_KEY_CHARS_MAX;
+use crate::limits::REGEX_STEPS_MAX;
 use crate::limits::TABLE_KEY_BYTES_MAX;
 use crate::limits::TARGET_NAME_BYTES_MAX;
+use crate::rule::ast::SqlVersion;
 use crate::rule::target::TargetKind;
 use crate::rule::target::is_target_name;
 use crate::topic::TopicName;
@@ -58,7 +60,7 @@ pub(super) fn make(frame: &Frame<'_>, actions: &[ActionCode]) -> Result<Made, Re
     } else if passes_bytes(frame) {
         Made { output: Output::Raw(frame.message.publish.payload.clone()), value: None }
     } else {
-        let value = frame.projected(projection, None);
+        let value = top_level(frame, frame.projected(projection, None));
         let output = match &value {
             // Undefined by itself is the empty payload.
             Value::Undefined => Output::Raw(Bytes::new()),
@@ -79,10 +81,25 @@ fn passes_bytes(frame: &Frame<'_>) -> bool {
     }
 }
 
+/// The old SQL version has no arrays at the top: `SELECT VALUE` of one is Undefined.
+fn top_level(frame: &Frame<'_>, value: Value) -> Value {
+    let is_value = matches!(frame.program.projection, Projected::Value(_));
+    match value {
+        Value::Array(_) if is_value && frame.program.version < SqlVersion::V2016_03_23 => {
+            Value::Undefined
+        }
+        other => other,
+    }
+}
+
 /// A fault where evaluation went over its bounds.
 pub(super) fn budget_kept(frame: &Frame<'_>) -> Result<(), Refusal> {
     match frame.budget.fault() {
         None => Ok(()),
+        Some(FaultCode::RegexTooCostly) => Err((
+            FaultCode::RegexTooCostly,
+            format!("a regular expression took more than {REGEX_STEPS_MAX} steps"),
+        )),
         Some(code) => Err((code, "evaluating the rule built more than it may".to_owned())),
     }
 }

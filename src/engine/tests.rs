@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::Timestamp;
 use crate::limits::ARRAY_GROWTH_MAX;
+use crate::limits::FOREACH_ELEMENTS_MAX;
 use crate::limits::HEADERS_BYTES_MAX;
 use crate::limits::HOPS_MAX;
 use crate::publish::Origin;
@@ -231,6 +232,62 @@ fn a_batch_is_a_record_an_element() {
         };
         assert_eq!(shown_records(records), expected);
     }
+}
+
+/// The outputs of a rule over one message, or the code of its fault.
+fn outputs(rule: &str, payload: &str) -> String {
+    let out = evaluate(&engine(rule), &publish("a", payload));
+    let outputs = out.hits.iter().map(|hit| String::from_utf8_lossy(hit.output.bytes()));
+    let faults = out.faults.iter().map(|fault| fault.code.as_str().into());
+    let unknown = out.unknown.iter().map(|_| "unknown".into());
+    outputs.chain(faults).chain(unknown).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn foreach_makes_one_output_an_element() {
+    let rule = "CREATE RULE r AS SET @f = r.t * 2 SELECT id, r.n, @f AS f FROM 'a' \
+                FOREACH readings AS r WHERE r.t > 1 DO STREAM s KEY r.n, LOG;";
+    let payload = r#"{"id":7,"readings":[{"n":"x","t":1},{"n":"y","t":2},{"n":"z","t":3}]}"#;
+    assert_eq!(outputs(rule, payload), r#"{"id":7,"n":"y","f":4} {"id":7,"n":"z","f":6}"#);
+    let out = evaluate(&engine(rule), &publish("a", payload));
+    let keys = out.hits.iter().map(|hit| match &hit.actions[0] {
+        Ok(PreparedAction::Stream { key, .. }) => key.to_string(),
+        other => panic!("a stream action was prepared: {other:?}"),
+    });
+    assert_eq!(keys.collect::<Vec<_>>(), ["y", "z"]);
+}
+
+#[test]
+fn foreach_runs_over_an_object_once_and_over_nothing_else() {
+    let rule = |array: &str| {
+        format!("CREATE RULE r AS SELECT VALUE r FROM 'a' FOREACH {array} AS r DO LOG;")
+    };
+    assert_eq!(outputs(&rule("v"), r#"{"v":{"a":1}}"#), r#"{"a":1}"#);
+    assert_eq!(outputs(&rule("v"), r#"{"v":[]}"#), "");
+    assert_eq!(outputs(&rule("v"), r#"{"v":[1,[2],null]}"#), "1 [2] null");
+    for payload in ["{}", r#"{"v":3}"#, r#"{"v":null}"#, r#"{"v":"[1]"}"#] {
+        assert_eq!(outputs(&rule("v"), payload), "unknown", "{payload}");
+    }
+    assert_eq!(
+        outputs(&rule("(SELECT VALUE x FROM v WHERE x > 1)"), r#"{"v":[{"x":1},{"x":2}]}"#),
+        "2"
+    );
+    assert_eq!(outputs(&rule("v"), "no json"), "payload_not_json unknown");
+    let inner = "CREATE RULE r AS SELECT VALUE (SELECT VALUE [r.k, x] FROM r.vs) FROM 'a' \
+                 FOREACH v AS r DO LOG;";
+    assert_eq!(outputs(inner, r#"{"v":[{"k":1,"vs":[{"x":2},{"x":3}]}]}"#), "[[1,2],[1,3]]");
+}
+
+#[test]
+fn foreach_is_bounded_in_elements_and_in_bytes() {
+    let rule = "CREATE RULE r AS SELECT *, r AS r FROM 'a' FOREACH v AS r DO LOG;";
+    let many = |count: usize, padding: usize| {
+        format!(r#"{{"v":[{}],"p":"{}"}}"#, vec!["1"; count].join(","), "x".repeat(padding))
+    };
+    assert_eq!(outputs(rule, &many(FOREACH_ELEMENTS_MAX + 1, 0)), "array_too_large");
+    assert_eq!(outputs(rule, &many(1000, 100_000)), "output_too_large", "none of the elements");
+    let nested = "CREATE RULE r AS SELECT VALUE (SELECT x FROM v) FROM 'a' FOREACH v AS r DO LOG;";
+    assert_eq!(outputs(nested, &many(1000, 0)), "array_too_large", "one budget for all elements");
 }
 
 #[test]

@@ -123,6 +123,8 @@ pub struct Select {
     pub from: Vec<Spanned<TopicFilter>>,
     /// `AS format` behind the filters; `None` is JSON.
     pub format: Option<Spanned<Format>>,
+    /// `FOREACH array AS name`.
+    pub foreach: Option<Foreach>,
     /// `TIMESTAMP BY`; `None` means the receive time.
     pub timestamp: Option<TimestampBy>,
     /// `JOIN table ON …`, in order.
@@ -160,6 +162,17 @@ pub enum TimeUnit {
     Microseconds,
     /// NANOSECONDS.
     Nanoseconds,
+}
+
+/// `FOREACH array AS name`: the rule runs once for each element.
+#[derive(Clone, Debug)]
+pub struct Foreach {
+    /// What it runs over: an array, or an object as one element.
+    pub array: Expr,
+    /// The name of the element.
+    pub alias: Spanned<String>,
+    /// The clause.
+    pub span: Span,
 }
 
 /// `SELECT …` or `SELECT VALUE …`.

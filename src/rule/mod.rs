@@ -9,6 +9,7 @@ pub mod ast;
 pub mod aws_document;
 mod check;
 pub mod function;
+pub mod java_regex;
 mod join;
 pub mod parse;
 mod print;
@@ -18,6 +19,7 @@ pub mod schema;
 pub mod set;
 pub mod table;
 pub mod target;
+pub mod time_pattern;
 
 use std::path::Path;
 use std::path::PathBuf;

@@ -18,6 +18,7 @@ use proptest::sample::Index;
 use serde_json::Value;
 use serde_json::json;
 use serde_json::value::RawValue;
+use tidegate::rule::function::FUNCTIONS;
 use tidegate::rule::table::Tables;
 
 /// Members of a case that are the request; the others say what is expected.
@@ -168,8 +169,9 @@ fn run(path: &Path) -> Vec<String> {
     disagreements
 }
 
-fn our_own_cases() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/aws-iot-sql.jsonl")
+fn our_own_cases() -> [PathBuf; 3] {
+    ["aws-iot-sql.jsonl", "clauses.jsonl", "functions.jsonl"]
+        .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name))
 }
 
 /// Payloads made by cbor2, msgpack and their like.
@@ -179,7 +181,19 @@ fn cases_of_payload_formats() -> PathBuf {
 
 #[test]
 fn our_own_cases_agree() {
-    assert_eq!(run(&our_own_cases()), Vec::<String>::new());
+    for path in our_own_cases() {
+        assert_eq!(run(&path), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn every_function_has_a_case() {
+    let cases = our_own_cases().map(|path| load(&path)).concat();
+    let statements: Vec<String> =
+        cases.iter().map(|case| case["sql"].as_str().unwrap().to_ascii_lowercase()).collect();
+    let lacks = |name: &&str| !statements.iter().any(|sql| sql.contains(&format!("{name}(")));
+    let names = FUNCTIONS.iter().map(|spec| spec.name);
+    assert_eq!(names.filter(lacks).collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
 #[test]
@@ -193,7 +207,8 @@ proptest! {
         (statement, message) in (any::<Index>(), any::<Index>()),
         changes in proptest::collection::vec((any::<Index>(), any::<u8>()), 0..4),
     ) {
-        static CASES: LazyLock<Vec<Value>> = LazyLock::new(|| load(&our_own_cases()));
+        static CASES: LazyLock<Vec<Value>> =
+            LazyLock::new(|| our_own_cases().map(|path| load(&path)).concat());
         let (statement, message) = (statement.get(&CASES), message.get(&CASES));
         let mut payload = message["payload"].as_str().unwrap_or_default().as_bytes().to_vec();
         for (place, byte) in changes {

@@ -15,6 +15,7 @@ mod formats;
 mod hardship;
 mod live;
 mod main_job;
+mod manual;
 mod reload;
 mod reserved;
 mod scenarios;

@@ -11,7 +11,6 @@ mod message;
 mod regexp;
 mod string;
 mod time;
-mod time_text;
 
 use std::borrow::Cow;
 

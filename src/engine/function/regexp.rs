@@ -1,22 +1,19 @@
-//! Regular expressions, in linear time. A literal expression is compiled with its rule; one that
-//! comes out of a message goes through a small cache of the thread. What does not compile is
-//! Undefined, as are look-around and back-references, which no linear matcher has.
+//! `regexp_matches`, `regexp_substr`, `regexp_replace` over [`JavaRegex`]. A literal expression is
+//! compiled with its rule; one that comes out of a message goes through a small cache of the thread.
+//! What does not compile is Undefined; a search over its bound is a fault.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use regex::Regex;
-use regex::RegexBuilder;
-
 use super::Arguments;
 use super::string::texts;
+use crate::engine::FaultCode;
 use crate::engine::operators::Setting;
-use crate::engine::operators::truth;
-use crate::limits::REGEX_BYTES_MAX;
 use crate::limits::REGEX_CACHE_MAX;
-use crate::limits::REGEX_TEXT_BYTES_MAX;
 use crate::rule::function::Function;
+use crate::rule::java_regex::JavaRegex;
+use crate::rule::java_regex::Replacement;
+use crate::rule::java_regex::TooCostly;
 use crate::value::Value;
 
 /// Which of the three functions.
@@ -32,7 +29,7 @@ enum Operation {
 pub(in crate::engine) struct Regexp {
     operation: Operation,
     /// `None` when it does not compile.
-    regex: Option<Regex>,
+    regex: Option<JavaRegex>,
 }
 
 impl Regexp {
@@ -44,7 +41,7 @@ impl Regexp {
             Function::RegexpSubstr => Operation::Substr,
             _ => return None,
         };
-        Some(Regexp { operation, regex: compile(pattern) })
+        Some(Regexp { operation, regex: JavaRegex::new(pattern).ok() })
     }
 
     /// The call with the arguments besides the expression: subject, replacement.
@@ -60,11 +57,11 @@ impl Regexp {
                 None => Value::Undefined,
             },
             Operation::Matches => match texts::<1>(arguments, setting) {
-                Some([subject]) => Value::Bool(regex.is_match(&subject)),
+                Some([subject]) => matched(regex, &subject, setting),
                 None => Value::Undefined,
             },
             Operation::Substr => match texts::<1>(arguments, setting) {
-                Some([subject]) => found(regex, &subject),
+                Some([subject]) => found(regex, &subject, setting),
                 None => Value::Undefined,
             },
         }
@@ -72,15 +69,13 @@ impl Regexp {
 }
 
 pub(super) fn matches(arguments: Arguments<'_, '_>, setting: Setting<'_>) -> Value {
-    let pair = texts(arguments, setting);
-    truth(pair.and_then(|[subject, pattern]: [Cow<'_, str>; 2]| {
-        with_regex(&pattern, |regex| regex.is_match(&subject))
-    }))
+    let Some([subject, pattern]) = texts::<2>(arguments, setting) else { return Value::Undefined };
+    with_regex(&pattern, |regex| matched(regex, &subject, setting)).unwrap_or_default()
 }
 
 pub(super) fn substr(arguments: Arguments<'_, '_>, setting: Setting<'_>) -> Value {
     let Some([subject, pattern]) = texts::<2>(arguments, setting) else { return Value::Undefined };
-    with_regex(&pattern, |regex| found(regex, &subject)).unwrap_or_default()
+    with_regex(&pattern, |regex| found(regex, &subject, setting)).unwrap_or_default()
 }
 
 pub(super) fn replace(arguments: Arguments<'_, '_>, setting: Setting<'_>) -> Value {
@@ -91,79 +86,67 @@ pub(super) fn replace(arguments: Arguments<'_, '_>, setting: Setting<'_>) -> Val
         .unwrap_or_default()
 }
 
-/// The first match; Undefined without one.
-fn found(regex: &Regex, subject: &str) -> Value {
-    regex.find(subject).map_or(Value::Undefined, |found| Value::string(found.as_str()))
+fn too_costly(setting: Setting<'_>, _: TooCostly) -> Value {
+    setting.budget.fail(FaultCode::RegexTooCostly);
+    Value::Undefined
 }
 
-/// Every match replaced; `$1` in the replacement is a group, as in Java.
-fn replaced(regex: &Regex, subject: &str, replacement: &str, setting: Setting<'_>) -> Value {
-    let Some(parts) = replacement_parts(replacement) else { return Value::Undefined };
+fn matched(regex: &JavaRegex, subject: &str, setting: Setting<'_>) -> Value {
+    regex.is_match(subject).map_or_else(|costly| too_costly(setting, costly), Value::Bool)
+}
+
+/// The first match; Undefined without one.
+fn found(regex: &JavaRegex, subject: &str, setting: Setting<'_>) -> Value {
+    match regex.find(subject) {
+        Ok(found) => found.map_or(Value::Undefined, Value::string),
+        Err(costly) => too_costly(setting, costly),
+    }
+}
+
+/// Every match replaced. A replacement that Java would refuse is Undefined, but, as in Java, only once
+/// there is something to replace.
+fn replaced(regex: &JavaRegex, subject: &str, replacement: &str, setting: Setting<'_>) -> Value {
+    let mut replacing = None;
+    let mut is_right = true;
     let mut out = String::new();
     let mut last = 0;
-    for captures in regex.captures_iter(subject) {
-        let Some(whole) = captures.get(0) else { continue };
-        out.push_str(subject.get(last..whole.start()).unwrap_or_default());
-        for part in &parts {
-            match part {
-                Part::Text(character) => out.push(*character),
-                Part::Group(number) if *number >= captures.len() => return Value::Undefined,
-                Part::Group(number) => {
-                    out.push_str(captures.get(*number).map_or("", |group| group.as_str()));
-                }
-            }
-        }
-        last = whole.end();
-        if !setting.budget.allows(out.len()) {
-            return Value::Undefined;
-        }
+    let searched = regex.for_each_match(subject, |groups| {
+        let replacement =
+            replacing.get_or_insert_with(|| Replacement::parse(replacement, regex).ok());
+        let (Some(replacement), Some(Some(whole))) = (replacement, groups.first()) else {
+            is_right = false;
+            return false;
+        };
+        out.push_str(subject.get(last..whole.start).unwrap_or_default());
+        replacement.write(subject, groups, &mut out);
+        last = whole.end;
+        is_right = setting.budget.allows(out.len());
+        is_right
+    });
+    if let Err(costly) = searched {
+        return too_costly(setting, costly);
+    }
+    if !is_right {
+        return Value::Undefined;
     }
     out.push_str(subject.get(last..).unwrap_or_default());
     setting.budget.string(out)
 }
 
-enum Part {
-    Text(char),
-    Group(usize),
-}
-
-/// `\x` is the character x, `$n` a group of one digit; a `$` before anything else is an error in
-/// Java, and Undefined here.
-fn replacement_parts(replacement: &str) -> Option<Vec<Part>> {
-    let mut characters = replacement.chars();
-    let mut parts = Vec::new();
-    while let Some(character) = characters.next() {
-        parts.push(match character {
-            '\\' => Part::Text(characters.next()?),
-            '$' => Part::Group(usize::try_from(characters.next()?.to_digit(10)?).ok()?),
-            other => Part::Text(other),
-        });
-    }
-    Some(parts)
-}
-
-fn compile(pattern: &str) -> Option<Regex> {
-    if pattern.len() > REGEX_TEXT_BYTES_MAX {
-        return None;
-    }
-    let mut builder = RegexBuilder::new(pattern);
-    builder.size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build().ok()
-}
-
 thread_local! {
     /// Expressions that messages brought, forgotten all together when there are too many.
-    static SEEN: RefCell<HashMap<String, Option<Regex>, foldhash::fast::RandomState>> =
+    static SEEN: RefCell<HashMap<String, Option<JavaRegex>, foldhash::fast::RandomState>> =
         RefCell::default();
 }
 
 /// `None` when the pattern does not compile.
-fn with_regex<T>(pattern: &str, apply: impl FnOnce(&Regex) -> T) -> Option<T> {
+fn with_regex<T>(pattern: &str, apply: impl FnOnce(&JavaRegex) -> T) -> Option<T> {
     SEEN.with_borrow_mut(|seen| {
         if !seen.contains_key(pattern) {
             if seen.len() >= REGEX_CACHE_MAX {
                 seen.clear();
             }
-            seen.insert(pattern.to_owned(), compile(pattern));
+            seen.insert(pattern.to_owned(), JavaRegex::new(pattern).ok());
         }
         seen.get(pattern)?.as_ref().map(apply)
     })
@@ -171,9 +154,12 @@ fn with_regex<T>(pattern: &str, apply: impl FnOnce(&Regex) -> T) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
     use crate::engine::function::Native;
     use crate::engine::operators::Budget;
+    use crate::limits::REGEX_TEXT_BYTES_MAX;
     use crate::value::Whole;
 
     #[track_caller]
@@ -191,14 +177,31 @@ mod tests {
         check(replace, &["a", "a", r"\$1"], "$1");
         check(replace, &["a", "a", "$x"], "Undefined");
         check(replace, &["a", "a", "$1"], "Undefined");
+        check(replace, &["b", "a", "$1"], "b");
         check(replace, &["a", "(a)", "$10"], "a0");
+        check(replace, &["a", "a", r"x\"], "Undefined");
+        check(replace, &["7 May", r"(?<day>\d+) (?<month>\w+)", "${month} ${day}"], "May 7");
+        check(replace, &["a", "(?<x>a)", "${y}"], "Undefined");
+        check(replace, &["abc", "x*", "-"], "-a-b-c-");
+        check(replace, &["a", "(b)?a", "[$1]"], "[]");
+        check(replace, &["12345", r"(?<=\d)(?=(?:\d{3})+$)", ","], "12,345");
     }
 
     #[test]
     fn an_expression_that_does_not_compile_is_undefined() {
         check(matches, &["abc", "("], "Undefined");
-        check(substr, &["abc", "(?=b)"], "Undefined");
         check(substr, &["abc", "x"], "Undefined");
+        check(substr, &["abc", "a(?=b)"], "a");
         check(matches, &["abc", &"a".repeat(REGEX_TEXT_BYTES_MAX + 1)], "Undefined");
+    }
+
+    #[test]
+    fn a_search_over_its_bound_is_a_fault() {
+        let budget = Budget::default();
+        let setting = Setting { whole: Whole::AsInt, budget: &budget };
+        let subject = format!("{}!y", "x".repeat(100));
+        let arguments = [subject.as_str(), "(?:(?=x)x+)+y"].map(|t| Cow::Owned(Value::string(t)));
+        assert!(matches(&arguments, setting).is_undefined());
+        assert_eq!(budget.fault(), Some(FaultCode::RegexTooCostly));
     }
 }

@@ -133,7 +133,7 @@ impl Reader<'_> {
         let rest = text.text.get(start..).unwrap_or_default();
         // A colon of a template is no end of the name.
         let name = if rest.contains("${") { rest } else { rest.split(':').next().unwrap_or(rest) };
-        let offsets = text.offsets.of_part(start);
+        let offsets = text.offsets.of_part(start..start + name.len());
         Some(self.name_in(Text { text: name.to_owned(), offsets, span: text.span }))
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::ast::BinaryOp;
+use super::super::ast::CastTarget;
 use super::super::ast::Expr;
 use super::super::ast::ExprKind;
 use super::super::ast::HoldField;
@@ -10,7 +11,6 @@ use super::super::ast::Join;
 use super::super::ast::Projection;
 use super::super::ast::Segment;
 use super::super::ast::SelectItem;
-use super::super::ast::Span;
 use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
 use super::super::ast::Subquery;
@@ -21,10 +21,11 @@ use super::super::schema::literal;
 use super::super::table::Table;
 use super::Language;
 use super::join;
+use super::pattern;
+use super::strict;
 use super::suggestion;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
-use crate::limits::REGEX_BYTES_MAX;
 use crate::value::Value;
 
 /// What `hold.…` means where an expression stands.
@@ -42,6 +43,8 @@ pub(super) enum HoldUse {
 pub(super) struct Scope<'e, 'd> {
     pub(super) language: Language,
     pub(super) hold: HoldUse,
+    /// Literal regular expressions so far.
+    pub(super) regexes: usize,
     /// Assigned so far.
     pub(super) variables: Vec<&'e str>,
     /// The rows joined so far: their names and tables.
@@ -59,6 +62,7 @@ impl<'e, 'd> Scope<'e, 'd> {
         Scope {
             language,
             hold: HoldUse::Absent,
+            regexes: 0,
             variables: Vec::new(),
             rows: Vec::new(),
             not_joined_yet: &[],
@@ -68,21 +72,14 @@ impl<'e, 'd> Scope<'e, 'd> {
         }
     }
 
-    pub(super) fn refuse_strict(&mut self, what: &str, span: Span) {
-        self.found.push(
-            Diagnostic::error(Code::STRICT, format!("AWS IoT SQL has no {what}"))
-                .at(span, "beyond AWS")
-                .help("write it another way, or drop AWS '…' behind the rule's name"),
-        );
-    }
-
     pub(super) fn projection(&mut self, projection: &'e Projection) {
         if let Projection::Items(items) = projection
             && self.language.strict
         {
             for item in items {
                 if let SelectItem::Spread(expr) = item {
-                    self.refuse_strict("`.*`", expr.span.clone());
+                    let advice = format!("name the members: {expr}.a AS a");
+                    strict::refuse(self, "`.*`", expr.span.clone(), &advice);
                 }
             }
         }
@@ -91,7 +88,7 @@ impl<'e, 'd> Scope<'e, 'd> {
 
     pub(super) fn expression(&mut self, expr: &'e Expr) {
         if self.language.strict {
-            self.strict(expr);
+            strict::expression(expr, self);
         }
         if self.language.version < SqlVersion::V2016_03_23 {
             self.version(expr);
@@ -220,13 +217,7 @@ impl<'e, 'd> Scope<'e, 'd> {
         if spec.function == Function::Decode {
             self.decode(args, call);
         }
-        if let (
-            Function::RegexpMatches | Function::RegexpReplace | Function::RegexpSubstr,
-            Some(Expr { kind: ExprKind::Literal(Value::String(pattern)), span }),
-        ) = (spec.function, args.get(1))
-        {
-            self.regex(pattern, span);
-        }
+        pattern::arguments(spec.function, args, self);
     }
 
     /// The type of a Protobuf message is found when rules are loaded.
@@ -250,53 +241,17 @@ impl<'e, 'd> Scope<'e, 'd> {
         }
     }
 
-    fn regex(&mut self, pattern: &str, span: &Span) {
-        let built = regex::RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build();
-        let Err(error) = built else { return };
-        // The crate draws the pattern with marks; the last line has the reason in one sentence.
-        let reason = error.to_string();
-        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        self.found.push(
-            Diagnostic::warning(
-                Code::REGEX,
-                "the regular expression is not one; the call is Undefined",
-            )
-            .at(span.clone(), reason.to_owned())
-            .help("look-around and back-references are not supported; text matches in linear time"),
-        );
-    }
-
-    fn strict(&mut self, expr: &Expr) {
-        let has_index =
-            |segments: &[Segment]| segments.iter().any(|s| matches!(s, Segment::Index(_)));
-        let what = match &expr.kind {
-            ExprKind::Path { segments, .. } | ExprKind::Member { segments, .. }
-                if has_index(segments) =>
-            {
-                "index in brackets; use get()"
-            }
-            ExprKind::Path { .. } if self.text(expr).contains('`') => "names in back quotes",
-            ExprKind::Between { .. } => "BETWEEN",
-            ExprKind::Like { .. } => "LIKE",
-            ExprKind::Is { .. } => "IS; use isNull() or isUndefined()",
-            ExprKind::Case { operand: None, .. } => "CASE without a value behind it",
-            ExprKind::Binary { op: BinaryOp::NotEqual, left, right } => {
-                let between = self.file.get(left.span.end..right.span.start);
-                if !between.is_some_and(|operator| operator.contains("!=")) {
-                    return;
-                }
-                "operator `!=`; use `<>`"
-            }
-            _ => return,
-        };
-        self.refuse_strict(what, expr.span.clone());
-    }
-
     fn version(&mut self, expr: &Expr) {
         let what = match &expr.kind {
             ExprKind::Subquery(_) | ExprKind::Exists(_) => "nested queries",
             ExprKind::Array(_) => "array literals",
             ExprKind::Object(_) => "object literals",
+            ExprKind::Cast { target: CastTarget::Bool, .. } => "cast to Boolean",
+            ExprKind::Cast { target: CastTarget::Decimal, .. }
+                if !self.text(expr).to_ascii_lowercase().contains("double") =>
+            {
+                "cast to Decimal (Double is older)"
+            }
             _ => return,
         };
         self.found.push(
@@ -309,8 +264,14 @@ impl<'e, 'd> Scope<'e, 'd> {
         );
     }
 
-    fn text(&self, expr: &Expr) -> &'d str {
+    /// What stands in the file at `expr`.
+    pub(super) fn text(&self, expr: &Expr) -> &'d str {
         self.file.get(expr.span.clone()).unwrap_or_default()
+    }
+
+    /// What stands between two operands.
+    pub(super) fn between(&self, left: &Expr, right: &Expr) -> &'d str {
+        self.file.get(left.span.end..right.span.start).unwrap_or_default()
     }
 }
 

@@ -7,6 +7,7 @@ use super::super::table::HasColumn;
 use super::super::table::Table;
 use super::super::table::Tables;
 use super::expression::Scope;
+use super::strict;
 use super::suggestion;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
@@ -24,7 +25,8 @@ pub(super) fn clauses<'e>(joins: &'e [Join], tables: &Tables, scope: &mut Scope<
     while let Some((join, later)) = rest.split_first() {
         scope.not_joined_yet = rest;
         if scope.language.strict {
-            scope.refuse_strict("JOIN", join.span.clone());
+            let advice = "get_dynamodb() in the place of the row";
+            strict::refuse(scope, "JOIN", join.span.clone(), advice);
         }
         let table = match tables.find(&join.table) {
             Ok(table) => table,

@@ -3,16 +3,21 @@
 //! In: the tree of one statement and its text. Out: diagnostics, everything at once. A rule without
 //! an error here compiles and evaluates without a failure of its own. Expressions are judged in
 //! `expression` (names, arity, versions, strict AWS, variables, `hold.…`), conditions that are never
-//! true in `never`, actions in `action` and `header`, joins in `join`, filters over the gateway's own topics in `source`. What only the set of all rules can tell (names, targets,
-//! loops between rules) is judged in [`super::set`].
+//! true in `never`, literals that are patterns in `pattern`, what AWS does not have in `strict`,
+//! actions in `action` and `header`, joins in `join`, FOREACH in `foreach`, filters over the gateway's
+//! own topics in `source`. What only the set of all rules can tell (names, targets, loops between
+//! rules) is judged in [`super::set`].
 
 mod action;
 mod expression;
+mod foreach;
 mod format;
 mod header;
 mod join;
 mod never;
+mod pattern;
 mod source;
+mod strict;
 
 use super::ast::CreateRule;
 use super::ast::ExprKind;
@@ -56,6 +61,9 @@ pub(super) fn create_rule(
         action::list(list, &mut scope);
     }
     format::fields_of_bytes(rule, found);
+    if let Some(each) = &rule.select.foreach {
+        foreach::on_error(each, &rule.on_error, found);
+    }
     if let (false, Some(first)) = (has_when, rule.on_cleared.first()) {
         found.push(
             Diagnostic::error(Code::CLEARED_WITHOUT_WHEN, "nothing is ever cleared in this rule")
@@ -94,7 +102,11 @@ fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
         declare(variable, scope);
     }
     if let (true, [_, second, ..]) = (scope.language.strict, select.from.as_slice()) {
-        scope.refuse_strict("several topic filters", second.span.clone());
+        let advice = "one rule for each filter, or a wider filter and WHERE topic(2) IN ['a', 'b']";
+        strict::refuse(scope, "several topic filters", second.span.clone(), advice);
+    }
+    if let Some(each) = &select.foreach {
+        foreach::clause(each, select, scope);
     }
     source::filters(select, scope.found);
     if let Some(clause) = &select.timestamp {
@@ -102,7 +114,8 @@ fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
     }
     join::clauses(&select.joins, tables, scope);
     if let (true, Some(format)) = (scope.language.strict, &select.format) {
-        scope.refuse_strict("payload format behind FROM", format.span.clone());
+        let advice = "payloads are JSON; decode(encode(*, 'base64'), 'base64') reads others";
+        strict::refuse(scope, "payload format behind FROM", format.span.clone(), advice);
     }
     if let Some(filter) = &select.filter {
         scope.expression(filter);
@@ -110,7 +123,8 @@ fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
     }
     if let Some(clause) = &select.when {
         if scope.language.strict {
-            scope.refuse_strict("WHEN", clause.span.clone());
+            let advice = "a rule sees one message at a time and remembers nothing";
+            strict::refuse(scope, "WHEN", clause.span.clone(), advice);
         }
         when(clause, scope);
     }
@@ -124,7 +138,8 @@ fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
 
 fn timestamp_by<'e>(clause: &'e TimestampBy, has_when: bool, scope: &mut Scope<'e, '_>) {
     if scope.language.strict {
-        scope.refuse_strict("TIMESTAMP BY", clause.span.clone());
+        let advice = "a message's time is when it came";
+        strict::refuse(scope, "TIMESTAMP BY", clause.span.clone(), advice);
     }
     scope.expression(&clause.expr);
     let is_no_time = match &clause.expr.kind {

@@ -7,23 +7,21 @@ use super::Rule;
 use super::quoted::Offsets;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::nearest;
 
+/// The words that begin actions.
+const ACTIONS: [&str; 5] = ["STREAM", "DELIVER", "INVOKE", "REPUBLISH", "LOG"];
 /// More alternatives than this would not be read.
 const ALTERNATIVES_MAX: usize = 8;
 
-/// The diagnostic of a refused text. `offsets` lead from the text to the file.
+/// The diagnostic of what stands at `at`, where `expected` could have stood. `offsets` lead from the
+/// text to the file.
 pub(super) fn diagnostic(
     text: &str,
-    refused: &pest::error::Error<Rule>,
+    at: usize,
+    expected: &[Rule],
     offsets: &Offsets,
 ) -> Diagnostic {
-    let at = match refused.location {
-        InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
-    };
-    let expected = match &refused.variant {
-        ErrorVariant::ParsingError { positives, .. } => positives.as_slice(),
-        ErrorVariant::CustomError { .. } => &[],
-    };
     let (before, rest) = text.split_at_checked(at).unwrap_or((text, ""));
     let place = Place { before: before.trim_end(), found: token(rest), rest };
     let found = match place.found {
@@ -39,6 +37,21 @@ pub(super) fn diagnostic(
     match advice(&place, expected) {
         Some(advice) => diagnostic.help(advice),
         None => diagnostic,
+    }
+}
+
+/// Where in the text it was refused.
+pub(super) fn position(refused: &pest::error::Error<Rule>) -> usize {
+    match refused.location {
+        InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
+    }
+}
+
+/// What could have stood there.
+pub(super) fn expected(refused: &pest::error::Error<Rule>) -> &[Rule] {
+    match &refused.variant {
+        ErrorVariant::ParsingError { positives, .. } => positives.as_slice(),
+        ErrorVariant::CustomError { .. } => &[],
     }
 }
 
@@ -116,12 +129,16 @@ fn advice(place: &Place<'_>, expected: &[Rule]) -> Option<String> {
     let fixed = || {
         Some(match place.found {
             _ if has(Rule::topic_filter) => "write it as in FROM 'lab/+/telemetry'",
+            ">" if place.before.ends_with('=') => "write `>=`",
             "=" if place.before.ends_with('=') => "equality is written with one `=`",
             "&" => "write AND",
             "|" => "write OR",
             "!" => "write NOT, or `<>` for not equal",
             "." if place.rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => {
                 "write a digit before the point: 0.5"
+            }
+            _ if has(Rule::template) && place.found.starts_with(char::is_alphabetic) => {
+                "topics and texts stand in quotes, as in REPUBLISH 'alerts/${topic(2)}'"
             }
             _ if has(Rule::whole) => {
                 "an index is a whole number, counted from 0; get(array, index) takes any value"
@@ -146,15 +163,34 @@ fn advice(place: &Place<'_>, expected: &[Rule]) -> Option<String> {
             "ORDER" | "LIMIT" | "OFFSET" | "DISTINCT" | "UNION" | "INTO" => {
                 "a rule looks at one message at a time: there are no rows to sort, cut or merge"
             }
-            "WHEN" | "WHERE" | "FROM" | "TIMESTAMP" | "JOIN" | "LEFT" if has(Rule::k_do) => {
-                "the clauses stand in the order SELECT, FROM, TIMESTAMP BY, JOIN, WHERE, WHEN, DO"
+            "WHEN" | "WHERE" | "FROM" | "FOREACH" | "TIMESTAMP" | "JOIN" | "LEFT"
+                if has(Rule::k_do) =>
+            {
+                "the clauses stand in the order SELECT, FROM, FOREACH, TIMESTAMP BY, JOIN, WHERE, WHEN, DO"
             }
             "LATENESS" => "LATENESS belongs to TIMESTAMP BY: TIMESTAMP BY ts LATENESS 10 SECONDS",
             "" if has(Rule::k_do) => "say where matches go: DO STREAM alerts KEY topic()",
             _ => return None,
         })
     };
-    known.or_else(|| fixed().or_else(by_word).map(str::to_owned))
+    let near = || {
+        let keywords = expected.iter().filter_map(|rule| keyword(*rule));
+        let words = keywords.filter(|word| word.len() > 1 && !word.starts_with('`'));
+        let is_word = place.found.starts_with(|c: char| c.is_alphabetic());
+        let actions = if has(Rule::action) { ACTIONS.as_slice() } else { &[] };
+        let words: Vec<&str> = words.chain(actions.iter().copied()).collect();
+        let found = place.found.to_ascii_uppercase();
+        let begins = |word: &&&str| is_word && found.len() > 2 && word.starts_with(&found);
+        let near = match words.iter().find(begins) {
+            Some(word) => word,
+            None => nearest(place.found, words.iter().copied()).filter(|_| is_word)?,
+        };
+        Some(format!("did you mean {near}?"))
+    };
+    known
+        .or_else(|| fixed().map(str::to_owned))
+        .or_else(near)
+        .or_else(|| by_word().map(str::to_owned))
 }
 
 /// Parts of the language that are designed and not here yet.
@@ -168,7 +204,6 @@ fn later(place: &Place<'_>, expected: &[Rule]) -> Option<&'static str> {
         "AT" if after == "LEAST" => "repetition (AT LEAST … TIMES) is",
         "DATA" if place.word_before() == "NO" => "absence (WHEN NO DATA) is",
         "STREAM" if expected.contains(&Rule::topic_filter) => "reading a stream (FROM STREAM) is",
-        "FOREACH" => "one output an element (FOREACH) is",
         "QUEUE" => "the action QUEUE is",
         _ => return None,
     })
@@ -275,6 +310,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_exists, "EXISTS"),
     (Rule::k_false, "FALSE"),
     (Rule::k_for, "FOR"),
+    (Rule::k_foreach, "FOREACH"),
     (Rule::k_from, "FROM"),
     (Rule::k_gap, "GAP"),
     (Rule::k_hash, "HASH"),

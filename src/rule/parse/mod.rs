@@ -15,6 +15,7 @@ mod format;
 mod headers;
 mod name;
 mod quoted;
+mod recover;
 mod statement;
 mod template;
 #[cfg(test)]
@@ -129,8 +130,14 @@ impl<'d> Builder<'d> {
             // The entry productions are silent: the first pair is the statement itself.
             Ok(mut pairs) => pairs.next(),
             Err(refused) => {
-                let diagnostic = error::diagnostic(text, &refused, &self.offsets);
-                self.found.push(diagnostic);
+                let at = error::position(&refused);
+                let expected = error::expected(&refused);
+                self.found.push(error::diagnostic(text, at, expected, &self.offsets));
+                if matches!(rule, Rule::whole_statement | Rule::whole_select) {
+                    let mut further = Vec::new();
+                    recover::further(text, &self.offsets, at, &mut further);
+                    self.found.append(&mut further);
+                }
                 None
             }
         }

@@ -7,6 +7,7 @@ use pest::iterators::Pair;
 use super::super::ast::Action;
 use super::super::ast::CreateRule;
 use super::super::ast::CreateTable;
+use super::super::ast::Foreach;
 use super::super::ast::Join;
 use super::super::ast::JoinKind;
 use super::super::ast::MaxGap;
@@ -162,6 +163,7 @@ impl Builder<'_> {
             sets: Vec::new(),
             projection: Projection::Items(Vec::new()),
             from: Vec::new(),
+            foreach: None,
             timestamp: None,
             joins: Vec::new(),
             format: None,
@@ -183,6 +185,7 @@ impl Builder<'_> {
                         }
                     }
                 }
+                Rule::foreach_clause => select.foreach = Some(self.foreach(part)),
                 Rule::timestamp_by => select.timestamp = Some(self.timestamp_by(part)),
                 Rule::join => {
                     let join = self.join(part);
@@ -193,6 +196,15 @@ impl Builder<'_> {
             }
         }
         select
+    }
+
+    fn foreach(&mut self, pair: Pair<'_, Rule>) -> Foreach {
+        let span = self.span(&pair);
+        let mut parts = children(pair);
+        let array = parts.next().expect("FOREACH has an array");
+        let alias = parts.next().expect("FOREACH has a name");
+        let alias = Spanned { node: name(alias.as_str()), span: self.span(&alias) };
+        Foreach { array: self.expression(array, 0), alias, span }
     }
 
     fn timestamp_by(&mut self, pair: Pair<'_, Rule>) -> TimestampBy {

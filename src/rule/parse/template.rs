@@ -67,7 +67,9 @@ impl Builder<'_> {
                 break;
             };
             let source = inner.get(..length).unwrap_or_default();
-            parts.extend(self.placeholder(source, offsets.of_part(position + 2)));
+            parts.extend(
+                self.placeholder(source, offsets.of_part(position + 2..position + 2 + length)),
+            );
             position += length + 3;
         }
         Template { parts }

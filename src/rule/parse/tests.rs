@@ -24,6 +24,7 @@ use super::super::table::Tables;
 use super::*;
 use crate::limits::EXPRESSION_DEPTH_MAX;
 use crate::limits::NESTING_MAX;
+use crate::limits::SYNTAX_ERRORS_MAX;
 use crate::value::Number;
 use crate::value::Value;
 
@@ -372,4 +373,40 @@ proptest! {
     fn no_random_text_upsets_the_parser(text in prop_oneof![fragments(), mutated(), "\\PC{0,80}"]) {
         no_text_is_too_bad(&text)?;
     }
+}
+
+/// What is reported of a text: each report's marked text.
+fn marked(text: &str) -> Vec<&str> {
+    let parsed = parse_file(text);
+    let mark = |found: &Diagnostic| found.labels.first().map(|label| label.span.clone());
+    parsed.diagnostics.iter().filter_map(mark).map(|span| text.get(span).unwrap()).collect()
+}
+
+#[test]
+fn every_clause_with_an_error_is_told_and_no_other() {
+    let text = "CREATE RULE r AS SET @a = 1 + SELECT b c FROM 'x' WHERE a >> 1 \
+                WHEN a > 1 FOR 5 PARTITION BY a, CLEAR WHEN b = = 2 KEEP 1 MINUTE \
+                DO STREAM s KEY a +, REPUBLISH x, LOG ON CLEARED DO INVOKE 'a' b ON ERROR DO LOG;";
+    assert_eq!(
+        marked(text),
+        ["SELECT", "c", ">", "PARTITION", "CLEAR", "=", ",", "x", "b"],
+        "{:?}",
+        parse_file(text).diagnostics
+    );
+    // Fields that are called like clauses, and what stands in quotes, comments and CASE, is no clause.
+    for text in [
+        "CREATE RULE r AS SELECT a b, keep, max, clear, partition, repeat, do FROM 'x' DO LOG;",
+        "CREATE RULE r AS SELECT a b, c.where, d AS when FROM 'x' WHERE x = 'WHERE >' -- WHEN >\n DO LOG;",
+        "CREATE RULE r AS SELECT a b FROM 'x' WHERE CASE a WHEN 1 THEN 2 END = 2 DO LOG;",
+        "CREATE RULE r AS SELECT a b FROM 'x' WHERE EXISTS (SELECT * FROM v WHERE x > 1) DO LOG;",
+    ] {
+        assert_eq!(marked(text), ["b"], "{text}");
+    }
+}
+
+#[test]
+fn errors_of_one_statement_are_told_up_to_a_bound() {
+    let text =
+        format!("CREATE RULE r AS SELECT a b FROM 'x' DO {};", vec!["LOG LOG"; 40].join(", "));
+    assert_eq!(marked(&text).len(), SYNTAX_ERRORS_MAX);
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::super::ast::Action;
 use super::super::ast::CreateRule;
 use super::super::ast::CreateTable;
+use super::super::ast::Foreach;
 use super::super::ast::Header;
 use super::super::ast::HeaderName;
 use super::super::ast::Join;
@@ -95,8 +96,18 @@ impl fmt::Display for CreateRule {
 impl fmt::Display for Select {
     /// A clause a line, each indented by two blanks.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Select { sets, projection, from, format, timestamp, joins, filter, when, span: _ } =
-            self;
+        let Select {
+            sets,
+            projection,
+            from,
+            format,
+            foreach,
+            timestamp,
+            joins,
+            filter,
+            when,
+            span: _,
+        } = self;
         if !sets.is_empty() {
             let sets = sets.iter().map(|(name, value)| format!("@{} = {value}", name.node));
             clause("SET", &sets.collect::<Vec<_>>(), f)?;
@@ -117,6 +128,10 @@ impl fmt::Display for Select {
             if let Some(format) = format {
                 write!(f, " AS {}", format.node)?;
             }
+        }
+        if let Some(Foreach { array, alias, span: _ }) = foreach {
+            write!(f, "\n  FOREACH {array} AS ")?;
+            name(&alias.node, f)?;
         }
         if let Some(clause) = timestamp {
             write!(f, "\n  {clause}")?;

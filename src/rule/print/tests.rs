@@ -13,6 +13,7 @@ use super::super::ast::CreateRule;
 use super::super::ast::CsvColumn;
 use super::super::ast::CsvFormat;
 use super::super::ast::Expr;
+use super::super::ast::Foreach;
 use super::super::ast::Format;
 use super::super::ast::Header;
 use super::super::ast::HeaderName;
@@ -202,13 +203,17 @@ fn clauses(when: Option<When>) -> impl Strategy<Value = Select> {
         select(filters.to_vec()).prop_map(|text| spanned(TopicFilter::parse(text).unwrap()));
     let set = ("[a-z]{1,3}".prop_map(spanned), expr(holds));
     let form = (option::of(format().prop_map(spanned)), option::of(timestamp(holds)));
-    let from = (vec(filter, 0..3), form, vec(join(holds), 0..3));
-    (vec(set, 0..3), projection(holds), from, option::of(expr(holds))).prop_map(
-        move |(sets, projection, (from, (format, timestamp), joins), filter)| Select {
+    let alias = select(vec!["r", "odd name"]).prop_map(|name| spanned(name.to_owned()));
+    let foreach =
+        (expr(holds), alias).prop_map(|(array, alias)| Foreach { array, alias, span: 0..0 });
+    let sources = (vec(filter, 0..3), option::of(foreach), form, vec(join(holds), 0..3));
+    (vec(set, 0..3), projection(holds), sources, option::of(expr(holds))).prop_map(
+        move |(sets, projection, (from, foreach, (format, timestamp), joins), filter)| Select {
             sets,
             projection,
             format: format.filter(|_| !from.is_empty()),
             from,
+            foreach,
             timestamp,
             joins,
             filter,
