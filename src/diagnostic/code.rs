@@ -104,6 +104,8 @@ impl Code {
     pub const TIME_PATTERN: Code = Code("R047");
     /// FOREACH over what is no array, or where there is no element.
     pub const FOREACH: Code = Code("R048");
+    /// A clause that NO DATA cannot have.
+    pub const NO_DATA: Code = Code("R049");
 }
 
 /// All of them, in order.
@@ -156,4 +158,5 @@ pub const RULE_CODES: &[Code] = &[
     Code::DESCRIPTOR,
     Code::TIME_PATTERN,
     Code::FOREACH,
+    Code::NO_DATA,
 ];

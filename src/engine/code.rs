@@ -146,6 +146,8 @@ pub(super) struct Join {
 pub(super) struct Watch {
     /// What must stay true.
     pub(super) condition: Code,
+    /// NO DATA: any message counts, whatever is in it.
+    pub(super) is_absence: bool,
     /// CLEAR WHEN.
     pub(super) clear: Option<Code>,
     /// PARTITION BY; empty is the topic.

@@ -32,6 +32,7 @@ use crate::limits::PAYLOAD_DEPTH_MAX;
 use crate::rule::Rule;
 use crate::rule::ast;
 use crate::rule::ast::BinaryOp;
+use crate::rule::ast::Condition;
 use crate::rule::ast::Expr;
 use crate::rule::ast::ExprKind;
 use crate::rule::ast::Segment;
@@ -111,7 +112,11 @@ pub(super) fn compile(rule: &Rule) -> Program {
     let filter = select.filter.as_ref().map(|expr| compiler.expr(expr));
     let projection = compiler.projection(&select.projection);
     let watch = select.when.as_ref().map(|when| Watch {
-        condition: compiler.expr(&when.condition),
+        condition: match &when.condition {
+            Condition::Expr(condition) => compiler.expr(condition),
+            Condition::NoData => Code::Constant(Value::Bool(true)),
+        },
+        is_absence: matches!(when.condition, Condition::NoData),
         clear: when.clear_when.as_ref().map(|expr| compiler.expr(expr)),
         partition_by: compiler.exprs(&when.partition_by),
     });

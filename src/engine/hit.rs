@@ -255,6 +255,8 @@ pub enum Cleared {
     ClearWhen,
     /// Silence longer than MAX GAP.
     Gap,
+    /// A message, after NO DATA.
+    Data,
     /// The rule's condition, key or time changed.
     RuleChanged,
     /// The rule is gone.
@@ -268,6 +270,7 @@ impl Cleared {
             Cleared::False => "false",
             Cleared::ClearWhen => "clear_when",
             Cleared::Gap => "gap",
+            Cleared::Data => "data",
             Cleared::RuleChanged => "rule_changed",
             Cleared::RuleRemoved => "rule_removed",
         }

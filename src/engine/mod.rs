@@ -407,7 +407,7 @@ fn evaluate_one(rule: RuleIndex, frame: &Frame<'_>, readable: bool, out: &mut Ev
     }
     let outcome = match &program.watch {
         // Unknown changes no clock, and has been counted as a fault.
-        Some(_) if !readable => Ok(()),
+        Some(watch) if !readable && !watch.is_absence => Ok(()),
         Some(watch) => match event_time(frame) {
             Ok(event_at) => observe(rule, frame, watch, event_at).map(|o| out.observations.push(o)),
             Err(refusal) => {

@@ -200,11 +200,30 @@ pub enum SelectItem {
     },
 }
 
+/// What WHEN watches.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// Whether this is true of each message.
+    Expr(Expr),
+    /// `NO DATA`: whether there is a message at all.
+    NoData,
+}
+
+impl Condition {
+    /// The expression, where it is one.
+    pub fn expr(&self) -> Option<&Expr> {
+        match self {
+            Condition::Expr(expr) => Some(expr),
+            Condition::NoData => None,
+        }
+    }
+}
+
 /// `WHEN condition FOR duration …`.
 #[derive(Clone, Debug)]
 pub struct When {
     /// What must stay true.
-    pub condition: Expr,
+    pub condition: Condition,
     /// `FOR`; zero fires on the first TRUE.
     pub hold_for: Spanned<Duration>,
     /// `PARTITION BY`; empty means the concrete topic.
@@ -670,7 +689,7 @@ impl CreateRule {
         select.joins.iter().for_each(|join| visit(&join.on));
         select.filter.iter().for_each(&mut *visit);
         if let Some(when) = &select.when {
-            visit(&when.condition);
+            when.condition.expr().into_iter().for_each(&mut *visit);
             when.clear_when.iter().chain(&when.partition_by).for_each(&mut *visit);
         }
         for action in self.actions.iter().chain(&self.on_cleared).chain(&self.on_error) {

@@ -266,6 +266,46 @@ fn a_day_of_three_homes_gives_the_episodes_that_others_computed() {
     );
 }
 
+/// The silences of each device: last message, when it fired, when the next message came, if one did.
+#[test]
+fn a_day_of_three_homes_gives_the_silences_that_others_computed() {
+    let Some(data) = shared_data() else { return };
+    let limits = [20, 30, 60];
+    let rules: Vec<String> = limits
+        .iter()
+        .map(|limit| {
+            format!(
+                "CREATE RULE r{limit} AS SELECT * FROM 'iot/+/telemetry'
+                 WHEN NO DATA FOR {limit} SECONDS PARTITION BY device DO LOG;"
+            )
+        })
+        .collect();
+    let (_folder, rules, _) = scene(&rules.join("\n"), "");
+    let recording = data.join("replay/aws_iot_home_3dev_24h.ndjson.gz");
+    let output = simulate(&rules, &recording);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told = episodes(&output.stdout);
+    let mut compared = 0;
+    for limit in limits {
+        let file = data.join(format!("expected/aws_home.absent.{limit}s.csv"));
+        let rows = fs::read_to_string(file).expect("readable");
+        let wanted: BTreeSet<Vec<String>> =
+            rows.lines().skip(1).map(|row| row.split(',').map(str::to_owned).collect()).collect();
+        compared += wanted.len();
+        let told: BTreeSet<Vec<String>> = told
+            .get(&format!("r{limit}"))
+            .into_iter()
+            .flatten()
+            .map(|[device, since, fired, end, reason, _]| {
+                assert!(["data", ""].contains(&reason.as_str()), "{reason}");
+                [device, since, fired, end].map(Clone::clone).to_vec()
+            })
+            .collect();
+        assert_eq!(told, wanted, "{limit}");
+    }
+    assert!(compared > 50, "{compared} silences");
+}
+
 #[test]
 fn a_day_of_fifty_two_motes_gives_the_episodes_that_others_computed() {
     check(

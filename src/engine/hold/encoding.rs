@@ -215,6 +215,7 @@ fn reason_code(reason: Cleared) -> u8 {
         Cleared::Gap => 2,
         Cleared::RuleChanged => 3,
         Cleared::RuleRemoved => 4,
+        Cleared::Data => 5,
     }
 }
 
@@ -382,6 +383,7 @@ impl<'a> Reader<'a> {
             2 => Ok(Cleared::Gap),
             3 => Ok(Cleared::RuleChanged),
             4 => Ok(Cleared::RuleRemoved),
+            5 => Ok(Cleared::Data),
             _ => Err(RowError::Field("reason")),
         }
     }

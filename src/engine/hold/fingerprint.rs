@@ -6,6 +6,7 @@ use crate::engine::RuleIndex;
 use crate::engine::hold::encoding::fnv1a;
 use crate::engine::hold::hold_table::WatchedRule;
 use crate::rule::Rule;
+use crate::rule::ast::Condition;
 use crate::rule::ast::Expr;
 use crate::rule::ast::ExprKind;
 use crate::rule::ast::Format;
@@ -61,8 +62,13 @@ pub fn fingerprint(rule: &Rule) -> u64 {
         outline(&mut text, filter);
     }
     if let Some(when) = &select.when {
-        part(&mut text, "when", "");
-        outline(&mut text, &when.condition);
+        match &when.condition {
+            Condition::Expr(condition) => {
+                part(&mut text, "when", "");
+                outline(&mut text, condition);
+            }
+            Condition::NoData => part(&mut text, "when", "no data"),
+        }
         for key in &when.partition_by {
             part(&mut text, "by", "");
             outline(&mut text, key);
@@ -187,6 +193,7 @@ mod tests {
             ("c > 30", "c NOT IN [30]"),
             ("c > 30", "EXISTS (SELECT * FROM c WHERE v > 30)"),
             ("c > 30", "EXISTS (SELECT * FROM c WHERE v > 3)"),
+            ("c > 30", "NO DATA"),
             ("WHERE b > 1", ""),
             ("b > 1", "b > 2"),
             ("'x/#'", "'x/#' TIMESTAMP BY ts"),

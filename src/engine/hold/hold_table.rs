@@ -500,6 +500,9 @@ impl Key {
                 desk.refuse(&self.text, &why, out);
                 return Step::Same;
             }
+            // The record of a silence speaks of the message before it.
+            let ended = self.state.end_silence(desk.terms);
+            self.report(ended, at, desk, out);
             desk.counts.message_bytes -= self.message_bytes();
             message.replace(&mut self.message);
             desk.counts.message_bytes += self.message_bytes();

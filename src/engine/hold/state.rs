@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::engine::Cleared;
 use crate::engine::Truth;
 use crate::engine::hold::timer::Deadline;
+use crate::rule::ast::Condition;
 use crate::rule::ast::MaxGap;
 use crate::rule::ast::OnRestart;
 use crate::rule::ast::When;
@@ -26,6 +27,8 @@ pub(super) struct Terms {
     pub(super) on_restart: OnRestart,
     /// Why an episode ends when nothing special happens.
     pub(super) reason: Cleared,
+    /// NO DATA: each message starts the clock over, and ends an episode.
+    pub(super) is_absence: bool,
 }
 
 impl Terms {
@@ -40,6 +43,7 @@ impl Terms {
             repeat_every: when.repeat_every.filter(|every| !every.is_zero()),
             on_restart: when.on_restart,
             reason,
+            is_absence: matches!(when.condition, Condition::NoData),
         }
     }
 
@@ -164,11 +168,24 @@ impl State {
                 self.phase = Phase::Pending;
                 if terms.hold_for.is_zero() { self.fire(at) } else { Step::Moved }
             }
-            Phase::Pending => Step::Moved,
+            Phase::Pending => {
+                if terms.is_absence {
+                    (self.since, self.excluded) = (at, 0);
+                }
+                Step::Moved
+            }
             Phase::Firing { ending, .. } => {
                 *ending = Ending::No;
                 Step::Moved
             }
+        }
+    }
+
+    /// A message ends a silence that has fired; [`State::observe_true`] starts the next one.
+    pub(super) fn end_silence(&mut self, terms: &Terms) -> Step {
+        match self.phase {
+            Phase::Firing { fired_at, .. } if terms.is_absence => self.end(fired_at, Cleared::Data),
+            _ => Step::Same,
         }
     }
 

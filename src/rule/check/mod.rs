@@ -129,7 +129,7 @@ fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
         when(clause, scope);
     }
     never::conditions(
-        [select.filter.as_ref(), select.when.as_ref().map(|when| &when.condition)],
+        [select.filter.as_ref(), select.when.as_ref().and_then(|when| when.condition.expr())],
         scope.found,
     );
     scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
@@ -167,8 +167,10 @@ fn timestamp_by<'e>(clause: &'e TimestampBy, has_when: bool, scope: &mut Scope<'
 }
 
 fn when<'e>(when: &'e When, scope: &mut Scope<'e, '_>) {
-    scope.expression(&when.condition);
-    scope.has_condition(&when.condition);
+    if let Some(condition) = when.condition.expr() {
+        scope.expression(condition);
+        scope.has_condition(condition);
+    }
     when.partition_by.iter().for_each(|expr| scope.expression(expr));
     if let Some(clear) = &when.clear_when {
         scope.expression(clear);

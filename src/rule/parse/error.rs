@@ -66,12 +66,6 @@ struct Place<'t> {
 }
 
 impl Place<'_> {
-    /// The last word before the place, in upper case.
-    fn word_before(&self) -> String {
-        let word = self.before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next();
-        word.unwrap_or_default().to_ascii_uppercase()
-    }
-
     /// The word after the one found, in upper case.
     fn word_after(&self) -> String {
         let rest = self.rest.get(self.found.len()..).unwrap_or_default().trim_start();
@@ -202,7 +196,6 @@ fn later(place: &Place<'_>, expected: &[Rule]) -> Option<&'static str> {
             "windows and aggregates (GROUP BY, HAVING) are"
         }
         "AT" if after == "LEAST" => "repetition (AT LEAST … TIMES) is",
-        "DATA" if place.word_before() == "NO" => "absence (WHEN NO DATA) is",
         "STREAM" if expected.contains(&Rule::topic_filter) => "reading a stream (FROM STREAM) is",
         "QUEUE" => "the action QUEUE is",
         _ => return None,
@@ -235,6 +228,7 @@ fn phrase(rule: Rule) -> Option<&'static str> {
         Rule::qos_level => "0, 1 or 2",
         Rule::unit => "a unit of time such as SECONDS",
         Rule::time_unit => "a unit such as SECONDS",
+        Rule::no_data => "NO DATA",
         Rule::lateness => "LATENESS",
         Rule::timestamp_by => "TIMESTAMP BY",
         Rule::cast_type => "a type such as Decimal",
@@ -298,6 +292,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_count, "COUNT"),
     (Rule::k_create, "CREATE"),
     (Rule::k_csv, "CSV"),
+    (Rule::k_data, "DATA"),
     (Rule::k_delimiter, "DELIMITER"),
     (Rule::k_deliver, "DELIVER"),
     (Rule::k_description, "DESCRIPTION"),
@@ -336,6 +331,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_milliseconds, "MILLISECONDS"),
     (Rule::k_msgpack, "MSGPACK"),
     (Rule::k_nanoseconds, "NANOSECONDS"),
+    (Rule::k_no, "NO"),
     (Rule::k_not, "NOT"),
     (Rule::k_null, "NULL"),
     (Rule::k_on, "ON"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pest::iterators::Pair;
 
 use super::super::ast::Action;
+use super::super::ast::Condition;
 use super::super::ast::CreateRule;
 use super::super::ast::CreateTable;
 use super::super::ast::Foreach;
@@ -311,14 +312,18 @@ impl Builder<'_> {
     fn when(&mut self, pair: Pair<'_, Rule>) -> When {
         let span = self.span(&pair);
         let mut parts = children(pair);
-        let condition = parts.next().expect("WHEN has a condition");
-        let condition = self.expression(condition, 0);
-        // Without FOR the condition's first TRUE fires: an edge trigger.
-        let mut hold_for = Spanned { node: Duration::ZERO, span: condition.span.clone() };
+        let (condition, mut hold_for) = self.condition(parts.next().expect("WHEN has a condition"));
         let (mut partition_by, mut clear_when, mut clear_for) = (None, None, None);
         let (mut keep, mut max_gap, mut repeat_every, mut on_restart) = (None, None, None, None);
         for part in parts {
             let place = self.span(&part);
+            if let (Condition::NoData, Some(clause)) = (&condition, of_conditions(part.as_rule())) {
+                self.found.push(
+                    Diagnostic::error(Code::NO_DATA, format!("NO DATA has no {clause}"))
+                        .at(place.clone(), "")
+                        .help("silence begins with the key's last message and ends with the next"),
+                );
+            }
             match part.as_rule() {
                 Rule::hold_for => {
                     let duration = only(part);
@@ -373,6 +378,20 @@ impl Builder<'_> {
             on_restart: on_restart.unwrap_or_default(),
             span,
         }
+    }
+
+    /// What WHEN watches, and for how long as far as that stands with it.
+    fn condition(&mut self, pair: Pair<'_, Rule>) -> (Condition, Spanned<Duration>) {
+        if pair.as_rule() == Rule::no_data {
+            let duration = only(pair);
+            let span = self.span(&duration);
+            let node = self.duration(duration, Zero::Refused);
+            return (Condition::NoData, Spanned { node, span });
+        }
+        let condition = self.expression(pair, 0);
+        // Without FOR the condition's first TRUE fires: an edge trigger.
+        let hold_for = Spanned { node: Duration::ZERO, span: condition.span.clone() };
+        (Condition::Expr(condition), hold_for)
     }
 
     fn max_gap(&mut self, pair: Pair<'_, Rule>) -> MaxGap {
@@ -463,6 +482,17 @@ impl Builder<'_> {
         };
         Spanned { node: fixed_target(node, &span, self.found), span }
     }
+}
+
+/// The clauses that say how a condition of messages goes on or ends.
+fn of_conditions(rule: Rule) -> Option<&'static str> {
+    Some(match rule {
+        Rule::clear_when => "CLEAR WHEN",
+        Rule::clear_for => "CLEAR FOR",
+        Rule::keep => "KEEP",
+        Rule::max_gap => "MAX GAP",
+        _ => return None,
+    })
 }
 
 fn time_unit(pair: &Pair<'_, Rule>) -> TimeUnit {

@@ -8,6 +8,7 @@ use std::fmt::Formatter;
 use std::time::Duration;
 
 use super::super::ast::Action;
+use super::super::ast::Condition;
 use super::super::ast::CreateRule;
 use super::super::ast::CreateTable;
 use super::super::ast::Foreach;
@@ -205,7 +206,10 @@ impl fmt::Display for When {
             on_restart,
             span: _,
         } = self;
-        write!(f, "  WHEN {condition}")?;
+        match condition {
+            Condition::Expr(condition) => write!(f, "  WHEN {condition}")?,
+            Condition::NoData => f.write_str("  WHEN NO DATA")?,
+        }
         if !hold_for.node.is_zero() {
             write!(f, " FOR {}", Span(hold_for.node))?;
         }

@@ -9,6 +9,7 @@ use regex::Regex;
 
 use super::super::ast::Action;
 use super::super::ast::CastTarget;
+use super::super::ast::Condition;
 use super::super::ast::CreateRule;
 use super::super::ast::CsvColumn;
 use super::super::ast::CsvFormat;
@@ -127,9 +128,17 @@ fn when() -> impl Strategy<Value = When> {
     let gap = (duration(1), any::<bool>()).prop_map(|(limit, hold)| MaxGap { limit, hold });
     let watched = (expr(true), duration(0), vec(expr(true), 0..3));
     let cleared = (option::of(expr(true)), duration(0), duration(0));
-    (watched, cleared, option::of(gap), option::of(duration(1)), select(restart.to_vec())).prop_map(
-        |(watched, cleared, max_gap, repeat_every, on_restart)| {
+    let of_messages =
+        (watched, cleared, option::of(gap)).prop_map(|(watched, cleared, max_gap)| {
             let (condition, hold_for, partition_by) = watched;
+            (Condition::Expr(condition), hold_for, partition_by, cleared, max_gap)
+        });
+    let absence = (duration(1), vec(expr(true), 0..3)).prop_map(|(hold_for, partition_by)| {
+        (Condition::NoData, hold_for, partition_by, (None, Duration::ZERO, Duration::ZERO), None)
+    });
+    let watched = prop_oneof![3 => of_messages, 1 => absence];
+    (watched, option::of(duration(1)), select(restart.to_vec())).prop_map(
+        |((condition, hold_for, partition_by, cleared, max_gap), repeat_every, on_restart)| {
             let (clear_when, clear_for, keep) = cleared;
             When {
                 condition,

@@ -5,7 +5,7 @@ use crate::limits::EVENT_KEY_REST;
 use crate::limits::EVENT_REPEATS_MAX;
 use crate::limits::EVENT_WAITING_PER_KEY_MAX;
 
-fn bench(when: When, lateness: i64) -> Bench {
+pub(super) fn bench(when: When, lateness: i64) -> Bench {
     let mut bench = Bench::new(vec![("r", when)]);
     bench.timestamp = Some(TimestampBy {
         expr: Expr { kind: ExprKind::Star, span: 0..0 },

@@ -7,6 +7,7 @@
 //!
 //! Records: `fire@5/0x2` fires (or repeats) at 5, true since 0, 2 TRUE messages; `false@7/0x2` clears.
 
+mod absence;
 mod event_time;
 mod properties;
 mod reload;
@@ -51,6 +52,7 @@ use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::PublishProperties;
 use crate::publish::QoS;
+use crate::rule::ast::Condition;
 use crate::rule::ast::Expr;
 use crate::rule::ast::ExprKind;
 use crate::rule::ast::MaxGap;
@@ -75,7 +77,7 @@ fn at(time: i64) -> Timestamp {
 fn when(plan: &Plan) -> When {
     let yes = || Expr { kind: ExprKind::Literal(Value::Bool(true)), span: 0..0 };
     When {
-        condition: yes(),
+        condition: Condition::Expr(yes()),
         hold_for: Spanned { node: millis(plan.hold_for), span: 0..0 },
         partition_by: Vec::new(),
         clear_when: plan.clear_when.then(yes),
