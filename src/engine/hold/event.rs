@@ -1,6 +1,6 @@
 //! Event time: messages of a key wait for the key's watermark, and its timers run on it.
 //!
-//! [`EventSide`] is what a key has beside its [`State`](super::state::State) when its rule has
+//! [`EventSide`] is what a key has beside its [`State`] when its rule has
 //! TIMESTAMP BY. The state knows nothing of it: it is shown messages and times in order, as ever.
 //! [`Key::hear_in_event_time`] takes a message in, [`Key::catch_up`] does what the watermark has
 //! passed, and the key's one alarm is set to the moment (of the arrival clock) at which the watermark
