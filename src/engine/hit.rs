@@ -85,7 +85,7 @@ pub enum FaultCode {
 
 impl FaultCode {
     /// All of them.
-    pub const ALL: [FaultCode; 26] = [
+    pub const ALL: &'static [FaultCode] = &[
         FaultCode::PayloadNotJson,
         FaultCode::PayloadNotCbor,
         FaultCode::PayloadNotMsgPack,

@@ -42,7 +42,7 @@ pub(super) struct RuleTally {
     /// Faults of any kind.
     pub(super) faults: Counter,
     /// Faults by code, in the order of [`FaultCode::ALL`].
-    faults_by_code: [Counter; FaultCode::ALL.len()],
+    faults_by_code: Box<[Counter]>,
     /// Keys on their way to firing. Written by the journal's stage.
     pub(super) pending: Gauge,
     /// Keys firing. Written by the journal's stage.
@@ -63,7 +63,7 @@ impl RuleTally {
             hits: Counter::default(),
             unknown: Counter::default(),
             faults: Counter::default(),
-            faults_by_code: Default::default(),
+            faults_by_code: FaultCode::ALL.iter().map(|_| Counter::default()).collect(),
             pending: Gauge::default(),
             firing: Gauge::default(),
             waiting: Gauge::default(),
