@@ -22,7 +22,6 @@ use tidegate::publish::QoS;
 use tidegate::rule::Rule;
 use tidegate::rule::ast::SqlVersion;
 use tidegate::rule::table::NoFiles;
-use tidegate::rule::table::Tables;
 use tidegate::topic::TopicName;
 
 /// 145 bytes, as a small sensor sends it.
@@ -37,7 +36,7 @@ fn large() -> String {
 
 fn rule(name: &str, sql: &str) -> Arc<Rule> {
     Arc::new(
-        Rule::from_select(name, sql, SqlVersion::V2016_03_23, &Tables::default(), &mut NoFiles)
+        Rule::from_select(name, sql, SqlVersion::V2016_03_23, &Arc::default(), &mut NoFiles)
             .expect("the statement is sound"),
     )
 }

@@ -60,9 +60,11 @@ pub const TABLE_ROWS_MAX: usize = 250_000;
 pub const TABLE_COLUMNS_MAX: usize = 256;
 /// Columns that make a reference table's key.
 pub const TABLE_KEY_COLUMNS_MAX: usize = 4;
-/// Keys of one table that UPSERT writes, when the configuration does not say. They are held in memory,
-/// without their values.
+/// Keys of one table that UPSERT writes, when the configuration does not say. They are held in memory.
 pub const TABLE_KEYS_MAX: usize = 100_000;
+/// Keys and values of one table that UPSERT writes, bytes, when the configuration does not say. Those of
+/// a table that rules read are held in memory.
+pub const TABLE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The key of an UPSERT, bytes.
 pub const TABLE_KEY_BYTES_MAX: usize = 1024;
 /// The value of an UPSERT, bytes: a device's state, and not its history.

@@ -84,7 +84,7 @@ pub(super) struct EvalArgs {
 /// Runs the command.
 pub(super) fn run(args: &EvalArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     let tables = match &args.rules {
-        None => Tables::default(),
+        None => Arc::default(),
         Some(path) => match rule_set::load(path) {
             Some(checked) => checked.tables,
             None => return Ok(Outcome::Rejected),
@@ -113,7 +113,7 @@ pub(super) fn run(args: &EvalArgs, answer: &mut dyn Write) -> anyhow::Result<Out
 /// Answers every line of `input` on `output`, in order; statements may join `tables`. Ends with the
 /// input.
 pub fn run_batch(
-    tables: &Tables,
+    tables: &Arc<Tables>,
     mut input: impl BufRead,
     mut output: impl Write,
 ) -> io::Result<()> {
@@ -156,7 +156,7 @@ fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
 }
 
 /// Answers one line; `now` is `timestamp()` where the request says nothing.
-fn answer_line(tables: &Tables, line: &[u8], now: Timestamp) -> Answer {
+fn answer_line(tables: &Arc<Tables>, line: &[u8], now: Timestamp) -> Answer {
     match serde_json::from_slice::<Request>(line) {
         Ok(request) => request.answer(tables, now),
         Err(error) => refused(error.to_string()),
@@ -259,7 +259,7 @@ impl Answer {
 }
 
 impl Request {
-    fn answer(self, tables: &Tables, now: Timestamp) -> Answer {
+    fn answer(self, tables: &Arc<Tables>, now: Timestamp) -> Answer {
         let version = match self.sql_version.as_deref() {
             None | Some("2016-03-23") => SqlVersion::V2016_03_23,
             Some("2015-10-08") => SqlVersion::V2015_10_08,
@@ -365,7 +365,7 @@ mod tests {
     #[track_caller]
     fn check(input: &str, expected: &[&str]) {
         let mut output = Vec::new();
-        run_batch(&Tables::default(), input.as_bytes(), &mut output).unwrap();
+        run_batch(&Arc::default(), input.as_bytes(), &mut output).unwrap();
         let output = String::from_utf8(output).unwrap();
         assert_eq!(output.lines().collect::<Vec<_>>(), expected);
     }
@@ -397,7 +397,7 @@ mod tests {
             "not json\n{{\"topic\":\"t\"}}\n{long}\n{{\"sql\":\"SELECT 1 AS a FROM 't'\",\"topic\":\"a/+\"}}\n{{\"sql\":\"SELECT 1 AS a FROM 't'\"}}"
         );
         let mut output = Vec::new();
-        run_batch(&Tables::default(), input.as_bytes(), &mut output).unwrap();
+        run_batch(&Arc::default(), input.as_bytes(), &mut output).unwrap();
         let output = String::from_utf8(output).unwrap();
         let lines: Vec<&str> = output.lines().collect();
         assert_eq!(lines.len(), 5);
@@ -412,7 +412,7 @@ mod tests {
         let mut output = Vec::new();
         let input =
             "{\"sql\":\"SELEC\"}\n{\"sql\":\"SELECT a FROM 't' WHERE a > 1\",\"payload\":\"{\"}";
-        run_batch(&Tables::default(), input.as_bytes(), &mut output).unwrap();
+        run_batch(&Arc::default(), input.as_bytes(), &mut output).unwrap();
         let output = String::from_utf8(output).unwrap();
         let lines: Vec<&str> = output.lines().collect();
         assert!(lines[0].starts_with(r#"{"parse_error":{"code":"R"#), "{}", lines[0]);

@@ -102,6 +102,8 @@ pub struct RulesConfig {
     pub hold_keys_max: usize,
     /// `table_keys_max`: keys that each table of latest values may have.
     pub table_keys_max: usize,
+    /// `table_bytes_max`: bytes of keys and values that each table of latest values may have.
+    pub table_bytes_max: usize,
 }
 
 /// `[journal]`
@@ -255,6 +257,7 @@ impl Default for RulesConfig {
             watch: true,
             hold_keys_max: crate::limits::HOLD_KEYS_MAX,
             table_keys_max: crate::limits::TABLE_KEYS_MAX,
+            table_bytes_max: crate::limits::TABLE_BYTES_MAX,
         }
     }
 }

@@ -139,6 +139,8 @@ fn read_rules(mut section: Section<'_>, findings: &mut Findings) -> RulesConfig 
     section.read("watch", &mut rules.watch, boolean, findings);
     section.read("hold_keys_max", &mut rules.hold_keys_max, integer(1..=10_000_000), findings);
     section.read("table_keys_max", &mut rules.table_keys_max, integer(1..=10_000_000), findings);
+    let bytes = size(MIB..=64 * 1024 * MIB);
+    section.read("table_bytes_max", &mut rules.table_bytes_max, bytes, findings);
     section.finish(findings);
     rules
 }

@@ -106,6 +106,8 @@ impl Code {
     pub const FOREACH: Code = Code("R048");
     /// A clause that NO DATA cannot have.
     pub const NO_DATA: Code = Code("R049");
+    /// A name that is a reference table's and that of a table that UPSERT writes.
+    pub const AMBIGUOUS_TABLE: Code = Code("R050");
 }
 
 /// All of them, in order.
@@ -159,4 +161,5 @@ pub const RULE_CODES: &[Code] = &[
     Code::TIME_PATTERN,
     Code::FOREACH,
     Code::NO_DATA,
+    Code::AMBIGUOUS_TABLE,
 ];

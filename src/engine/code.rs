@@ -16,7 +16,7 @@ use crate::rule::ast::Segment;
 use crate::rule::ast::TimeUnit;
 use crate::rule::function::Function;
 use crate::rule::schema::Schema;
-use crate::rule::table::Table;
+use crate::rule::table::RowSource;
 use crate::value::Value;
 
 /// The steps of a path below a value.
@@ -33,6 +33,8 @@ pub(super) enum Code {
     Element { depth: usize, steps: Steps },
     /// What is taken from a joined row, by the number of its join.
     Joined { join: usize, steps: Steps },
+    /// The key of a joined row of a table that UPSERT writes.
+    JoinedKey { join: usize },
     /// What is taken from the element of FOREACH.
     Each { steps: Steps },
     /// `@v`, by its number.
@@ -134,7 +136,7 @@ pub(super) enum Item {
 #[derive(Debug)]
 pub(super) struct Join {
     /// Where the row is.
-    pub(super) table: Arc<Table>,
+    pub(super) source: RowSource,
     /// The values of the table's key columns, over the message, variables and rows joined before.
     pub(super) key: Box<[Code]>,
     /// Whether a message without a row goes on.

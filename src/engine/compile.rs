@@ -42,6 +42,9 @@ use crate::rule::function::Function;
 use crate::rule::function::lookup;
 use crate::rule::schema::SchemaName;
 use crate::rule::schema::Schemas;
+use crate::rule::table::LATEST_KEY;
+use crate::rule::table::RowSource;
+use crate::rule::table::Tables;
 use crate::rule::target::TargetName;
 use crate::value::Value;
 use crate::value::Whole;
@@ -78,6 +81,8 @@ pub(super) struct Program {
     pub(super) version: SqlVersion,
     /// What the version makes of whole Decimals.
     pub(super) whole: Whole,
+    /// The tables that UPSERT writes and the rule reads.
+    pub(super) latest: Box<[Arc<str>]>,
 }
 
 /// Compiles one rule.
@@ -93,6 +98,8 @@ pub(super) fn compile(rule: &Rule) -> Program {
         schemas: &rule.schemas,
         fields: Vec::new(),
         variables: Vec::new(),
+        tables: &rule.tables,
+        latest: Vec::new(),
         rows: Vec::new(),
         scopes: Vec::new(),
         each: select.foreach.as_ref().map(|each| each.alias.node.clone()),
@@ -136,6 +143,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         fields: compiler.fields,
         version: rule.version,
         whole,
+        latest: compiler.latest.into(),
     }
 }
 
@@ -144,8 +152,12 @@ struct Compiler<'r> {
     schemas: &'r Schemas,
     fields: Vec<Box<[CompactString]>>,
     variables: Vec<String>,
-    /// The names of the rows joined so far, in the order of the joins.
-    rows: Vec<String>,
+    tables: &'r Tables,
+    /// The tables that UPSERT writes, as the rule reads them.
+    latest: Vec<Arc<str>>,
+    /// The names of the rows joined so far, in the order of the joins, and whether each is of a table
+    /// that UPSERT writes.
+    rows: Vec<(String, bool)>,
     /// The aliases of the sub-queries around, outermost first; `None` without AS.
     scopes: Vec<Option<String>>,
     /// The alias of FOREACH.
@@ -211,14 +223,26 @@ impl Compiler<'_> {
     /// A join sees the rows of those before it alone, so evaluation cannot go in circles.
     fn joins(&mut self, rule: &Rule) -> Box<[Join]> {
         let mut joins = Vec::new();
-        for (join, table) in rule.definition.select.joins.iter().zip(&rule.tables) {
-            let Some(table) = table else { continue };
-            let key = join.key(table.key()).unwrap_or_default();
+        for join in &rule.definition.select.joins {
+            let Some(source) = self.source(&join.table.node) else { continue };
+            let key = join.key(source.key()).unwrap_or_default();
             let key = key.into_iter().map(|value| self.expr(value)).collect();
-            joins.push(Join { table: Arc::clone(table), key, kind: join.kind });
-            self.rows.push(join.row_name().to_owned());
+            let is_latest = matches!(source, RowSource::Latest(_));
+            joins.push(Join { source, key, kind: join.kind });
+            self.rows.push((join.row_name().to_owned(), is_latest));
         }
         joins.into()
+    }
+
+    /// The table of that name, which the rule reads.
+    fn source(&mut self, name: &str) -> Option<RowSource> {
+        let source = self.tables.get(name)?;
+        if let RowSource::Latest(name) = &source
+            && !self.latest.contains(name)
+        {
+            self.latest.push(Arc::clone(name));
+        }
+        Some(source)
     }
 
     fn variable(&self, name: &str) -> Code {
@@ -245,7 +269,11 @@ impl Compiler<'_> {
         if let Some(depth) = self.scopes.iter().rev().position(alias) {
             return Code::Element { depth, steps: segments.into() };
         }
-        if let Some(join) = self.rows.iter().position(|row| row == root) {
+        if let Some(join) = self.rows.iter().position(|(row, _)| row == root) {
+            let is_latest = self.rows.get(join).is_some_and(|(_, is_latest)| *is_latest);
+            if is_latest && matches!(segments, [Segment::Name(name)] if name == LATEST_KEY) {
+                return Code::JoinedKey { join };
+            }
             return Code::Joined { join, steps: segments.into() };
         }
         if self.each.as_deref() == Some(root) {

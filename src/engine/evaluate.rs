@@ -23,6 +23,8 @@ use super::decode::UNDEFINED;
 use super::decode::protobuf;
 use super::function;
 use super::hit::Truth;
+use super::latest;
+use super::latest::LatestValues;
 use super::operators;
 use super::operators::Budget;
 use super::operators::Setting;
@@ -35,20 +37,29 @@ use crate::rule::ast::JoinKind;
 use crate::rule::ast::Segment;
 use crate::rule::function::Function;
 use crate::rule::schema::Schema;
+use crate::rule::table::RowSource;
 use crate::rule::target::Known;
 use crate::value::ObjectBuilder;
 use crate::value::Value;
 use crate::value::Whole;
 use crate::value::json_reader;
 
+/// What an engine has beside its rules.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'m> {
+    pub(super) account_id: &'m str,
+    /// Targets that dynamic names may come to; `None` takes any that may be a name.
+    pub(super) known: Option<&'m Known>,
+    /// Tables that UPSERT writes; `None` where there are none.
+    pub(super) latest: Option<&'m dyn LatestValues>,
+}
+
 /// One message and what has been decoded of it; shared by all rules that look at it.
 pub(super) struct Message<'m> {
     pub(super) publish: &'m Publish,
     /// The topic without the prefix of Basic Ingest.
     pub(super) topic: &'m str,
-    pub(super) account_id: &'m str,
-    /// Targets that dynamic names may come to; `None` takes any that may be a name.
-    pub(super) known: Option<&'m Known>,
+    pub(super) surroundings: Surroundings<'m>,
     slots: &'m [Slot],
     /// The whole payload, once a rule asks for it: whole numbers as Int, and as written.
     whole: [OnceCell<Option<Value>>; 2],
@@ -57,13 +68,12 @@ pub(super) struct Message<'m> {
 impl<'m> Message<'m> {
     pub(super) fn new(
         publish: &'m Publish,
-        account_id: &'m str,
-        known: Option<&'m Known>,
+        surroundings: Surroundings<'m>,
         slots: &'m [Slot],
     ) -> Self {
         let topic = visible_topic(publish.topic.as_str());
         let whole = [OnceCell::new(), OnceCell::new()];
-        Message { publish, topic, account_id, known, slots, whole }
+        Message { publish, topic, surroundings, slots, whole }
     }
 
     /// The payload as a value; `None` when it is not JSON.
@@ -127,7 +137,7 @@ pub(super) struct Frame<'f> {
     each: Option<&'f Value>,
     variables: SmallVec<[OnceCell<Value>; 2]>,
     /// The row of each join, once it is asked for.
-    rows: SmallVec<[OnceCell<Option<&'f Value>>; 1]>,
+    rows: SmallVec<[OnceCell<Option<Cow<'f, Value>>>; 1]>,
 }
 
 impl<'f> Frame<'f> {
@@ -151,12 +161,41 @@ impl<'f> Frame<'f> {
         joins.all(|(join, code)| code.kind == JoinKind::Left || self.row(join).is_some())
     }
 
-    fn row(&self, join: usize) -> Option<&'f Value> {
+    fn row(&self, join: usize) -> Option<&Value> {
         let cell = self.rows.get(join)?;
-        *cell.get_or_init(|| {
-            let Join { table, key, .. } = self.program.joins.get(join)?;
-            table.row(&self.values(key, None))
-        })
+        let found = cell.get_or_init(|| {
+            let Join { source, key, .. } = self.program.joins.get(join)?;
+            self.look_up(source, &self.values(key, None))
+        });
+        found.as_deref()
+    }
+
+    /// The row of a key. One of a table that UPSERT writes is found by the key's text.
+    fn look_up(&self, source: &'f RowSource, key: &[Cow<'_, Value>]) -> Option<Cow<'f, Value>> {
+        match source {
+            RowSource::Reference(table) => table.row(key).map(Cow::Borrowed),
+            RowSource::Latest(table) => {
+                let [key] = key else { return None };
+                let (key, latest) = (key.text(self.program.whole)?, self.latest());
+                latest::row(latest, table, &key, self.program.whole).map(Cow::Owned)
+            }
+        }
+    }
+
+    fn latest(&self) -> Option<&'f dyn LatestValues> {
+        self.message.surroundings.latest
+    }
+
+    /// The key of a joined row of a table that UPSERT writes.
+    fn row_key(&self, join: usize) -> Value {
+        let key = self.program.joins.get(join).and_then(|join| join.key.first());
+        match (self.row(join), key) {
+            (Some(_), Some(key)) => {
+                let text = self.value(key, None).text(self.program.whole).map(Value::string);
+                text.unwrap_or_default()
+            }
+            _ => Value::Undefined,
+        }
     }
 
     /// The same rule over one element of its FOREACH; variables are computed anew.
@@ -290,6 +329,7 @@ impl<'f> Frame<'f> {
             Code::Case { operand, branches, otherwise } => {
                 return self.case(operand.as_deref(), branches, otherwise, scope);
             }
+            Code::JoinedKey { join } => self.row_key(*join),
             Code::Hold(field) => self.hold.map_or(Value::Undefined, |hold| hold.field(*field)),
             Code::Array(items) => {
                 self.budget.take(items.len());

@@ -169,3 +169,62 @@ fn a_watched_condition_and_its_key_see_the_row() {
     let hit = engine.complete(&episode).unwrap();
     assert_eq!(&hit.output.bytes()[..], br#"{"room":"kitchen","k":"kitchen"}"#);
 }
+
+/// Tables that UPSERT writes, as `table/key` and text.
+#[derive(Debug)]
+struct Written(&'static [(&'static str, &'static str)]);
+
+impl LatestValues for Written {
+    fn get(&self, table: &str, key: &str) -> Option<bytes::Bytes> {
+        let path = format!("{table}/{key}");
+        let found = self.0.iter().find(|(known, _)| **known == path);
+        found.map(|(_, text)| bytes::Bytes::from_static(text.as_bytes()))
+    }
+}
+
+const STATE: &[(&str, &str)] = &[
+    ("state/7", r#"{"t":20,"key":"of the value","at":{"x":1.0}}"#),
+    ("state/true", "5"),
+    ("state/raw", "no json"),
+];
+
+/// The output of `select` over `payload` with `state` being a table that another rule writes.
+#[track_caller]
+fn check_latest(select: &str, payload: &str, expected: Option<&str>) {
+    let rules = format!("{select} DO LOG; CREATE RULE w AS SELECT * FROM 'w' DO UPSERT state");
+    let engine = engine(&rules).with_latest(Arc::new(Written(STATE)));
+    assert_eq!(engine.latest_tables().len(), 1);
+    let mut out = evaluate(&engine, payload);
+    let output = out.hits.pop().map(|hit| String::from_utf8_lossy(hit.output.bytes()).into_owned());
+    assert_eq!(output.as_deref(), expected, "{select}");
+}
+
+#[test]
+fn what_upsert_keeps_is_joined_on_the_text_of_its_key() {
+    let join = "FROM 'x/+' JOIN state ON state.key = id";
+    let select = format!("SELECT state.t, state.at.x, state.key {join}");
+    let expected = Some(r#"{"t":20,"x":1,"key":"7"}"#);
+    for payload in [r#"{"id":7}"#, r#"{"id":"7"}"#, r#"{"id":7.0}"#] {
+        check_latest(&select, payload, expected);
+    }
+    for payload in [r#"{"id":8}"#, "{}", r#"{"id":null}"#] {
+        check_latest(&select, payload, None);
+        let left =
+            "SELECT isUndefined(s) AS u, s.key FROM 'x/+' LEFT JOIN state AS s ON s.key = id";
+        check_latest(left, payload, Some(r#"{"u":true}"#));
+    }
+    let whole = format!("SELECT VALUE state {join}");
+    check_latest(&whole, r#"{"id":true}"#, Some("5"));
+    check_latest(&format!("SELECT state, 1 AS a {join}"), r#"{"id":"raw"}"#, Some(r#"{"a":1}"#));
+    check_latest(
+        "SELECT s.t FROM 'x/+' JOIN motes AS m ON m.moteid = id JOIN state AS s ON m.moteid = s.key",
+        r#"{"id":7}"#,
+        Some(r#"{"t":20}"#),
+    );
+}
+
+#[test]
+fn without_values_every_table_that_upsert_writes_is_empty() {
+    let rules = "SELECT 1 AS a FROM 'x/+' JOIN state ON state.key = id DO UPSERT state KEY id";
+    assert!(evaluate(&engine(rules), r#"{"id":7}"#).hits.is_empty());
+}

@@ -26,6 +26,7 @@ mod hit;
 pub mod hold;
 #[cfg(test)]
 mod join_tests;
+mod latest;
 mod operators;
 mod output;
 mod plan;
@@ -34,6 +35,7 @@ mod tests;
 mod topic_index;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::engine::general_purpose::STANDARD;
@@ -46,6 +48,7 @@ use decode::Decoder;
 use evaluate::Frame;
 use evaluate::Hold;
 use evaluate::Message;
+use evaluate::Surroundings;
 use operators::Budget;
 use topic_index::TopicIndex;
 
@@ -63,6 +66,7 @@ pub use hit::Output;
 pub use hit::PreparedAction;
 pub use hit::RuleIndex;
 pub use hit::Truth;
+pub use latest::LatestValues;
 pub use plan::Plan;
 
 use crate::clock::Timestamp;
@@ -89,6 +93,8 @@ pub struct Engine {
     index: TopicIndex,
     account_id: String,
     known: Option<Known>,
+    /// `None` while there are no tables that UPSERT writes.
+    latest: Option<Arc<dyn LatestValues>>,
 }
 
 /// A rule's program, and its plan when it is alone: for episodes and error actions, which look at
@@ -137,6 +143,7 @@ impl Engine {
             index: TopicIndex::new(&rules),
             account_id: account_id.to_owned(),
             known: None,
+            latest: None,
             rules,
         }
     }
@@ -146,6 +153,19 @@ impl Engine {
     #[must_use]
     pub fn with_targets(self, known: Known) -> Engine {
         Engine { known: Some(known), ..self }
+    }
+
+    /// The engine with the tables that UPSERT writes. Without, they are empty.
+    #[must_use]
+    pub fn with_latest(self, latest: Arc<dyn LatestValues>) -> Engine {
+        Engine { latest: Some(latest), ..self }
+    }
+
+    /// The tables that UPSERT writes and enabled rules read.
+    pub fn latest_tables(&self) -> BTreeSet<Arc<str>> {
+        let enabled = self.compiled.iter().zip(&self.rules);
+        let enabled = enabled.filter(|(_, rule)| !rule.definition.disabled);
+        enabled.flat_map(|(compiled, _)| compiled.program.latest.iter().cloned()).collect()
     }
 
     /// Whether an enabled rule may listen to events (`$events/…`, `$aws/…`).
@@ -321,7 +341,12 @@ impl Engine {
     }
 
     fn message<'m>(&'m self, publish: &'m Publish, buffers: &'m Buffers) -> Message<'m> {
-        Message::new(publish, &self.account_id, self.known.as_ref(), &buffers.slots)
+        let surroundings = Surroundings {
+            account_id: &self.account_id,
+            known: self.known.as_ref(),
+            latest: self.latest.as_deref(),
+        };
+        Message::new(publish, surroundings, &buffers.slots)
     }
 
     fn rule(&self, rule: RuleIndex) -> Option<&Arc<Rule>> {

@@ -200,7 +200,7 @@ fn target(frame: &Frame<'_>, kind: TargetKind, target: &Target) -> Result<Arc<st
         Target::Dynamic(text) => text,
     };
     let name = render(frame, text)?;
-    let found = match frame.message.known {
+    let found = match frame.message.surroundings.known {
         Some(known) => known.get(kind, &name).cloned(),
         None => is_target_name(&name).then(|| Arc::from(&*name)),
     };

@@ -26,7 +26,7 @@ fn engine(text: &str) -> Engine {
         Arc::new(Rule {
             definition,
             version: SqlVersion::default(),
-            tables: Box::default(),
+            tables: Arc::default(),
             text: text.to_owned(),
             file: None,
             line: 1,

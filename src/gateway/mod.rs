@@ -65,6 +65,9 @@ use crate::lambda;
 use crate::lambda::HookSetup;
 use crate::lambda::Hooks;
 use crate::latest;
+use crate::latest::Bounds;
+use crate::latest::LatestError;
+use crate::latest::Mirror;
 use crate::publish::Publish;
 use crate::retained;
 use crate::rule::Rule;
@@ -73,7 +76,9 @@ use crate::rule_files;
 use crate::rule_files::Inputs;
 use crate::rule_files::Loaded;
 use crate::storage::Executor;
+use crate::storage::ReadConnection;
 use crate::storage::Storage;
+use crate::storage::StorageError;
 use crate::stream;
 use crate::topic::TopicName;
 
@@ -153,7 +158,10 @@ impl Gateway {
         open_files::fit(&mut config, &loaded.checked.rules)?;
         let mut registry = Registry::with_prefix("tidegate");
         let storage = Storage::open(&config.data_dir)?;
-        let running = first_rules(loaded.checked.rules, &config, &mut registry);
+        let keys = latest::load(&storage, table_bounds(&config))?;
+        let kept = latest::Kept { keys, mirror: Arc::default() };
+        let rules = engine(loaded.checked.rules, &config, &kept.mirror, &storage.reader()?)?;
+        let running = first_rules(rules, &config, &mut registry);
         let rules = running.get();
         let (hold, transitions) = restore_holds(&storage, &rules, started_at)?;
         let retained = retained::load(&storage, config.mqtt.retained_max)?;
@@ -166,8 +174,8 @@ impl Gateway {
         let handle = broker.handle();
 
         let after = Announce { broker: handle.clone(), hits: Arc::clone(&hits) };
-        let keys = latest::load(&storage, config.rules.table_keys_max)?;
-        let stage = GatewayStage::new(Arc::clone(&running), hold, keys, transitions, after);
+        let mirror = Arc::clone(&kept.mirror);
+        let stage = GatewayStage::new(Arc::clone(&running), hold, kept, transitions, after);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
         declare_streams(&storage.executor(), first_streams(&config, &rules), clock).await?;
         let (stop, stopped) = watch::channel(false);
@@ -181,7 +189,7 @@ impl Gateway {
         hits.feed().metrics().register(&mut registry);
         http_metrics.register(&mut registry);
 
-        let (reloader, reloads) = parts.reloader(&running, loaded.inputs, &mut registry);
+        let (reloader, reloads) = parts.reloader(&running, mirror, loaded.inputs, &mut registry)?;
         let life = Arc::new(Life::default());
         let view = Arc::new(GatewayView {
             clock,
@@ -304,19 +312,29 @@ fn open(
     (tokio::spawn(broker.run(intake, patience(view.health.clone()))), tasks)
 }
 
-/// The rules compiled, with the targets that names completed by messages may come to.
-fn engine(rules: Vec<Arc<Rule>>, config: &Config) -> Engine {
+/// How much a table of latest values may hold.
+fn table_bounds(config: &Config) -> Bounds {
+    let rules = &config.rules;
+    Bounds { keys_max: rules.table_keys_max, bytes_max: rules.table_bytes_max }
+}
+
+/// The rules compiled, with the targets that names completed by messages may come to, and the tables
+/// that they read, which `mirror` holds or finds on `disk`.
+fn engine(
+    rules: Vec<Arc<Rule>>,
+    config: &Config,
+    mirror: &Mirror,
+    disk: &ReadConnection,
+) -> Result<Engine, LatestError> {
     let known = Known::new(&rule_files::targets(config), &rules);
-    Engine::new(rules, &config.account_id).with_targets(known)
+    let engine = Engine::new(rules, &config.account_id).with_targets(known);
+    let view = mirror.view(engine.latest_tables(), Some(disk))?;
+    Ok(engine.with_latest(Arc::new(view)))
 }
 
 /// The set that runs first, and its counters on `/metrics`.
-fn first_rules(
-    rules: Vec<Arc<Rule>>,
-    config: &Config,
-    registry: &mut Registry,
-) -> Arc<RunningRules> {
-    let rules = Arc::new(Rules::new(engine(rules, config), config, None));
+fn first_rules(engine: Engine, config: &Config, registry: &mut Registry) -> Arc<RunningRules> {
+    let rules = Arc::new(Rules::new(engine, config, None));
     let running = Arc::new(RunningRules::new(rules));
     registry.register_collector(Box::new(RuleMetrics::new(Arc::clone(&running))));
     running
@@ -404,18 +422,21 @@ impl Parts<'_> {
     fn reloader(
         &self,
         running: &Arc<RunningRules>,
+        mirror: Arc<Mirror>,
         inputs: Inputs,
         registry: &mut Registry,
-    ) -> (Reloader, Arc<Reloads>) {
+    ) -> Result<(Reloader, Arc<Reloads>), StorageError> {
         let setup = ReloadSetup {
             config: self.config.clone(),
+            mirror,
+            disk: self.storage.reader()?,
             running: Arc::clone(running),
             journal: self.journal.submitter(),
             executor: self.storage.executor(),
             clock: self.clock,
             inputs,
         };
-        Reloader::new(setup, registry)
+        Ok(Reloader::new(setup, registry))
     }
 
     async fn start_deliveries(&self, registry: &mut Registry) -> anyhow::Result<Arc<Deliveries>> {

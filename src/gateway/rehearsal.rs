@@ -25,7 +25,7 @@ use crate::journal::Batch;
 use crate::journal::Effect;
 use crate::journal::HitRecord;
 use crate::journal::Stage;
-use crate::latest::Keys;
+use crate::latest::Kept;
 use crate::limits::SCENARIO_EVENTS_MAX as SEEN_MAX;
 use crate::publish::Publish;
 use crate::rule::Rule;
@@ -36,6 +36,7 @@ use super::rules::RunningRules;
 use super::stage::AfterCommit;
 use super::stage::GatewayStage;
 use super::stage::Work;
+use super::table_bounds;
 
 /// Something that a rule set did.
 #[derive(Clone, Debug)]
@@ -101,12 +102,15 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// Checked rules at time `now`, with nothing remembered.
     pub fn new(rules: Vec<Arc<Rule>>, config: &Config, now: Timestamp) -> Self {
+        let kept = Kept::new(table_bounds(config));
         let engine = Engine::new(rules, &config.account_id);
+        let view = kept.mirror.view(engine.latest_tables(), None);
+        // Without a disk there is nothing that cannot be read.
+        let engine = engine.with_latest(Arc::new(view.unwrap_or_default()));
         let rules = Arc::new(Rules::new(engine, config, None));
         let hold = HoldTable::new(rules.watched());
         let outgoing = Outgoing::default();
-        let keys = Keys::new(config.rules.table_keys_max);
-        let stage = stage_over(&rules, hold, keys, Transitions::default(), &outgoing);
+        let stage = stage_over(&rules, hold, kept, Transitions::default(), &outgoing);
         Rehearsal {
             pass: Pass::default(),
             counted: vec![Counted::default(); rules.list().len()],
@@ -164,9 +168,9 @@ impl Rehearsal {
             message,
         });
         hold.restore(rows, waiting, alive_until, now, &mut transitions);
-        // The disk has the keys that were committed, and here each step is.
-        let keys = self.stage.keys().clone();
-        self.stage = stage_over(&self.rules, hold, keys, transitions, &self.outgoing);
+        // The disk has the tables as they were committed, and here each step is.
+        let kept = self.stage.kept().clone();
+        self.stage = stage_over(&self.rules, hold, kept, transitions, &self.outgoing);
         self.pass = Pass::default();
         self.advance(now);
         self.commit();
@@ -229,10 +233,10 @@ impl Rehearsal {
 fn stage_over(
     rules: &Arc<Rules>,
     hold: HoldTable,
-    keys: Keys,
+    kept: Kept,
     transitions: Transitions,
     outgoing: &Outgoing,
 ) -> GatewayStage<Outgoing> {
     let running = Arc::new(RunningRules::new(Arc::clone(rules)));
-    GatewayStage::new(running, hold, keys, transitions, outgoing.clone())
+    GatewayStage::new(running, hold, kept, transitions, outgoing.clone())
 }

@@ -44,6 +44,8 @@ use crate::diagnostic::render::counted;
 use crate::journal::AckSlot;
 use crate::journal::Submission;
 use crate::journal::Submitter;
+use crate::latest::LatestError;
+use crate::latest::Mirror;
 use crate::limits::RELOAD_FINDINGS_MAX;
 use crate::limits::RELOAD_REPORT_BYTES_MAX;
 use crate::limits::RELOADS_WAITING_MAX;
@@ -57,6 +59,7 @@ use crate::rule_files;
 use crate::rule_files::Inputs;
 use crate::rule_files::Loaded;
 use crate::storage::Executor;
+use crate::storage::ReadConnection;
 
 use super::declare_streams;
 use super::engine;
@@ -153,6 +156,10 @@ pub(super) struct ReloadSetup {
     pub(super) journal: Submitter<Work>,
     pub(super) executor: Executor,
     pub(super) clock: Clock,
+    /// The tables that rules read,
+    pub(super) mirror: Arc<Mirror>,
+    /// and where those are that no rule has read before.
+    pub(super) disk: ReadConnection,
     /// What the running set was made of.
     pub(super) inputs: Inputs,
 }
@@ -166,6 +173,9 @@ pub(super) struct Reloader {
     journal: Submitter<Work>,
     executor: Executor,
     clock: Clock,
+    mirror: Arc<Mirror>,
+    /// Locked by one reload at a time, on a blocking thread.
+    disk: Arc<Mutex<ReadConnection>>,
     /// Of the last reading.
     inputs: Arc<Inputs>,
 }
@@ -173,7 +183,7 @@ pub(super) struct Reloader {
 impl Reloader {
     /// A reloader that has to be [run](Reloader::run), and where to ask it.
     pub(super) fn new(setup: ReloadSetup, registry: &mut Registry) -> (Reloader, Arc<Reloads>) {
-        let ReloadSetup { config, running, journal, executor, clock, inputs } = setup;
+        let ReloadSetup { config, running, journal, executor, clock, mirror, disk, inputs } = setup;
         let (sender, requests) = mpsc::channel(RELOADS_WAITING_MAX);
         let now = clock.now();
         let metrics = ReloadMetrics::new(registry);
@@ -192,6 +202,8 @@ impl Reloader {
             journal,
             executor,
             clock,
+            mirror,
+            disk: Arc::new(Mutex::new(disk)),
             inputs: Arc::new(inputs),
         };
         (reloader, reloads)
@@ -288,10 +300,13 @@ impl Reloader {
     async fn take_over(&self, rules: Vec<Arc<Rule>>) -> Result<RuleChanges, String> {
         let before = self.running.get();
         let (config, known) = (Arc::clone(&self.config), Arc::clone(&before));
+        let (mirror, disk) = (Arc::clone(&self.mirror), Arc::clone(&self.disk));
         let compiling = tokio::task::spawn_blocking(move || {
-            Arc::new(Rules::new(engine(rules, &config), &config, Some(&known)))
+            let engine = engine(rules, &config, &mirror, &disk.lock())?;
+            Ok(Arc::new(Rules::new(engine, &config, Some(&known))))
         });
-        let rules = compiling.await.map_err(|error| describe(&error))?;
+        let compiled = compiling.await.map_err(|error| describe(&error))?;
+        let rules = compiled.map_err(|error: LatestError| describe(&error))?;
         let changes = changes(&before, &rules);
         let known = named_streams(&before);
         let new = named_streams(&rules).into_iter().filter(|name| !known.contains(name));

@@ -39,7 +39,8 @@ use crate::journal::Effect;
 use crate::journal::HitRecord;
 use crate::journal::Stage;
 use crate::journal::StateChange;
-use crate::latest::Keys;
+use crate::latest::Full;
+use crate::latest::Kept;
 use crate::latest::Upsert;
 use crate::publish::Publish;
 use crate::topic::TopicName;
@@ -140,8 +141,8 @@ pub(super) struct GatewayStage<A> {
 struct Episodes<A> {
     pass: Pass,
     hold: HoldTable,
-    /// The keys of the tables of latest values: a key too many is refused here.
-    keys: Keys,
+    /// The tables of latest values: what is too much for one is refused here.
+    kept: Kept,
     transitions: Transitions,
     /// Goes to subscribers once the batch is on disk.
     outgoing: Vec<Publish>,
@@ -154,18 +155,18 @@ impl<A: AfterCommit> GatewayStage<A> {
     pub(super) fn new(
         running: Arc<RunningRules>,
         hold: HoldTable,
-        keys: Keys,
+        kept: Kept,
         transitions: Transitions,
         after: A,
     ) -> Self {
         let (pass, outgoing) = (Pass::default(), Vec::new());
-        let episodes = Episodes { pass, hold, keys, transitions, outgoing, after };
+        let episodes = Episodes { pass, hold, kept, transitions, outgoing, after };
         GatewayStage { rules: running.get(), running, episodes, changes: Vec::new() }
     }
 
-    /// The keys of the tables of latest values.
-    pub(super) fn keys(&self) -> &Keys {
-        &self.episodes.keys
+    /// The tables of latest values.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.episodes.kept
     }
 
     fn replace(&mut self, at: Timestamp, rules: Arc<Rules>, batch: &mut Batch) {
@@ -261,12 +262,14 @@ impl<A: AfterCommit> Episodes<A> {
         loop {
             let Outcome { effects, hits, republished, .. } = next;
             for effect in effects {
-                match effect {
-                    Effect::Upsert(upsert) if !self.keys.admit(&upsert.table, &upsert.key) => {
-                        self.refuse(rules, &upsert);
+                if let Effect::Upsert(upsert) = &effect {
+                    let Upsert { table, key, value, .. } = &**upsert;
+                    if let Err(full) = self.kept.keys.admit(table, key, value.len()) {
+                        self.refuse(rules, upsert, full);
+                        continue;
                     }
-                    effect => batch.effects.push(effect),
                 }
+                batch.effects.push(effect);
             }
             batch.hits.extend(hits);
             self.outgoing.extend(republished);
@@ -277,13 +280,20 @@ impl<A: AfterCommit> Episodes<A> {
         }
     }
 
-    /// The table has as many keys as it may: counted, and told to the rule's ON ERROR. An action of ON
+    /// The table has no room for a value: counted, and told to the rule's ON ERROR. An action of ON
     /// ERROR is only counted, and what it republishes has a hop less, so this ends.
-    fn refuse(&mut self, rules: &Rules, upsert: &Upsert) {
+    fn refuse(&mut self, rules: &Rules, upsert: &Upsert, full: Full) {
         // A rule that is gone counts nothing and has no ON ERROR.
         let Some(rule) = rules.place(&upsert.rule) else { return };
-        let (keys_max, table) = (self.keys.keys_max(), &upsert.table);
-        let message = format!("table '{table}' has {keys_max} keys, as many as it may");
+        let (bounds, table) = (self.kept.keys.bounds(), &upsert.table);
+        let message = match full {
+            Full::Keys => {
+                format!("table '{table}' has {} keys, as many as it may", bounds.keys_max)
+            }
+            Full::Bytes => {
+                format!("table '{table}' would have more than {} bytes", bounds.bytes_max)
+            }
+        };
         let outcome = &mut self.pass.outcome;
         if let Some(publish) = &upsert.publish {
             let failure = ActionFailure {
@@ -315,7 +325,7 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
                 }
             }
             Work::Forget { table, key, answer } => {
-                let was_there = self.episodes.keys.remove(&table, &key);
+                let was_there = self.episodes.kept.keys.remove(&table, &key);
                 if was_there {
                     batch.effects.push(Effect::Forget { table, key });
                 }
@@ -362,6 +372,7 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
     }
 
     fn committed(&mut self, batch: &Batch) {
+        self.episodes.kept.mirror.commit(&batch.effects);
         for message in self.episodes.outgoing.drain(..) {
             self.episodes.after.publish(message);
         }

@@ -20,7 +20,7 @@ use crate::engine::hold::Transitions;
 use crate::journal::Batch;
 use crate::journal::Effect;
 use crate::journal::Stage;
-use crate::latest::Keys;
+use crate::latest::Kept;
 use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::QoS;
@@ -70,13 +70,13 @@ fn publish(topic: &str, payload: &str) -> Publish {
 
 impl Bench {
     fn new(text: &str) -> Self {
-        let rules = compile(text, None);
+        let (rules, config) = (compile(text, None), Config::default());
         let hold = HoldTable::new(rules.watched());
         let running = Arc::new(RunningRules::new(rules));
         let stage = GatewayStage::new(
             Arc::clone(&running),
             hold,
-            Keys::new(crate::limits::TABLE_KEYS_MAX),
+            Kept::new(super::table_bounds(&config)),
             Transitions::default(),
             Nobody,
         );

@@ -5,13 +5,15 @@
 //! committed later stays, and what a device has been acknowledged is there after a crash. There is
 //! nothing to declare: a table is there as soon as it has a key.
 //!
-//! [`Keys`] bounds how many keys a table may have. It is owned by the journal's stage, which sees every
-//! change before it is committed, so a key too many is refused exactly and without a lock. [`Reader`]
-//! reads over a connection of its own and sees what has been committed.
+//! [`Keys`] bounds how many keys and bytes a table may have. It is owned by the journal's stage, which
+//! sees every change before it is committed, so what is too much is refused exactly and without a lock.
+//! [`Reader`] reads over a connection of its own, and [`Mirror`] holds the tables that rules read; both
+//! show what has been committed.
 //!
-//! Start reading at [`Keys::admit`], then `table.rs`.
+//! Start reading at [`Keys::admit`], then `table.rs`, then `mirror.rs`.
 
 mod keys;
+mod mirror;
 mod table;
 
 use std::sync::Arc;
@@ -28,10 +30,30 @@ use crate::storage::SqliteError;
 use crate::storage::Storage;
 use crate::storage::StorageError;
 
+pub use keys::Bounds;
+pub use keys::Full;
 pub use keys::Keys;
+pub use mirror::Mirror;
+pub use mirror::View;
 pub(crate) use table::SCHEMA;
 pub(crate) use table::forget;
 pub(crate) use table::save;
+
+/// What the journal's stage has of the tables.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// What each table has room for.
+    pub keys: Keys,
+    /// The tables that rules read; told of each commit.
+    pub mirror: Arc<Mirror>,
+}
+
+impl Kept {
+    /// Nothing is kept yet.
+    pub fn new(bounds: Bounds) -> Kept {
+        Kept { keys: Keys::new(bounds), mirror: Arc::default() }
+    }
+}
 
 /// A value to keep.
 #[derive(Clone, Debug)]
@@ -154,11 +176,11 @@ pub async fn delete(executor: &Executor, table: &str, key: &str) -> Result<bool,
     Ok(executor.execute(move |transaction| table::forget(transaction, &table, &key)).await?)
 }
 
-/// The keys that are on disk, of at most `keys_max` a table from here on.
-pub fn load(storage: &Storage, keys_max: usize) -> Result<Keys, LatestError> {
+/// The keys that are on disk, within `bounds` from here on.
+pub fn load(storage: &Storage, bounds: Bounds) -> Result<Keys, LatestError> {
     let connection = storage.reader()?;
-    let mut keys = Keys::new(keys_max);
-    table::for_each_key(connection.sqlite(), |table, key| keys.note(table, key))?;
+    let mut keys = Keys::new(bounds);
+    table::for_each_key(connection.sqlite(), |table, key, size| keys.note(table, key, size))?;
     Ok(keys)
 }
 

@@ -109,12 +109,27 @@ pub(super) fn page(
 
 pub(super) fn for_each_key(
     connection: &Connection,
-    mut visit: impl FnMut(&str, &str),
+    mut visit: impl FnMut(&str, &str, usize),
 ) -> rusqlite::Result<()> {
-    let mut select = connection.prepare("SELECT name, key FROM latest")?;
+    let mut select = connection.prepare("SELECT name, key, length(value) FROM latest")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
-        visit(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+        let size = usize::try_from(row.get::<_, i64>(2)?).unwrap_or(usize::MAX);
+        visit(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, size);
+    }
+    Ok(())
+}
+
+/// All of a table, as one moment has it.
+pub(super) fn for_each_value(
+    connection: &Connection,
+    table: &str,
+    mut visit: impl FnMut(&str, &[u8]),
+) -> rusqlite::Result<()> {
+    let mut select = connection.prepare("SELECT key, value FROM latest WHERE name = ?1")?;
+    let mut rows = select.query([table])?;
+    while let Some(row) = rows.next()? {
+        visit(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_blob()?);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::engine::LatestValues;
 use crate::journal::Effect;
 use crate::journal::effect_stage::EffectJournal;
 
@@ -52,10 +53,18 @@ async fn the_value_committed_last_stays_over_a_restart() {
     assert!(matches!(reader.get("t", "c"), Err(LatestError::UnknownKey { .. })));
     assert!(matches!(reader.page("none", None, 1, 1), Err(LatestError::Unknown(_))));
 
-    let mut keys = load(&journal.storage, 2).unwrap();
-    assert!(keys.admit(&Arc::from("t"), &"a".into()), "what is on disk is known");
-    assert!(!keys.admit(&Arc::from("t"), &"c".into()), "and counts");
-    assert!(keys.admit(&Arc::from("u"), &"c".into()));
+    let mut keys = load(&journal.storage, Bounds { keys_max: 2, bytes_max: 5 }).unwrap();
+    let (t, u): (Arc<str>, Arc<str>) = (Arc::from("t"), Arc::from("u"));
+    assert_eq!(keys.admit(&t, &"a".into(), 1), Ok(()), "what is on disk is known");
+    assert_eq!(keys.admit(&t, &"c".into(), 1), Err(Full::Keys), "and counts");
+    assert_eq!(keys.admit(&t, &"a".into(), 2), Err(Full::Bytes), "to the byte");
+    assert_eq!(keys.admit(&u, &"c".into(), 1), Ok(()));
+
+    let mirror = Mirror::default();
+    let disk = journal.storage.reader().unwrap();
+    let view = mirror.view([Arc::clone(&t)], Some(&disk)).unwrap();
+    assert_eq!(view.get("t", "b").as_deref(), Some(&b"22"[..]));
+    assert_eq!(view.get("u", "a"), None, "nobody asked for it");
     journal.close().await;
 }
 
@@ -74,15 +83,42 @@ async fn a_forgotten_key_is_gone() {
 
 #[test]
 fn keys_are_bounded_in_each_table_and_make_room_when_they_go() {
-    let mut keys = Keys::new(2);
+    let mut keys = Keys::new(Bounds { keys_max: 2, bytes_max: 100 });
     let (t, u): (Arc<str>, Arc<str>) = (Arc::from("t"), Arc::from("u"));
-    for (table, key, admitted) in
-        [(&t, "a", true), (&t, "b", true), (&t, "c", false), (&t, "a", true), (&u, "c", true)]
-    {
-        assert_eq!(keys.admit(table, &key.into()), admitted, "{table} {key}");
+    let full = Err(Full::Keys);
+    for (table, key, admitted) in [
+        (&t, "a", Ok(())),
+        (&t, "b", Ok(())),
+        (&t, "c", full),
+        (&t, "a", Ok(())),
+        (&u, "c", Ok(())),
+    ] {
+        assert_eq!(keys.admit(table, &key.into(), 1), admitted, "{table} {key}");
     }
     assert!(!keys.remove("t", "c"));
     assert!(keys.remove("t", "a") && !keys.remove("t", "a"));
-    assert!(keys.admit(&t, &"c".into()));
-    assert!(!keys.admit(&t, &"a".into()));
+    assert_eq!(keys.admit(&t, &"c".into(), 1), Ok(()));
+    assert_eq!(keys.admit(&t, &"a".into(), 1), full);
+}
+
+#[test]
+fn bytes_are_bounded_in_each_table_and_a_value_may_shrink() {
+    let mut keys = Keys::new(Bounds { keys_max: 9, bytes_max: 10 });
+    let t: Arc<str> = Arc::from("t");
+    let full = Err(Full::Bytes);
+    for (key, size, admitted) in [
+        ("a", 4, Ok(())),
+        ("b", 5, full),
+        ("b", 4, Ok(())),
+        ("a", 5, full),
+        ("b", 3, Ok(())),
+        ("a", 5, Ok(())),
+    ] {
+        assert_eq!(keys.admit(&t, &key.into(), size), admitted, "{key} of {size}");
+    }
+    assert!(keys.remove("t", "a"));
+    assert_eq!(keys.admit(&t, &"c".into(), 5), Ok(()), "its six bytes are free again");
+    keys.note("t", "found", 50);
+    assert_eq!(keys.admit(&t, &"found".into(), 40), Ok(()), "over the bound, but less than before");
+    assert_eq!(keys.admit(&t, &"found".into(), 41), full);
 }

@@ -37,7 +37,6 @@ use crate::diagnostic::Severity;
 use schema::Descriptors;
 use schema::Schemas;
 use table::NamedFiles;
-use table::Table;
 use table::Tables;
 
 /// A checked rule: the engine compiles it without being able to fail.
@@ -47,8 +46,8 @@ pub struct Rule {
     pub definition: CreateRule,
     /// The SQL version it is evaluated under.
     pub version: SqlVersion,
-    /// The table of each of its joins, in order; `None` only where an error was told of it.
-    pub tables: Box<[Option<Arc<Table>>]>,
+    /// The tables of its set.
+    pub tables: Arc<Tables>,
     /// The Protobuf types that it names.
     pub schemas: Schemas,
     /// The statement's own text.
@@ -67,7 +66,7 @@ impl Rule {
         name: &str,
         sql: &str,
         version: SqlVersion,
-        tables: &Tables,
+        tables: &Arc<Tables>,
         files: &mut dyn NamedFiles,
     ) -> Result<Rule, Vec<Diagnostic>> {
         let select = parse::parse_select(sql)?;
@@ -80,7 +79,6 @@ impl Rule {
         let mut found = Vec::new();
         check::bare_select(&select, version, sql, tables, &mut found);
         let span = select.span.clone();
-        let joined = tables.of(&select);
         let definition = CreateRule {
             name: Spanned { node: RuleName(name.into()), span: 0..0 },
             strict: None,
@@ -99,7 +97,7 @@ impl Rule {
         Ok(Rule {
             definition,
             version,
-            tables: joined,
+            tables: Arc::clone(tables),
             schemas,
             text: sql.to_owned(),
             file: None,

@@ -94,8 +94,8 @@ pub struct Targets {
 pub struct Checked {
     /// Rules without errors, disabled ones too, in the order of the files.
     pub rules: Vec<Arc<Rule>>,
-    /// The reference tables, which the rules have too.
-    pub tables: Tables,
+    /// The tables, which the rules have too.
+    pub tables: Arc<Tables>,
     /// The files that statements name, in the order of the statements.
     pub named: Vec<Source>,
     /// What was found: the index of the source, and the finding. In the order of the sources; the
@@ -125,7 +125,8 @@ pub fn check(sources: &[Source], targets: &Targets, files: &mut dyn NamedFiles) 
             Err(diagnostic) => set.found[source].push(diagnostic),
         }
     }
-    let tables = set.read_tables(files);
+    let mut tables = set.read_tables(files);
+    tables.tables.add_latest(set.upserted());
     set.read_schemas(sources, files);
     set.rules(sources, &tables);
     set.names(sources);
@@ -235,6 +236,16 @@ impl Set<'_> {
         read
     }
 
+    /// The tables that some rule's UPSERT names as they are.
+    fn upserted(&self) -> impl Iterator<Item = &str> {
+        let sound = self.statements.iter().map(|statement| &statement.rule);
+        let rules = sound.chain(self.unsound.iter().map(|(_, rule)| rule));
+        let targets = rules.flat_map(CreateRule::all_actions);
+        let targets = targets.filter_map(|action| TargetKind::of(&action.node));
+        let tables = targets.filter(|(kind, _)| *kind == TargetKind::Table);
+        tables.filter_map(|(_, name)| name.node.fixed())
+    }
+
     /// Finds the Protobuf types of each rule.
     fn read_schemas(&mut self, sources: &[Source], files: &mut dyn NamedFiles) {
         let mut descriptors = Descriptors::new(files);
@@ -333,7 +344,7 @@ impl Set<'_> {
     }
 
     fn finish(mut self, sources: &[Source], read: ReadTables) -> Checked {
-        let mut checked = Checked { tables: read.tables, ..Checked::default() };
+        let mut checked = Checked { tables: Arc::new(read.tables), ..Checked::default() };
         for (file, found) in read.files {
             checked.named.push(file);
             self.found.push(found);
@@ -351,7 +362,7 @@ impl Set<'_> {
         let rules = self.statements.into_iter().map(|statement| {
             Arc::new(Rule {
                 version: statement.rule.strict.unwrap_or_default(),
-                tables: checked.tables.of(&statement.rule.select),
+                tables: Arc::clone(&checked.tables),
                 schemas: statement.schemas,
                 definition: statement.rule,
                 text: statement.text,

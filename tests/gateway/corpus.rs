@@ -9,6 +9,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::LazyLock;
 
 use base64::Engine as _;
@@ -19,7 +20,6 @@ use serde_json::Value;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tidegate::rule::function::FUNCTIONS;
-use tidegate::rule::table::Tables;
 
 /// Members of a case that are the request; the others say what is expected.
 const REQUEST: [&str; 10] = [
@@ -60,7 +60,7 @@ fn answers(cases: &[Value]) -> Vec<Value> {
         writeln!(input, "{}", Value::Object(request)).unwrap();
     }
     let mut output = Vec::new();
-    tidegate::cli::eval::run_batch(&Tables::default(), input.as_bytes(), &mut output).unwrap();
+    tidegate::cli::eval::run_batch(&Arc::default(), input.as_bytes(), &mut output).unwrap();
     let output = String::from_utf8(output).unwrap();
     let answers: Vec<Value> = output
         .lines()
@@ -222,7 +222,7 @@ proptest! {
             "payload_base64": STANDARD.encode(payload),
         });
         let mut answer = Vec::new();
-        tidegate::cli::eval::run_batch(&Tables::default(), request.to_string().as_bytes(), &mut answer).unwrap();
+        tidegate::cli::eval::run_batch(&Arc::default(), request.to_string().as_bytes(), &mut answer).unwrap();
         prop_assert_eq!(answer.iter().filter(|byte| **byte == b'\n').count(), 1);
         // Raw: a number beyond a double is JSON too.
         prop_assert!(serde_json::from_slice::<&RawValue>(&answer).is_ok(), "{:?}", answer);

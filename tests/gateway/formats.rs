@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use serde_json::json;
 use tidegate::cli::eval::run_batch;
-use tidegate::rule::table::Tables;
 
 use crate::clients::python;
 use crate::live::Site;
@@ -121,7 +121,7 @@ fn the_examples_of_the_documentation_give_what_it_says() {
         let request = json!({"sql": sql, "payload_base64": STANDARD.encode(payload(line))});
         let mut answer = Vec::new();
         let request = request.to_string();
-        let ran = run_batch(&Tables::default(), request.as_bytes(), &mut answer);
+        let ran = run_batch(&Arc::default(), request.as_bytes(), &mut answer);
         ran.expect("written into memory");
         let answer: Value = serde_json::from_slice(&answer).expect("JSON");
         let expected: Value = serde_json::from_str(expected).expect("JSON");

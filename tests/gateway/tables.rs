@@ -5,8 +5,11 @@ use std::fs;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::clients::Publisher;
 use crate::live::Gateway;
 use crate::live::Site;
+use crate::live::eventually;
+use crate::live::http;
 use crate::live::json_lines;
 use crate::live::tidegate;
 
@@ -154,4 +157,110 @@ fn a_key_too_many_goes_to_on_error_and_a_deleted_one_makes_room() {
     publish(&gateway, 5, 5);
     assert_eq!(keys(&site), [json!("3"), json!("4")], "keys are counted anew at a start");
     assert_eq!(site.stream_data("refused").len(), 2);
+}
+
+/// A device's mode is kept by one rule and joined by another.
+const JOINED: &str = "
+CREATE RULE modes AS SELECT mode FROM 'lab/+/mode' DO UPSERT modes KEY topic(2);
+CREATE RULE seen AS
+  SELECT n, modes.mode FROM 'lab/+/telemetry' LEFT JOIN modes ON modes.key = topic(2)
+DO STREAM seen KEY topic(2);
+";
+
+#[test]
+fn what_was_acknowledged_is_joined_by_every_later_message_also_after_a_kill() {
+    let site = Site::with_rules(JOINED);
+    let mut gateway = site.start();
+    let mut expected = Vec::new();
+    for (n, mode) in ["day", "night", "off"].into_iter().enumerate() {
+        gateway.publish("lab/7/mode", &json!({ "mode": mode }).to_string());
+        if n == 1 {
+            gateway.kill();
+            gateway = site.start();
+        }
+        // Another connection than the one that has the acknowledgement.
+        gateway.publish("lab/7/telemetry", &json!({ "n": n }).to_string());
+        expected.push(json!({"n": n, "mode": mode}));
+    }
+    gateway.publish("lab/8/telemetry", r#"{"n":9}"#);
+    expected.push(json!({"n": 9}));
+    assert_eq!(table(&site, &["delete", "modes", "7"]).1, Some(0), "by the gateway");
+    gateway.publish("lab/7/telemetry", r#"{"n":10}"#);
+    expected.push(json!({"n": 10}));
+    assert_eq!(site.stream_data("seen"), expected);
+}
+
+#[test]
+fn a_reload_joins_a_table_that_no_rule_has_read_while_it_is_written() {
+    let write = "CREATE RULE last AS SELECT n FROM 'in/+' DO UPSERT last KEY topic(2);";
+    let read =
+        "CREATE RULE seen AS SELECT last.n, last.key FROM 'out/+' JOIN last ON last.key = topic(2)
+                DO STREAM seen KEY topic(2);";
+    let site = Site::with_rules(write);
+    site.write("tidegate.toml", "[rules]\nwatch = false\n");
+    let gateway = site.start();
+    gateway.publish("in/old", r#"{"n":-1}"#);
+    let writer = Publisher::start(gateway.mqtt.port(), "in/new", &site.path("acked"));
+    eventually("acknowledgements", || (writer.acked().len() > 100).then_some(()));
+    site.write("rules/test.rule", &format!("{write}{read}"));
+    let (status, report) = http("POST", &format!("{}/api/rules/reload", gateway.http), None);
+    assert_eq!(status, 200, "{report}");
+    gateway.publish("out/old", "{}");
+    writer.stop();
+    gateway.publish("out/new", "{}");
+    let last = table(&site, &["get", "last", "new"]).0[0]["data"]["n"].clone();
+    assert!(last.as_u64().is_some_and(|last| last >= 100), "{last}");
+    let expected = [json!({"n": -1, "key": "old"}), json!({"n": last, "key": "new"})];
+    assert_eq!(site.stream_data("seen"), expected);
+}
+
+#[test]
+fn a_value_too_many_bytes_goes_to_on_error_and_the_last_one_stays() {
+    let rules = "CREATE RULE keep AS SELECT v FROM 'k/+' DO UPSERT t KEY topic(2)
+                 ON ERROR DO STREAM refused KEY topic();";
+    let site = Site::with_rules(rules);
+    site.write("tidegate.toml", "[rules]\ntable_bytes_max = \"1 MiB\"\n");
+    let gateway = site.start();
+    let large = json!({"v": "x".repeat(60_000)}).to_string();
+    for key in 0..18 {
+        gateway.publish(&format!("k/{key:02}"), &large);
+    }
+    let keys = table(&site, &["dump", "t"]).0.len();
+    assert_eq!(keys, 17, "17 values of 60,008 bytes are less than 1 MiB, 18 are more");
+    let refused = site.stream_data("refused");
+    assert_eq!(refused.len(), 1);
+    let message = &refused[0]["failures"][0]["errorMessage"];
+    assert_eq!(*message, json!("table 't' would have more than 1048576 bytes"));
+    gateway.publish("k/00", r#"{"v":1}"#);
+    gateway.publish("k/17", &large);
+    assert_eq!(table(&site, &["dump", "t"]).0.len(), 18, "there is room where one has shrunk");
+}
+
+#[test]
+fn simulate_keeps_the_table_in_virtual_time() {
+    let site = Site::with_rules(JOINED);
+    let line = |t: u32, topic: &str, payload: Value| {
+        json!({"t": t, "topic": topic, "payload": payload}).to_string() + "\n"
+    };
+    let recording = [
+        line(1000, "lab/7/telemetry", json!({"n": 1})),
+        line(2000, "lab/7/mode", json!({"mode": "day"})),
+        line(3000, "lab/7/telemetry", json!({"n": 2})),
+    ];
+    site.write("recording.ndjson", &recording.concat());
+    let simulated = tidegate()
+        .arg("simulate")
+        .args(["--format", "ndjson", "--rules"])
+        .arg(site.path("rules"))
+        .arg("--input")
+        .arg(site.path("recording.ndjson"))
+        .output()
+        .expect("it runs");
+    let outputs: Vec<Value> = json_lines(&simulated.stdout)
+        .into_iter()
+        .filter(|hit| hit["rule"] == json!("seen"))
+        .map(|hit| hit["output"].clone())
+        .collect();
+    let expected = [json!({"n": 1}), json!({"n": 2, "mode": "day"})];
+    assert_eq!(outputs, expected, "{}", text(&simulated.stderr));
 }

@@ -28,7 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lambda", &["storage", "config", "clock", "limits", "journal", "retry"]),
     ("hit_log", &["storage", "config", "clock", "limits", "journal"]),
     ("checkpoint", &["storage", "clock", "limits", "journal", "engine"]),
-    ("latest", &["storage", "clock", "limits", "publish", "journal"]),
+    ("latest", &["storage", "clock", "limits", "publish", "journal", "engine"]),
     ("retained", &["storage", "clock", "limits", "publish", "topic", "journal"]),
     ("journal", &["storage", "config", "clock", "limits", "publish", "STORED", "engine", "retry"]),
     (

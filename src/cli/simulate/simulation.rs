@@ -19,12 +19,17 @@ use crate::engine::FaultCode;
 use crate::engine::Hit;
 use crate::engine::HitEvent;
 use crate::engine::Plan;
+use crate::engine::PreparedAction;
 use crate::engine::RuleIndex;
 use crate::engine::hold;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
+use crate::latest::Bounds;
+use crate::latest::Kept;
 use crate::limits::HOLD_KEYS_MAX;
+use crate::limits::TABLE_BYTES_MAX;
+use crate::limits::TABLE_KEYS_MAX;
 use crate::limits::TOPIC_CACHE_MAX;
 use crate::publish::Origin;
 use crate::publish::Publish;
@@ -53,10 +58,11 @@ impl Tally {
     }
 }
 
-/// Writes hits down.
-#[derive(Debug, Default)]
+/// Writes hits down, and keeps what their UPSERTs put.
+#[derive(Debug)]
 struct Scribe {
     tally: Tally,
+    kept: Kept,
     /// Where a table is wanted: filled instead of writing records.
     summary: Option<Summary>,
     line: Vec<u8>,
@@ -74,8 +80,24 @@ impl Scribe {
             Some(summary) => summary.add(&hit),
             None => record::append(&mut self.line, name(engine, hit.rule), &hit),
         }
-        // Nothing is carried out, but what could not have been is told.
-        hit.actions.into_iter().filter_map(Result::err).for_each(|f| self.tally.count_fault(f));
+        // Nothing else is carried out, but what could not have been is told.
+        for action in hit.actions {
+            match action {
+                Ok(PreparedAction::Upsert { table, key, value }) => {
+                    let admitted = self.kept.keys.admit(&table, &key, value.len());
+                    match admitted {
+                        Ok(()) => self.kept.mirror.put(&table, &key, &value),
+                        Err(_) => self.tally.count_fault(Fault {
+                            rule: hit.rule,
+                            code: FaultCode::TableFull,
+                            message: format!("table '{table}' is full"),
+                        }),
+                    }
+                }
+                Ok(_) => {}
+                Err(fault) => self.tally.count_fault(fault),
+            }
+        }
         answer.write_all(&self.line)
     }
 }
@@ -96,10 +118,15 @@ pub(super) struct Simulation {
 impl Simulation {
     /// Nothing has happened yet.
     pub(super) fn new(engine: Engine) -> Self {
+        let bounds = Bounds { keys_max: TABLE_KEYS_MAX, bytes_max: TABLE_BYTES_MAX };
+        let kept = Kept::new(bounds);
+        let view = kept.mirror.view(engine.latest_tables(), None);
+        // Without a disk there is nothing that cannot be read.
+        let engine = engine.with_latest(Arc::new(view.unwrap_or_default()));
         Simulation {
             table: HoldTable::new(hold::watched(engine.rules(), HOLD_KEYS_MAX)),
             engine,
-            scribe: Scribe::default(),
+            scribe: Scribe { tally: Tally::default(), kept, summary: None, line: Vec::new() },
             plans: HashMap::default(),
             origins: HashMap::default(),
             anonymous: Origin::internal(),

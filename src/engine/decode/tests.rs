@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -9,7 +10,6 @@ use crate::rule::Rule;
 use crate::rule::ast::SqlVersion;
 use crate::rule::set::Source;
 use crate::rule::table::NamedFiles;
-use crate::rule::table::Tables;
 use crate::value::json::text;
 use crate::value::json_reader::parse;
 
@@ -48,7 +48,7 @@ impl NamedFiles for Lab {
 /// The decoder of `AS …`.
 fn decoder(clause: &str) -> Decoder {
     let sql = format!("SELECT * FROM 'x' AS {clause}");
-    let (version, tables) = (SqlVersion::default(), Tables::default());
+    let (version, tables) = (SqlVersion::default(), Arc::default());
     let rule = Rule::from_select("r", &sql, version, &tables, &mut Lab).unwrap();
     Decoder::new(&rule.definition.select.format.unwrap().node, &rule.schemas)
 }

@@ -31,7 +31,7 @@ pub(in crate::engine) fn call(
 ) -> Value {
     let origin = &message.publish.origin;
     match (function, arguments) {
-        (Function::AccountId, []) => Value::string(message.account_id),
+        (Function::AccountId, []) => Value::string(message.surroundings.account_id),
         (Function::ClientId, []) => Value::string(origin.client_id.as_deref().unwrap_or(NOT_MQTT)),
         (Function::GetMqttProperty, [name]) => mqtt_property(message.publish, name),
         (Function::GetUserProperties, []) => all_user_properties(message.publish),

@@ -154,7 +154,7 @@ mod tests {
         fingerprint(&Rule {
             definition,
             version: SqlVersion::default(),
-            tables: Box::default(),
+            tables: Arc::default(),
             text,
             file: None,
             line: 1,
@@ -228,7 +228,7 @@ mod tests {
                     CREATE RULE b DISABLED AS SELECT * FROM 'x' WHEN y > 1 FOR 1 SECOND DO LOG;
                     CREATE RULE c AS SELECT * FROM 'x' WHEN y > 1 FOR 1 SECOND DO LOG;";
         let rules = parse_file(text).rules.into_iter().map(|definition| {
-            let (version, tables) = (SqlVersion::default(), Box::default());
+            let (version, tables) = (SqlVersion::default(), Arc::default());
             let (text, schemas) = (String::new(), Schemas::default());
             Arc::new(Rule { definition, version, tables, schemas, text, file: None, line: 1 })
         });

@@ -1,7 +1,5 @@
 //! Expressions: names, arity, versions, strict AWS, variables, `hold.…`, regular expressions.
 
-use std::sync::Arc;
-
 use super::super::ast::BinaryOp;
 use super::super::ast::CastTarget;
 use super::super::ast::Expr;
@@ -18,7 +16,7 @@ use super::super::function;
 use super::super::function::Function;
 use super::super::function::FunctionSpec;
 use super::super::schema::literal;
-use super::super::table::Table;
+use super::super::table::RowSource;
 use super::Language;
 use super::join;
 use super::pattern;
@@ -48,7 +46,7 @@ pub(super) struct Scope<'e, 'd> {
     /// Assigned so far.
     pub(super) variables: Vec<&'e str>,
     /// The rows joined so far: their names and tables.
-    pub(super) rows: Vec<(&'e str, Option<Arc<Table>>)>,
+    pub(super) rows: Vec<(&'e str, Option<RowSource>)>,
     /// The joins that come later.
     pub(super) not_joined_yet: &'e [Join],
     /// The aliases of the nested queries around: they hide rows of their name.

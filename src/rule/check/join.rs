@@ -4,7 +4,7 @@ use super::super::ast::Expr;
 use super::super::ast::Join;
 use super::super::ast::Segment;
 use super::super::table::HasColumn;
-use super::super::table::Table;
+use super::super::table::RowSource;
 use super::super::table::Tables;
 use super::expression::Scope;
 use super::strict;
@@ -35,7 +35,7 @@ pub(super) fn clauses<'e>(joins: &'e [Join], tables: &Tables, scope: &mut Scope<
                 None
             }
         };
-        on(join, table.map(|table| &**table), scope);
+        on(join, table.as_ref(), scope);
         if scope.rows.iter().any(|(name, _)| *name == join.row_name()) {
             let message = format!("two rows are called {}", join.row_name());
             scope.found.push(
@@ -44,14 +44,14 @@ pub(super) fn clauses<'e>(joins: &'e [Join], tables: &Tables, scope: &mut Scope<
                     .help(format!("give it a name of its own: JOIN {} AS other", join.table.node)),
             );
         }
-        scope.rows.push((join.row_name(), table.cloned()));
+        scope.rows.push((join.row_name(), table));
         rest = later;
     }
     scope.not_joined_yet = rest;
 }
 
 /// ON says the key of the table, and nothing else.
-fn on<'e>(join: &'e Join, table: Option<&Table>, scope: &mut Scope<'e, '_>) {
+fn on<'e>(join: &'e Join, table: Option<&RowSource>, scope: &mut Scope<'e, '_>) {
     let Some(table) = table else { return };
     if let Some(key) = join.key(table.key()) {
         key.into_iter().for_each(|value| scope.expression(value));
@@ -80,7 +80,8 @@ pub(super) fn column(expr: &Expr, root: &str, segments: &[Segment], scope: &mut 
         return;
     }
     let row = scope.rows.iter().find(|(name, _)| *name == root);
-    let Some((_, Some(table))) = row else { return };
+    // A table that UPSERT writes has whatever columns are written.
+    let Some((_, Some(RowSource::Reference(table)))) = row else { return };
     let Some(Segment::Name(name)) = segments.first() else { return };
     let message = format!("the table {} has no column {name}", table.name());
     let wrong = match table.has_column(name) {

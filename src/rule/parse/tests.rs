@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use compact_str::CompactString;
 use proptest::prelude::*;
 
@@ -20,7 +22,6 @@ use super::super::set;
 use super::super::set::Source;
 use super::super::set::Targets;
 use super::super::table::NoFiles;
-use super::super::table::Tables;
 use super::*;
 use crate::limits::EXPRESSION_DEPTH_MAX;
 use crate::limits::NESTING_MAX;
@@ -65,7 +66,7 @@ fn the_corpus_parses_except_where_aws_refuses() {
                 Some("2015-10-08") => SqlVersion::V2015_10_08,
                 _ => SqlVersion::V2016_03_23,
             };
-            let (tables, files) = (Tables::default(), &mut NoFiles);
+            let (tables, files) = (Arc::default(), &mut NoFiles);
             let parsed = super::super::Rule::from_select("case", sql, version, &tables, files);
             let is_refused = case["expect_parse_error"].as_bool() == Some(true);
             assert_eq!(parsed.is_err(), is_refused, "{sql}\n{parsed:#?}");

@@ -34,9 +34,11 @@ use crate::value::Number;
 use crate::value::Object;
 use crate::value::Value;
 
+pub use tables::LATEST_KEY;
 pub use tables::NamedFiles;
 pub use tables::NoFiles;
 pub(super) use tables::ReadTables;
+pub use tables::RowSource;
 pub use tables::Tables;
 pub(super) use tables::read;
 

@@ -1,9 +1,13 @@
-//! The tables of a rule set: named once, read through [`NamedFiles`], looked up by rules.
+//! The tables of a rule set, looked up by rules: reference tables, named once and read through
+//! [`NamedFiles`], and those that UPSERT writes, which are there when some rule names them.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use compact_str::CompactString;
 
 use super::Table;
 use crate::diagnostic::Code;
@@ -14,8 +18,6 @@ use crate::limits::TABLE_FILES_BYTES_MAX;
 use crate::limits::TABLE_KEY_COLUMNS_MAX;
 use crate::limits::TABLES_MAX;
 use crate::rule::ast::CreateTable;
-use crate::rule::ast::Join;
-use crate::rule::ast::Select;
 use crate::rule::ast::Spanned;
 use crate::rule::set::Source;
 
@@ -39,43 +41,86 @@ impl NamedFiles for NoFiles {
     }
 }
 
+/// What the key of a table that UPSERT writes is called, in ON and elsewhere.
+pub const LATEST_KEY: &str = "key";
+
+/// Where a row is found.
+#[derive(Clone, Debug)]
+pub enum RowSource {
+    /// A reference table.
+    Reference(Arc<Table>),
+    /// A table that UPSERT writes, by its name.
+    Latest(Arc<str>),
+}
+
+impl RowSource {
+    /// The columns that a row is found by.
+    pub fn key(&self) -> &[CompactString] {
+        const OF_LATEST: &[CompactString] = &[CompactString::const_new(LATEST_KEY)];
+        match self {
+            RowSource::Reference(table) => table.key(),
+            RowSource::Latest(_) => OF_LATEST,
+        }
+    }
+}
+
 /// The tables of a rule set, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     /// `None` for a table whose file is wrong: to rules it is there, with unknown columns.
     by_name: BTreeMap<String, Option<Arc<Table>>>,
+    /// Those that UPSERT writes.
+    latest: BTreeSet<Arc<str>>,
 }
 
 impl Tables {
     /// The table of that name; `None` for one whose file is wrong.
     ///
     /// # Errors
-    /// There is no table of that name.
+    /// There is no table of that name, or there are two.
     pub(in crate::rule) fn find(
         &self,
         name: &Spanned<String>,
-    ) -> Result<Option<&Arc<Table>>, Diagnostic> {
-        if let Some(table) = self.by_name.get(&name.node) {
-            return Ok(table.as_ref());
+    ) -> Result<Option<RowSource>, Diagnostic> {
+        let (table, span) = (&name.node, name.span.clone());
+        let is_latest = self.latest.contains(table.as_str());
+        if is_latest && self.by_name.contains_key(table) {
+            let message = format!("{table} is two tables: CREATE TABLE makes one, UPSERT another");
+            let twice = Diagnostic::error(Code::AMBIGUOUS_TABLE, message);
+            return Err(twice.at(span, "either of them").help("rename one of them"));
+        }
+        if is_latest || self.by_name.contains_key(table) {
+            return Ok(self.get(table));
         }
         let known = self.by_name.keys().map(String::as_str);
-        let create = format!("create it: CREATE TABLE {} FROM 'file.csv' KEY column;", name.node);
-        let help = match nearest(&name.node, known) {
+        let known = known.chain(self.latest.iter().map(|name| &**name));
+        let create = format!(
+            "create it: CREATE TABLE {table} FROM 'file.csv' KEY column; or write it: DO UPSERT \
+             {table} KEY expr"
+        );
+        let help = match nearest(table, known) {
             Some(near) => format!("did you mean {near}? Or {create}"),
             None => create,
         };
-        let message = format!("there is no table {}", name.node);
-        let unknown = Diagnostic::error(Code::UNKNOWN_TABLE, message);
-        Err(unknown.at(name.span.clone(), "").help(help))
+        let unknown = Diagnostic::error(Code::UNKNOWN_TABLE, format!("there is no table {table}"));
+        Err(unknown.at(span, "").help(help))
     }
 
-    /// The tables that `select` joins, in the order of its joins.
-    pub(in crate::rule) fn of(&self, select: &Select) -> Box<[Option<Arc<Table>>]> {
-        let of = |join: &Join| self.by_name.get(&join.table.node).cloned().flatten();
-        select.joins.iter().map(of).collect()
+    /// Where rows of the table of that name are found; `None` where there is none, or none without
+    /// an error.
+    pub fn get(&self, name: &str) -> Option<RowSource> {
+        match self.by_name.get(name) {
+            Some(table) => table.clone().map(RowSource::Reference),
+            None => self.latest.get(name).cloned().map(RowSource::Latest),
+        }
     }
 
-    /// The tables, in the order of their names.
+    /// Adds tables that UPSERT writes.
+    pub(in crate::rule) fn add_latest<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+        self.latest.extend(names.into_iter().map(Arc::from));
+    }
+
+    /// The reference tables, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Table>> {
         self.by_name.values().flatten()
     }
