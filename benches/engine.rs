@@ -66,8 +66,8 @@ fn evaluate(bencher: &mut criterion::Bencher<'_>, engine: &Engine, publish: &Pub
     assert_eq!((out.hits.len(), out.faults.len()), (hits, 0));
     bencher.iter(|| {
         out.hits.clear();
-        out.topic_matches.clear();
         out.unknown.clear();
+        out.unknown_together.clear();
         engine.evaluate(black_box(&plan), black_box(publish), &mut out);
     });
 }
@@ -158,13 +158,41 @@ fn many_rules(c: &mut Criterion) {
         let id = BenchmarkId::new("plan", count);
         group.bench_function(id, |b| b.iter(|| engine.plan(black_box(&publish.topic))));
     }
-    let rules = (0..1000).map(|i| {
-        let sql = format!("SELECT * FROM 'lab/+/telemetry' WHERE temperature > {}", i + 22);
-        rule(&format!("r{i}"), &sql)
-    });
-    let engine = Engine::new(rules.collect(), "1");
-    let publish = publish("lab/0/telemetry", SMALL);
-    group.bench_function("one_topic/1000", |b| evaluate(b, &engine, &publish, 0));
+    group.finish();
+}
+
+/// Many rules on one topic with differing thresholds on one field, of which the message reaches none.
+/// NOT keeps a term out of the index and says the same: the rules of `plain` are all evaluated.
+fn thresholds(c: &mut Criterion) {
+    let mut group = c.benchmark_group("thresholds");
+    for count in [2, 4, 8, 16, 1000] {
+        for (name, not_above) in [("indexed", "temperature > "), ("plain", "NOT temperature <= ")] {
+            let rules = (0..count).map(|i| {
+                let sql = format!("SELECT * FROM 'lab/+/telemetry' WHERE {not_above}{}", i + 22);
+                rule(&format!("r{i}"), &sql)
+            });
+            let engine = Engine::new(rules.collect(), "1");
+            for (found, payload) in
+                [("none", SMALL.to_owned()), ("missing", SMALL.replace("temperature", "t"))]
+            {
+                let publish = publish("lab/0/telemetry", &payload);
+                let id = BenchmarkId::new(format!("{name}/{found}"), count);
+                group.bench_function(id, |b| evaluate(b, &engine, &publish, 0));
+            }
+        }
+    }
+    for (name, condition) in
+        [("band", "temperature BETWEEN {} AND {}"), ("equal", "moteid = {} AND light > {}")]
+    {
+        let rules = (0..1000).map(|i: u32| {
+            let condition = condition.replacen("{}", &(i + 30).to_string(), 1);
+            let condition = condition.replacen("{}", &(i + 31).to_string(), 1);
+            rule(&format!("r{i}"), &format!("SELECT * FROM 'lab/+/telemetry' WHERE {condition}"))
+        });
+        let engine = Engine::new(rules.collect(), "1");
+        let publish = publish("lab/0/telemetry", SMALL);
+        group.bench_function(BenchmarkId::new(name, 1000), |b| evaluate(b, &engine, &publish, 0));
+    }
     group.finish();
 }
 
@@ -174,6 +202,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .without_plots();
-    targets = conditions, formats, matches, many_rules
+    targets = conditions, formats, matches, many_rules, thresholds
 }
 criterion_main!(benches);

@@ -154,6 +154,10 @@ pub const EVENT_REPEATS_MAX: u32 = 1000;
 pub const PARTITION_KEY_CHARS_MAX: usize = 256;
 /// A stream record: data and partition key together, bytes (Kinesis: 1 MiB).
 pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
+/// Rules on one topic that ask the same kind of question of one field before the question is indexed.
+pub const PREDICATE_INDEX_MIN: usize = 8;
+/// Plans of topics that connections share; over it those that no connection holds are forgotten.
+pub const PLANS_SHARED_MAX: usize = 4096;
 /// Topics whose plan one connection remembers; all are forgotten when it is full.
 pub const TOPIC_CACHE_MAX: usize = 1024;
 /// Sessions, connected or parked. A new client over it is refused: forgetting somebody's session

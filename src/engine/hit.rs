@@ -364,8 +364,8 @@ pub struct Evaluation {
     pub observations: Vec<Observation>,
     /// Evaluation faults.
     pub faults: Vec<Fault>,
-    /// How many messages reached each rule (topic matched).
-    pub topic_matches: Vec<RuleIndex>,
-    /// Rules whose WHERE was Undefined or not Boolean.
+    /// Rules whose WHERE was Undefined or not Boolean, but for those of `unknown_together`.
     pub unknown: Vec<RuleIndex>,
+    /// Groups of rules of which the same holds, by their place in [`Plan::together`](super::Plan::together).
+    pub unknown_together: Vec<u32>,
 }

@@ -30,6 +30,7 @@ mod latest;
 mod operators;
 mod output;
 mod plan;
+mod predicate_index;
 #[cfg(test)]
 mod tests;
 mod topic_index;
@@ -44,12 +45,17 @@ use smallvec::SmallVec;
 
 use compile::Program;
 use decode::Buffers;
+use decode::DecodeError;
 use decode::Decoder;
+use decode::Slot;
 use evaluate::Frame;
 use evaluate::Hold;
 use evaluate::Message;
 use evaluate::Surroundings;
 use operators::Budget;
+use plan::Entry;
+use plan::Source;
+use predicate_index::Visits;
 use topic_index::TopicIndex;
 
 pub use hit::Cleared;
@@ -127,7 +133,7 @@ pub struct ErrorReport {
 
 thread_local! {
     /// Buffers of [`Engine::evaluate`]: a message that no rule matches allocates nothing.
-    static BUFFERS: RefCell<Buffers> = RefCell::default();
+    static BUFFERS: RefCell<(Buffers, Visits)> = RefCell::default();
 }
 
 impl Engine {
@@ -189,13 +195,20 @@ impl Engine {
         self.rule(rule)?.definition.select.when.as_ref()
     }
 
-    /// Which enabled rules `topic` reaches. Callers keep the plan for the next message on the topic.
+    /// The plan of a topic. Callers keep it for the next message on the topic.
     pub fn plan(&self, topic: &TopicName) -> Arc<Plan> {
-        let reached = self.index.rules(topic.as_str());
-        let programs = reached
-            .into_iter()
-            .filter_map(|rule| self.compiled(rule).map(|compiled| (rule, &compiled.program)));
-        Arc::new(Plan::new(programs))
+        Arc::new(self.plan_of(&self.reached(topic)))
+    }
+
+    /// Which enabled rules `topic` reaches, in their order.
+    pub fn reached(&self, topic: &TopicName) -> Vec<RuleIndex> {
+        self.index.rules(topic.as_str())
+    }
+
+    /// The plan of all topics that reach exactly `rules`.
+    pub fn plan_of(&self, rules: &[RuleIndex]) -> Plan {
+        let program = |rule: &RuleIndex| Some((*rule, &self.compiled(*rule)?.program));
+        Plan::new(rules.iter().filter_map(program))
     }
 
     /// Evaluates the rules of `plan`, which must be this engine's for the topic of `publish`; results
@@ -204,32 +217,52 @@ impl Engine {
         if plan.is_empty() {
             return;
         }
-        let mut buffers = BUFFERS.take();
+        let (mut buffers, mut visits) = BUFFERS.take();
         for source in &plan.sources {
             let decoded = source.decode(&publish.payload, &mut buffers);
-            let message = self.message(publish, &buffers);
-            for entry in &source.entries {
-                let Some(compiled) = self.compiled(entry.rule) else { continue };
-                out.topic_matches.push(entry.rule);
-                let program = &compiled.program;
-                let mut readable = true;
-                if let Err(error) = &decoded
-                    && !program.fields.is_empty()
-                {
-                    readable = false;
-                    out.faults.push(fault(entry.rule, source.decoder.fault(error)));
-                    // AWS goes on with fields that are Undefined. Who says which format it is wants
-                    // no match of anything else.
-                    if source.decoder != Decoder::Json {
-                        continue;
+            let slots = &buffers.slots;
+            let message = self.message(publish, slots);
+            match &source.index {
+                Some(index) if decoded.is_ok() => {
+                    index.visit(slots, &publish.payload, &mut visits, &mut out.unknown_together);
+                    for entry in visits.iter().filter_map(|place| source.entries.get(place)) {
+                        self.evaluate_entry(source, entry, &decoded, &message, out);
                     }
                 }
-                let budget = Budget::default();
-                let frame = Frame::new(&message, program, &entry.slots, None, &budget);
-                evaluate_rule(entry.rule, &frame, readable, out);
+                _ => {
+                    for entry in &source.entries {
+                        self.evaluate_entry(source, entry, &decoded, &message, out);
+                    }
+                }
             }
         }
-        BUFFERS.set(buffers);
+        BUFFERS.set((buffers, visits));
+    }
+
+    fn evaluate_entry(
+        &self,
+        source: &Source,
+        entry: &Entry,
+        decoded: &Result<(), DecodeError>,
+        message: &Message<'_>,
+        out: &mut Evaluation,
+    ) {
+        let Some(Compiled { program, .. }) = self.compiled(entry.rule) else { return };
+        let mut readable = true;
+        if let Err(error) = decoded
+            && !program.fields.is_empty()
+        {
+            readable = false;
+            out.faults.push(fault(entry.rule, source.decoder.fault(error)));
+            // AWS goes on with fields that are Undefined. Who says which format it is wants no match
+            // of anything else.
+            if source.decoder != Decoder::Json {
+                return;
+            }
+        }
+        let budget = Budget::default();
+        let frame = Frame::new(message, program, &entry.slots, None, &budget);
+        evaluate_rule(entry.rule, &frame, readable, out);
     }
 
     /// Makes a hit of an event of the hold table: SELECT and the actions (or those of ON CLEARED) over
@@ -335,18 +368,18 @@ impl Engine {
         let mut buffers = Buffers::default();
         // A payload that does not decode has been counted when it came; its fields are Undefined.
         source.decode(&publish.payload, &mut buffers).unwrap_or_default();
-        let message = self.message(publish, &buffers);
+        let message = self.message(publish, &buffers.slots);
         let budget = Budget::default();
         Some(run(&Frame::new(&message, program, &entry.slots, hold, &budget)))
     }
 
-    fn message<'m>(&'m self, publish: &'m Publish, buffers: &'m Buffers) -> Message<'m> {
+    fn message<'m>(&'m self, publish: &'m Publish, slots: &'m [Slot]) -> Message<'m> {
         let surroundings = Surroundings {
             account_id: &self.account_id,
             known: self.known.as_ref(),
             latest: self.latest.as_deref(),
         };
-        Message::new(publish, surroundings, &buffers.slots)
+        Message::new(publish, surroundings, slots)
     }
 
     fn rule(&self, rule: RuleIndex) -> Option<&Arc<Rule>> {

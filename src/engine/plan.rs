@@ -8,12 +8,15 @@ use super::decode::Buffers;
 use super::decode::DecodeError;
 use super::decode::Decoder;
 use super::decode::Projection;
+use super::predicate_index::PredicateIndex;
 
 /// The rules of one topic. Made once per topic and connection, and good as long as its engine is.
 #[derive(Debug)]
 pub struct Plan {
     /// One for each payload format; nearly always one.
     pub(super) sources: SmallVec<[Source; 1]>,
+    /// Rules that one missing field leaves UNKNOWN together.
+    together: Vec<Box<[RuleIndex]>>,
 }
 
 /// The rules of a topic that read its payloads alike, with one projection for all their fields: a
@@ -23,6 +26,8 @@ pub(super) struct Source {
     pub(super) decoder: Decoder,
     projection: Projection,
     pub(super) entries: Vec<Entry>,
+    /// Which entries a message visits, where it need not be all.
+    pub(super) index: Option<PredicateIndex>,
 }
 
 /// A rule of a [`Plan`].
@@ -36,20 +41,27 @@ pub(super) struct Entry {
 impl Plan {
     pub(super) fn new<'p>(programs: impl Iterator<Item = (RuleIndex, &'p Program)>) -> Plan {
         let mut sources: SmallVec<[Source; 1]> = SmallVec::new();
+        let mut programs_of: SmallVec<[Vec<&Program>; 1]> = SmallVec::new();
         for (rule, program) in programs {
             let at = sources.iter().position(|source| source.decoder == program.decoder);
             let at = at.unwrap_or_else(|| {
                 let decoder = program.decoder.clone();
                 let projection = Projection::default();
-                sources.push(Source { decoder, projection, entries: Vec::new() });
+                sources.push(Source { decoder, projection, entries: Vec::new(), index: None });
+                programs_of.push(Vec::new());
                 sources.len() - 1
             });
             let source = &mut sources[at];
             let paths = program.fields.iter();
             let slots = paths.map(|path| source.projection.slot(path, program.whole)).collect();
             source.entries.push(Entry { rule, slots });
+            programs_of[at].push(program);
         }
-        Plan { sources }
+        let mut together = Vec::new();
+        for (source, programs) in sources.iter_mut().zip(&programs_of) {
+            source.index = PredicateIndex::new(&source.entries, programs, &mut together);
+        }
+        Plan { sources, together }
     }
 
     /// Whether no rule listens to the topic.
@@ -60,6 +72,17 @@ impl Plan {
     /// How many rules listen to the topic.
     pub fn len(&self) -> usize {
         self.sources.iter().map(|source| source.entries.len()).sum()
+    }
+
+    /// The rules that listen to the topic, in their order within each payload format.
+    pub fn rules(&self) -> impl Iterator<Item = RuleIndex> {
+        self.sources.iter().flat_map(|source| &source.entries).map(|entry| entry.rule)
+    }
+
+    /// The rules that one missing field leaves UNKNOWN together: what
+    /// [`Evaluation::unknown_together`](super::Evaluation::unknown_together) counts by its place here.
+    pub fn together(&self) -> &[Box<[RuleIndex]>] {
+        &self.together
     }
 }
 

@@ -18,6 +18,7 @@ mod intake;
 mod letters;
 mod open_files;
 mod pass;
+mod plans;
 mod rates;
 mod rehearsal;
 mod reload;

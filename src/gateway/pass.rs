@@ -17,13 +17,13 @@ use crate::engine::ActionFailure;
 use crate::engine::Evaluation;
 use crate::engine::Hit;
 use crate::engine::Observation;
-use crate::engine::Plan;
 use crate::engine::Truth;
 use crate::engine::hold::LateRecord;
 use crate::limits;
 use crate::publish::Publish;
 use crate::topic::TopicName;
 
+use super::plans::SharedPlan;
 use super::rules::Rules;
 
 /// Evaluates messages for one owner: a connection, or the journal's stage.
@@ -31,7 +31,7 @@ use super::rules::Rules;
 pub(super) struct Pass {
     /// Of the rules that the plans belong to.
     generation: u64,
-    plans: HashMap<TopicName, Arc<Plan>, foldhash::fast::RandomState>,
+    plans: HashMap<TopicName, Arc<SharedPlan>, foldhash::fast::RandomState>,
     evaluation: Evaluation,
     /// How many of `outcome.republished` have been evaluated.
     followed: usize,
@@ -52,7 +52,7 @@ impl Pass {
 
     /// Whether any rule sees what is published to `topic`.
     pub(super) fn reaches_a_rule(&mut self, rules: &Rules, topic: &TopicName) -> bool {
-        !self.plan(rules, topic).is_empty()
+        !self.plan(rules, topic).plan.is_empty()
     }
 
     /// Evaluates `publish`, and then everything it makes rules republish.
@@ -108,16 +108,16 @@ impl Pass {
     }
 
     fn evaluate(&mut self, rules: &Rules, publish: &Publish) {
-        let plan = self.plan(rules, &publish.topic);
-        if plan.is_empty() {
+        let shared = self.plan(rules, &publish.topic);
+        if shared.plan.is_empty() {
             return;
         }
         let Rules { engine, tallies, .. } = rules;
         let evaluation = &mut self.evaluation;
-        engine.evaluate(&plan, publish, evaluation);
-        tallies.add_runs(&evaluation.topic_matches, |tally| &tally.topic_matches);
+        engine.evaluate(&shared.plan, publish, evaluation);
+        shared.count(&evaluation.unknown_together);
+        evaluation.unknown_together.clear();
         tallies.add_runs(&evaluation.unknown, |tally| &tally.unknown);
-        evaluation.topic_matches.clear();
         evaluation.unknown.clear();
         tallies.count_faults(&mut evaluation.faults, publish.received_at);
         for observation in &evaluation.observations {
@@ -131,7 +131,7 @@ impl Pass {
         }
     }
 
-    fn plan(&mut self, rules: &Rules, topic: &TopicName) -> Arc<Plan> {
+    fn plan(&mut self, rules: &Rules, topic: &TopicName) -> Arc<SharedPlan> {
         if self.generation != rules.generation {
             self.generation = rules.generation;
             self.plans.clear();
@@ -142,7 +142,7 @@ impl Pass {
         if self.plans.len() >= limits::TOPIC_CACHE_MAX {
             self.plans.clear();
         }
-        let plan = rules.engine.plan(topic);
+        let plan = rules.plan(topic);
         self.plans.insert(topic.clone(), Arc::clone(&plan));
         plan
     }

@@ -209,7 +209,7 @@ impl Rehearsal {
 
     /// Turns what the counters grew by into what was seen.
     fn count(&mut self) {
-        let Rules { tallies, .. } = &*self.rules;
+        let tallies = self.rules.counted();
         let at = self.now;
         for ((place, rule), counted) in (0..).zip(self.rules.list()).zip(&mut self.counted) {
             let tally = tallies.rule(RuleIndex(place));

@@ -23,7 +23,10 @@ use crate::engine::RuleIndex;
 use crate::engine::hold::WatchedRule;
 use crate::engine::hold::watched;
 use crate::rule::Rule;
+use crate::topic::TopicName;
 
+use super::plans::Plans;
+use super::plans::SharedPlan;
 use super::tally::Tallies;
 
 /// The set of a batch; keeps it alive while the batch is judged.
@@ -36,8 +39,10 @@ pub(super) struct Rules {
     pub(super) generation: u64,
     /// Compiled.
     pub(super) engine: Engine,
-    /// Counted; rules of the same name share their counters with the set before.
+    /// Counted; rules of the same name share their counters with the set before. Readers go through
+    /// [`Rules::counted`].
     pub(super) tallies: Tallies,
+    plans: Plans,
     places: HashMap<Arc<str>, RuleIndex, foldhash::fast::RandomState>,
     /// What each rule with WHEN watches, by [`RuleIndex`]; `None` for the others.
     fingerprints: Vec<Option<u64>>,
@@ -56,12 +61,25 @@ impl Rules {
         let places = (0..).zip(rules).map(|(at, rule)| (Arc::clone(rule.name()), RuleIndex(at)));
         Rules {
             generation: before.map_or(1, |before| before.generation + 1),
-            tallies: Tallies::new(rules, before.map(|before| &before.tallies)),
+            tallies: Tallies::new(rules, before.map(Rules::counted)),
+            plans: Plans::default(),
             places: places.collect(),
             fingerprints,
             hold_keys_max,
             engine,
         }
+    }
+
+    /// The plan of a topic.
+    pub(super) fn plan(&self, topic: &TopicName) -> Arc<SharedPlan> {
+        let reached = self.engine.reached(topic);
+        self.plans.get(reached, &self.tallies, |rules| self.engine.plan_of(rules))
+    }
+
+    /// The counters, with all that has been counted by now.
+    pub(super) fn counted(&self) -> &Tallies {
+        self.plans.fold(&self.tallies);
+        &self.tallies
     }
 
     /// The rules, by [`RuleIndex`], disabled ones too.
@@ -99,6 +117,13 @@ impl Rules {
         let theirs = other.watched_rule(rule)?;
         let ours = self.watched_rule(self.place(theirs.name)?)?;
         (ours.fingerprint == theirs.fingerprint).then_some(ours.index)
+    }
+}
+
+impl Drop for Rules {
+    /// Rules of the same name in the set that runs now go on with what the last batches have counted.
+    fn drop(&mut self) {
+        self.plans.fold(&self.tallies);
     }
 }
 

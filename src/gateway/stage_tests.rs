@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::pass::Pass;
+use super::plans::SharedPlan;
 use super::rules::Rules;
 use super::rules::RunningRules;
 use super::stage::AfterCommit;
@@ -21,6 +22,7 @@ use crate::journal::Batch;
 use crate::journal::Effect;
 use crate::journal::Stage;
 use crate::latest::Kept;
+use crate::limits::PLANS_SHARED_MAX;
 use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::QoS;
@@ -247,4 +249,52 @@ fn counters_go_on_by_name_and_sums_forget_nothing() {
     assert_eq!(third.tallies.sums().hits, 9);
     let fourth = compile(&rule("b"), Some(&third));
     assert_eq!(fourth.tallies.sums().hits, 9);
+}
+
+#[test]
+fn what_a_plan_counts_goes_to_each_of_its_rules_and_over_a_reload() {
+    let rules = |names: std::ops::Range<u32>| -> String {
+        let rule = |i| format!("CREATE RULE r{i} AS SELECT * FROM 'in/+' WHERE t > {i} DO LOG;");
+        names.map(rule).collect()
+    };
+    let counts = |rules: &Rules, name: &str| {
+        let tally = rules.counted().rule(rules.place(name).unwrap());
+        (tally.topic_matches.get(), tally.unknown.get())
+    };
+    let first = compile(&rules(0..20), None);
+    let (mut one, mut other) = (Pass::default(), Pass::default());
+    one.take(&first, &publish("in/1", r#"{"t":-1}"#));
+    other.take(&first, &publish("in/2", "{}"));
+    assert!(Arc::ptr_eq(&plan_of(&first, "in/1"), &plan_of(&first, "in/2")), "one for both topics");
+    assert_eq!((counts(&first, "r0"), counts(&first, "r19")), ((2, 1), (2, 1)));
+    one.take(&first, &publish("in/1", "{}"));
+    let second = compile(&rules(1..21), Some(&first));
+    assert_eq!((counts(&second, "r1"), counts(&second, "r20")), ((3, 2), (0, 0)));
+    // A batch that was judged before the reload counts when its set is given back.
+    other.take(&first, &publish("in/2", "{}"));
+    assert_eq!(counts(&second, "r1"), (3, 2));
+    drop(first);
+    assert_eq!(counts(&second, "r1"), (4, 3));
+    assert_eq!(second.counted().sums().unknown, 3 * 20, "with r0, which is gone");
+}
+
+fn plan_of(rules: &Rules, topic: &str) -> Arc<SharedPlan> {
+    rules.plan(&TopicName::parse(topic).unwrap())
+}
+
+#[test]
+fn plans_that_nobody_holds_make_room_and_lose_no_count() {
+    let topics = PLANS_SHARED_MAX + 10;
+    let text: String = (0..topics)
+        .map(|i| format!("CREATE RULE r{i} AS SELECT * FROM 'in/{i}' DO LOG;"))
+        .collect();
+    let rules = compile(&text, None);
+    let held = plan_of(&rules, "in/0");
+    for topic in 0..topics {
+        plan_of(&rules, &format!("in/{topic}")).count(&[]);
+    }
+    held.count(&[]);
+    assert!(Arc::ptr_eq(&held, &plan_of(&rules, "in/0")), "one that is held stays");
+    let matches = |name: &str| rules.counted().rule(rules.place(name).unwrap()).topic_matches.get();
+    assert_eq!((matches("r0"), matches("r1"), matches(&format!("r{}", topics - 1))), (2, 1, 1));
 }

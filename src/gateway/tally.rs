@@ -33,7 +33,8 @@ use super::rules::RunningRules;
 #[derive(Debug)]
 pub(super) struct RuleTally {
     name: Arc<str>,
-    /// Messages whose topic matched FROM.
+    /// Messages whose topic matched FROM. Counted by plan first, as part of `unknown` is:
+    /// [`Plans`](super::plans::Plans).
     pub(super) topic_matches: Counter,
     /// Hits: matches, firings and clearings.
     pub(super) hits: Counter,
@@ -233,7 +234,7 @@ impl RuleMetrics {
 impl Collector for RuleMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let running = self.running.get();
-        let tallies = &running.tallies;
+        let tallies = running.counted();
         let mut encode = |name, help, metric: fn(&RuleTally) -> &dyn EncodeMetric, kind| {
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;
             for tally in tallies.iter() {

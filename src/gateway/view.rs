@@ -67,6 +67,7 @@ use super::reload::Reloads;
 use super::rules::Rules;
 use super::rules::RunningRules;
 use super::stage::Work;
+use super::tally::Tallies;
 
 /// Where the gateway is in its life. Written by the gateway, read by readiness.
 #[derive(Debug, Default)]
@@ -169,9 +170,10 @@ impl From<crate::hit_log::HitLogError> for SourceError {
 }
 
 impl GatewayView {
-    fn rule_view(rules: &Rules, index: RuleIndex, now: Timestamp) -> view::Rule {
+    /// One rule of `rules`, whose counters are `tallies`.
+    fn rule_view(rules: &Rules, tallies: &Tallies, index: RuleIndex, now: Timestamp) -> view::Rule {
         let rule = &rules.list()[index.0 as usize];
-        let tally = rules.tallies.rule(index);
+        let tally = tallies.rule(index);
         let definition = &rule.definition;
         let last_fault = tally.last_fault();
         let state = if definition.disabled {
@@ -396,7 +398,7 @@ impl Source for GatewayView {
 
     fn overview(&self) -> view::Overview {
         let running = self.running.get();
-        let sums = running.tallies.sums();
+        let sums = running.counted().sums();
         view::Overview {
             version: env!("CARGO_PKG_VERSION"),
             now: self.clock.now().into(),
@@ -433,8 +435,9 @@ impl Source for GatewayView {
     fn rules(&self) -> Vec<view::Rule> {
         let now = self.clock.now();
         let rules = self.running.get();
+        let tallies = rules.counted();
         let places = (0..).map(RuleIndex).zip(rules.list());
-        places.map(|(index, _)| Self::rule_view(&rules, index, now)).collect()
+        places.map(|(index, _)| Self::rule_view(&rules, tallies, index, now)).collect()
     }
 
     fn reload_rules(&self) -> Answer<'_, Arc<ReloadReport>> {
@@ -453,7 +456,7 @@ impl Source for GatewayView {
         Box::pin(async move {
             let rules = self.running.get();
             let index = rules.place(name).ok_or(SourceError::Unknown)?;
-            let rule = Self::rule_view(&rules, index, self.clock.now());
+            let rule = Self::rule_view(&rules, rules.counted(), index, self.clock.now());
             let found = &rules.list()[index.0 as usize];
             let text = found.text.clone();
             let holds = if rule.watches {

@@ -169,8 +169,8 @@ impl Simulation {
         for observation in self.evaluation.observations.drain(..) {
             self.table.observe(observation, &mut self.transitions);
         }
-        self.evaluation.topic_matches.clear();
         self.evaluation.unknown.clear();
+        self.evaluation.unknown_together.clear();
         self.tell(answer)?;
         if self.scribe.tally.messages.is_multiple_of(FORGET_EVERY) {
             self.table.forget_changes();
