@@ -121,6 +121,8 @@ pub const FOREACH_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const HOLD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Keys one rule may watch at once when its configuration does not say.
 pub const HOLD_KEYS_MAX: usize = 100_000;
+/// TRUE messages that AT LEAST counts to: each key keeps the times of as many.
+pub const HOLD_TIMES_MAX: u32 = 1000;
 /// A key of a hold, encoded, bytes.
 pub const HOLD_KEY_BYTES_MAX: usize = 1024;
 /// Payload and property bytes that the keys of one rule may keep in all (each keeps its last TRUE

@@ -18,7 +18,16 @@ use crate::rule_files::Loaded;
 pub(super) fn load(path: &Path) -> Option<Checked> {
     let (paths, mut inputs) = ([path.to_owned()], Inputs::default());
     let sources = rule_files::read(&paths, &mut inputs);
-    let loaded = check(sources, &paths, inputs);
+    sound(check(sources, &paths, inputs))
+}
+
+/// The same of a text that stands in no file; what it names is read from beside `source.path`.
+pub(super) fn load_text(source: Source) -> Option<Checked> {
+    let paths = [source.path.clone()];
+    sound(check(vec![source], &paths, Inputs::default()))
+}
+
+fn sound(loaded: Loaded) -> Option<Checked> {
     report::tell_problems(&loaded);
     (!loaded.checked.has_errors()).then_some(loaded.checked)
 }

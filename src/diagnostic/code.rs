@@ -108,6 +108,8 @@ impl Code {
     pub const NO_DATA: Code = Code("R049");
     /// A name that is a reference table's and that of a table that UPSERT writes.
     pub const AMBIGUOUS_TABLE: Code = Code("R050");
+    /// AT LEAST of a number of times that is not counted to.
+    pub const AT_LEAST: Code = Code("R056");
 }
 
 /// All of them, in order.
@@ -162,4 +164,5 @@ pub const RULE_CODES: &[Code] = &[
     Code::FOREACH,
     Code::NO_DATA,
     Code::AMBIGUOUS_TABLE,
+    Code::AT_LEAST,
 ];

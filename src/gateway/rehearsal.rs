@@ -176,6 +176,24 @@ impl Rehearsal {
         self.commit();
     }
 
+    /// Another rule set takes over at `at`, as a reload does: the timers due by then run under the old
+    /// one, and conditions that are the same go on.
+    pub fn reload(&mut self, rules: Vec<Arc<Rule>>, config: &Config, at: Timestamp) {
+        self.advance(at);
+        let engine = Engine::new(rules, &config.account_id);
+        let rules = Arc::new(Rules::new(engine, config, Some(&self.rules)));
+        self.stage.apply(self.now, Work::Replace(Arc::clone(&rules)), &mut self.batch);
+        self.commit();
+        self.rules = rules;
+        // Rules of the same name go on with their counters.
+        let tallies = &self.rules.tallies;
+        let counted = (0..).zip(self.rules.list()).map(|(place, _)| {
+            let tally = tallies.rule(RuleIndex(place));
+            Counted { unknown: tally.unknown.get(), faults: tally.faults_by_code().collect() }
+        });
+        self.counted = counted.collect();
+    }
+
     /// What has been seen since this was last asked, in the order in which it happened.
     pub fn take_seen(&mut self) -> Vec<Seen> {
         mem::take(&mut self.seen)

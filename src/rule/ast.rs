@@ -239,6 +239,8 @@ pub struct When {
     pub condition: Condition,
     /// `FOR`; zero fires on the first TRUE.
     pub hold_for: Spanned<Duration>,
+    /// `AT LEAST`; `None` means that each message's own truth counts.
+    pub at_least: Option<AtLeast>,
     /// `PARTITION BY`; empty means the concrete topic.
     pub partition_by: Vec<Expr>,
     /// `CLEAR WHEN`; `None` means NOT condition.
@@ -255,6 +257,15 @@ pub struct When {
     pub on_restart: OnRestart,
     /// The clause.
     pub span: Span,
+}
+
+/// `AT LEAST n TIMES WITHIN d`: true while so many TRUE messages lie within the last `d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtLeast {
+    /// How many, from 1 to [`crate::limits::HOLD_TIMES_MAX`].
+    pub times: u32,
+    /// Within how long; both ends belong to it.
+    pub within: Duration,
 }
 
 /// `MAX GAP d [RESET | HOLD]`.

@@ -23,10 +23,12 @@ use super::rule_set;
 use crate::diagnostic::render::counted;
 use crate::limits::RULE_FILE_BYTES_MAX;
 use crate::rule::Rule;
+use crate::rule::set::Source;
 use crate::rule_files;
 use crate::rule_files::Inputs;
 use play::Played;
 use scenario::Line;
+use scenario::NewRules;
 use scenario::Scenario;
 
 const EXTENSION: &str = "scenario";
@@ -44,7 +46,8 @@ A scenario, in the first lines of the rule file or in NAME.scenario (without the
   -- 2m tick
   -- 1m firing overheat [7] {\"moteid\":7,\"temperature\":31.5}
 
-Steps: TIME publish TOPIC [client=ID] [qos=N] PAYLOAD, TIME tick, TIME restart DURATION.
+Steps: TIME publish TOPIC [client=ID] [qos=N] PAYLOAD, TIME tick, TIME restart DURATION, TIME reload
+FILE or TIME reload CREATE RULE …;
 Expectations: TIME match RULE OUTPUT, firing RULE KEY OUTPUT, cleared RULE KEY REASON OUTPUT, fault
 RULE CODE; where there is one of them also unknown RULE, and the actions stream, deliver, invoke,
 republish. <any> stands for any text. A line without a time is prose; == TITLE begins a scenario.
@@ -146,13 +149,14 @@ fn test_file(
         results.without += 1;
     }
     for script in scripts {
-        play_script(script, &rules, args, results, answer)?;
+        play_script(script, path, &rules, args, results, answer)?;
     }
     Ok(())
 }
 
 fn play_script(
     mut script: Script,
+    path: &Path,
     rules: &[Arc<Rule>],
     args: &TestArgs,
     results: &mut Results,
@@ -168,7 +172,8 @@ fn play_script(
         if !scenario.has_steps() || !is_wanted(scenario) {
             continue;
         }
-        let Played { mut difference, blessed } = play::play(scenario, rules);
+        let load = |rules: &NewRules| new_rules(rules, path);
+        let Played { mut difference, blessed } = play::play(scenario, rules, &load);
         if args.bless && difference.is_some() && !blessed.is_empty() {
             scenario.lines = blessed;
             difference = None;
@@ -183,6 +188,18 @@ fn play_script(
         results.blessed += 1;
     }
     Ok(())
+}
+
+/// The rules of a reload in a scenario of the rule file at `path`.
+fn new_rules(rules: &NewRules, path: &Path) -> Result<Vec<Arc<Rule>>, String> {
+    let checked = match rules {
+        NewRules::File(name) => rule_set::load(&path.with_file_name(name)),
+        NewRules::Text(text) => {
+            let content = Ok(text.clone().into_bytes());
+            rule_set::load_text(Source { path: path.to_owned(), content })
+        }
+    };
+    checked.map(|checked| checked.rules).ok_or_else(|| "the rules have errors".to_owned())
 }
 
 impl Results {

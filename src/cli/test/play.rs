@@ -8,6 +8,7 @@ use similar::TextDiff;
 
 use super::scenario::Kind;
 use super::scenario::Line;
+use super::scenario::NewRules;
 use super::scenario::Offset;
 use super::scenario::Scenario;
 use super::scenario::Step;
@@ -43,8 +44,11 @@ pub(super) struct Played {
     pub(super) blessed: Vec<Line>,
 }
 
-/// Plays `scenario` over checked rules.
-pub(super) fn play(scenario: &Scenario, rules: &[Arc<Rule>]) -> Played {
+/// Gives the rules of a reload, or says what is wrong with them.
+pub(super) type Load<'l> = dyn Fn(&NewRules) -> Result<Vec<Arc<Rule>>, String> + 'l;
+
+/// Plays `scenario` over checked rules; `load` gives those of a reload.
+pub(super) fn play(scenario: &Scenario, rules: &[Arc<Rule>], load: &Load<'_>) -> Played {
     let expected: Vec<_> = scenario.expected().collect();
     let is_compared = |kind: Kind| {
         kind == Kind::Decision || expected.iter().any(|(_, expected, _)| *expected == kind)
@@ -64,7 +68,13 @@ pub(super) fn play(scenario: &Scenario, rules: &[Arc<Rule>]) -> Played {
         if overrun {
             continue;
         }
-        let before = run(&mut rehearsal, scenario.start, *at, step);
+        let before = match run(&mut rehearsal, scenario.start, *at, step, load) {
+            Ok(before) => before,
+            Err(wrong) => {
+                let difference = Some(format!("{at} reload: {wrong}"));
+                return Played { difference, blessed: Vec::new() };
+            }
+        };
         let after = rehearsal.take_seen();
         let mut add = |seen: Vec<Seen>, blessed: &mut Vec<Line>| {
             let events = seen.into_iter().filter_map(|seen| event(seen, scenario.start));
@@ -85,12 +95,19 @@ pub(super) fn play(scenario: &Scenario, rules: &[Arc<Rule>]) -> Played {
 }
 
 /// Takes a step, and answers what happened on the way to it.
-fn run(rehearsal: &mut Rehearsal, start: Timestamp, at: Offset, step: &Step) -> Vec<Seen> {
+fn run(
+    rehearsal: &mut Rehearsal,
+    start: Timestamp,
+    at: Offset,
+    step: &Step,
+    load: &Load<'_>,
+) -> Result<Vec<Seen>, String> {
     let at = at.after(start);
     rehearsal.advance(at);
     let before = rehearsal.take_seen();
     match step {
         Step::Tick => {}
+        Step::Reload(rules) => rehearsal.reload(load(rules)?, &Config::default(), at),
         Step::Restart { down } => rehearsal.restart(at, at + *down),
         Step::Publish { topic, client, qos, payload } => {
             let client_id = client.as_deref().map(Arc::from);
@@ -106,7 +123,7 @@ fn run(rehearsal: &mut Rehearsal, start: Timestamp, at: Offset, step: &Step) -> 
             });
         }
     }
-    before
+    Ok(before)
 }
 
 fn event(seen: Seen, start: Timestamp) -> Option<Event> {

@@ -19,7 +19,7 @@ use crate::publish::QoS;
 use crate::topic::TopicName;
 
 /// Words of steps and of expectations: at the start of a line they want a time before them.
-const STEP_WORDS: [&str; 3] = ["publish", "tick", "restart"];
+const STEP_WORDS: [&str; 4] = ["publish", "tick", "restart", "reload"];
 
 /// Time since the scenario's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +74,17 @@ pub(super) enum Step {
     Tick,
     /// `restart DURATION`: the gateway is killed, and back after so long.
     Restart { down: Duration },
+    /// `reload FILE` or `reload CREATE RULE …;`: other rules take over.
+    Reload(NewRules),
+}
+
+/// The rules that take over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NewRules {
+    /// Those of another file, by its path from the scenario's folder.
+    File(String),
+    /// Those of this text.
+    Text(String),
 }
 
 /// Kinds of what may be expected.
@@ -186,7 +197,7 @@ pub(super) fn parse<'t>(
             }
             last = match step {
                 Step::Restart { down } => Offset(at.0 + *down),
-                Step::Publish { .. } | Step::Tick => *at,
+                Step::Publish { .. } | Step::Tick | Step::Reload(_) => *at,
             };
         }
         if scenario.title.is_empty()
@@ -223,14 +234,24 @@ fn parse_line(text: &str, scenario: &mut Scenario) -> Result<Line, String> {
         "tick" if rest.is_empty() => Step::Tick,
         "tick" => return Err("nothing follows tick".to_owned()),
         "restart" => Step::Restart { down: Offset::parse(rest)?.0 },
+        "reload" => Step::Reload(new_rules(rest)?),
         _ => {
             return Err(format!(
-                "'{word}' is neither a step (publish, tick, restart) nor an expectation (match, \
+                "'{word}' is neither a step (publish, tick, restart, reload) nor an expectation (match, \
                  firing, cleared, fault, unknown, stream, deliver, invoke, republish)"
             ));
         }
     };
     Ok(Line::Step(at, step, text.to_owned()))
+}
+
+fn new_rules(text: &str) -> Result<NewRules, String> {
+    let (first, _) = split_word(text);
+    match first {
+        "" => Err("reload wants a rule file, or rules that begin with CREATE".to_owned()),
+        word if word.eq_ignore_ascii_case("create") => Ok(NewRules::Text(text.to_owned())),
+        _ => Ok(NewRules::File(text.to_owned())),
+    }
 }
 
 fn publish(text: &str) -> Result<Step, String> {
@@ -308,6 +329,8 @@ mod tests {
             "5s match hot {\"a\":1}",
             "10s restart 1m",
             "2m tick",
+            "3m reload next rules.rule",
+            "3m reload Create rule r AS …",
             "== another",
             "0s tick",
         ];
@@ -326,6 +349,13 @@ mod tests {
             panic!("{:?}", first.lines[3]);
         };
         assert_eq!(&payload[..], [0, 255]);
+        let reloads = first.lines.iter().filter_map(|line| match line {
+            Line::Step(_, Step::Reload(rules), _) => Some(rules.clone()),
+            _ => None,
+        });
+        let file = NewRules::File("next rules.rule".to_owned());
+        let text = NewRules::Text("Create rule r AS …".to_owned());
+        assert_eq!(reloads.collect::<Vec<_>>(), [file, text]);
         let expected: Vec<_> = first.expected().collect();
         assert_eq!(expected, [(offset("5s"), Kind::Decision, "match hot {\"a\":1}")]);
     }
@@ -341,6 +371,7 @@ mod tests {
             (&["0s publish a qos=3 {}"], "line 1: '3' is no QoS"),
             (&["0s publish a base64:?"], "line 1: '?' is no base64"),
             (&["0s jump"], "line 1: 'jump' is neither a step"),
+            (&["0s reload"], "line 1: reload wants a rule file"),
             (&["starts 2026-13-01"], "line 1: '2026-13-01' is no time"),
         ] {
             let told = parse(lines.iter().copied()).unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! A key's state as the bytes of its row.
 //!
-//! Little-endian, no padding: version, rule fingerprint, clocks, watermark, last TRUE message, then a
+//! Little-endian, no padding: version, rule fingerprint, clocks, times of AT LEAST, watermark, last TRUE message, then a
 //! checksum of all that; a message that waits for its turn has a row of its own, so that a batch writes
 //! what is new and not the whole buffer. JSON was the alternative: it would need base64 for the payload, and be four times as
 //! large for a small one. A reader refuses versions it does not know; the version rises with every
@@ -20,16 +20,19 @@ use crate::engine::event_time::Watermark;
 use crate::engine::hold::event::WaitingMessage;
 use crate::engine::hold::hold_table::Key;
 use crate::engine::hold::message::Message;
+use crate::engine::hold::recent::Recent;
 use crate::engine::hold::state::Ending;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
+use crate::limits::HOLD_TIMES_MAX;
 use crate::publish::Origin;
 use crate::publish::PublishProperties;
 use crate::publish::QoS;
 use crate::topic::TopicName;
 
-/// Layout written by this build. 2 added event time; in 1 there is always a message.
-const VERSION: u8 = 2;
+/// Layout written by this build. 3 added the times of AT LEAST, 2 event time; in 1 there is always a
+/// message.
+const VERSION: u8 = 3;
 /// Layout of a waiting message.
 const WAITING_VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 8;
@@ -79,6 +82,7 @@ pub(super) fn encode(buffer: &mut BytesMut, fingerprint: u64, key: &Key) -> Byte
     buffer.put_u8(VERSION);
     buffer.put_u64_le(fingerprint);
     put_state(buffer, &key.state);
+    put_option(buffer, key.state.recent.as_deref(), put_recent);
     put_option(buffer, key.event.as_deref(), |b, side| {
         put_time(b, side.watermark.newest);
         put_time(b, side.watermark.heard_at);
@@ -114,7 +118,10 @@ fn finish(buffer: &mut BytesMut) -> Bytes {
 pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
     let (version, mut reader) = open(bytes, VERSION)?;
     let fingerprint = reader.u64()?;
-    let state = reader.state()?;
+    let mut state = reader.state()?;
+    if version > 2 {
+        state.recent = reader.option("times", Reader::recent)?.map(Box::new);
+    }
     let (event, message) = match version {
         1 => (None, Some(reader.message()?)),
         _ => (
@@ -124,6 +131,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
     };
     let is_whole = match state.phase {
         Phase::Inactive => event.is_some(),
+        Phase::Counting => state.recent.is_some(),
         Phase::Pending | Phase::Firing { .. } => message.is_some(),
     };
     if !is_whole {
@@ -180,6 +188,7 @@ fn put_state(buffer: &mut BytesMut, state: &State) {
     match state.phase {
         Phase::Inactive => buffer.put_u8(0),
         Phase::Pending => buffer.put_u8(1),
+        Phase::Counting => buffer.put_u8(3),
         Phase::Firing { fired_at, repeated_at, ending } => {
             buffer.put_u8(2);
             put_time(buffer, fired_at);
@@ -198,6 +207,13 @@ fn put_state(buffer: &mut BytesMut, state: &State) {
             }
         }
     }
+}
+
+fn put_recent(buffer: &mut BytesMut, recent: &Recent) {
+    let times = recent.times();
+    // There are never more than HOLD_TIMES_MAX.
+    buffer.put_u32_le(u32::try_from(times.len()).unwrap_or(u32::MAX));
+    times.for_each(|time| put_time(buffer, time));
 }
 
 fn truth_code(truth: Truth) -> u8 {
@@ -342,6 +358,7 @@ impl<'a> Reader<'a> {
         let phase = match self.u8()? {
             0 => Phase::Inactive,
             1 => Phase::Pending,
+            3 => Phase::Counting,
             2 => Phase::Firing {
                 fired_at: self.time()?,
                 repeated_at: self.time()?,
@@ -349,7 +366,15 @@ impl<'a> Reader<'a> {
             },
             _ => return Err(RowError::Field("phase")),
         };
-        Ok(State { phase, since, excluded, last_known, samples })
+        Ok(State { phase, since, excluded, last_known, samples, recent: None })
+    }
+
+    fn recent(&mut self) -> Result<Recent, RowError> {
+        let count = self.u32()?;
+        if count > HOLD_TIMES_MAX {
+            return Err(RowError::Field("times"));
+        }
+        (0..count).map(|_| self.time()).collect::<Result<_, _>>().map(Recent::of)
     }
 
     fn event(&mut self) -> Result<EventRow, RowError> {

@@ -283,17 +283,17 @@ impl Key {
         let Some(side) = &mut self.event else {
             return self.state.resume(terms, alive_until, now);
         };
-        let before = (self.state, side.watermark);
+        let before = (self.state.clone(), side.watermark);
         let outage = now.as_millis().saturating_sub(alive_until.as_millis());
-        if self.state.phase == Phase::Pending && terms.on_restart == OnRestart::Reset {
-            self.state.phase = Phase::Inactive;
+        if terms.on_restart == OnRestart::Reset && !self.state.is_firing() {
+            self.state.start_over();
         }
         if terms.counts_downtime() && outage >= 0 {
             self.state.skip_repeats(terms, side.watermark.at(now, lateness));
         } else {
             side.watermark.leave_out(outage);
         }
-        before != (self.state, side.watermark)
+        before != (self.state.clone(), side.watermark)
     }
 
     /// The key of a rule that is gone, or watches something else now: nothing waits any more. It is in

@@ -6,6 +6,7 @@ use crate::engine::RuleIndex;
 use crate::engine::hold::encoding::fnv1a;
 use crate::engine::hold::hold_table::WatchedRule;
 use crate::rule::Rule;
+use crate::rule::ast::AtLeast;
 use crate::rule::ast::Condition;
 use crate::rule::ast::Expr;
 use crate::rule::ast::ExprKind;
@@ -27,7 +28,7 @@ pub fn watched(rules: &[Arc<Rule>], keys_max: usize) -> impl Iterator<Item = Wat
 }
 
 /// A number that changes with what a rule's state means: SQL version, SET, FROM, TIMESTAMP BY, JOIN, WHERE,
-/// the condition and PARTITION BY. Made of the tree, so that spacing, comments and the case of keywords do not
+/// the condition, AT LEAST and PARTITION BY. Made of the tree, so that spacing, comments and the case of keywords do not
 /// matter; the same in every build. Durations (LATENESS too), CLEAR WHEN, SELECT, the actions and the rows of
 /// tables are left out: they may change under a firing key.
 pub fn fingerprint(rule: &Rule) -> u64 {
@@ -68,6 +69,9 @@ pub fn fingerprint(rule: &Rule) -> u64 {
                 outline(&mut text, condition);
             }
             Condition::NoData => part(&mut text, "when", "no data"),
+        }
+        if let Some(AtLeast { times, within }) = when.at_least {
+            part(&mut text, "at least", &format!("{times} {}", within.as_millis()));
         }
         for key in &when.partition_by {
             part(&mut text, "by", "");
@@ -194,6 +198,9 @@ mod tests {
             ("c > 30", "EXISTS (SELECT * FROM c WHERE v > 30)"),
             ("c > 30", "EXISTS (SELECT * FROM c WHERE v > 3)"),
             ("c > 30", "NO DATA"),
+            ("PARTITION BY d", "AT LEAST 3 TIMES WITHIN 1 HOUR PARTITION BY d"),
+            ("PARTITION BY d", "AT LEAST 4 TIMES WITHIN 1 HOUR PARTITION BY d"),
+            ("PARTITION BY d", "AT LEAST 3 TIMES WITHIN 2 HOURS PARTITION BY d"),
             ("WHERE b > 1", ""),
             ("b > 1", "b > 2"),
             ("'x/#'", "'x/#' TIMESTAMP BY ts"),

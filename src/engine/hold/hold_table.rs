@@ -138,11 +138,13 @@ pub struct HoldCounts {
     pub unknown: u64,
     /// TRUE messages passed over because the rule watches, or keeps, as much as it may.
     pub refused: u64,
+    /// Keys on their way to AT LEAST now.
+    pub counting: usize,
     /// Keys pending now.
     pub pending: usize,
     /// Keys firing now.
     pub firing: usize,
-    /// Bytes of the messages that are kept.
+    /// Bytes of the messages that are kept, and of the times that AT LEAST keeps.
     pub message_bytes: usize,
     /// Messages that came too late in event time.
     pub late: u64,
@@ -271,8 +273,7 @@ impl HoldTable {
         let key = match keys.get_mut(text) {
             Some(key) => key,
             None if is_timed || observation.condition == Truth::True => {
-                let watched =
-                    if is_timed { keys.len() } else { desk.counts.pending + desk.counts.firing };
+                let watched = if is_timed { keys.len() } else { desk.counts.active() };
                 if watched >= desk.keys_max {
                     return desk.refuse(text, &desk.too_many_keys(), out);
                 }
@@ -354,9 +355,10 @@ impl HoldTable {
             let Some(Rule { name, fingerprint, keys, counts, .. }) = rule else { continue };
             let Some(key) = keys.get_mut(&text) else { continue };
             key.changed = false;
-            if !key.state.is_active() {
-                counts.message_bytes -= key.message_bytes();
+            if !key.state.has_record() {
+                let bytes = key.kept_bytes();
                 key.message = None;
+                counts.kept(bytes, key.kept_bytes());
             }
             let waiting = key.take_waiting_changes(out.is_some().then_some(&mut self.buffer));
             let was_stored = key.stored;
@@ -389,14 +391,26 @@ impl HoldTable {
 }
 
 impl HoldCounts {
+    /// Keys that neither rest nor are gone.
+    fn active(&self) -> usize {
+        self.counting + self.pending + self.firing
+    }
+
+    /// What a key keeps has changed.
+    pub(super) fn kept(&mut self, before: usize, after: usize) {
+        self.message_bytes = self.message_bytes - before + after;
+    }
+
     pub(super) fn moved(&mut self, before: Phase, after: Phase) {
         match before {
             Phase::Inactive => {}
+            Phase::Counting => self.counting -= 1,
             Phase::Pending => self.pending -= 1,
             Phase::Firing { .. } => self.firing -= 1,
         }
         match after {
             Phase::Inactive => {}
+            Phase::Counting => self.counting += 1,
             Phase::Pending => self.pending += 1,
             Phase::Firing { .. } => self.firing += 1,
         }
@@ -450,8 +464,9 @@ impl Desk<'_> {
     /// Why a TRUE message cannot be kept, if it cannot.
     fn refusal(&self, key: &Key, message: &Fresh<'_>) -> Option<String> {
         let bytes = self.counts.message_bytes - key.message_bytes() + message.bytes();
-        let active = self.counts.pending + self.counts.firing;
-        if !key.state.is_active() && active >= self.keys_max {
+        let times = self.terms.at_least.map_or(0, |_| size_of::<Timestamp>());
+        let bytes = bytes + times;
+        if !key.state.is_active() && self.counts.active() >= self.keys_max {
             Some(self.too_many_keys())
         } else if bytes > HOLD_MESSAGE_BYTES_MAX {
             Some(format!("would keep more than {HOLD_MESSAGE_BYTES_MAX} bytes of messages"))
@@ -474,9 +489,13 @@ impl Key {
         })
     }
 
-    /// Bytes of the message it keeps.
-    pub(super) fn message_bytes(&self) -> usize {
+    fn message_bytes(&self) -> usize {
         self.message.as_ref().map_or(0, Message::bytes)
+    }
+
+    /// Bytes of what it keeps of its messages.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.message_bytes() + self.state.recent.as_ref().map_or(0, |recent| recent.bytes())
     }
 
     /// A message, at `at` in the rule's time. `message` is there when the condition is TRUE.
@@ -489,7 +508,7 @@ impl Key {
         desk: &mut Desk<'_>,
         out: &mut Transitions,
     ) -> Step {
-        let before = self.state.phase;
+        let (before, bytes) = (self.state.phase, self.kept_bytes());
         let step = if condition == Truth::True {
             let message = message.expect("the engine keeps the message of every TRUE observation");
             if let Some(why) = desk.refusal(self, &message) {
@@ -501,16 +520,19 @@ impl Key {
                 return Step::Same;
             }
             // The record of a silence speaks of the message before it.
-            let ended = self.state.end_silence(desk.terms);
+            let ended = self.state.end_silence(desk.terms, at);
             self.report(ended, at, desk, out);
-            desk.counts.message_bytes -= self.message_bytes();
-            message.replace(&mut self.message);
-            desk.counts.message_bytes += self.message_bytes();
-            self.state.observe_true(desk.terms, at)
+            let step = self.state.observe_true(desk.terms, clear, at);
+            // Before enough have come nothing speaks of a message; what ends an episode does.
+            if self.state.has_record() || matches!(step, Step::Cleared { .. }) {
+                message.replace(&mut self.message);
+            }
+            step
         } else {
             self.state.observe_other(desk.terms, condition, clear, at)
         };
         desk.counts.moved(before, self.state.phase);
+        desk.counts.kept(bytes, self.kept_bytes());
         self.report(step, at, desk, out);
         step
     }
@@ -523,9 +545,10 @@ impl Key {
         desk: &mut Desk<'_>,
         out: &mut Transitions,
     ) {
-        let before = self.state.phase;
+        let (before, bytes) = (self.state.phase, self.kept_bytes());
         let step = self.state.run(terms, at);
         desk.counts.moved(before, self.state.phase);
+        desk.counts.kept(bytes, self.kept_bytes());
         self.report(step, at, desk, out);
     }
 

@@ -31,6 +31,7 @@ mod event;
 mod fingerprint;
 mod hold_table;
 mod message;
+mod recent;
 mod restore;
 mod state;
 mod timer;

@@ -12,6 +12,8 @@ pub(super) struct Plan {
     pub(super) gap: Option<(i64, bool)>,
     pub(super) repeat: Option<i64>,
     pub(super) clear_when: bool,
+    /// AT LEAST: how many, within.
+    pub(super) at_least: Option<(u32, i64)>,
 }
 
 /// A message of one key.
@@ -37,6 +39,8 @@ struct Watch {
     message: i64,
     clearing: Option<i64>,
     keeping: Option<(i64, &'static str)>,
+    /// AT LEAST: every TRUE message since the count began.
+    trues: Vec<i64>,
 }
 
 impl Watch {
@@ -47,15 +51,36 @@ impl Watch {
 
     fn end(&mut self, at: i64, why: &'static str, told: &mut Vec<Told>) {
         told.push((at, why, self.since, self.samples, self.message));
-        *self = Watch::default();
+        let trues = std::mem::take(&mut self.trues);
+        *self = Watch { known: self.known, trues, ..Watch::default() };
     }
 
     fn end_or_keep(&mut self, plan: &Plan, at: i64, why: &'static str, told: &mut Vec<Told>) {
+        if why != "false" {
+            self.trues.clear();
+        }
         if plan.keep == 0 {
             self.end(at, why, told);
         } else {
             (self.clearing, self.keeping) = (None, Some((at, why)));
         }
+    }
+}
+
+impl Plan {
+    /// How many TRUE messages AT LEAST counts at `now`.
+    fn counted(&self, trues: &[i64], now: i64) -> usize {
+        let within = self.at_least.map_or(0, |(_, within)| within);
+        trues.iter().filter(|time| **time + within >= now).count()
+    }
+
+    fn reached(&self, trues: &[i64], now: i64) -> bool {
+        self.at_least.is_some_and(|(times, _)| self.counted(trues, now) >= times as usize)
+    }
+
+    /// Whether the count was reached a millisecond ago, and is not now.
+    fn lapsed(&self, trues: &[i64], now: i64) -> bool {
+        self.reached(trues, now - 1) && !self.reached(trues, now)
     }
 }
 
@@ -67,7 +92,17 @@ pub(super) fn expect(plan: &Plan, heard: &[Heard], end: i64) -> Vec<Told> {
     for now in 0..=end {
         let silent = plan.gap.is_some_and(|(limit, _)| watch.known + limit == now - 1);
         let held = plan.gap.is_some_and(|(_, hold)| hold);
-        if watch.on && silent && !watch.firing {
+        if watch.on && plan.lapsed(&watch.trues, now) {
+            if !watch.firing {
+                watch.on = false;
+            } else if !plan.clear_when && watch.clearing.is_none() && watch.keeping.is_none() {
+                match plan.clear_for {
+                    0 => watch.end_or_keep(plan, now - 1, "false", &mut told),
+                    _ => watch.clearing = Some(now - 1),
+                }
+            }
+        }
+        if silent && !watch.firing {
             watch = Watch::default();
         } else if watch.on && silent && !held && watch.keeping.is_none() {
             watch.end_or_keep(plan, now - 1, "gap", &mut told);
@@ -94,12 +129,21 @@ pub(super) fn expect(plan: &Plan, heard: &[Heard], end: i64) -> Vec<Told> {
 
 fn hear(plan: &Plan, watch: &mut Watch, heard: &Heard, usual: &'static str, told: &mut Vec<Told>) {
     let now = heard.at;
-    if heard.condition == Truth::True {
-        if !watch.on {
-            *watch = Watch { on: true, since: now, ..Watch::default() };
-        }
-        watch.samples += 1;
+    let mut is_true = heard.condition == Truth::True;
+    if is_true {
+        watch.trues.push(now);
         (watch.known, watch.message) = (now, now);
+        watch.samples += 1;
+        is_true = plan.at_least.is_none() || plan.reached(&watch.trues, now);
+    }
+    if is_true {
+        if !watch.on {
+            (watch.on, watch.since) = (true, now);
+            let counted = plan.counted(&watch.trues, now) as u64;
+            // Not all within reach: the latest that were wanted.
+            let wanted = plan.at_least.map_or(1, |(times, _)| u64::from(times));
+            watch.samples = counted.min(wanted).max(1);
+        }
         (watch.clearing, watch.keeping) = (None, None);
         if !watch.firing && plan.hold_for == 0 {
             watch.fire(now, told);
@@ -107,14 +151,16 @@ fn hear(plan: &Plan, watch: &mut Watch, heard: &Heard, usual: &'static str, told
         return;
     }
     if !watch.firing {
-        if heard.condition == Truth::False {
-            *watch = Watch::default();
+        match (heard.condition, plan.at_least) {
+            (Truth::False, None) => *watch = Watch::default(),
+            (Truth::False, Some(_)) => watch.known = now,
+            _ => {}
         }
         return;
     }
     let clear = match (plan.clear_when, heard.condition) {
         (true, _) => heard.clear,
-        (false, Truth::False) => Truth::True,
+        (false, Truth::False) if plan.at_least.is_none() => Truth::True,
         (false, _) => Truth::Unknown,
     };
     if heard.condition == Truth::False || clear != Truth::Unknown {

@@ -211,7 +211,7 @@ impl HoldTable {
     ) -> bool {
         let fired_at = match key.state.phase {
             Phase::Firing { fired_at, .. } => Some(fired_at),
-            Phase::Inactive | Phase::Pending => None,
+            Phase::Inactive | Phase::Counting | Phase::Pending => None,
         };
         let place = index.map(place);
         let Some(rule) = place.and_then(|place| self.rules.get_mut(place)?.as_mut()) else {
@@ -247,7 +247,7 @@ impl HoldTable {
             desk.mark(&mut key);
         }
         desk.counts.moved(Phase::Inactive, key.state.phase);
-        desk.counts.message_bytes += key.message_bytes();
+        desk.counts.kept(0, key.kept_bytes());
         if let Some(side) = &key.event {
             desk.counts.waiting += side.waiting.len();
             desk.counts.waiting_bytes += side.waiting.bytes();

@@ -1,16 +1,22 @@
-//! One key's state machine: Inactive → Pending → Firing (→ clearing, keeping) → Inactive.
+//! One key's state machine: Inactive (→ counting) → Pending → Firing (→ clearing, keeping) → Inactive.
 //!
 //! [`State`] knows neither its key nor its message nor the timer queue: truth values and times go
 //! in, a [`Step`] comes out, and [`State::deadline`] names the next instant at which it wants to be
 //! run. Every clock is kept as the instant it started from, never as the instant it ends, so that an
 //! edited duration applies at once.
+//!
+//! With AT LEAST it is the count that is true or false, and a message only adds to it: the count comes
+//! true with a message ([`Recent::has`]) and lapses by a timer, which then does what a FALSE message
+//! does elsewhere.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::engine::Cleared;
 use crate::engine::Truth;
+use crate::engine::hold::recent::Recent;
 use crate::engine::hold::timer::Deadline;
+use crate::rule::ast::AtLeast;
 use crate::rule::ast::Condition;
 use crate::rule::ast::MaxGap;
 use crate::rule::ast::OnRestart;
@@ -20,6 +26,9 @@ use crate::rule::ast::When;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub(super) hold_for: Duration,
+    pub(super) at_least: Option<AtLeast>,
+    /// Whether there is a CLEAR WHEN.
+    pub(super) has_clear_when: bool,
     pub(super) clear_for: Duration,
     pub(super) keep: Duration,
     pub(super) max_gap: Option<MaxGap>,
@@ -33,9 +42,12 @@ pub(super) struct Terms {
 
 impl Terms {
     pub(super) fn of(when: &When) -> Self {
-        let reason = if when.clear_when.is_some() { Cleared::ClearWhen } else { Cleared::False };
+        let has_clear_when = when.clear_when.is_some();
+        let reason = if has_clear_when { Cleared::ClearWhen } else { Cleared::False };
         Terms {
             hold_for: when.hold_for.node,
+            at_least: when.at_least,
+            has_clear_when,
             clear_for: when.clear_for,
             keep: when.keep,
             max_gap: when.max_gap,
@@ -63,6 +75,8 @@ impl Terms {
 pub(super) enum Phase {
     /// Nothing is watched; the key only waits to be taken off the disk.
     Inactive,
+    /// AT LEAST: there have been TRUE messages, not enough of them.
+    Counting,
     /// The condition is true, not yet for long enough.
     Pending,
     /// It has fired and not been cleared.
@@ -114,7 +128,7 @@ pub(super) enum Step {
 }
 
 /// The clocks and counts of one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) phase: Phase,
     /// When the condition became true.
@@ -125,6 +139,8 @@ pub(super) struct State {
     pub(super) last_known: Timestamp,
     /// TRUE messages of the episode.
     pub(super) samples: u64,
+    /// AT LEAST: the times of the latest TRUE messages. There while they count.
+    pub(super) recent: Option<Box<Recent>>,
 }
 
 /// What a deadline is for.
@@ -134,6 +150,8 @@ enum Cause {
     Repeat,
     Clear,
     Unkeep,
+    /// AT LEAST: the count is no longer reached.
+    Lapse,
     Gap,
 }
 
@@ -150,6 +168,7 @@ impl State {
             excluded: 0,
             last_known: Timestamp::EPOCH,
             samples: 0,
+            recent: None,
         }
     }
 
@@ -157,17 +176,30 @@ impl State {
         self.phase != Phase::Inactive
     }
 
+    pub(super) fn is_firing(&self) -> bool {
+        matches!(self.phase, Phase::Firing { .. })
+    }
+
+    /// Whether its records would speak of a message.
+    pub(super) fn has_record(&self) -> bool {
+        matches!(self.phase, Phase::Pending | Phase::Firing { .. })
+    }
+
     /// A message with a TRUE condition. It comes before CLEAR WHEN: a message for which both are
     /// true keeps the episode alive.
-    pub(super) fn observe_true(&mut self, terms: &Terms, at: Timestamp) -> Step {
+    pub(super) fn observe_true(
+        &mut self,
+        terms: &Terms,
+        clear: Option<Truth>,
+        at: Timestamp,
+    ) -> Step {
+        if let Some(at_least) = terms.at_least {
+            return self.count(terms, at_least, clear, at);
+        }
         self.samples = self.samples.saturating_add(1);
         self.last_known = at;
         match &mut self.phase {
-            Phase::Inactive => {
-                *self = State { since: at, excluded: 0, last_known: at, samples: 1, ..*self };
-                self.phase = Phase::Pending;
-                if terms.hold_for.is_zero() { self.fire(at) } else { Step::Moved }
-            }
+            Phase::Inactive | Phase::Counting => self.begin(terms, 1, at),
             Phase::Pending => {
                 if terms.is_absence {
                     (self.since, self.excluded) = (at, 0);
@@ -181,10 +213,51 @@ impl State {
         }
     }
 
+    /// The condition becomes true with a message, which is the last of `samples`.
+    fn begin(&mut self, terms: &Terms, samples: u64, at: Timestamp) -> Step {
+        (self.since, self.excluded, self.samples) = (at, 0, samples);
+        self.phase = Phase::Pending;
+        if terms.hold_for.is_zero() { self.fire(at) } else { Step::Moved }
+    }
+
+    /// A TRUE message under AT LEAST. One that leaves too few behind it is to a firing key what a
+    /// FALSE one is: CLEAR WHEN decides.
+    fn count(
+        &mut self,
+        terms: &Terms,
+        at_least: AtLeast,
+        clear: Option<Truth>,
+        at: Timestamp,
+    ) -> Step {
+        self.last_known = at;
+        let recent = self.recent.get_or_insert_default();
+        recent.add(at, &at_least);
+        let (is_reached, count) = (recent.has(&at_least), recent.count());
+        self.samples = self.samples.saturating_add(1);
+        match &mut self.phase {
+            Phase::Inactive | Phase::Counting if is_reached => self.begin(terms, count, at),
+            Phase::Inactive | Phase::Counting => {
+                self.phase = Phase::Counting;
+                Step::Moved
+            }
+            Phase::Pending => Step::Moved,
+            Phase::Firing { ending, .. } if is_reached => {
+                *ending = Ending::No;
+                Step::Moved
+            }
+            Phase::Firing { .. } => {
+                let step = self.apply_clear(terms, clear.unwrap_or(Truth::Unknown), at);
+                if step == Step::Same { Step::Moved } else { step }
+            }
+        }
+    }
+
     /// A message ends a silence that has fired; [`State::observe_true`] starts the next one.
-    pub(super) fn end_silence(&mut self, terms: &Terms) -> Step {
+    pub(super) fn end_silence(&mut self, terms: &Terms, at: Timestamp) -> Step {
         match self.phase {
-            Phase::Firing { fired_at, .. } if terms.is_absence => self.end(fired_at, Cleared::Data),
+            Phase::Firing { fired_at, .. } if terms.is_absence => {
+                self.end(terms, fired_at, Cleared::Data, at)
+            }
             _ => Step::Same,
         }
     }
@@ -200,14 +273,18 @@ impl State {
         let is_false = condition == Truth::False;
         match self.phase {
             Phase::Inactive => Step::Same,
+            Phase::Counting | Phase::Pending if is_false && terms.at_least.is_some() => {
+                self.last_known = at;
+                if terms.max_gap.is_some() { Step::Moved } else { Step::Same }
+            }
             Phase::Pending if is_false => {
                 self.phase = Phase::Inactive;
                 Step::Moved
             }
-            Phase::Pending => Step::Same,
+            Phase::Counting | Phase::Pending => Step::Same,
             Phase::Firing { .. } => {
                 let clearing = match clear {
-                    None if is_false => Truth::True,
+                    None if is_false && terms.at_least.is_none() => Truth::True,
                     None => Truth::Unknown,
                     Some(truth) => truth,
                 };
@@ -257,17 +334,27 @@ impl State {
             let limit = terms.gap(firing)?;
             Some((Deadline::past(self.last_known + limit), Cause::Gap))
         };
+        let lapse = || {
+            let lapses = self.recent.as_ref()?.lapses(&terms.at_least?)?;
+            Some((Deadline::past(lapses), Cause::Lapse))
+        };
         let candidates = match self.phase {
             Phase::Inactive => [None, None, None],
+            Phase::Counting => {
+                let ends = || self.recent.as_ref()?.ends(&terms.at_least?);
+                [ends().map(|ends| (Deadline::past(ends), Cause::Lapse)), gap(false), None]
+            }
             Phase::Pending => {
-                [Some((Deadline::at(self.fire_due(terms)), Cause::Fire)), gap(false), None]
+                let fire = (Deadline::at(self.fire_due(terms)), Cause::Fire);
+                [Some(fire), lapse(), gap(false)]
             }
             Phase::Firing { repeated_at, ending, .. } => {
                 let repeat = terms
                     .repeat_every
                     .map(|every| (Deadline::at(repeated_at + every), Cause::Repeat));
                 match ending {
-                    Ending::No => [repeat, gap(true), None],
+                    Ending::No if terms.has_clear_when => [repeat, gap(true), None],
+                    Ending::No => [repeat, lapse(), gap(true)],
                     Ending::Clearing { since } => {
                         let clear = (Deadline::at(since + terms.clear_for), Cause::Clear);
                         [repeat, Some(clear), gap(true)]
@@ -293,15 +380,42 @@ impl State {
             }
             (Cause::Gap, Phase::Firing { .. }) => self.end_or_keep(terms, Cleared::Gap, at),
             (Cause::Clear, _) => self.end_or_keep(terms, terms.reason, at),
+            (Cause::Lapse, _) => self.lapse(terms, at),
             (
                 Cause::Unkeep,
                 &mut Phase::Firing { fired_at, ending: Ending::Keeping { reason, .. }, .. },
-            ) => self.end(fired_at, reason),
+            ) => self.end(terms, fired_at, reason, at),
             (Cause::Gap | Cause::Repeat | Cause::Unkeep, _) => {
-                self.phase = Phase::Inactive;
+                self.start_over();
                 Step::Moved
             }
         }
+    }
+
+    /// Nothing is watched any more, and nothing has been counted.
+    pub(super) fn start_over(&mut self) {
+        (self.phase, self.recent) = (Phase::Inactive, None);
+    }
+
+    /// The count was reached up to and including `at`, and is not any more.
+    fn lapse(&mut self, terms: &Terms, at: Timestamp) -> Step {
+        if let (Some(recent), Some(at_least)) = (&mut self.recent, terms.at_least) {
+            recent.forget_up_to(at, &at_least);
+        }
+        if self.is_firing() {
+            return self.apply_clear(terms, Truth::True, at);
+        }
+        self.count_on(terms, at);
+        Step::Moved
+    }
+
+    /// Back to counting, with the TRUE messages that still count at `at`.
+    fn count_on(&mut self, terms: &Terms, at: Timestamp) {
+        let (Some(recent), Some(at_least)) = (&mut self.recent, terms.at_least) else {
+            return self.start_over();
+        };
+        recent.forget_before(at, &at_least);
+        if recent.count() == 0 { self.start_over() } else { self.phase = Phase::Counting }
     }
 
     fn fire(&mut self, at: Timestamp) -> Step {
@@ -311,16 +425,17 @@ impl State {
 
     fn end_or_keep(&mut self, terms: &Terms, reason: Cleared, at: Timestamp) -> Step {
         let Phase::Firing { fired_at, ending, .. } = &mut self.phase else { return Step::Same };
-        if terms.keep.is_zero() {
-            let fired_at = *fired_at;
-            return self.end(fired_at, reason);
-        }
+        let fired_at = *fired_at;
         *ending = Ending::Keeping { since: at, reason };
-        Step::Moved
+        if reason != Cleared::False {
+            // What ends the episode before the count lapses ends the count.
+            self.recent = None;
+        }
+        if terms.keep.is_zero() { self.end(terms, fired_at, reason, at) } else { Step::Moved }
     }
 
-    fn end(&mut self, fired_at: Timestamp, reason: Cleared) -> Step {
-        self.phase = Phase::Inactive;
+    fn end(&mut self, terms: &Terms, fired_at: Timestamp, reason: Cleared, at: Timestamp) -> Step {
+        self.count_on(terms, at);
         Step::Cleared { fired_at, reason }
     }
 
@@ -330,10 +445,10 @@ impl State {
     /// FALSE that has been seen could leave it firing for ever. A repetition missed while down is
     /// never made up for.
     pub(super) fn resume(&mut self, terms: &Terms, alive_until: Timestamp, now: Timestamp) -> bool {
-        let before = *self;
+        let before = self.clone();
         let outage = now.as_millis().saturating_sub(alive_until.as_millis());
-        if self.phase == Phase::Pending && terms.on_restart == OnRestart::Reset {
-            self.phase = Phase::Inactive;
+        if terms.on_restart == OnRestart::Reset && !self.is_firing() {
+            self.start_over();
         } else if terms.counts_downtime() && outage >= 0 {
             self.skip_repeats(terms, now);
         } else {
@@ -346,8 +461,11 @@ impl State {
         if terms.max_gap.is_some() {
             self.last_known = shifted(self.last_known, millis);
         }
+        if let Some(recent) = &mut self.recent {
+            recent.shift(millis);
+        }
         match &mut self.phase {
-            Phase::Inactive => {}
+            Phase::Inactive | Phase::Counting => {}
             Phase::Pending => self.excluded = self.excluded.saturating_add(millis),
             Phase::Firing { repeated_at, ending, .. } => {
                 if terms.repeat_every.is_some() {

@@ -61,7 +61,7 @@ impl HoldTable {
         let pending = first(limit, pending, |(rule, key)| due(rule, key));
         let firing = keys().filter_map(|(rule, key)| match key.state.phase {
             Phase::Firing { fired_at, .. } => Some((rule, key, fired_at)),
-            Phase::Inactive | Phase::Pending => None,
+            Phase::Inactive | Phase::Counting | Phase::Pending => None,
         });
         let firing = first(limit, firing, |(_, _, fired_at)| std::cmp::Reverse(*fired_at));
         HoldView {

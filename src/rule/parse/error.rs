@@ -229,6 +229,8 @@ fn phrase(rule: Rule) -> Option<&'static str> {
         Rule::unit => "a unit of time such as SECONDS",
         Rule::time_unit => "a unit such as SECONDS",
         Rule::no_data => "NO DATA",
+        Rule::at_least => "AT LEAST",
+        Rule::times => "a number such as 3",
         Rule::lateness => "LATENESS",
         Rule::timestamp_by => "TIMESTAMP BY",
         Rule::cast_type => "a type such as Decimal",
@@ -279,6 +281,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::curly_end, "`}`"),
     (Rule::k_and, "AND"),
     (Rule::k_as, "AS"),
+    (Rule::k_at, "AT"),
     (Rule::k_aws, "AWS"),
     (Rule::k_batch, "BATCH"),
     (Rule::k_between, "BETWEEN"),
@@ -321,6 +324,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_keep, "KEEP"),
     (Rule::k_key, "KEY"),
     (Rule::k_lateness, "LATENESS"),
+    (Rule::k_least, "LEAST"),
     (Rule::k_left, "LEFT"),
     (Rule::k_like, "LIKE"),
     (Rule::k_log, "LOG"),
@@ -355,6 +359,8 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_table, "TABLE"),
     (Rule::k_text, "TEXT"),
     (Rule::k_then, "THEN"),
+    (Rule::k_time, "TIME"),
+    (Rule::k_times, "TIMES"),
     (Rule::k_timestamp, "TIMESTAMP"),
     (Rule::k_true, "TRUE"),
     (Rule::k_undefined, "UNDEFINED"),
@@ -362,6 +368,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_upsert, "UPSERT"),
     (Rule::k_when, "WHEN"),
     (Rule::k_where, "WHERE"),
+    (Rule::k_within, "WITHIN"),
 ];
 
 /// The text of a production that is one word or sign.

@@ -20,6 +20,7 @@ mod statement;
 mod template;
 #[cfg(test)]
 pub(super) mod tests;
+mod when;
 
 use pest::Parser;
 use pest::iterators::Pair;

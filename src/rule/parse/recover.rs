@@ -116,7 +116,8 @@ fn clause(word: &str, next: &str) -> Option<Piece> {
         ("FROM", _) => Piece::Of(Rule::whole_sources),
         ("WHERE", _) => Piece::Of(Rule::whole_where),
         ("WHEN", _) => Piece::Of(Rule::whole_when),
-        ("PARTITION", "BY")
+        ("AT", "LEAST")
+        | ("PARTITION", "BY")
         | ("CLEAR", "WHEN" | "FOR")
         | ("MAX", "GAP")
         | ("REPEAT", "EVERY")

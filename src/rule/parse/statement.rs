@@ -5,14 +5,11 @@ use std::time::Duration;
 use pest::iterators::Pair;
 
 use super::super::ast::Action;
-use super::super::ast::Condition;
 use super::super::ast::CreateRule;
 use super::super::ast::CreateTable;
 use super::super::ast::Foreach;
 use super::super::ast::Join;
 use super::super::ast::JoinKind;
-use super::super::ast::MaxGap;
-use super::super::ast::OnRestart;
 use super::super::ast::Projection;
 use super::super::ast::Select;
 use super::super::ast::Span;
@@ -20,7 +17,6 @@ use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
 use super::super::ast::TimeUnit;
 use super::super::ast::TimestampBy;
-use super::super::ast::When;
 use super::super::target::TargetName;
 use super::Builder;
 use super::Rule;
@@ -308,100 +304,6 @@ impl Builder<'_> {
         }
     }
 
-    /// `WHEN … FOR …` and its options.
-    fn when(&mut self, pair: Pair<'_, Rule>) -> When {
-        let span = self.span(&pair);
-        let mut parts = children(pair);
-        let (condition, mut hold_for) = self.condition(parts.next().expect("WHEN has a condition"));
-        let (mut partition_by, mut clear_when, mut clear_for) = (None, None, None);
-        let (mut keep, mut max_gap, mut repeat_every, mut on_restart) = (None, None, None, None);
-        for part in parts {
-            let place = self.span(&part);
-            if let (Condition::NoData, Some(clause)) = (&condition, of_conditions(part.as_rule())) {
-                self.found.push(
-                    Diagnostic::error(Code::NO_DATA, format!("NO DATA has no {clause}"))
-                        .at(place.clone(), "")
-                        .help("silence begins with the key's last message and ends with the next"),
-                );
-            }
-            match part.as_rule() {
-                Rule::hold_for => {
-                    let duration = only(part);
-                    let span = self.span(&duration);
-                    hold_for = Spanned { node: self.duration(duration, Zero::Allowed), span };
-                }
-                Rule::partition_by => {
-                    let exprs = children(part).map(|expr| self.expression(expr, 0)).collect();
-                    once(&mut partition_by, exprs, "PARTITION BY", place, self.found);
-                }
-                Rule::clear_when => {
-                    let mut inner = children(part);
-                    let cleared = inner.next().expect("CLEAR WHEN has a condition");
-                    let cleared = self.expression(cleared, 0);
-                    once(&mut clear_when, cleared, "CLEAR WHEN", place.clone(), self.found);
-                    if let Some(duration) = inner.next() {
-                        let duration = self.duration(only(duration), Zero::Allowed);
-                        once(&mut clear_for, duration, "CLEAR … FOR", place, self.found);
-                    }
-                }
-                Rule::clear_for => {
-                    let duration = self.duration(only(part), Zero::Allowed);
-                    once(&mut clear_for, duration, "CLEAR … FOR", place, self.found);
-                }
-                Rule::keep => {
-                    let duration = self.duration(only(part), Zero::Allowed);
-                    once(&mut keep, duration, "KEEP", place, self.found);
-                }
-                Rule::max_gap => {
-                    let gap = self.max_gap(part);
-                    once(&mut max_gap, gap, "MAX GAP", place, self.found);
-                }
-                Rule::repeat_every => {
-                    let duration = self.duration(only(part), Zero::Refused);
-                    once(&mut repeat_every, duration, "REPEAT EVERY", place, self.found);
-                }
-                _ => {
-                    let mode = restart_mode(part);
-                    once(&mut on_restart, mode, "ON RESTART", place, self.found);
-                }
-            }
-        }
-        When {
-            condition,
-            hold_for,
-            partition_by: partition_by.unwrap_or_default(),
-            clear_when,
-            clear_for: clear_for.unwrap_or_default(),
-            keep: keep.unwrap_or_default(),
-            max_gap,
-            repeat_every,
-            on_restart: on_restart.unwrap_or_default(),
-            span,
-        }
-    }
-
-    /// What WHEN watches, and for how long as far as that stands with it.
-    fn condition(&mut self, pair: Pair<'_, Rule>) -> (Condition, Spanned<Duration>) {
-        if pair.as_rule() == Rule::no_data {
-            let duration = only(pair);
-            let span = self.span(&duration);
-            let node = self.duration(duration, Zero::Refused);
-            return (Condition::NoData, Spanned { node, span });
-        }
-        let condition = self.expression(pair, 0);
-        // Without FOR the condition's first TRUE fires: an edge trigger.
-        let hold_for = Spanned { node: Duration::ZERO, span: condition.span.clone() };
-        (Condition::Expr(condition), hold_for)
-    }
-
-    fn max_gap(&mut self, pair: Pair<'_, Rule>) -> MaxGap {
-        let mut parts = children(pair);
-        let duration = parts.next().expect("MAX GAP has a duration");
-        let limit = self.duration(duration, Zero::Refused);
-        let hold = parts.next().is_some_and(|mode| mode.as_str().eq_ignore_ascii_case("hold"));
-        MaxGap { limit, hold }
-    }
-
     fn action(&mut self, pair: Pair<'_, Rule>) -> Spanned<Action> {
         let pair = only(pair);
         let span = self.span(&pair);
@@ -484,30 +386,11 @@ impl Builder<'_> {
     }
 }
 
-/// The clauses that say how a condition of messages goes on or ends.
-fn of_conditions(rule: Rule) -> Option<&'static str> {
-    Some(match rule {
-        Rule::clear_when => "CLEAR WHEN",
-        Rule::clear_for => "CLEAR FOR",
-        Rule::keep => "KEEP",
-        Rule::max_gap => "MAX GAP",
-        _ => return None,
-    })
-}
-
 fn time_unit(pair: &Pair<'_, Rule>) -> TimeUnit {
     match pair.as_str().to_ascii_uppercase().as_str() {
         "SECONDS" => TimeUnit::Seconds,
         "MICROSECONDS" => TimeUnit::Microseconds,
         "NANOSECONDS" => TimeUnit::Nanoseconds,
         _ => TimeUnit::Milliseconds,
-    }
-}
-
-fn restart_mode(pair: Pair<'_, Rule>) -> OnRestart {
-    match only(pair).as_str().to_ascii_uppercase().as_str() {
-        "COUNT" => OnRestart::Count,
-        "RESET" => OnRestart::Reset,
-        _ => OnRestart::Pause,
     }
 }

@@ -8,6 +8,7 @@ use std::fmt::Formatter;
 use std::time::Duration;
 
 use super::super::ast::Action;
+use super::super::ast::AtLeast;
 use super::super::ast::Condition;
 use super::super::ast::CreateRule;
 use super::super::ast::CreateTable;
@@ -197,6 +198,7 @@ impl fmt::Display for When {
         let When {
             condition,
             hold_for,
+            at_least,
             partition_by,
             clear_when,
             clear_for,
@@ -209,6 +211,10 @@ impl fmt::Display for When {
         match condition {
             Condition::Expr(condition) => write!(f, "  WHEN {condition}")?,
             Condition::NoData => f.write_str("  WHEN NO DATA")?,
+        }
+        if let Some(AtLeast { times, within }) = at_least {
+            let word = if *times == 1 { "TIME" } else { "TIMES" };
+            write!(f, " AT LEAST {times} {word} WITHIN {}", Span(*within))?;
         }
         if !hold_for.node.is_zero() {
             write!(f, " FOR {}", Span(hold_for.node))?;

@@ -8,6 +8,7 @@ use proptest::sample::select;
 use regex::Regex;
 
 use super::super::ast::Action;
+use super::super::ast::AtLeast;
 use super::super::ast::CastTarget;
 use super::super::ast::Condition;
 use super::super::ast::CreateRule;
@@ -126,23 +127,28 @@ fn projection(holds: bool) -> impl Strategy<Value = Projection> {
 fn when() -> impl Strategy<Value = When> {
     let restart = [OnRestart::Pause, OnRestart::Count, OnRestart::Reset];
     let gap = (duration(1), any::<bool>()).prop_map(|(limit, hold)| MaxGap { limit, hold });
+    let at_least =
+        (1..=1000_u32, duration(1)).prop_map(|(times, within)| AtLeast { times, within });
     let watched = (expr(true), duration(0), vec(expr(true), 0..3));
     let cleared = (option::of(expr(true)), duration(0), duration(0));
-    let of_messages =
-        (watched, cleared, option::of(gap)).prop_map(|(watched, cleared, max_gap)| {
-            let (condition, hold_for, partition_by) = watched;
-            (Condition::Expr(condition), hold_for, partition_by, cleared, max_gap)
-        });
+    let counted = (option::of(at_least), option::of(gap));
+    let of_messages = (watched, cleared, counted).prop_map(|(watched, cleared, counted)| {
+        let (condition, hold_for, partition_by) = watched;
+        (Condition::Expr(condition), hold_for, partition_by, cleared, counted)
+    });
     let absence = (duration(1), vec(expr(true), 0..3)).prop_map(|(hold_for, partition_by)| {
-        (Condition::NoData, hold_for, partition_by, (None, Duration::ZERO, Duration::ZERO), None)
+        let cleared = (None, Duration::ZERO, Duration::ZERO);
+        (Condition::NoData, hold_for, partition_by, cleared, (None, None))
     });
     let watched = prop_oneof![3 => of_messages, 1 => absence];
     (watched, option::of(duration(1)), select(restart.to_vec())).prop_map(
-        |((condition, hold_for, partition_by, cleared, max_gap), repeat_every, on_restart)| {
+        |((condition, hold_for, partition_by, cleared, counted), repeat_every, on_restart)| {
             let (clear_when, clear_for, keep) = cleared;
+            let (at_least, max_gap) = counted;
             When {
                 condition,
                 hold_for: spanned(hold_for),
+                at_least,
                 partition_by,
                 clear_when,
                 clear_for,

@@ -8,6 +8,7 @@
 //! Records: `fire@5/0x2` fires (or repeats) at 5, true since 0, 2 TRUE messages; `false@7/0x2` clears.
 
 mod absence;
+mod at_least;
 mod event_time;
 mod properties;
 mod reload;
@@ -35,6 +36,7 @@ use crate::engine::FaultCode;
 use crate::engine::Observation;
 use crate::engine::RuleIndex;
 use crate::engine::Truth;
+use crate::engine::hold::HoldCounts;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::KeyChange;
 use crate::engine::hold::Progress;
@@ -52,6 +54,7 @@ use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::PublishProperties;
 use crate::publish::QoS;
+use crate::rule::ast::AtLeast;
 use crate::rule::ast::Condition;
 use crate::rule::ast::Expr;
 use crate::rule::ast::ExprKind;
@@ -79,6 +82,7 @@ fn when(plan: &Plan) -> When {
     When {
         condition: Condition::Expr(yes()),
         hold_for: Spanned { node: millis(plan.hold_for), span: 0..0 },
+        at_least: plan.at_least.map(|(times, within)| AtLeast { times, within: millis(within) }),
         partition_by: Vec::new(),
         clear_when: plan.clear_when.then(yes),
         clear_for: millis(plan.clear_for),

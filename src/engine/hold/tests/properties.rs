@@ -10,14 +10,16 @@ pub(super) fn plan() -> impl Strategy<Value = Plan> {
     let gap = prop::option::of((1..9_i64, any::<bool>()));
     let repeat = prop::option::of(1..7_i64);
     let short = |most: i64| prop_oneof![1 => Just(0), 1 => 0..most];
-    (0..9_i64, short(6), short(6), gap, repeat, any::<bool>()).prop_map(
-        |(hold_for, clear_for, keep, gap, repeat, clear_when)| Plan {
+    let at_least = prop::option::of((1..5_u32, 1..12_i64));
+    (0..9_i64, short(6), short(6), gap, repeat, any::<bool>(), at_least).prop_map(
+        |(hold_for, clear_for, keep, gap, repeat, clear_when, at_least)| Plan {
             hold_for,
             clear_for,
             keep,
             gap,
             repeat,
             clear_when,
+            at_least,
         },
     )
 }

@@ -129,7 +129,7 @@ fn a_row_that_cannot_be_read_is_reported_and_skipped() {
     let row = |key: &str| ("r".to_owned(), key.to_owned());
     let whole = bench.disk[&row("a")].clone();
     let mut newer = whole.to_vec();
-    newer[0] = 3;
+    newer[0] = 4;
     let mut flipped = whole.to_vec();
     flipped[20] ^= 4;
     bench.disk.insert(row("b"), Bytes::from(newer));
@@ -138,7 +138,7 @@ fn a_row_that_cannot_be_read_is_reported_and_skipped() {
     let restored = bench.restart(0, 0);
     assert_eq!((restored.kept, restored.rejected), (1, 3));
     let errors: Vec<_> = restored.rejected_rows.iter().map(|row| row.error).collect();
-    assert_eq!(errors, [RowError::Version(3), RowError::Checksum, RowError::Length]);
+    assert_eq!(errors, [RowError::Version(4), RowError::Checksum, RowError::Length]);
     bench.pass(99);
     assert_eq!(bench.told(), "fire@10/0x1");
 }
