@@ -15,6 +15,7 @@
 pub mod feed;
 pub mod guard;
 pub mod payload;
+pub mod plan;
 pub mod rule_set;
 pub mod series;
 pub mod source;

@@ -30,6 +30,7 @@ use tokio::sync::Semaphore;
 
 use crate::api::error::ApiError;
 use crate::api::events::events;
+use crate::api::plan::RulePlan;
 use crate::api::query::Params;
 use crate::api::rule_set::ReloadResult;
 use crate::api::series::SeriesSpan;
@@ -76,6 +77,7 @@ pub(crate) fn router(source: Arc<dyn Source>, body_timeout: Duration) -> Router 
         .route("/api/rules", get(rules))
         .route("/api/rules/reload", post(reload_rules).get(rule_named_reload))
         .route("/api/rules/:name", get(rule))
+        .route("/api/rules/:name/explain", get(explain_rule))
         .route("/api/hits", get(hits))
         .route("/api/hits/:id", get(hit))
         .route("/api/streams", get(streams))
@@ -143,7 +145,17 @@ async fn rule(
 ) -> Result<Json<RuleDetail>, ApiError> {
     params.only(&[])?;
     let answer = shared.source.rule(&name, HOLDS_SHOWN_MAX).await;
-    answer.map(Json).map_err(|error| shared.explain_rule(&name, error))
+    answer.map(Json).map_err(|error| shared.rule_error(&name, error))
+}
+
+async fn explain_rule(
+    State(shared): State<Shared>,
+    Name(name): Name,
+    params: Params,
+) -> Result<Json<RulePlan>, ApiError> {
+    params.only(&[])?;
+    let plan = shared.source.explain_rule(&name).map(Json);
+    plan.ok_or_else(|| shared.rule_error(&name, SourceError::Unknown))
 }
 
 /// A rule may be called `reload`; GET shows it like any other.
@@ -179,7 +191,7 @@ async fn hits(State(shared): State<Shared>, params: Params) -> Result<Response, 
     if let Some(name) = named.filter(|_| hits.is_empty())
         && !shared.source.rules().iter().any(|rule| *rule.name == *name)
     {
-        return Err(shared.explain_rule(&name, SourceError::Unknown));
+        return Err(shared.rule_error(&name, SourceError::Unknown));
     }
     Ok(Json(json!({"hits": hits})).into_response())
 }
@@ -407,7 +419,7 @@ async fn no_such_route(uri: Uri) -> ApiError {
 }
 
 impl Shared {
-    fn explain_rule(&self, name: &str, error: SourceError) -> ApiError {
+    fn rule_error(&self, name: &str, error: SourceError) -> ApiError {
         match error {
             SourceError::Unknown => {
                 let rules = self.source.rules();

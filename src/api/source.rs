@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::api::feed::HitReader;
+use crate::api::plan::RulePlan;
 use crate::api::rule_set::ReloadReport;
 use crate::api::series::SeriesSpan;
 use crate::api::series::SeriesView;
@@ -116,6 +117,9 @@ pub trait Source: Send + Sync + 'static {
     /// A rule with its text and at most `holds_max` pending and as many firing keys;
     /// [`SourceError::Unknown`] when there is none.
     fn rule<'a>(&'a self, name: &'a str, holds_max: usize) -> Answer<'a, RuleDetail>;
+
+    /// What the rule was compiled to; `None` when there is no such rule.
+    fn explain_rule(&self, name: &str) -> Option<RulePlan>;
 
     /// Hits, newest first, at most `limit`.
     fn hits(&self, filter: HitFilter, limit: usize) -> Answer<'_, Vec<HitView>>;

@@ -10,6 +10,7 @@ mod answer;
 mod check;
 mod configuration;
 pub mod eval;
+mod explain;
 mod gateway_api;
 mod import;
 mod logging;
@@ -62,6 +63,7 @@ enum Command {
     Run(run::RunArgs),
     Check(check::CheckArgs),
     Eval(eval::EvalArgs),
+    Explain(explain::ExplainArgs),
     Import(import::ImportArgs),
     Reload(reload::ReloadArgs),
     Replay(replay::ReplayArgs),
@@ -141,6 +143,7 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
     match command {
         Command::Check(args) => check::run(&args, answer),
         Command::Eval(args) => eval::run(&args, answer),
+        Command::Explain(args) => explain::run(&args, answer),
         Command::Import(args) => import::run(&args, answer),
         Command::Run(args) => run::run(&args, answer),
         Command::Reload(args) => reload::run(&args, answer),

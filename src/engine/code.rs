@@ -72,7 +72,7 @@ pub(super) enum Code {
     /// `CASE v WHEN …`; the searched form without an operand.
     Case { operand: Option<Box<Code>>, branches: Box<[(Code, Code)]>, otherwise: Box<Code> },
     /// A function of its arguments alone.
-    Call { native: Native, arguments: Box<[Code]> },
+    Call { function: Function, native: Native, arguments: Box<[Code]> },
     /// A function of the message or the gateway.
     Context { function: Function, arguments: Box<[Code]> },
     /// `regexp_…` with a literal expression; subject, and the replacement where there is one.

@@ -424,7 +424,7 @@ impl Compiler<'_> {
                 return Code::Constant(result);
             }
         }
-        Code::Call { native, arguments: arguments.into() }
+        Code::Call { function: spec.function, native, arguments: arguments.into() }
     }
 
     fn subquery(&mut self, query: &ast::Subquery) -> Box<Subquery> {

@@ -348,7 +348,7 @@ impl<'f> Frame<'f> {
             Code::Cast { value, target } => {
                 operators::cast(&self.value(value, scope), *target, self.setting())
             }
-            Code::Call { native, arguments } => {
+            Code::Call { native, arguments, function: _ } => {
                 native(&self.values(arguments, scope), self.setting())
             }
             Code::Context { function, arguments } => self.context(*function, arguments, scope),

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use arc_swap::Guard;
 
+use crate::api::plan::RulePlan;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::RuleIndex;
@@ -90,6 +91,11 @@ impl Rules {
     /// Where the rule of this name stands.
     pub(super) fn place(&self, name: &str) -> Option<RuleIndex> {
         self.places.get(name).copied()
+    }
+
+    /// What the rule of this name was compiled to.
+    pub(super) fn explain(&self, name: &str) -> Option<RulePlan> {
+        RulePlan::of(&self.engine, self.place(name)?, self.hold_keys_max)
     }
 
     /// The rules whose conditions the hold table watches.

@@ -21,6 +21,7 @@ use crate::api::SeriesView;
 use crate::api::Source;
 use crate::api::SourceError;
 use crate::api::payload::Payload;
+use crate::api::plan::RulePlan;
 use crate::api::rule_set::ReloadCause;
 use crate::api::rule_set::ReloadReport;
 use crate::api::source::Answer;
@@ -450,6 +451,10 @@ impl Source for GatewayView {
 
     fn subscribe_hits(&self) -> HitReader {
         self.hits.feed().subscribe()
+    }
+
+    fn explain_rule(&self, name: &str) -> Option<RulePlan> {
+        self.running.get().explain(name)
     }
 
     fn rule<'a>(&'a self, name: &'a str, holds_max: usize) -> Answer<'a, view::RuleDetail> {

@@ -15,6 +15,7 @@ use tidegate::api::SeriesView;
 use tidegate::api::Source;
 use tidegate::api::SourceError;
 use tidegate::api::payload::Payload;
+use tidegate::api::plan::RulePlan;
 use tidegate::api::rule_set::ReloadReport;
 use tidegate::api::rule_set::RuleSet;
 use tidegate::api::source::Answer;
@@ -43,7 +44,13 @@ use tidegate::api::view::TableView;
 use tidegate::api::view::Text;
 use tidegate::api::view::Totals;
 use tidegate::clock::Timestamp;
+use tidegate::engine::Engine;
+use tidegate::engine::RuleIndex;
 use tidegate::journal::HitRecord;
+use tidegate::rule::set;
+use tidegate::rule::set::Source as RuleFile;
+use tidegate::rule::set::Targets;
+use tidegate::rule::table::NoFiles;
 
 /// What the gateway would know.
 pub(crate) struct State {
@@ -237,6 +244,15 @@ impl Source for FakeSource {
 
     fn rules(&self) -> Vec<Rule> {
         self.state.lock().rules.clone()
+    }
+
+    fn explain_rule(&self, name: &str) -> Option<RulePlan> {
+        let text = format!("CREATE RULE {name} AS SELECT a FROM 'lab/+' WHERE a > 1 DO LOG;");
+        let source = RuleFile { path: "lab.rule".into(), content: Ok(text.into_bytes()) };
+        let checked = set::check(&[source], &Targets::default(), &mut NoFiles);
+        let is_known = self.state.lock().rules.iter().any(|rule| *rule.name == *name);
+        let engine = Engine::new(checked.rules, "");
+        RulePlan::of(&engine, RuleIndex(0), 10).filter(|_| is_known)
     }
 
     fn series(&self, span: SeriesSpan) -> SeriesView {

@@ -1,21 +1,48 @@
-//! The examples of `docs/language.md` are rules that load.
+//! The examples of `docs/language.md` are rules that load and plans that `explain` draws.
 
 use std::path::Path;
+use std::process::Command;
 
 use tidegate::diagnostic::Severity;
 use tidegate::rule::set::Targets;
 use tidegate::rule_files;
 use tidegate::rule_files::Inputs;
 
+fn manual() -> String {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/language.md");
+    std::fs::read_to_string(manual).expect("the manual")
+}
+
+/// The blocks of this kind.
+fn blocks<'m>(manual: &'m str, kind: &str) -> impl Iterator<Item = &'m str> {
+    let fence = format!("\n```{kind}\n");
+    let blocks: Vec<&str> = manual.split(fence.as_str()).skip(1).collect();
+    blocks.into_iter().map(|rest| rest.split("```").next().unwrap_or_default())
+}
+
+#[test]
+fn every_command_of_the_language_answers_as_it_is_printed() {
+    let manual = manual();
+    let mut commands = 0;
+    for block in blocks(&manual, "console") {
+        let (line, expected) = block.split_once('\n').expect("a command and its answer");
+        let words = line.strip_prefix("$ tidegate ").expect("a command of ours").split(' ');
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(words)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .expect("it starts");
+        let answer = String::from_utf8(output.stdout).expect("UTF-8");
+        assert_eq!(answer, expected, "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        commands += 1;
+    }
+    assert!(commands > 0);
+}
+
 #[test]
 fn every_example_of_the_language_loads_without_a_warning() {
-    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/language.md");
-    let manual = std::fs::read_to_string(manual).expect("the manual");
-    let examples: Vec<&str> = manual
-        .split("```sql\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap_or_default())
-        .collect();
+    let manual = manual();
+    let examples: Vec<&str> = blocks(&manual, "sql").collect();
     assert!(examples.len() >= 5, "{} examples", examples.len());
     // What the examples take as declared, and the table they join.
     let targets = Targets {

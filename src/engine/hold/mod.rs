@@ -22,7 +22,7 @@
 //! A message that waits has a row of its own from its commit on until its turn. A row that cannot be
 //! read is reported and skipped; its key starts afresh.
 //!
-//! Memory, measured: about 400 bytes a key, beside its payload and the text of key and topic.
+//! Memory: [`KEY_BYTES`] a key, beside its payload and the text of key and topic.
 //!
 //! Start reading at `state.rs` (one key), then `hold_table.rs`, then `event.rs`.
 
@@ -41,6 +41,9 @@ mod view;
 mod oracle;
 #[cfg(test)]
 mod tests;
+
+/// Memory of a key, bytes, measured: beside the text of key and topic and its last TRUE message.
+pub const KEY_BYTES: usize = 400;
 
 pub use encoding::RowError;
 pub use fingerprint::fingerprint;

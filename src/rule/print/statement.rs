@@ -21,6 +21,7 @@ use super::super::ast::MaxGap;
 use super::super::ast::OnRestart;
 use super::super::ast::Projection;
 use super::super::ast::Select;
+use super::super::ast::SelectItem;
 use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
 use super::super::ast::Template;
@@ -116,12 +117,8 @@ impl fmt::Display for Select {
             f.write_str("\n")?;
         }
         match projection {
-            Projection::Value(value) => write!(f, "  SELECT VALUE {value}")?,
-            Projection::Items(items) => {
-                let items: Vec<String> =
-                    items.iter().map(|item| text_of(|f| select_item(item, f))).collect();
-                clause("SELECT", &items, f)?;
-            }
+            Projection::Value(_) => write!(f, "  {projection}")?,
+            Projection::Items(items) => clause("SELECT", &select_items(items), f)?,
         }
         if !from.is_empty() {
             let filters = from.iter().map(|filter| text_of(|f| quoted(filter.node.as_str(), f)));
@@ -145,6 +142,16 @@ impl fmt::Display for Select {
         match when {
             Some(when) => write!(f, "\n{when}"),
             None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Projection {
+    /// `SELECT a, b`, on one line.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Projection::Value(value) => write!(f, "SELECT VALUE {value}"),
+            Projection::Items(items) => write!(f, "SELECT {}", select_items(items).join(", ")),
         }
     }
 }
@@ -302,6 +309,10 @@ impl fmt::Display for Template {
             TemplatePart::Expr(expr) => write!(f, "${{{expr}}}"),
         })
     }
+}
+
+fn select_items(items: &[SelectItem]) -> Vec<String> {
+    items.iter().map(|item| text_of(|f| select_item(item, f))).collect()
 }
 
 fn text_begins_with_dollar(template: &Template) -> bool {
