@@ -177,13 +177,14 @@ pub const RETAINED_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const READ_BUFFER_MIN: usize = 512;
 /// A connection's read buffer under load: what one read can bring. Larger packets grow it as they arrive.
 pub const READ_BUFFER_MAX: usize = 64 * 1024;
-/// A client that sends QoS 0 fast is read about this often: at one or two thousand messages a second a
-/// read brings a dozen, and what one of them is late by is no more than a network's delay.
-pub const GATHER_TIME: Duration = Duration::from_millis(10);
+/// A client that sends QoS 0 fast is read about this often: at two thousand messages a second a read
+/// brings four, and what one of them is late by is less than a network's delay. Longer would spare the
+/// gateway more, but TCP's acknowledgements then fall to the sender's side (docs/broker.md).
+pub const GATHER_TIME: Duration = Duration::from_millis(2);
 /// The longest that such a client's messages wait to be read.
-pub const GATHER_MAX: Duration = Duration::from_millis(20);
-/// Bytes in [`GATHER_TIME`] from which a client counts as fast: about six messages.
-pub const GATHER_BYTES_MIN: usize = 1024;
+pub const GATHER_MAX: Duration = Duration::from_millis(4);
+/// Bytes in [`GATHER_TIME`] from which a client counts as fast: about two messages.
+pub const GATHER_BYTES_MIN: usize = 256;
 /// Bytes that are not waited beyond: a part of any socket's receive buffer, so the client can go on.
 pub const GATHER_BYTES_MAX: usize = 16 * 1024;
 /// Bytes waiting for a client's socket above which nothing more is read from it or encoded for it.

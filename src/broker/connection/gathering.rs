@@ -157,7 +157,7 @@ mod tests {
     fn a_flood_is_gathered_and_rare_messages_are_not() {
         let (mut gathering, socket) = (Gathering::new(), Socket::default());
         flood(&mut gathering, &socket, 1000, 20);
-        assert_eq!(socket.0.get(), 8192, "of 10,000 bytes in 10 ms");
+        assert_eq!(socket.0.get(), 1024, "of 2,000 bytes in 2 ms");
         assert_eq!(gathering.due(at(20)), Some(at(20) + GATHER_MAX));
 
         gathering.count(1000);
