@@ -69,6 +69,8 @@ pub const TABLE_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const TABLE_KEY_BYTES_MAX: usize = 1024;
 /// The value of an UPSERT, bytes: a device's state, and not its history.
 pub const TABLE_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// The text of a secret, bytes (AWS Secrets Manager: 65,536).
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 /// JOIN clauses of one statement.
 pub const JOINS_MAX: usize = 8;
 /// Nested objects and arrays in a payload. Deeper ones are a fault.

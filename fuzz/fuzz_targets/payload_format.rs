@@ -23,7 +23,6 @@ use tidegate::rule::Rule;
 use tidegate::rule::ast::SqlVersion;
 use tidegate::rule::set::Source;
 use tidegate::rule::table::NamedFiles;
-use tidegate::rule::table::Tables;
 use tidegate::topic::TopicName;
 
 const FORMATS: [&str; 10] = [
@@ -56,7 +55,7 @@ static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| FORMATS.iter().map(engi
 fn engine(format: &&str) -> Engine {
     let rules = STATEMENTS.iter().map(|select| {
         let sql = format!("SELECT {select} FROM 'x' AS {format}");
-        let (version, tables) = (SqlVersion::default(), Tables::default());
+        let (version, tables) = (SqlVersion::default(), Arc::default());
         let rule = Rule::from_select("r", &sql, version, &tables, &mut Lab);
         Arc::new(rule.expect("a sound statement"))
     });

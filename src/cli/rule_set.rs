@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use crate::cli::report;
 use crate::config::Config;
 use crate::diagnostic::Code;
-use crate::rule::ast::Action;
 use crate::rule::set::Checked;
 use crate::rule::set::Source;
 use crate::rule_files;
@@ -32,26 +31,14 @@ fn sound(loaded: Loaded) -> Option<Checked> {
     (!loaded.checked.has_errors()).then_some(loaded.checked)
 }
 
-/// Checks `sources`, found in `paths`, as the rule set of a gateway that has whatever they call.
+/// Checks `sources`, found in `paths`, as the rule set of a gateway that has whatever they name.
 pub(super) fn check(sources: Vec<Source>, paths: &[PathBuf], inputs: Inputs) -> Loaded {
     let mut targets = rule_files::targets(&Config::default());
-    // Every hook that a rule names counts as declared: none is called.
-    targets.hooks.extend(sources.iter().flat_map(hooks));
+    // None of the hooks is called, and no secret is told.
+    targets.is_open = true;
     // A note tells what `run` would create; here nothing is created.
     let mut loaded = rule_files::check(sources, paths, &targets, inputs);
     // Any name that a message completes is taken, as if it were declared.
     loaded.checked.diagnostics.retain(|(_, found)| found.code != Code::DYNAMIC_TARGET);
     loaded
-}
-
-fn hooks(source: &Source) -> Vec<String> {
-    let mut hooks = Vec::new();
-    for rule in source.parse().rules {
-        let actions = rule.actions.into_iter().chain(rule.on_cleared).chain(rule.on_error);
-        hooks.extend(actions.filter_map(|action| match action.node {
-            Action::Invoke { name } => name.node.fixed().map(str::to_owned),
-            _ => None,
-        }));
-    }
-    hooks
 }

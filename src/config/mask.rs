@@ -1,44 +1,47 @@
 //! Takes secrets out of the configuration's text before an excerpt of it is shown.
 
-/// Keys of a hook whose values are no secrets.
-const OPEN_KEYS: [&str; 6] =
-    ["url", "timeout", "concurrency", "attempts", "backoff", "backoff_max"];
+/// Keys of a hook or secret whose values are no secrets.
+const OPEN_KEYS: [&str; 8] =
+    ["url", "timeout", "concurrency", "attempts", "backoff", "backoff_max", "file", "env"];
+/// The key of a text that is one, wherever it stands: the name of its section may be misspelt.
+const SECRET_KEY: &str = "value";
 
-/// `text` with the secrets of hooks replaced by `*`, byte for byte, so that spans still fit.
+/// `text` with secrets and those of hooks replaced by `*`, byte for byte, so that spans still fit.
 ///
 /// Works on lines and not on the parsed document, because the text may be one that does not parse,
-/// or one with `headers` misspelt. What is said about hooks is shown only when its key is known to
+/// or one with `headers` misspelt. What is said about hooks and secrets is shown only when its key is known to
 /// be harmless, and a URL loses its user name and password. Where it cannot tell, it hides too much.
 pub(super) fn mask_secrets(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
-    let mut is_about_hooks = false;
+    let mut is_confidential = false;
     for line in text.split_inclusive('\n') {
         let trimmed = line.trim();
         if trimmed.starts_with('[') && trimmed.contains(']') {
-            is_about_hooks = mentions_hooks(trimmed);
+            is_confidential = is_of_secrets(trimmed);
             masked.push_str(line);
             continue;
         }
         let (key, value) =
             line.find('=').and_then(|at| line.split_at_checked(at)).unwrap_or(("", line));
         let is_open = OPEN_KEYS.contains(&key.trim());
-        if trimmed.starts_with('#') || !(is_about_hooks || mentions_hooks(line)) {
+        let is_shown = !(is_confidential || is_of_secrets(line) || key.trim() == SECRET_KEY);
+        if trimmed.starts_with('#') || is_shown {
             masked.push_str(line);
         } else if is_open {
             push_without_credentials(&mut masked, line);
         } else {
             masked.push_str(key);
             push_hidden(&mut masked, value);
-            // An inline table goes on over the following lines.
-            is_about_hooks |= value.contains('{');
+            // An inline table, or a text, goes on over the following lines.
+            is_confidential |= value.contains('{') || key.trim() == SECRET_KEY;
         }
     }
     masked
 }
 
-fn mentions_hooks(line: &str) -> bool {
+fn is_of_secrets(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
-    line.contains("hook") || line.contains("header")
+    ["hook", "header", "secret"].iter().any(|word| line.contains(word))
 }
 
 /// Hides what stands between `://` and `@`.
@@ -88,14 +91,27 @@ headers = {
 }
 [hook]
 page = { headers = { B = \"s3cret\" } }
+[secret.db]
+value = \"s3cret\"
+[secert.b]
+value = '''
+s3cret'''
+[secret]
+x = { value = \"s3cret\" }
+[secret.c]
+file = \"/run/x\"
 [mqtt]
 listen = 5";
         let masked = mask_secrets(text);
         assert_eq!(masked.len(), text.len());
         assert!(!masked.contains("s3cret") && !masked.contains("arer"), "{masked}");
-        for shown in
-            ["url = \"http://**********@a/\"", "timeout = \"1s\"", "listen = 5", "Authorization ="]
-        {
+        for shown in [
+            "url = \"http://**********@a/\"",
+            "timeout = \"1s\"",
+            "listen = 5",
+            "Authorization =",
+            "file = \"/run/x\"",
+        ] {
             assert!(masked.contains(shown), "{shown} in {masked}");
         }
         for (at, character) in masked.char_indices() {

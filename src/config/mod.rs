@@ -2,8 +2,8 @@
 //!
 //! [`load`] reads `tidegate.toml` and answers a [`Config`], or everything that is wrong with the
 //! file at once. A key's default, range and meaning stand in `docs/configuration.md`, which a test
-//! compares with these structs. Values of hook headers are secrets: neither diagnostics nor `Debug`
-//! show them.
+//! compares with these structs. Values of hook headers and of `[secret.NAME]` are secrets: neither
+//! diagnostics nor `Debug` show them.
 
 mod code;
 mod document;
@@ -44,6 +44,10 @@ pub struct Config {
     pub deliveries: BTreeMap<String, DeliveryConfig>,
     /// `[hook.NAME]`
     pub hooks: BTreeMap<String, HookConfig>,
+    /// `[secret.NAME]`
+    pub secrets: BTreeMap<String, SecretConfig>,
+    /// `[shadow]`
+    pub shadow: ShadowConfig,
 }
 
 /// `[mqtt]`
@@ -166,6 +170,24 @@ pub struct HookConfig {
     pub headers: BTreeMap<String, String>,
 }
 
+/// `[secret.NAME]`: where the text of a secret is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretConfig {
+    /// `value`: the text itself.
+    Value(String),
+    /// `file`: the text of a file, without the line break at its end.
+    File(PathBuf),
+    /// `env`: the value of a variable of the gateway's environment.
+    Env(String),
+}
+
+/// `[shadow]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowConfig {
+    /// `table`: where `get_thing_shadow()` finds the row of a thing.
+    pub table: String,
+}
+
 /// Whether other machines can reach a listener on `address`.
 pub fn is_reachable_from_outside(address: SocketAddr) -> bool {
     !address.ip().to_canonical().is_loopback()
@@ -203,6 +225,23 @@ impl fmt::Debug for HookConfig {
     }
 }
 
+impl fmt::Debug for SecretConfig {
+    /// All but the text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretConfig::Value(_) => f.write_str("Value"),
+            SecretConfig::File(path) => f.debug_tuple("File").field(path).finish(),
+            SecretConfig::Env(name) => f.debug_tuple("Env").field(name).finish(),
+        }
+    }
+}
+
+impl Default for ShadowConfig {
+    fn default() -> Self {
+        ShadowConfig { table: "shadows".to_owned() }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -215,6 +254,8 @@ impl Default for Config {
             streams: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             hooks: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            shadow: ShadowConfig::default(),
         }
     }
 }

@@ -20,6 +20,8 @@ use super::HttpConfig;
 use super::JournalConfig;
 use super::MqttConfig;
 use super::RulesConfig;
+use super::SecretConfig;
+use super::ShadowConfig;
 use super::StreamConfig;
 use super::code;
 use super::is_reachable_from_outside;
@@ -37,6 +39,7 @@ use super::section::size;
 use super::section::text;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Label;
+use crate::limits::SECRET_BYTES_MAX;
 use crate::limits::TARGET_NAME_BYTES_MAX;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -59,6 +62,8 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     config.streams = read_named(root.named("stream", findings), read_stream, findings);
     config.deliveries = read_named(root.named("delivery", findings), read_delivery, findings);
     config.hooks = read_named(root.named("hook", findings), read_hook, findings);
+    config.secrets = read_named(root.named("secret", findings), read_secret, findings);
+    config.shadow = read_shadow(root.section("shadow", findings), findings);
     root.finish(findings);
     config
 }
@@ -260,6 +265,69 @@ fn read_hook(
     }
     section.finish(findings);
     hook
+}
+
+fn read_secret(
+    mut section: Section<'_>,
+    name_at: Range<usize>,
+    findings: &mut Findings,
+) -> SecretConfig {
+    let mut secret = SecretConfig::Value(String::new());
+    let value = |value: &DeValue<'_>| secret_text(value).map(SecretConfig::Value);
+    let file = |value: &DeValue<'_>| path(value).map(SecretConfig::File);
+    let env = |value: &DeValue<'_>| variable(value).map(SecretConfig::Env);
+    let given: Vec<Range<usize>> = [
+        section.read("value", &mut secret, value, findings),
+        section.read("file", &mut secret, file, findings),
+        section.read("env", &mut secret, env, findings),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let help = "one of value = \"…\", file = \"path\" and env = \"NAME\"";
+    match given.as_slice() {
+        [] => {
+            let problem = Problem::new(code::MISSING, "nothing says what the secret is", help);
+            findings.diagnostics.push(problem.at(name_at, ""));
+        }
+        [_] => {}
+        [_, second, ..] => {
+            let message = "a secret is in one place";
+            let problem = Problem::new(code::CONTRADICTION, message, help);
+            findings.diagnostics.push(problem.at(second.clone(), "another one"));
+        }
+    }
+    section.finish(findings);
+    secret
+}
+
+fn secret_text(value: &DeValue<'_>) -> Result<String, Problem> {
+    let text = text(value)?;
+    if text.len() > SECRET_BYTES_MAX {
+        let message = format!("a secret has at most {SECRET_BYTES_MAX} bytes");
+        return Err(Problem::new(code::RANGE, message, ""));
+    }
+    Ok(text)
+}
+
+fn variable(value: &DeValue<'_>) -> Result<String, Problem> {
+    let text = text(value)?;
+    if text.is_empty() || text.contains(['=', '\0']) {
+        let message = "this is not the name of an environment variable";
+        return Err(Problem::new(code::VALUE, message, ""));
+    }
+    Ok(text)
+}
+
+fn read_shadow(mut section: Section<'_>, findings: &mut Findings) -> ShadowConfig {
+    let mut shadow = ShadowConfig::default();
+    let table = |value: &DeValue<'_>| {
+        let name = text(value)?;
+        check_target_name(&name).map(|()| name)
+    };
+    section.read("table", &mut shadow.table, table, findings);
+    section.finish(findings);
+    shadow
 }
 
 /// Says what is wrong with a header without repeating its value.

@@ -60,9 +60,12 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
     let mut listed = BTreeMap::new();
     let table = DeTable::parse(EXAMPLE).unwrap();
     collect(table.get_ref(), "", &mut listed);
-    // Two that have no default to put into the example.
+    // Those that have no default to put into the example.
     listed.insert("delivery.NAME.directory".to_owned(), "data_dir`/delivery/NAME".to_owned());
     listed.insert("hook.NAME.url".to_owned(), "required".to_owned());
+    for place in ["value", "file", "env"] {
+        listed.insert(format!("secret.NAME.{place}"), "one of these".to_owned());
+    }
     assert_eq!(documented, listed);
 }
 
@@ -239,6 +242,26 @@ fn headers_are_checked_and_their_values_never_repeated() {
     assert_eq!(config.hooks["page"].headers["X-Key"], "s3cret");
     let debug = format!("{config:?}");
     assert!(debug.contains("X-Key") && !debug.contains("s3cret"), "{debug}");
+}
+
+#[test]
+fn secrets_are_in_one_place_and_their_texts_never_repeated() {
+    let text = "[secret.none]\n[secret.two]\nvalue = \"s3cret\"\nenv = \"X\"\n[secret.odd]\n\
+                value = 5\n[secret.name]\nenv = \"A=B\"\n[secret.long]\nvalue = \"s3";
+    let text = format!("{text}{}\"\n[shadow]\ntable = \"a b\"\n", "cret".repeat(20_000));
+    let diagnostics = document::parse(&text).unwrap_err();
+    let told: String = diagnostics.iter().map(|found| format!("{found:?}\n")).collect();
+    assert!(!told.contains("cret\""), "{told}");
+    let shown = super::tests::told(&mask::mask_secrets(&text), &diagnostics);
+    insta::assert_snapshot!(shown.replace(&"*".repeat(80_002), "*…"));
+
+    let good =
+        "[secret.a]\nvalue = \"s3cret\"\n[secret.b]\nfile = \"f\"\n[secret.c]\nenv = \"E\"\n";
+    let config = document::parse(good).unwrap();
+    assert_eq!(config.secrets["a"], SecretConfig::Value("s3cret".to_owned()));
+    assert_eq!(config.secrets["b"], SecretConfig::File("f".into()));
+    assert_eq!(config.secrets["c"], SecretConfig::Env("E".to_owned()));
+    assert!(!format!("{config:?}").contains("s3cret"));
 }
 
 #[test]

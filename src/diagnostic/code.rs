@@ -108,6 +108,12 @@ impl Code {
     pub const NO_DATA: Code = Code("R049");
     /// A name that is a reference table's and that of a table that UPSERT writes.
     pub const AMBIGUOUS_TABLE: Code = Code("R050");
+    /// A function that asks a machine-learning model.
+    pub const PREDICTION: Code = Code("R051");
+    /// A secret that no configuration declares.
+    pub const UNDECLARED_SECRET: Code = Code("R052");
+    /// A call of a function for an AWS service that has nothing to find here.
+    pub const SERVICE_CALL: Code = Code("R053");
     /// AT LEAST of a number of times that is not counted to.
     pub const AT_LEAST: Code = Code("R056");
 }
@@ -164,5 +170,8 @@ pub const RULE_CODES: &[Code] = &[
     Code::FOREACH,
     Code::NO_DATA,
     Code::AMBIGUOUS_TABLE,
+    Code::PREDICTION,
+    Code::UNDECLARED_SECRET,
+    Code::SERVICE_CALL,
     Code::AT_LEAST,
 ];

@@ -81,6 +81,10 @@ pub(super) enum Code {
     EncodedPayload,
     /// `decode(x, 'proto', …)` with its type known.
     DecodeProto { value: Box<Code>, schema: Schema },
+    /// A row of a table: `get_thing_shadow()`, `get_dynamodb()`.
+    LookUp { source: RowSource, key: Box<[Code]> },
+    /// `get_secret()`: what may be its name, the likeliest first, and the key in its JSON.
+    Secret { names: Box<[Box<str>]>, key: Option<Box<Code>> },
     /// `cast(x AS type)`
     Cast { value: Box<Code>, target: CastTarget },
     /// `(SELECT …)`

@@ -42,6 +42,8 @@ use crate::rule::function::Function;
 use crate::rule::function::lookup;
 use crate::rule::schema::SchemaName;
 use crate::rule::schema::Schemas;
+use crate::rule::schema::literal;
+use crate::rule::service::secret_names;
 use crate::rule::table::LATEST_KEY;
 use crate::rule::table::RowSource;
 use crate::rule::table::Tables;
@@ -403,6 +405,9 @@ impl Compiler<'_> {
         {
             return Code::DecodeProto { value: self.boxed(value), schema: schema.clone() };
         }
+        if let Some(code) = self.service(spec.function, args) {
+            return code;
+        }
         let mut arguments = self.exprs(args).into_vec();
         if let Some(Code::Constant(Value::String(pattern))) = arguments.get(1)
             && let Some(regexp) = function::Regexp::new(spec.function, pattern)
@@ -425,6 +430,66 @@ impl Compiler<'_> {
             }
         }
         Code::Call { function: spec.function, native, arguments: arguments.into() }
+    }
+
+    /// A call of a function for a service of AWS; `None` where `function` is none, or is called with a
+    /// number of arguments that makes it Undefined.
+    fn service(&mut self, function: Function, args: &[Expr]) -> Option<Code> {
+        match (function, args) {
+            (Function::GetThingShadow, [thing, rest @ ..]) if matches!(rest.len(), 1 | 2) => {
+                let source = self.source(self.tables.shadows())?;
+                let thing = self.expr(thing);
+                let key = match rest {
+                    // Neither a thing's name nor a shadow's has a slash in it.
+                    [shadow, _] => Code::Call {
+                        native: function::concat,
+                        arguments: Box::new([
+                            thing,
+                            Code::Constant(Value::string("/")),
+                            self.expr(shadow),
+                        ]),
+                    },
+                    _ => thing,
+                };
+                Some(Code::LookUp { source, key: Box::new([key]) })
+            }
+            (Function::GetDynamodb, [table, name, value, _]) => {
+                self.keyed_row(table, &[(name, value)])
+            }
+            (Function::GetDynamodb, [table, name, value, sort, sort_value, _]) => {
+                self.keyed_row(table, &[(name, value), (sort, sort_value)])
+            }
+            (Function::GetSecret, [id, _, rest @ ..]) if matches!(rest.len(), 1 | 2) => {
+                let names = secret_names(literal(id)?).map(Box::from).collect();
+                let key = rest.first().filter(|_| rest.len() == 2).map(|key| self.boxed(key));
+                Some(Code::Secret { names, key })
+            }
+            _ => None,
+        }
+    }
+
+    /// The row whose columns have these values. The key of a table that UPSERT writes is one value, or
+    /// an array of two.
+    fn keyed_row(&mut self, table: &Expr, columns: &[(&Expr, &Expr)]) -> Option<Code> {
+        let source = self.source(literal(table)?)?;
+        let key = match &source {
+            RowSource::Reference(table) => {
+                let of = |column: &CompactString| {
+                    let is = |name: &Expr| literal(name) == Some(column.as_str());
+                    columns.iter().find(|(name, _)| is(name)).map(|(_, value)| self.expr(value))
+                };
+                table.key().iter().map(of).collect::<Option<Box<[Code]>>>()?
+            }
+            RowSource::Latest(_) => {
+                let mut values: Vec<Code> =
+                    columns.iter().map(|(_, value)| self.expr(value)).collect();
+                match values.len() {
+                    1 => Box::new([values.pop()?]),
+                    _ => Box::new([Code::Array(values.into())]) as Box<[Code]>,
+                }
+            }
+        };
+        Some(Code::LookUp { source, key })
     }
 
     fn subquery(&mut self, query: &ast::Subquery) -> Box<Subquery> {

@@ -28,6 +28,7 @@ use super::latest::LatestValues;
 use super::operators;
 use super::operators::Budget;
 use super::operators::Setting;
+use super::secrets::Secrets;
 use super::topic_index::visible_topic;
 use crate::clock::Timestamp;
 use crate::publish::Publish;
@@ -52,6 +53,8 @@ pub(super) struct Surroundings<'m> {
     pub(super) known: Option<&'m Known>,
     /// Tables that UPSERT writes; `None` where there are none.
     pub(super) latest: Option<&'m dyn LatestValues>,
+    /// What `get_secret()` answers; `None` where there are none.
+    pub(super) secrets: Option<&'m Secrets>,
 }
 
 /// One message and what has been decoded of it; shared by all rules that look at it.
@@ -171,19 +174,16 @@ impl<'f> Frame<'f> {
     }
 
     /// The row of a key. One of a table that UPSERT writes is found by the key's text.
-    fn look_up(&self, source: &'f RowSource, key: &[Cow<'_, Value>]) -> Option<Cow<'f, Value>> {
+    fn look_up<'t>(&self, source: &'t RowSource, key: &[Cow<'_, Value>]) -> Option<Cow<'t, Value>> {
         match source {
             RowSource::Reference(table) => table.row(key).map(Cow::Borrowed),
             RowSource::Latest(table) => {
                 let [key] = key else { return None };
-                let (key, latest) = (key.text(self.program.whole)?, self.latest());
+                let (key, latest) =
+                    (key.text(self.program.whole)?, self.message.surroundings.latest);
                 latest::row(latest, table, &key, self.program.whole).map(Cow::Owned)
             }
         }
-    }
-
-    fn latest(&self) -> Option<&'f dyn LatestValues> {
-        self.message.surroundings.latest
     }
 
     /// The key of a joined row of a table that UPSERT writes.
@@ -343,6 +343,14 @@ impl<'f> Frame<'f> {
                 let [left, right] = &**sides;
                 let left = self.value(left, scope);
                 operators::arithmetic(*op, &left, &self.value(right, scope), self.setting())
+            }
+            Code::LookUp { source, key } => {
+                return self.look_up(source, &self.values(key, scope)).unwrap_or_default();
+            }
+            Code::Secret { names, key } => {
+                let key = key.as_ref().map(|key| self.value(key, scope));
+                let secrets = self.message.surroundings.secrets;
+                secrets.map_or(Value::Undefined, |secrets| secrets.get(names, key.as_deref()))
             }
             Code::DecodeProto { value, schema } => self.decode_proto(value, schema, scope),
             Code::Cast { value, target } => {

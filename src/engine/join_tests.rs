@@ -34,7 +34,9 @@ fn engine(rule: &str) -> Engine {
          CREATE RULE r AS {rule};"
     );
     let source = Source { path: "t.rule".into(), content: Ok(text.into_bytes()) };
-    let checked = set::check(&[source], &Targets::default(), &mut Given);
+    let secrets = ["db".to_owned()].into();
+    let targets = Targets { shadows: "state".to_owned(), secrets, ..Targets::default() };
+    let checked = set::check(&[source], &targets, &mut Given);
     assert!(!checked.has_errors(), "{:?}", checked.diagnostics);
     Engine::new(checked.rules, "1")
 }
@@ -182,6 +184,8 @@ const STATE: &[(&str, &str)] = &[
     ("state/7", r#"{"t":20,"key":"of the value","at":{"x":1.0}}"#),
     ("state/true", "5"),
     ("state/raw", "no json"),
+    ("state/7/named", r#"{"t":21}"#),
+    (r#"state/["7",5]"#, r#"{"t":22}"#),
 ];
 
 /// The output of `select` over `payload` with `state` being a table that another rule writes.
@@ -189,7 +193,6 @@ const STATE: &[(&str, &str)] = &[
 fn check_latest(select: &str, payload: &str, expected: Option<&str>) {
     let rules = format!("{select} DO LOG; CREATE RULE w AS SELECT * FROM 'w' DO UPSERT state");
     let engine = engine(&rules).with_latest(Arc::new(Written(STATE)));
-    assert_eq!(engine.latest_tables().len(), 1);
     let mut out = evaluate(&engine, payload);
     let output = out.hits.pop().map(|hit| String::from_utf8_lossy(hit.output.bytes()).into_owned());
     assert_eq!(output.as_deref(), expected, "{select}");
@@ -223,4 +226,59 @@ fn what_upsert_keeps_is_joined_on_the_text_of_its_key() {
 fn without_values_every_table_that_upsert_writes_is_empty() {
     let rules = "SELECT 1 AS a FROM 'x/+' JOIN state ON state.key = id DO UPSERT state KEY id";
     assert!(evaluate(&engine(rules), r#"{"id":7}"#).hits.is_empty());
+}
+
+#[test]
+fn a_shadow_is_the_row_of_its_thing() {
+    let shadow =
+        |thing: &str| format!("SELECT get_thing_shadow({thing}, 'arn:…').t AS t FROM 'x/+'");
+    check_latest(&shadow("id"), r#"{"id":"7"}"#, Some(r#"{"t":20}"#));
+    check_latest(&shadow("topic(2)"), "{}", Some(r#"{"t":20}"#));
+    check_latest(&shadow("id, 'named'"), r#"{"id":"7"}"#, Some(r#"{"t":21}"#));
+    for nobody in [r#"{"id":"8"}"#, "{}"] {
+        check_latest(&shadow("id"), nobody, Some("{}"));
+        check_latest(&shadow("id, 'named'"), nobody, Some("{}"));
+    }
+    let select = "SELECT 1 AS a FROM 'x/+' WHERE get_thing_shadow(id, 'r').t = 20";
+    check_latest(select, r#"{"id":"8"}"#, None);
+    check_latest(select, r#"{"id":"7"}"#, Some(r#"{"a":1}"#));
+}
+
+#[test]
+fn get_dynamodb_finds_the_row_of_a_key() {
+    let get = |call: &str| format!("SELECT VALUE get_dynamodb({call}, 'role') FROM 'x/+'");
+    let check = |call: &str, expected: &str| {
+        check_latest(&get(call), r#"{"id":7}"#, Some(expected));
+    };
+    check("'motes', 'moteid', id", r#"{"moteid":7,"room":"kitchen","limit":30}"#);
+    check("'cells', 'building', 'b', 'mote', id", r#"{"building":"b","mote":7,"bay":3}"#);
+    check("'cells', 'mote', id, 'building', 'b'", r#"{"building":"b","mote":7,"bay":3}"#);
+    check("'state', 'any', topic(2), 'sort', 5", r#"{"t":22}"#);
+    check("'state', 'any', true", "5");
+    let missing = "SELECT get_dynamodb('motes', 'moteid', 9, 'role') AS row, 1 AS a FROM 'x/+'";
+    check_latest(missing, "{}", Some(r#"{"a":1}"#));
+}
+
+#[test]
+fn a_secret_is_its_text_or_a_key_of_its_json() {
+    let secrets = Secrets::new([("db".to_owned(), r#"{"user":"hunter2","port":5432}"#.to_owned())]);
+    for (call, expected) in [
+        ("'db', 'SecretString', 'role'", r#"{"s":"{\"user\":\"hunter2\",\"port\":5432}"}"#),
+        ("'db', 'SecretString', 'port', 'role'", r#"{"s":5432}"#),
+        ("'db', 'SecretString', concat('us', 'er'), 'role'", r#"{"s":"hunter2"}"#),
+        ("'db', 'SecretString', 'none', 'role'", "{}"),
+        ("'db', 'SecretString', 1, 'role'", "{}"),
+        (
+            "'arn:aws:secretsmanager:x:1:secret:db-a1b2c3', 'SecretString', 'user', 'r'",
+            r#"{"s":"hunter2"}"#,
+        ),
+    ] {
+        let select = format!("SELECT get_secret({call}) AS s FROM 'x/+' DO LOG");
+        let engine = engine(&select).with_secrets(secrets.clone());
+        assert!(!format!("{engine:?}").contains("hunter2"), "an engine shows no secret");
+        let hit = evaluate(&engine, "{}").hits.remove(0);
+        assert_eq!(hit.output.bytes(), expected, "{call}");
+    }
+    let plain = engine("SELECT get_secret('db', 'SecretString', 'r') AS s FROM 'x/+' DO LOG");
+    assert_eq!(evaluate(&plain, "{}").hits.remove(0).output.bytes(), "{}", "none are told");
 }

@@ -32,6 +32,7 @@ mod operators;
 mod output;
 mod plan;
 mod predicate_index;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod topic_index;
@@ -82,6 +83,7 @@ pub use hit::RuleIndex;
 pub use hit::Truth;
 pub use latest::LatestValues;
 pub use plan::Plan;
+pub use secrets::Secrets;
 
 use crate::clock::Timestamp;
 use crate::limits::EVENT_FUTURE_MAX;
@@ -109,6 +111,8 @@ pub struct Engine {
     known: Option<Known>,
     /// `None` while there are no tables that UPSERT writes.
     latest: Option<Arc<dyn LatestValues>>,
+    /// `None` where there are no secrets to tell.
+    secrets: Option<Secrets>,
 }
 
 /// A rule's program, and its plan when it is alone: for episodes and error actions, which look at
@@ -158,6 +162,7 @@ impl Engine {
             account_id: account_id.to_owned(),
             known: None,
             latest: None,
+            secrets: None,
             rules,
         }
     }
@@ -173,6 +178,12 @@ impl Engine {
     #[must_use]
     pub fn with_latest(self, latest: Arc<dyn LatestValues>) -> Engine {
         Engine { latest: Some(latest), ..self }
+    }
+
+    /// The engine with what `get_secret()` answers. Without, that is Undefined.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Engine {
+        Engine { secrets: Some(secrets), ..self }
     }
 
     /// The tables that UPSERT writes and enabled rules read.
@@ -386,6 +397,7 @@ impl Engine {
             account_id: &self.account_id,
             known: self.known.as_ref(),
             latest: self.latest.as_deref(),
+            secrets: self.secrets.as_ref(),
         };
         Message::new(publish, surroundings, slots)
     }

@@ -23,6 +23,7 @@ mod rates;
 mod rehearsal;
 mod reload;
 mod rules;
+mod secrets;
 mod stage;
 #[cfg(test)]
 mod stage_tests;
@@ -96,6 +97,7 @@ use reload::Reloader;
 use reload::Reloads;
 use rules::Rules;
 use rules::RunningRules;
+use secrets::SecretError;
 use stage::AfterCommit;
 use stage::GatewayStage;
 use stage::Work;
@@ -319,18 +321,29 @@ fn table_bounds(config: &Config) -> Bounds {
     Bounds { keys_max: rules.table_keys_max, bytes_max: rules.table_bytes_max }
 }
 
-/// The rules compiled, with the targets that names completed by messages may come to, and the tables
-/// that they read, which `mirror` holds or finds on `disk`.
+/// The rules compiled, with the targets that names completed by messages may come to, the secrets, and
+/// the tables that they read, which `mirror` holds or finds on `disk`.
 fn engine(
     rules: Vec<Arc<Rule>>,
     config: &Config,
     mirror: &Mirror,
     disk: &ReadConnection,
-) -> Result<Engine, LatestError> {
+) -> Result<Engine, EngineError> {
     let known = Known::new(&rule_files::targets(config), &rules);
     let engine = Engine::new(rules, &config.account_id).with_targets(known);
     let view = mirror.view(engine.latest_tables(), Some(disk))?;
-    Ok(engine.with_latest(Arc::new(view)))
+    Ok(engine.with_latest(Arc::new(view)).with_secrets(secrets::read(&config.secrets)?))
+}
+
+/// Why rules that are sound cannot run.
+#[derive(Debug, thiserror::Error)]
+enum EngineError {
+    /// A table that they read cannot be.
+    #[error(transparent)]
+    Latest(#[from] LatestError),
+    /// A secret cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
 
 /// The set that runs first, and its counters on `/metrics`.

@@ -44,7 +44,6 @@ use crate::diagnostic::render::counted;
 use crate::journal::AckSlot;
 use crate::journal::Submission;
 use crate::journal::Submitter;
-use crate::latest::LatestError;
 use crate::latest::Mirror;
 use crate::limits::RELOAD_FINDINGS_MAX;
 use crate::limits::RELOAD_REPORT_BYTES_MAX;
@@ -61,6 +60,7 @@ use crate::rule_files::Loaded;
 use crate::storage::Executor;
 use crate::storage::ReadConnection;
 
+use super::EngineError;
 use super::declare_streams;
 use super::engine;
 use super::named_streams;
@@ -306,7 +306,7 @@ impl Reloader {
             Ok(Arc::new(Rules::new(engine, &config, Some(&known))))
         });
         let compiled = compiling.await.map_err(|error| describe(&error))?;
-        let rules = compiled.map_err(|error: LatestError| describe(&error))?;
+        let rules = compiled.map_err(|error: EngineError| describe(&error))?;
         let changes = changes(&before, &rules);
         let known = named_streams(&before);
         let new = named_streams(&rules).into_iter().filter(|name| !known.contains(name));

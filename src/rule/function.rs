@@ -7,7 +7,7 @@
 
 use super::ast::SqlVersion;
 
-/// A function that needs no outside service.
+/// A function that rules may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Function {
     /// `abs`
@@ -54,10 +54,16 @@ pub enum Function {
     Floor,
     /// `get`
     Get,
+    /// `get_dynamodb`
+    GetDynamodb,
     /// `get_mqtt_property`
     GetMqttProperty,
     /// `get_or_default`
     GetOrDefault,
+    /// `get_secret`
+    GetSecret,
+    /// `get_thing_shadow`
+    GetThingShadow,
     /// `get_user_properties`
     GetUserProperties,
     /// `indexof`
@@ -226,8 +232,11 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
     spec("exp", Function::Exp, (1, 1), V15, Purity::Pure),
     spec("floor", Function::Floor, (1, 1), V15, Purity::Pure),
     spec("get", Function::Get, (2, 2), V15, Purity::Pure),
+    spec("get_dynamodb", Function::GetDynamodb, (4, 6), V16, Purity::Contextual),
     spec("get_mqtt_property", Function::GetMqttProperty, (1, 1), V16, Purity::Contextual),
     spec("get_or_default", Function::GetOrDefault, (1, 2), V16, Purity::Pure),
+    spec("get_secret", Function::GetSecret, (3, 4), V16, Purity::Contextual),
+    spec("get_thing_shadow", Function::GetThingShadow, (2, 3), V16, Purity::Contextual),
     spec("get_user_properties", Function::GetUserProperties, (0, 1), V16, Purity::Contextual),
     spec("indexof", Function::IndexOf, (2, 2), V16, Purity::Pure),
     spec("isnull", Function::IsNull, (1, 1), V15, Purity::Pure),
@@ -281,15 +290,9 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
     spec("upper", Function::Upper, (1, 1), V15, Purity::Pure),
 ];
 
-/// AWS functions that call an outside service; no rule here may use them.
-pub const EXTERNAL_FUNCTIONS: &[&str] = &[
-    "aws_lambda",
-    "get_dynamodb",
-    "get_registry_data",
-    "get_secret",
-    "get_thing_shadow",
-    "machinelearning_predict",
-];
+/// AWS functions that call an outside service that has no counterpart here; no rule may use them.
+pub const EXTERNAL_FUNCTIONS: &[&str] =
+    &["aws_lambda", "get_registry_data", "machinelearning_predict"];
 
 /// The function called `name`, in any case.
 pub fn lookup(name: &str) -> Option<&'static FunctionSpec> {

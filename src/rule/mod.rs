@@ -16,6 +16,7 @@ mod print;
 mod republish;
 mod scan;
 pub mod schema;
+pub mod service;
 pub mod set;
 pub mod table;
 pub mod target;

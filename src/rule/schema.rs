@@ -66,7 +66,7 @@ impl SchemaName {
 }
 
 /// The text of a literal.
-pub(super) fn literal(expr: &Expr) -> Option<&str> {
+pub(crate) fn literal(expr: &Expr) -> Option<&str> {
     match &expr.kind {
         ExprKind::Literal(Value::String(text)) => Some(text),
         _ => None,

@@ -19,6 +19,7 @@ use super::ast::CreateTable;
 use super::ast::Span;
 use super::aws_document;
 use super::check;
+use super::check::Context;
 use super::parse;
 use super::parse::Parsed;
 use super::republish;
@@ -75,6 +76,12 @@ impl Source {
 pub struct Targets {
     /// `[hook.NAME]`; a hook must be declared.
     pub hooks: BTreeSet<String>,
+    /// `[secret.NAME]`; a secret must be declared.
+    pub secrets: BTreeSet<String>,
+    /// Hooks and secrets count as declared: for commands that call and tell none.
+    pub is_open: bool,
+    /// `shadow.table`: the table of `get_thing_shadow()`.
+    pub shadows: String,
     /// `[stream.NAME]`
     pub streams: BTreeSet<String>,
     /// `[delivery.NAME]`
@@ -126,7 +133,7 @@ pub fn check(sources: &[Source], targets: &Targets, files: &mut dyn NamedFiles) 
         }
     }
     let mut tables = set.read_tables(files);
-    tables.tables.add_latest(set.upserted());
+    tables.tables.add_latest(set.upserted(), &targets.shadows);
     set.read_schemas(sources, files);
     set.rules(sources, &tables);
     set.names(sources);
@@ -259,13 +266,14 @@ impl Set<'_> {
     /// Checks each rule by itself.
     fn rules(&mut self, sources: &[Source], read: &ReadTables) {
         let text = |source: usize| sources.get(source).map(Source::text).unwrap_or_default();
+        let context = Context { tables: &read.tables, targets: self.targets };
         for statement in &self.statements {
             let found = &mut self.found[statement.source];
-            check::create_rule(&statement.rule, text(statement.source), &read.tables, found);
+            check::create_rule(&statement.rule, text(statement.source), context, found);
         }
         for (source, rule) in &self.unsound {
             let mut further = Vec::new();
-            check::create_rule(rule, text(*source), &read.tables, &mut further);
+            check::create_rule(rule, text(*source), context, &mut further);
             // What only seems so because of the gaps is never more than a note.
             further.retain(|found| found.severity != Severity::Note);
             self.found[*source].append(&mut further);
@@ -386,7 +394,7 @@ fn shortened(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
 }
 
 fn hook(name: &str, span: &Span, targets: &Targets) -> Option<Diagnostic> {
-    if targets.hooks.contains(name) {
+    if targets.is_open || targets.hooks.contains(name) {
         return None;
     }
     let declare = format!("declare it in tidegate.toml: [hook.{}] with url = \"http://…\"", name);

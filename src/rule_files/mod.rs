@@ -161,6 +161,9 @@ pub fn targets(config: &Config) -> Targets {
     let (stream, delivery) = (StreamConfig::default(), DeliveryConfig::default());
     Targets {
         hooks: config.hooks.keys().cloned().collect(),
+        secrets: config.secrets.keys().cloned().collect(),
+        is_open: false,
+        shadows: config.shadow.table.clone(),
         streams: config.streams.keys().cloned().collect(),
         deliveries: config.deliveries.keys().cloned().collect(),
         default_shards: stream.shards,

@@ -16,6 +16,8 @@ use tidegate::rule_files::Loaded;
 fn targets() -> Targets {
     Targets {
         hooks: ["pager".to_owned()].into(),
+        secrets: ["db".to_owned()].into(),
+        shadows: "shadows".to_owned(),
         streams: ["alerts".to_owned()].into(),
         default_shards: 2,
         default_retention: Duration::from_secs(24 * 3600),

@@ -19,6 +19,7 @@ mod manual;
 mod reload;
 mod reserved;
 mod scenarios;
+mod services;
 mod simulate;
 mod tables;
 mod templates;

@@ -48,6 +48,7 @@ fn every_example_of_the_language_loads_without_a_warning() {
     let targets = Targets {
         hooks: ["pager".to_owned()].into(),
         streams: ["room-kitchen".to_owned()].into(),
+        shadows: "shadows".to_owned(),
         ..Targets::default()
     };
     let folder = tempfile::tempdir().expect("a folder");

@@ -58,7 +58,7 @@ pub(super) fn get(arguments: Arguments<'_, '_>, _: Setting<'_>) -> Value {
 }
 
 /// Arrays are joined as soon as there is one, else strings; one argument stays as it is.
-pub(super) fn concat(arguments: Arguments<'_, '_>, setting: Setting<'_>) -> Value {
+pub(in crate::engine) fn concat(arguments: Arguments<'_, '_>, setting: Setting<'_>) -> Value {
     if let [single] = arguments {
         return single.clone().into_owned();
     }

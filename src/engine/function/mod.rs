@@ -14,6 +14,7 @@ mod time;
 
 use std::borrow::Cow;
 
+pub(super) use collection::concat;
 pub(super) use message::call as call_contextual;
 pub(super) use message::trace_id;
 pub(super) use regexp::Regexp;

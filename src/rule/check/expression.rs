@@ -17,9 +17,11 @@ use super::super::function::Function;
 use super::super::function::FunctionSpec;
 use super::super::schema::literal;
 use super::super::table::RowSource;
+use super::Context;
 use super::Language;
 use super::join;
 use super::pattern;
+use super::service;
 use super::strict;
 use super::suggestion;
 use crate::diagnostic::Code;
@@ -51,12 +53,18 @@ pub(super) struct Scope<'e, 'd> {
     pub(super) not_joined_yet: &'e [Join],
     /// The aliases of the nested queries around: they hide rows of their name.
     aliases: Vec<&'e str>,
+    pub(super) context: Context<'d>,
     pub(super) found: &'d mut Vec<Diagnostic>,
     file: &'d str,
 }
 
 impl<'e, 'd> Scope<'e, 'd> {
-    pub(super) fn new(language: Language, file: &'d str, found: &'d mut Vec<Diagnostic>) -> Self {
+    pub(super) fn new(
+        language: Language,
+        file: &'d str,
+        context: Context<'d>,
+        found: &'d mut Vec<Diagnostic>,
+    ) -> Self {
         Scope {
             language,
             hold: HoldUse::Absent,
@@ -65,6 +73,7 @@ impl<'e, 'd> Scope<'e, 'd> {
             rows: Vec::new(),
             not_joined_yet: &[],
             aliases: Vec::new(),
+            context,
             found,
             file,
         }
@@ -215,6 +224,7 @@ impl<'e, 'd> Scope<'e, 'd> {
         if spec.function == Function::Decode {
             self.decode(args, call);
         }
+        service::call(spec.function, args, call, self);
         pattern::arguments(spec.function, args, self);
     }
 
@@ -275,6 +285,14 @@ impl<'e, 'd> Scope<'e, 'd> {
 
 fn unknown_function(name: &Spanned<String>) -> Diagnostic {
     let written = &name.node;
+    if written.eq_ignore_ascii_case("machinelearning_predict") {
+        return Diagnostic::error(
+            Code::PREDICTION,
+            format!("{written} asks a model at AWS, which is not there"),
+        )
+        .at(name.span.clone(), "")
+        .help("serve the model over HTTP, declare it as a hook, and call it with DO INVOKE name");
+    }
     if function::is_external(written) {
         return Diagnostic::error(
             Code::EXTERNAL_FUNCTION,

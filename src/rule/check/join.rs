@@ -5,7 +5,6 @@ use super::super::ast::Join;
 use super::super::ast::Segment;
 use super::super::table::HasColumn;
 use super::super::table::RowSource;
-use super::super::table::Tables;
 use super::expression::Scope;
 use super::strict;
 use super::suggestion;
@@ -14,7 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::limits::JOINS_MAX;
 
 /// Checks the joins in order; behind each, its row is known.
-pub(super) fn clauses<'e>(joins: &'e [Join], tables: &Tables, scope: &mut Scope<'e, '_>) {
+pub(super) fn clauses<'e>(joins: &'e [Join], scope: &mut Scope<'e, '_>) {
     if let Some(surplus) = joins.get(JOINS_MAX) {
         scope.found.push(
             Diagnostic::error(Code::JOIN, format!("a statement has at most {JOINS_MAX} joins"))
@@ -28,7 +27,7 @@ pub(super) fn clauses<'e>(joins: &'e [Join], tables: &Tables, scope: &mut Scope<
             let advice = "get_dynamodb() in the place of the row";
             strict::refuse(scope, "JOIN", join.span.clone(), advice);
         }
-        let table = match tables.find(&join.table) {
+        let table = match scope.context.tables.find(&join.table) {
             Ok(table) => table,
             Err(unknown) => {
                 scope.found.push(unknown);

@@ -4,7 +4,7 @@
 //! an error here compiles and evaluates without a failure of its own. Expressions are judged in
 //! `expression` (names, arity, versions, strict AWS, variables, `hold.…`), conditions that are never
 //! true in `never`, literals that are patterns in `pattern`, what AWS does not have in `strict`,
-//! actions in `action` and `header`, joins in `join`, FOREACH in `foreach`, filters over the gateway's
+//! actions in `action` and `header`, joins in `join`, functions for services of AWS in `service`, FOREACH in `foreach`, filters over the gateway's
 //! own topics in `source`. What only the set of all rules can tell (names, targets, loops between
 //! rules) is judged in [`super::set`].
 
@@ -16,6 +16,7 @@ mod header;
 mod join;
 mod never;
 mod pattern;
+mod service;
 mod source;
 mod strict;
 
@@ -26,6 +27,7 @@ use super::ast::Spanned;
 use super::ast::SqlVersion;
 use super::ast::TimestampBy;
 use super::ast::When;
+use super::set::Targets;
 use super::table::Tables;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
@@ -44,17 +46,24 @@ pub(super) struct Language {
     pub(super) strict: bool,
 }
 
+/// What there is beside a rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'c> {
+    pub(super) tables: &'c Tables,
+    pub(super) targets: &'c Targets,
+}
+
 /// Checks a statement whose places are in `file`.
 pub(super) fn create_rule(
     rule: &CreateRule,
     file: &str,
-    tables: &Tables,
+    context: Context<'_>,
     found: &mut Vec<Diagnostic>,
 ) {
     let language =
         Language { version: rule.strict.unwrap_or_default(), strict: rule.strict.is_some() };
-    let mut scope = Scope::new(language, file, found);
-    select(&rule.select, tables, &mut scope);
+    let mut scope = Scope::new(language, file, context, found);
+    select(&rule.select, &mut scope);
     let has_when = rule.select.when.is_some();
     scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
     for list in [&rule.actions, &rule.on_cleared, &rule.on_error] {
@@ -89,11 +98,12 @@ pub(super) fn bare_select(
     tables: &Tables,
     found: &mut Vec<Diagnostic>,
 ) {
-    let mut scope = Scope::new(Language { version, strict: false }, text, found);
-    select(statement, tables, &mut scope);
+    let (language, targets) = (Language { version, strict: false }, Targets::default());
+    let context = Context { tables, targets: &targets };
+    select(statement, &mut Scope::new(language, text, context, found));
 }
 
-fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
+fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
     let has_when = select.when.is_some();
     scope.hold = if has_when { HoldUse::NotYet } else { HoldUse::Absent };
     scope.not_joined_yet = &select.joins;
@@ -112,7 +122,7 @@ fn select<'e>(select: &'e Select, tables: &Tables, scope: &mut Scope<'e, '_>) {
     if let Some(clause) = &select.timestamp {
         timestamp_by(clause, has_when, scope);
     }
-    join::clauses(&select.joins, tables, scope);
+    join::clauses(&select.joins, scope);
     if let (true, Some(format)) = (scope.language.strict, &select.format) {
         let advice = "payloads are JSON; decode(encode(*, 'base64'), 'base64') reads others";
         strict::refuse(scope, "payload format behind FROM", format.span.clone(), advice);

@@ -71,6 +71,8 @@ pub struct Tables {
     by_name: BTreeMap<String, Option<Arc<Table>>>,
     /// Those that UPSERT writes.
     latest: BTreeSet<Arc<str>>,
+    /// Which of them has the shadows of things.
+    shadows: String,
 }
 
 impl Tables {
@@ -115,9 +117,19 @@ impl Tables {
         }
     }
 
-    /// Adds tables that UPSERT writes.
-    pub(in crate::rule) fn add_latest<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+    /// The name of the table that has the shadows of things.
+    pub fn shadows(&self) -> &str {
+        &self.shadows
+    }
+
+    /// Adds tables that UPSERT writes, and says which one has the shadows of things.
+    pub(in crate::rule) fn add_latest<'n>(
+        &mut self,
+        names: impl IntoIterator<Item = &'n str>,
+        shadows: &str,
+    ) {
         self.latest.extend(names.into_iter().map(Arc::from));
+        shadows.clone_into(&mut self.shadows);
     }
 
     /// The reference tables, in the order of their names.
