@@ -442,6 +442,7 @@ impl Compiler<'_> {
                 let key = match rest {
                     // Neither a thing's name nor a shadow's has a slash in it.
                     [shadow, _] => Code::Call {
+                        function: Function::Concat,
                         native: function::concat,
                         arguments: Box::new([
                             thing,

@@ -347,11 +347,7 @@ impl<'f> Frame<'f> {
             Code::LookUp { source, key } => {
                 return self.look_up(source, &self.values(key, scope)).unwrap_or_default();
             }
-            Code::Secret { names, key } => {
-                let key = key.as_ref().map(|key| self.value(key, scope));
-                let secrets = self.message.surroundings.secrets;
-                secrets.map_or(Value::Undefined, |secrets| secrets.get(names, key.as_deref()))
-            }
+            Code::Secret { names, key } => self.secret(names, key.as_deref(), scope),
             Code::DecodeProto { value, schema } => self.decode_proto(value, schema, scope),
             Code::Cast { value, target } => {
                 operators::cast(&self.value(value, scope), *target, self.setting())
@@ -461,6 +457,17 @@ impl<'f> Frame<'f> {
         } else {
             Value::Undefined
         }
+    }
+
+    fn secret<'s>(
+        &'s self,
+        names: &[Box<str>],
+        key: Option<&'s Code>,
+        scope: Option<&'s Scope<'s>>,
+    ) -> Value {
+        let key = key.map(|key| self.value(key, scope));
+        let secrets = self.message.surroundings.secrets;
+        secrets.map_or(Value::Undefined, |secrets| secrets.get(names, key.as_deref()))
     }
 
     fn columns<'s>(

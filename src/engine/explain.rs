@@ -130,7 +130,7 @@ pub struct Cost {
     pub calls: usize,
     /// Of the calls, those that search with a regular expression.
     pub regexes: usize,
-    /// Rows looked up in reference tables.
+    /// Rows looked up in tables.
     pub lookups: usize,
 }
 
@@ -430,9 +430,11 @@ impl Code {
             Code::Array(codes)
             | Code::And(codes)
             | Code::Or(codes)
+            | Code::LookUp { key: codes, .. }
             | Code::Call { arguments: codes, .. }
             | Code::Context { arguments: codes, .. }
             | Code::Regexp { arguments: codes, .. } => codes.iter().for_each(below),
+            Code::Secret { key, .. } => key.iter().for_each(|code| below(code)),
             Code::Object(members) => members.iter().for_each(|(_, code)| below(code)),
             Code::Member { of: code, .. }
             | Code::Not(code)
@@ -491,13 +493,17 @@ impl Cost {
         let (is_call, is_regex) = match code {
             Code::Constant(_) => return,
             Code::Call { function, .. } => (true, is_regex(*function)),
-            Code::Context { .. } | Code::DecodeProto { .. } => (true, false),
+            Code::Context { .. }
+            | Code::DecodeProto { .. }
+            | Code::LookUp { .. }
+            | Code::Secret { .. } => (true, false),
             Code::Regexp { .. } => (true, true),
             _ => (false, false),
         };
         *(if each { &mut self.operations_each } else { &mut self.operations }) += 1;
         self.calls += usize::from(is_call);
         self.regexes += usize::from(is_regex);
+        self.lookups += usize::from(matches!(code, Code::LookUp { .. }));
     }
 }
 
