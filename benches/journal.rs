@@ -154,6 +154,7 @@ impl Stage for Records {
             hash_key: None,
             data: self.record.clone(),
             at,
+            hops: 0,
         }));
     }
 

@@ -96,7 +96,13 @@ pub const CSV_COLUMNS_MAX: usize = 1024;
 pub const COLUMN_NAME_BYTES_MAX: usize = 128;
 /// Fields of all records of a CSV payload: a field of one byte takes fifty in memory.
 pub const CSV_FIELDS_MAX: usize = 100_000;
-/// REPUBLISH hops a message may take before it is cut.
+/// Records of a stream that rules judge at a time: as many as a commit of a busy gateway carries,
+pub const STREAM_TURN_RECORDS_MAX: usize = 1000;
+/// bytes of their data and keys,
+pub const STREAM_TURN_BYTES_MAX: usize = 1024 * 1024;
+/// and bytes of what they cause: no further record is judged once it is reached.
+pub const STREAM_TURN_OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// REPUBLISH and STREAM hops a message may take before it is cut.
 pub const HOPS_MAX: u8 = 4;
 /// A compiled regular expression, bytes of its program. One of this size takes 2 ms to compile.
 pub const REGEX_BYTES_MAX: usize = 256 * 1024;

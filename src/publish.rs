@@ -1,12 +1,13 @@
 //! One message as it entered: topic, payload, who sent it and when.
 //!
-//! Made by the broker from a PUBLISH packet, by the engine's callers from recorded lines, and by
-//! `action` for a REPUBLISH. Cloning is cheap: every part is shared.
+//! Made by the broker from a PUBLISH packet, by the engine's callers from recorded lines, by `action`
+//! for a REPUBLISH, and by the gateway from a record of a stream that a rule reads. Cloning is cheap: every part is shared.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 use crate::clock::Timestamp;
 use crate::topic::TopicName;
@@ -35,7 +36,8 @@ impl QoS {
     }
 }
 
-/// Who published: fixed for the life of a connection, shared by all its messages.
+/// Where a message came from: fixed for the life of a connection and shared by all its messages; of a
+/// record of a stream its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// MQTT client identifier; `None` when the message did not come over MQTT (`clientid()` is then `"n/a"`).
@@ -44,12 +46,27 @@ pub struct Origin {
     pub principal: Option<Arc<str>>,
     /// Address the message came from (`sourceip()`).
     pub source_ip: Option<IpAddr>,
+    /// The record that the message is, for a rule that reads a stream.
+    pub record: Option<StreamRecord>,
+}
+
+/// What a rule can know of a record of a shard stream beside its data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRecord {
+    /// The shard, as the API writes it (`shard_id()`).
+    pub shard_id: Arc<str>,
+    /// Its place in the stream, decimal (`sequence_number()`).
+    pub sequence_number: CompactString,
+    /// As given (`partition_key()`).
+    pub partition_key: CompactString,
+    /// Arrival in the stream (`timestamp()`). [`Publish::received_at`] is when the rule took it from there.
+    pub arrived_at: Timestamp,
 }
 
 impl Origin {
     /// A message that no client sent: republished by a rule, or recorded without a client.
     pub fn internal() -> Arc<Origin> {
-        Arc::new(Origin { client_id: None, principal: None, source_ip: None })
+        Arc::new(Origin { client_id: None, principal: None, source_ip: None, record: None })
     }
 }
 
@@ -87,6 +104,6 @@ pub struct Publish {
     pub origin: Arc<Origin>,
     /// MQTT 5 properties; `None` when there are none.
     pub properties: Option<Arc<PublishProperties>>,
-    /// How many REPUBLISH actions it has passed; bounded by [`crate::limits::HOPS_MAX`].
+    /// How many REPUBLISH and STREAM actions it has passed; bounded by [`crate::limits::HOPS_MAX`].
     pub hops: u8,
 }

@@ -123,12 +123,15 @@ impl Cause<'_> {
         match action {
             PreparedAction::Stream { stream, key, hash_key, records } => {
                 self.check_sizes(&records, key.len())?;
+                // Who reads the stream judges it: one hop too many ends there.
+                let hops = self.publish.hops.saturating_add(1);
                 outcome.effects.extend(records.into_iter().map(|data| Effect::Stream {
                     stream: Arc::clone(&stream),
                     partition_key: key.clone(),
                     hash_key,
                     data,
                     at,
+                    hops,
                 }));
             }
             PreparedAction::Deliver { delivery, records } => {

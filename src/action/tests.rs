@@ -60,6 +60,7 @@ fn stored(outcome: &Outcome) -> Vec<String> {
             format!("upsert {} {} {value} {} {has_message}", upsert.table, upsert.key, upsert.rule)
         }
         Effect::Forget { table, key } => format!("forget {table} {key}"),
+        Effect::Advance(_) | Effect::Consumers(_) => format!("{effect:?}"),
     };
     outcome.effects.iter().map(one).collect()
 }

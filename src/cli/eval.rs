@@ -28,11 +28,13 @@ use crate::diagnostic::Severity;
 use crate::engine::Engine;
 use crate::engine::Evaluation;
 use crate::engine::Output;
+use crate::engine::RuleIndex;
 use crate::limits::RECORDED_LINE_BYTES_MAX;
 use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::PublishProperties;
 use crate::publish::QoS;
+use crate::publish::StreamRecord;
 use crate::rule::Rule;
 use crate::rule::ast::SqlVersion;
 use crate::rule::table::Tables;
@@ -51,8 +53,8 @@ Examples:
   tidegate eval --batch < cases.ndjson
 
 A line of --batch is {\"sql\":…} with optional \"topic\", \"payload\" or \"payload_base64\", \"client_id\",
-\"account_id\", \"now_ms\", \"sql_version\", \"rule_name\" and \"mqtt5\". Its answer is one of {\"result\":…},
-{\"result_base64\":…}, {\"no_match\":true}, {\"parse_error\":{…}} and {\"fault\":{…}}.";
+\"account_id\", \"now_ms\", \"sql_version\", \"rule_name\", \"mqtt5\" and, for FROM STREAM, \"record\". Its
+answer is one of {\"result\":…}, {\"result_base64\":…}, {\"no_match\":true}, {\"parse_error\":{…}} and {\"fault\":{…}}.";
 
 /// Evaluate a SELECT over one message
 #[derive(Args, Debug)]
@@ -181,6 +183,37 @@ struct Request {
     sql_version: Option<String>,
     rule_name: Option<String>,
     mqtt5: Option<Mqtt5>,
+    record: Option<RecordFacts>,
+}
+
+/// The record of a stream that the message is, for a statement with FROM STREAM. It arrives at `now_ms`.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RecordFacts {
+    partition_key: String,
+    shard_id: String,
+    sequence_number: String,
+}
+
+impl Default for RecordFacts {
+    fn default() -> Self {
+        RecordFacts {
+            partition_key: "n/a".to_owned(),
+            shard_id: "shardId-000000000000".to_owned(),
+            sequence_number: "0".to_owned(),
+        }
+    }
+}
+
+impl RecordFacts {
+    fn into_record(self, arrived_at: Timestamp) -> StreamRecord {
+        StreamRecord {
+            shard_id: self.shard_id.into(),
+            sequence_number: self.sequence_number.into(),
+            partition_key: self.partition_key.into(),
+            arrived_at,
+        }
+    }
 }
 
 /// A string is the payload's text, any other JSON value is the payload.
@@ -285,7 +318,11 @@ impl Request {
         };
         let engine = Engine::new(vec![Arc::new(rule)], &account_id);
         let mut evaluation = Evaluation::default();
-        engine.evaluate(&engine.plan(&publish.topic), &publish, &mut evaluation);
+        let plan = match publish.origin.record {
+            Some(_) => Arc::new(engine.plan_of(&[RuleIndex(0)])),
+            None => engine.plan(&publish.topic),
+        };
+        engine.evaluate(&plan, &publish, &mut evaluation);
         let is_each = engine.rules().iter().any(|rule| rule.definition.select.foreach.is_some());
         if is_each && !evaluation.hits.is_empty() {
             let outputs = evaluation.hits.into_iter().map(|hit| hit.output);
@@ -309,14 +346,19 @@ impl Request {
             (None, Some(Payload::Json(raw))) => Bytes::copy_from_slice(raw.get().as_bytes()),
             (None, None) => Bytes::from_static(b"{}"),
         };
-        let origin =
-            Origin { client_id: self.client_id.map(Arc::from), principal: None, source_ip: None };
+        let received_at = self.now_ms.map_or(now, Timestamp::from_millis);
+        let record = rule.source().map(|_| self.record.unwrap_or_default());
+        let origin = Origin {
+            client_id: self.client_id.map(Arc::from),
+            record: record.map(|record| record.into_record(received_at)),
+            ..Origin::clone(&Origin::internal())
+        };
         Ok(Publish {
             topic,
             payload,
             qos: QoS::AtMostOnce,
             retain: false,
-            received_at: self.now_ms.map_or(now, Timestamp::from_millis),
+            received_at,
             origin: Arc::new(origin),
             properties: self.mqtt5.map(Mqtt5::properties).transpose()?.map(Arc::new),
             hops: 0,

@@ -116,6 +116,14 @@ impl Code {
     pub const SERVICE_CALL: Code = Code("R053");
     /// AT LEAST of a number of times that is not counted to.
     pub const AT_LEAST: Code = Code("R056");
+    /// A start of FROM STREAM that is no point in time.
+    pub const STREAM_START: Code = Code("R070");
+    /// A function of a record where there is none.
+    pub const RECORD_FUNCTION: Code = Code("R071");
+    /// A function of a published message over a record of a stream.
+    pub const TOPIC_FUNCTION: Code = Code("R072");
+    /// A stream that rules read and nothing is known to write.
+    pub const UNFED_STREAM: Code = Code("R073");
 }
 
 /// All of them, in order.
@@ -174,4 +182,8 @@ pub const RULE_CODES: &[Code] = &[
     Code::UNDECLARED_SECRET,
     Code::SERVICE_CALL,
     Code::AT_LEAST,
+    Code::STREAM_START,
+    Code::RECORD_FUNCTION,
+    Code::TOPIC_FUNCTION,
+    Code::UNFED_STREAM,
 ];

@@ -79,6 +79,11 @@ impl<'m> Message<'m> {
         Message { publish, topic, surroundings, slots, whole }
     }
 
+    /// What stands where a rule names no key: the partition key of a record, otherwise the topic.
+    pub(super) fn own_key(&self) -> &str {
+        self.publish.origin.record.as_ref().map_or(self.topic, |record| &record.partition_key)
+    }
+
     /// The payload as a value; `None` when it is not JSON.
     pub(super) fn payload(&self, whole: Whole) -> Option<&Value> {
         let cell = match whole {

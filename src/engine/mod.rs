@@ -224,7 +224,7 @@ impl Engine {
         self.index.rules(topic.as_str())
     }
 
-    /// The plan of all topics that reach exactly `rules`.
+    /// The plan of all topics that reach exactly `rules`, or of the records of a stream that they read.
     pub fn plan_of(&self, rules: &[RuleIndex]) -> Plan {
         let program = |rule: &RuleIndex| Some((*rule, &self.compiled(*rule)?.program));
         Plan::new(rules.iter().filter_map(program))
@@ -560,7 +560,7 @@ fn observe(
     })
 }
 
-/// The PARTITION BY values, or the topic, as the text of a JSON array.
+/// The PARTITION BY values, or the topic or the record's partition key, as the text of a JSON array.
 fn observed_key(
     frame: &Frame<'_>,
     partition_by: &[code::Code],
@@ -569,7 +569,7 @@ fn observed_key(
     let mut text = Vec::with_capacity(64);
     text.push(b'[');
     if partition_by.is_empty() {
-        json::write_string(&mut text, frame.message.topic);
+        json::write_string(&mut text, frame.message.own_key());
     }
     for (position, code) in partition_by.iter().enumerate() {
         let value = frame.value(code, None);

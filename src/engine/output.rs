@@ -223,7 +223,7 @@ fn records(frame: &Frame<'_>, made: &Made, batch: bool) -> Result<SmallVec<[Byte
 fn partition_key(frame: &Frame<'_>, key: Option<&Code>) -> Result<CompactString, Refusal> {
     let key = match key {
         Some(code) => CompactString::new(text_of(frame, code, "KEY")?),
-        None => CompactString::new(frame.message.topic),
+        None => CompactString::new(frame.message.own_key()),
     };
     let characters = key.chars().count();
     if (1..=PARTITION_KEY_CHARS_MAX).contains(&characters) {
@@ -238,7 +238,7 @@ fn partition_key(frame: &Frame<'_>, key: Option<&Code>) -> Result<CompactString,
 fn table_key(frame: &Frame<'_>, key: Option<&Code>) -> Result<CompactString, Refusal> {
     let key = match key {
         Some(code) => CompactString::new(text_of(frame, code, "KEY")?),
-        None => CompactString::new(frame.message.topic),
+        None => CompactString::new(frame.message.own_key()),
     };
     if (1..=TABLE_KEY_BYTES_MAX).contains(&key.len()) {
         return Ok(key);

@@ -11,7 +11,7 @@ use super::decode::Projection;
 use super::predicate_index::PredicateIndex;
 
 /// The rules of one topic. Made once per topic and connection, and good as long as its engine is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Plan {
     /// One for each payload format; nearly always one.
     pub(super) sources: SmallVec<[Source; 1]>,

@@ -47,6 +47,7 @@ pub(super) fn publish(topic: &str, payload: &str) -> Publish {
             client_id: Some("dev".into()),
             principal: None,
             source_ip: None,
+            record: None,
         }),
         properties: None,
         hops: 0,

@@ -27,6 +27,7 @@ mod secrets;
 mod stage;
 #[cfg(test)]
 mod stage_tests;
+mod stream_rules;
 mod tally;
 mod view;
 
@@ -101,6 +102,8 @@ use secrets::SecretError;
 use stage::AfterCommit;
 use stage::GatewayStage;
 use stage::Work;
+use stream_rules::StreamRules;
+use stream_rules::StreamSetup;
 use tally::RuleMetrics;
 use view::GatewayView;
 use view::Life;
@@ -118,8 +121,9 @@ pub struct Gateway {
     broker: JoinHandle<()>,
     journal: Journal<Work>,
     http: JoinHandle<()>,
-    events: JoinHandle<()>,
-    /// Ends the HTTP server, and publishes what events are left.
+    /// Events, and what reads streams for the rules: they submit to the journal.
+    feeders: [JoinHandle<()>; 2],
+    /// Ends the HTTP server and the reading of streams, and publishes what events are left.
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     /// Holds the lock of the data folder until the very end.
@@ -185,6 +189,7 @@ impl Gateway {
         let (events, desk) = Events::new(Arc::clone(&running), handle.clone(), &mut registry);
         let desk = tokio::spawn(desk.run(journal.submitter(), stopped.clone()));
         let parts = Parts { storage: &storage, journal: &journal, config: &config, clock, events };
+        let stream_rules = parts.stream_rules(&running).await?;
         let deliveries = parts.start_deliveries(&mut registry).await?;
         let hooks = parts.start_hooks(&running, &mut registry).await?;
         journal.metrics().register(&mut registry);
@@ -219,11 +224,12 @@ impl Gateway {
         });
         storage.announce(view.http)?;
         let site = dashboard::site(Arc::clone(&view) as _, config.http.body_timeout, http_metrics);
-        let http = tokio::spawn(http.run(site, stopped));
+        let http = tokio::spawn(http.run(site, stopped.clone()));
         let (broker, mut tasks) = open(broker, parts.events, &view);
         tasks.push(tokio::spawn(reloader.run()));
+        let feeders = [desk, tokio::spawn(stream_rules.run(stopped))];
         life.begin();
-        Ok(Gateway { view, broker, http, events: desk, journal, stop, tasks, storage })
+        Ok(Gateway { view, broker, http, feeders, journal, stop, tasks, storage })
     }
 
     /// Address of the MQTT listener.
@@ -265,7 +271,7 @@ impl Gateway {
     /// # Errors
     /// When the journal could not write what was queued (and not acknowledged).
     pub async fn shutdown(self) -> anyhow::Result<()> {
-        let Gateway { view, broker, http, events, journal, stop, tasks, storage } = self;
+        let Gateway { view, broker, http, feeders, journal, stop, tasks, storage } = self;
         view.life.end();
         view.broker.shutdown();
         if !broker.is_finished() {
@@ -277,10 +283,12 @@ impl Gateway {
         if let Err(error) = http.await {
             tracing::error!(%error, "the HTTP server's task failed");
         }
-        // A stalled journal takes no more events; they were nobody's promise.
-        let abort = events.abort_handle();
-        if tokio::time::timeout(STALLED_SHUTDOWN_GRACE, events).await.is_err() {
-            abort.abort();
+        // A stalled journal takes no more events and no more records; neither were anybody's promise.
+        for task in feeders {
+            let abort = task.abort_handle();
+            if tokio::time::timeout(STALLED_SHUTDOWN_GRACE, task).await.is_err() {
+                abort.abort();
+            }
         }
         for task in tasks {
             task.abort();
@@ -399,9 +407,12 @@ fn first_streams(config: &Config, rules: &Rules) -> BTreeMap<String, StreamConfi
     streams
 }
 
-/// The streams that rules name.
+/// The streams that rules write or read.
 fn named_streams(rules: &Rules) -> BTreeSet<&str> {
-    rules.list().iter().flat_map(|rule| rule.streams()).collect()
+    let rules = rules.list().iter();
+    let read =
+        rules.clone().filter_map(|rule| rule.source()).map(|source| source.name.node.as_str());
+    rules.flat_map(|rule| rule.streams()).chain(read).collect()
 }
 
 /// Makes streams that are not there; one that is keeps the shards it has.
@@ -451,6 +462,20 @@ impl Parts<'_> {
             inputs,
         };
         Ok(Reloader::new(setup, registry))
+    }
+
+    /// Makes the rules that read streams the consumers there are, and what reads for them.
+    async fn stream_rules(&self, running: &Arc<RunningRules>) -> anyhow::Result<StreamRules> {
+        let consumers = Arc::clone(running.get().consumers());
+        let now = self.clock.now();
+        stream::declare_consumers(&self.storage.executor(), consumers, now).await?;
+        Ok(StreamRules::new(StreamSetup {
+            running: Arc::clone(running),
+            journal: self.journal.submitter(),
+            arrivals: self.journal.arrivals(),
+            reader: stream::Reader::new(self.storage.reader()?),
+            clock: self.clock,
+        }))
     }
 
     async fn start_deliveries(&self, registry: &mut Registry) -> anyhow::Result<Arc<Deliveries>> {

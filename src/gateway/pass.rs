@@ -1,7 +1,7 @@
 //! One pass of messages through the rules: evaluate, carry out, and follow what is republished.
 //!
-//! Both halves of the gateway run the same pass: a connection's lane over what it read, and the
-//! journal's stage over what an episode republished. A pass ends when nothing is left to evaluate; the
+//! Both halves of the gateway run the same pass: a connection's lane over what it read, a turn of a
+//! stream over its records, and the journal's stage over what an episode republished. A pass ends when nothing is left to evaluate; the
 //! hop limit bounds it. What it leaves is in [`Pass::outcome`] and [`Pass::observations`].
 //!
 //! The rules are given with each message: whoever owns the pass decides for how long one set is used.
@@ -61,6 +61,13 @@ impl Pass {
         self.finish(rules, publish.received_at);
     }
 
+    /// Evaluates the rules of `plan` over a record of the stream that they read, and then everything it
+    /// makes rules republish.
+    pub(super) fn take_record(&mut self, rules: &Rules, plan: &SharedPlan, record: &Publish) {
+        self.judge(rules, plan, record);
+        self.finish(rules, record.received_at);
+    }
+
     /// Carries out one hit of the hold table, and evaluates everything it makes rules republish.
     pub(super) fn take_hit(&mut self, rules: &Rules, hit: Hit) {
         let at = hit.decided_at;
@@ -109,9 +116,12 @@ impl Pass {
 
     fn evaluate(&mut self, rules: &Rules, publish: &Publish) {
         let shared = self.plan(rules, &publish.topic);
-        if shared.plan.is_empty() {
-            return;
+        if !shared.plan.is_empty() {
+            self.judge(rules, &shared, publish);
         }
+    }
+
+    fn judge(&mut self, rules: &Rules, shared: &SharedPlan, publish: &Publish) {
         let Rules { engine, tallies, .. } = rules;
         let evaluation = &mut self.evaluation;
         engine.evaluate(&shared.plan, publish, evaluation);

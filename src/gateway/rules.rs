@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use arc_swap::Guard;
+use tokio::sync::watch;
 
 use crate::api::plan::RulePlan;
 use crate::config::Config;
@@ -24,6 +25,9 @@ use crate::engine::RuleIndex;
 use crate::engine::hold::WatchedRule;
 use crate::engine::hold::watched;
 use crate::rule::Rule;
+use crate::rule::ast::StreamStart;
+use crate::stream::ConsumerSpec;
+use crate::stream::ConsumerStart;
 use crate::topic::TopicName;
 
 use super::plans::Plans;
@@ -48,6 +52,8 @@ pub(super) struct Rules {
     /// What each rule with WHEN watches, by [`RuleIndex`]; `None` for the others.
     fingerprints: Vec<Option<u64>>,
     hold_keys_max: usize,
+    /// The rules that read streams, disabled ones too, as consumers.
+    consumers: Arc<[ConsumerSpec]>,
 }
 
 impl Rules {
@@ -67,14 +73,19 @@ impl Rules {
             places: places.collect(),
             fingerprints,
             hold_keys_max,
+            consumers: rules.iter().filter_map(|rule| consumer(rule)).collect(),
             engine,
         }
     }
 
     /// The plan of a topic.
     pub(super) fn plan(&self, topic: &TopicName) -> Arc<SharedPlan> {
-        let reached = self.engine.reached(topic);
-        self.plans.get(reached, &self.tallies, |rules| self.engine.plan_of(rules))
+        self.plan_of(self.engine.reached(topic))
+    }
+
+    /// The plan of `rules`, in their order.
+    pub(super) fn plan_of(&self, rules: Vec<RuleIndex>) -> Arc<SharedPlan> {
+        self.plans.get(rules, &self.tallies, |rules| self.engine.plan_of(rules))
     }
 
     /// The counters, with all that has been counted by now.
@@ -96,6 +107,23 @@ impl Rules {
     /// What the rule of this name was compiled to.
     pub(super) fn explain(&self, name: &str) -> Option<RulePlan> {
         RulePlan::of(&self.engine, self.place(name)?, self.hold_keys_max)
+    }
+
+    /// The rules that read streams, disabled ones too, as consumers.
+    pub(super) fn consumers(&self) -> &Arc<[ConsumerSpec]> {
+        &self.consumers
+    }
+
+    /// Whether `rule` reads a stream, and runs.
+    pub(super) fn reads(&self, rule: RuleIndex) -> bool {
+        let rule = self.list().get(rule.0 as usize);
+        rule.is_some_and(|rule| rule.source().is_some() && !rule.definition.disabled)
+    }
+
+    /// The streams that rules read; a name may come twice.
+    pub(super) fn read_streams(&self) -> impl Iterator<Item = Arc<str>> {
+        let reading = self.consumers.iter().filter(|consumer| consumer.reads);
+        reading.map(|consumer| Arc::clone(&consumer.stream))
     }
 
     /// The rules whose conditions the hold table watches.
@@ -133,16 +161,34 @@ impl Drop for Rules {
     }
 }
 
+/// The consumer that a rule with FROM STREAM is.
+fn consumer(rule: &Rule) -> Option<ConsumerSpec> {
+    let source = rule.source()?;
+    Some(ConsumerSpec {
+        name: Arc::clone(rule.name()),
+        stream: Arc::from(source.name.node.as_str()),
+        start: match source.start {
+            StreamStart::Latest => ConsumerStart::Latest,
+            StreamStart::TrimHorizon => ConsumerStart::TrimHorizon,
+            StreamStart::Timestamp(at) => ConsumerStart::AtTimestamp(at),
+        },
+        reads: !rule.definition.disabled,
+    })
+}
+
 /// Where the running set is found. Written by the journal's stage, read by everybody.
 #[derive(Debug)]
 pub(super) struct RunningRules {
     current: ArcSwap<Rules>,
+    /// The last set whose takeover is on disk.
+    settled: watch::Sender<Arc<Rules>>,
 }
 
 impl RunningRules {
     /// Starts with `rules`.
     pub(super) fn new(rules: Arc<Rules>) -> Self {
-        RunningRules { current: ArcSwap::new(rules) }
+        let (settled, _) = watch::channel(Arc::clone(&rules));
+        RunningRules { current: ArcSwap::new(rules), settled }
     }
 
     /// The running set, for as long as a batch takes.
@@ -158,5 +204,14 @@ impl RunningRules {
     /// Puts another set in its place; for the journal's stage only.
     pub(super) fn replace(&self, rules: Arc<Rules>) {
         self.current.store(rules);
+    }
+    /// Says that the takeover of the running set is on disk; for the journal's stage only.
+    pub(super) fn settle(&self) {
+        self.settled.send_replace(self.get());
+    }
+
+    /// The last set whose takeover is on disk, and when another one is.
+    pub(super) fn settled(&self) -> watch::Receiver<Arc<Rules>> {
+        self.settled.subscribe()
     }
 }

@@ -135,6 +135,8 @@ pub(super) struct GatewayStage<A> {
     running: Arc<RunningRules>,
     episodes: Episodes<A>,
     changes: Vec<KeyChange>,
+    /// Whether a takeover is part of the batch.
+    has_taken_over: bool,
 }
 
 /// The hold table, and what its transitions become.
@@ -161,7 +163,8 @@ impl<A: AfterCommit> GatewayStage<A> {
     ) -> Self {
         let (pass, outgoing) = (Pass::default(), Vec::new());
         let episodes = Episodes { pass, hold, kept, transitions, outgoing, after };
-        GatewayStage { rules: running.get(), running, episodes, changes: Vec::new() }
+        let (rules, changes) = (running.get(), Vec::new());
+        GatewayStage { rules, running, episodes, changes, has_taken_over: false }
     }
 
     /// The tables of latest values.
@@ -175,7 +178,12 @@ impl<A: AfterCommit> GatewayStage<A> {
         self.episodes.hold.rebuild(rules.watched(), at, &mut self.episodes.transitions);
         rules.tallies.forget_holds();
         self.running.replace(Arc::clone(&rules));
-        self.rules = rules;
+        let before = mem::replace(&mut self.rules, rules);
+        self.has_taken_over = true;
+        if before.consumers() != self.rules.consumers() {
+            // Before anything that the new rules cause: one that begins at the end gets all of it.
+            batch.effects.push(Effect::Consumers(Arc::clone(self.rules.consumers())));
+        }
         self.episodes.settle(&self.rules, batch);
     }
 }
@@ -378,6 +386,9 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
         }
         if !batch.hits.is_empty() {
             self.episodes.after.hits_logged();
+        }
+        if mem::take(&mut self.has_taken_over) {
+            self.running.settle();
         }
     }
 }

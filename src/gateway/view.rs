@@ -565,6 +565,7 @@ impl Source for GatewayView {
                 hash_key: record.hash_key,
                 data: &record.data,
                 at: self.clock.now(),
+                hops: 0,
             };
             let put = stream::put(&self.executor, name, record);
             let Ok(stored) = tokio::time::timeout(limits::API_COMMIT_MAX, put).await else {

@@ -54,6 +54,9 @@ use crate::limits;
 use crate::publish::Publish;
 use crate::storage::Storage;
 use crate::storage::StorageError;
+use crate::stream;
+use crate::stream::Arrivals;
+use crate::stream::ConsumerSpec;
 
 pub use metrics::JournalMetrics;
 
@@ -79,6 +82,8 @@ pub enum Effect {
         data: Bytes,
         /// Arrival time.
         at: Timestamp,
+        /// How many REPUBLISH and STREAM actions it has passed.
+        hops: u8,
     },
     /// An entry of a delivery buffer.
     Deliver {
@@ -111,6 +116,11 @@ pub enum Effect {
         /// Key.
         key: CompactString,
     },
+    /// A consumer of a stream has come so far.
+    Advance(stream::Advance),
+    /// The consumers of streams from here on: in the order of the effects, so that one that begins at
+    /// the end gets all that comes behind this.
+    Consumers(Arc<[ConsumerSpec]>),
 }
 
 impl Effect {
@@ -123,6 +133,7 @@ impl Effect {
             Effect::Retain(publish) => publish.topic.as_str().len() + publish.payload.len(),
             Effect::Upsert(upsert) => upsert.key.len() + upsert.value.len(),
             Effect::Forget { key, .. } => key.len(),
+            Effect::Advance(_) | Effect::Consumers(_) => 0,
         }
     }
 }
@@ -423,6 +434,11 @@ impl<W: Send + 'static> Journal<W> {
     /// Where it announces what it adds to deliveries.
     pub fn delivery_backlogs(&self) -> Arc<delivery::Backlogs> {
         Arc::clone(&self.targets.deliveries)
+    }
+
+    /// Where it announces what it adds to streams.
+    pub fn arrivals(&self) -> Arc<Arrivals> {
+        Arc::clone(&self.targets.streams)
     }
 
     /// Where it announces what it adds to hooks.

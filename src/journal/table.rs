@@ -26,9 +26,10 @@ use super::Batch;
 use super::Effect;
 use super::HitRecord;
 
-/// Where commits are announced to the workers of deliveries and hooks.
+/// Where commits are announced to whoever works on streams, deliveries and hooks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Targets {
+    pub(super) streams: Arc<stream::Arrivals>,
     pub(super) deliveries: Arc<delivery::Backlogs>,
     pub(super) hooks: Arc<lambda::Backlogs>,
 }
@@ -49,7 +50,7 @@ impl Tables {
     pub(super) fn new(connection: Connection, hits_max: usize, targets: Targets) -> Tables {
         Tables {
             connection,
-            streams: stream::Appender::default(),
+            streams: stream::Appender::new(targets.streams),
             deliveries: delivery::Appender::new(targets.deliveries),
             hooks: lambda::Appender::new(targets.hooks),
             hits: Recorder::new(hits_max),
@@ -67,8 +68,13 @@ impl Tables {
     ) -> Result<(), SqliteError> {
         let committed = self.try_commit(batch, jobs, now);
         if committed.is_ok() {
+            self.streams.committed();
             self.deliveries.committed();
             self.hooks.committed();
+            if !jobs.is_empty() {
+                // One of them may have put a record.
+                self.streams.committed_by_others();
+            }
         } else {
             self.deliveries.forget();
             self.hooks.forget();
@@ -96,8 +102,9 @@ impl Tables {
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for effect in &batch.effects {
             match effect {
-                Effect::Stream { stream, partition_key, hash_key, data, at } => {
-                    let record = NewRecord { partition_key, hash_key: *hash_key, data, at: *at };
+                Effect::Stream { stream, partition_key, hash_key, data, at, hops } => {
+                    let (hash_key, at, hops) = (*hash_key, *at, *hops);
+                    let record = NewRecord { partition_key, hash_key, data, at, hops };
                     self.streams.push(&transaction, stream, &record)?;
                 }
                 Effect::Deliver { delivery, data, at } => {
@@ -110,6 +117,11 @@ impl Tables {
                 Effect::Upsert(upsert) => latest::save(&transaction, upsert)?,
                 Effect::Forget { table, key } => {
                     latest::forget(&transaction, table, key)?;
+                }
+                Effect::Advance(advance) => stream::advance(&transaction, advance)?,
+                Effect::Consumers(consumers) => {
+                    self.streams.flush(&transaction)?;
+                    stream::settle(&transaction, consumers, now)?;
                 }
             }
         }

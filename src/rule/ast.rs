@@ -6,6 +6,7 @@
 mod action;
 mod expression;
 mod format;
+mod source;
 
 use std::fmt;
 use std::ops::Range;
@@ -30,6 +31,8 @@ pub use format::CsvColumn;
 pub use format::CsvFormat;
 pub use format::Format;
 pub use format::TextPattern;
+pub use source::StreamSource;
+pub use source::StreamStart;
 
 use crate::topic::TopicFilter;
 
@@ -132,9 +135,11 @@ pub struct Select {
     pub sets: Vec<(Spanned<String>, Expr)>,
     /// What goes out.
     pub projection: Projection,
-    /// `FROM 'filter', …`; empty only for Basic Ingest rules.
+    /// `FROM 'filter', …`; empty for rules over a stream and for Basic Ingest rules.
     pub from: Vec<Spanned<TopicFilter>>,
-    /// `AS format` behind the filters; `None` is JSON.
+    /// `FROM STREAM name …`.
+    pub stream: Option<StreamSource>,
+    /// `AS format` behind FROM; `None` is JSON.
     pub format: Option<Spanned<Format>>,
     /// `FOREACH array AS name`.
     pub foreach: Option<Foreach>,
@@ -241,7 +246,7 @@ pub struct When {
     pub hold_for: Spanned<Duration>,
     /// `AT LEAST`; `None` means that each message's own truth counts.
     pub at_least: Option<AtLeast>,
-    /// `PARTITION BY`; empty means the concrete topic.
+    /// `PARTITION BY`; empty means the concrete topic, or the partition key of a record.
     pub partition_by: Vec<Expr>,
     /// `CLEAR WHEN`; `None` means NOT condition.
     pub clear_when: Option<Expr>,

@@ -98,6 +98,8 @@ pub enum Function {
     NumBytes,
     /// `parse_time`
     ParseTime,
+    /// `partition_key`
+    PartitionKey,
     /// `power`
     Power,
     /// `principal`
@@ -120,6 +122,8 @@ pub enum Function {
     Rpad,
     /// `rtrim`
     Rtrim,
+    /// `sequence_number`
+    SequenceNumber,
     /// `sha1`
     Sha1,
     /// `sha224`
@@ -130,6 +134,8 @@ pub enum Function {
     Sha384,
     /// `sha512`
     Sha512,
+    /// `shard_id`
+    ShardId,
     /// `sign`
     Sign,
     /// `sin`
@@ -166,6 +172,27 @@ pub enum Function {
     Trunc,
     /// `upper`
     Upper,
+}
+
+impl Function {
+    /// Whether it looks at the record of a stream, and so needs FROM STREAM.
+    pub fn is_of_record(self) -> bool {
+        matches!(self, Function::PartitionKey | Function::SequenceNumber | Function::ShardId)
+    }
+
+    /// Whether it looks at a published message, which a record of a stream is not.
+    pub fn is_of_publish(self) -> bool {
+        matches!(
+            self,
+            Function::ClientId
+                | Function::GetMqttProperty
+                | Function::GetUserProperties
+                | Function::Principal
+                | Function::SourceIp
+                | Function::Topic
+                | Function::TraceId
+        )
+    }
 }
 
 /// Whether a call with constant arguments may be computed once, when the rule is compiled.
@@ -254,6 +281,7 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
     spec("newuuid", Function::NewUuid, (0, 0), V15, Purity::Contextual),
     spec("numbytes", Function::NumBytes, (1, 1), V16, Purity::Pure),
     spec("parse_time", Function::ParseTime, (2, 3), V16, Purity::Pure),
+    spec("partition_key", Function::PartitionKey, (0, 0), V16, Purity::Contextual),
     spec("power", Function::Power, (2, 2), V15, Purity::Pure),
     spec("principal", Function::Principal, (0, 0), V15, Purity::Contextual),
     spec("rand", Function::Rand, (0, 0), V15, Purity::Contextual),
@@ -265,11 +293,13 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
     spec("round", Function::Round, (1, 1), V15, Purity::Pure),
     spec("rpad", Function::Rpad, (2, 2), V15, Purity::Pure),
     spec("rtrim", Function::Rtrim, (1, 1), V15, Purity::Pure),
+    spec("sequence_number", Function::SequenceNumber, (0, 0), V16, Purity::Contextual),
     spec("sha1", Function::Sha1, (1, 1), V15, Purity::Pure),
     spec("sha224", Function::Sha224, (1, 1), V15, Purity::Pure),
     spec("sha256", Function::Sha256, (1, 1), V15, Purity::Pure),
     spec("sha384", Function::Sha384, (1, 1), V15, Purity::Pure),
     spec("sha512", Function::Sha512, (1, 1), V15, Purity::Pure),
+    spec("shard_id", Function::ShardId, (0, 0), V16, Purity::Contextual),
     spec("sign", Function::Sign, (1, 1), V15, Purity::Pure),
     spec("sin", Function::Sin, (1, 1), V15, Purity::Pure),
     spec("sinh", Function::Sinh, (1, 1), V15, Purity::Pure),

@@ -30,6 +30,7 @@ use ast::CreateRule;
 use ast::RuleName;
 use ast::Spanned;
 use ast::SqlVersion;
+use ast::StreamSource;
 use target::TargetKind;
 
 use crate::diagnostic::Code;
@@ -109,6 +110,11 @@ impl Rule {
     /// The streams that its actions name as they are; a name may come twice.
     pub fn streams(&self) -> impl Iterator<Item = &str> {
         self.targets(TargetKind::Stream)
+    }
+
+    /// The stream that it reads, where it does.
+    pub fn source(&self) -> Option<&StreamSource> {
+        self.definition.select.stream.as_ref()
     }
 
     /// The deliveries that its actions name as they are; a name may come twice.

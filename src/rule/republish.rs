@@ -1,8 +1,9 @@
-//! Loops that show before anything runs: rules whose REPUBLISH always comes back to them.
+//! Loops that show before anything runs: rules whose REPUBLISH or STREAM always comes back to them.
 //!
-//! A republish leads to a rule when every topic it can render matches the rule's FROM. What only
-//! some messages do is not judged here; the hop limit cuts it at run time.
+//! A republish leads to a rule when every topic it can render matches the rule's FROM, a stream when
+//! the rule reads it. What only some messages do is not judged here; the hop limit cuts it at run time.
 
+use std::collections::HashMap;
 use std::collections::VecDeque;
 
 use super::ast::Action;
@@ -38,7 +39,7 @@ pub(super) fn loops(rules: &[(usize, &CreateRule)]) -> Vec<(usize, Diagnostic)> 
     found
 }
 
-/// A rule that republishes, and never straight to itself.
+/// A rule that sends something on, and never straight to itself.
 struct Sender<'r> {
     source: usize,
     rule: &'r CreateRule,
@@ -47,12 +48,24 @@ struct Sender<'r> {
 
 fn own_loop(rule: &CreateRule, sent: &[Sent<'_>]) -> Option<Diagnostic> {
     sent.iter().find_map(|sent| {
-        let from = rule.select.from.iter().find(|from| sent.always_matches(&from.node))?;
+        let (message, from, also, help) = match &sent.way {
+            Way::Topic(_) => {
+                let from = rule.select.from.iter().find(|from| sent.always_matches(&from.node))?;
+                let help = "republish to a topic outside of the rule's own FROM";
+                ("the rule republishes to itself", &from.span, "matches it", help)
+            }
+            Way::Stream(stream) => {
+                let source = rule.select.stream.as_ref();
+                let source = source.filter(|source| source.name.node == **stream)?;
+                let help = "write to another stream than the one it reads";
+                ("the rule writes to the stream it reads", &source.span, "read here", help)
+            }
+        };
         Some(
-            Diagnostic::error(Code::LOOP, "the rule republishes to itself")
+            Diagnostic::error(Code::LOOP, message)
                 .at(sent.span.clone(), "comes back to this rule")
-                .also(from.span.clone(), "matches it")
-                .help("republish to a topic outside of the rule's own FROM"),
+                .also(from.clone(), also)
+                .help(help),
         )
     })
 }
@@ -75,12 +88,17 @@ fn loops_through_rules(senders: &[Sender<'_>]) -> Vec<(usize, Diagnostic)> {
             path.iter().map(|step| senders[*step].rule.name.node.to_string()).collect();
         let sender = &senders[start];
         let span = sender.sent.first().map(|sent| sent.span.clone()).unwrap_or_default();
-        found.push((
-            sender.source,
+        let reads_stream = |step: &usize| senders[*step].rule.select.stream.is_some();
+        let told = if path.iter().chain([&start]).any(reads_stream) {
+            // What is cut is on disk by then, as many times as there were hops.
+            Diagnostic::error(Code::LOOP_THROUGH_RULES, "rules feed one another through a stream")
+                .help("break the circle: each record would come back until it is cut")
+        } else {
             Diagnostic::warning(Code::LOOP_THROUGH_RULES, "rules republish to one another")
-                .at(span, format!("comes back through {}", names.join(", ")))
-                .help("a message is cut after a few hops; break the circle"),
-        ));
+                .help("a message is cut after a few hops; break the circle")
+        };
+        let label = format!("comes back through {}", names.join(", "));
+        found.push((sender.source, told.at(span, label)));
     }
     found
 }
@@ -88,7 +106,11 @@ fn loops_through_rules(senders: &[Sender<'_>]) -> Vec<(usize, Diagnostic)> {
 /// For each sender the senders that it always reaches.
 fn ways(senders: &[Sender<'_>]) -> Vec<Vec<usize>> {
     let mut listening = TopicTrie::default();
+    let mut reading: HashMap<&str, Vec<usize>> = HashMap::new();
     for (index, sender) in senders.iter().enumerate() {
+        if let Some(source) = &sender.rule.select.stream {
+            reading.entry(&source.name.node).or_default().push(index);
+        }
         for from in &sender.rule.select.from {
             listening.insert(&from.node, (index, &from.node));
         }
@@ -98,12 +120,24 @@ fn ways(senders: &[Sender<'_>]) -> Vec<Vec<usize>> {
     for sender in senders {
         let mut reached = Vec::new();
         for sent in &sender.sent {
-            listening.for_each_match(&sent.pattern, Dialect::AwsRule, |(index, filter)| {
-                if left > 0 && sent.always_matches(filter) {
-                    reached.push(*index);
+            let mut reach = |index: usize| {
+                if left > 0 {
+                    reached.push(index);
                     left -= 1;
                 }
-            });
+            };
+            match &sent.way {
+                Way::Topic(pattern) => {
+                    listening.for_each_match(pattern, Dialect::AwsRule, |(index, filter)| {
+                        if sent.always_matches(filter) {
+                            reach(*index);
+                        }
+                    });
+                }
+                Way::Stream(stream) => {
+                    reading.get(stream).into_iter().flatten().for_each(|index| reach(*index));
+                }
+            }
         }
         leads.push(reached);
     }
@@ -155,11 +189,18 @@ fn way_back(start: usize, leads: &[Vec<usize>]) -> Option<Vec<usize>> {
     None
 }
 
-/// A REPUBLISH and where it stands.
+/// A REPUBLISH or STREAM and where it stands.
 struct Sent<'r> {
-    /// The topic; [`PLACE`] stands for each `${…}`.
-    pattern: String,
+    way: Way<'r>,
     span: &'r Span,
+}
+
+/// Where it leads.
+enum Way<'r> {
+    /// A topic; [`PLACE`] stands for each `${…}`.
+    Topic(String),
+    /// A stream.
+    Stream(&'r str),
 }
 
 /// Stands for what a template renders: a character that no filter has.
@@ -170,10 +211,12 @@ fn sent(rule: &CreateRule) -> Vec<Sent<'_>> {
     actions
         .filter_map(|action| match &action.node {
             Action::Republish { topic, .. } => {
-                Some(Sent { pattern: pattern(&topic.node), span: &topic.span })
+                Some(Sent { way: Way::Topic(pattern(&topic.node)), span: &topic.span })
             }
-            Action::Stream { .. }
-            | Action::Deliver { .. }
+            Action::Stream { name, .. } => {
+                Some(Sent { way: Way::Stream(name.node.fixed()?), span: &name.span })
+            }
+            Action::Deliver { .. }
             | Action::Invoke { .. }
             | Action::Upsert { .. }
             | Action::Log { .. } => None,
@@ -195,11 +238,12 @@ fn pattern(topic: &Template) -> String {
 impl Sent<'_> {
     /// Whether every topic that it can render matches `filter`.
     fn always_matches(&self, filter: &TopicFilter) -> bool {
-        if self.pattern.starts_with(['$', PLACE]) && filter.as_str().starts_with(['+', '#']) {
+        let Way::Topic(pattern) = &self.way else { return false };
+        if pattern.starts_with(['$', PLACE]) && filter.as_str().starts_with(['+', '#']) {
             // A leading wildcard leaves `$` topics alone.
             return false;
         }
-        let mut levels = self.pattern.split('/');
+        let mut levels = pattern.split('/');
         for want in filter.as_str().split('/') {
             let Some(level) = levels.next() else { return false };
             match want {

@@ -29,6 +29,7 @@ use super::table;
 use super::table::NamedFiles;
 use super::table::ReadTables;
 use super::table::Tables;
+use super::target::Fed;
 use super::target::Known;
 use super::target::TargetKind;
 use super::target::TargetName;
@@ -308,11 +309,21 @@ impl Set<'_> {
     fn targets(&mut self) {
         let mut known = Known::new(self.targets, []);
         for statement in &self.statements {
-            known.add(statement.rule.all_actions());
+            known.add(&statement.rule);
         }
+        let fed = Fed::of(self.targets, self.statements.iter().map(|statement| &statement.rule));
         let mut told = BTreeSet::new();
         for statement in &self.statements {
             let found = &mut self.found[statement.source];
+            if let Some(source) = &statement.rule.select.stream {
+                let name = &source.name;
+                if !self.targets.streams.contains(&name.node)
+                    && told.insert(("stream", name.node.as_str()))
+                {
+                    found.push(new_stream(&name.node, &name.span, self.targets));
+                }
+                found.extend(fed.judge(name));
+            }
             for action in statement.rule.all_actions() {
                 let Some((kind, target)) = TargetKind::of(&action.node) else { continue };
                 let name = match &target.node {

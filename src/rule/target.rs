@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::Rule;
 use super::ast::Action;
+use super::ast::CreateRule;
 use super::ast::Expr;
 use super::ast::Spanned;
 use super::ast::Template;
@@ -18,6 +19,7 @@ use super::ast::TemplatePart;
 use super::set::Targets;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::nearest;
 use crate::limits::TARGET_NAME_BYTES_MAX;
 
 /// A target's name as an action gives it.
@@ -103,7 +105,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// What `targets` declares, and what `rules` name as it is.
+    /// What `targets` declares, and what `rules` read or name as it is.
     pub fn new<'r>(targets: &Targets, rules: impl IntoIterator<Item = &'r Arc<Rule>>) -> Known {
         let declared = |names: &BTreeSet<String>| -> BTreeSet<Arc<str>> {
             names.iter().map(|name| Arc::from(name.as_str())).collect()
@@ -115,13 +117,19 @@ impl Known {
             tables: BTreeSet::new(),
         };
         for rule in rules {
-            known.add(rule.definition.all_actions());
+            known.add(&rule.definition);
         }
         known
     }
 
-    /// Adds what `actions` name as it is.
-    pub(super) fn add<'a>(&mut self, actions: impl Iterator<Item = &'a Spanned<Action>>) {
+    /// Adds the stream that `rule` reads, and what its actions name as it is.
+    pub(super) fn add(&mut self, rule: &CreateRule) {
+        if let Some(source) = &rule.select.stream
+            && !self.streams.contains(source.name.node.as_str())
+        {
+            self.streams.insert(source.name.node.as_str().into());
+        }
+        let actions = rule.all_actions();
         for (kind, name) in actions.filter_map(|action| TargetKind::of(&action.node)) {
             // A hook is never made by naming it.
             if let (Some(name), true) = (name.node.fixed(), kind != TargetKind::Hook)
@@ -178,6 +186,52 @@ impl Known {
                 .at(name.span.clone(), "always a fault")
                 .help(help),
         )
+    }
+}
+
+/// The streams that something is known to write.
+#[derive(Debug)]
+pub(super) struct Fed<'r> {
+    streams: BTreeSet<&'r str>,
+    /// Names that messages complete.
+    templates: Vec<&'r Template>,
+}
+
+impl<'r> Fed<'r> {
+    /// Those that `targets` declares, whoever writes them, and those that an action of `rules` may
+    /// write.
+    pub(super) fn of(targets: &'r Targets, rules: impl Iterator<Item = &'r CreateRule>) -> Fed<'r> {
+        let streams = targets.streams.iter().map(String::as_str).collect();
+        let mut fed = Fed { streams, templates: Vec::new() };
+        for action in rules.flat_map(CreateRule::all_actions) {
+            let Action::Stream { name, .. } = &action.node else { continue };
+            match &name.node {
+                TargetName::Fixed(name) => {
+                    fed.streams.insert(name);
+                }
+                TargetName::Dynamic(template) => fed.templates.push(template),
+            }
+        }
+        fed
+    }
+
+    /// Warns of a stream that a rule reads and nothing writes: its name may be misspelt.
+    pub(super) fn judge(&self, read: &Spanned<String>) -> Option<Diagnostic> {
+        let name = read.node.as_str();
+        let is_fed = self.streams.contains(name)
+            || self.templates.iter().any(|template| fits(template, name));
+        if is_fed {
+            return None;
+        }
+        let help = match nearest(name, self.streams.iter().copied()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!(
+                "no rule writes to it; where programs do, declare [stream.{name}] in tidegate.toml"
+            ),
+        };
+        let message = format!("nothing is known to write to stream {name}");
+        let warning = Diagnostic::warning(Code::UNFED_STREAM, message);
+        Some(warning.at(read.span.clone(), "").help(help))
     }
 }
 

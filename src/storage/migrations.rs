@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     ],
     &[crate::checkpoint::WAITING_SCHEMA],
     &[crate::latest::SCHEMA],
+    &[crate::stream::CONSUMER_SCHEMA],
 ];
 
 /// The version this program reads and writes.

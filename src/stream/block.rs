@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version, count, base time, then each record:
-//!     partition key, 0 | 1 and the explicit hash key, time minus base time, data
+//!     partition key, what it has, [explicit hash key], [hops], time minus base time, data
 //! ```
 //!
 //! in the framing of [`crate::storage::frame`], whose checksum covers all of it.
@@ -19,13 +19,18 @@ use crate::storage::frame::FrameWriter;
 use super::NewRecord;
 use super::sequence::BLOCK_RECORDS_MAX;
 
-const VERSION: u8 = 1;
+/// Written by this build. In version 1 no record has hops.
+const VERSION: u8 = 2;
+/// What a record has, as bits.
+const HAS_HASH_KEY: u8 = 1;
+const HAS_HOPS: u8 = 2;
 
 /// A record as a block holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BlockRecord {
     pub(super) partition_key: CompactString,
     pub(super) hash_key: Option<u128>,
+    pub(super) hops: u8,
     pub(super) at: Timestamp,
     pub(super) data: Bytes,
 }
@@ -48,12 +53,14 @@ impl BlockWriter {
             self.base_at = record.at;
         }
         self.records.put_bytes(record.partition_key.as_bytes());
-        match record.hash_key {
-            Some(hash_key) => {
-                self.records.put_u8(1);
-                self.records.put_u128(hash_key);
-            }
-            None => self.records.put_u8(0),
+        let has_hash_key = if record.hash_key.is_some() { HAS_HASH_KEY } else { 0 };
+        let has_hops = if record.hops > 0 { HAS_HOPS } else { 0 };
+        self.records.put_u8(has_hash_key | has_hops);
+        if let Some(hash_key) = record.hash_key {
+            self.records.put_u128(hash_key);
+        }
+        if record.hops > 0 {
+            self.records.put_u8(record.hops);
         }
         self.records.put_signed(record.at.as_millis().wrapping_sub(self.base_at.as_millis()));
         self.records.put_bytes(record.data);
@@ -115,7 +122,7 @@ impl<'a> BlockReader<'a> {
     /// Checks the checksum and the head.
     pub(super) fn open(blob: &'a [u8]) -> Result<Self, Damaged> {
         let mut fields = FrameReader::open(blob)?;
-        if fields.read_u8()? != VERSION {
+        if !(1..=VERSION).contains(&fields.read_u8()?) {
             return Err(Damaged("an unknown version of the form"));
         }
         let left = fields.read_varint()?;
@@ -125,13 +132,15 @@ impl<'a> BlockReader<'a> {
 
     fn read(&mut self) -> Result<BlockRecord, Damaged> {
         let partition_key = CompactString::from(self.fields.read_str()?);
-        let hash_key = match self.fields.read_u8()? {
+        let has = self.fields.read_u8()?;
+        let hash_key = match has & HAS_HASH_KEY {
             0 => None,
             _ => Some(self.fields.read_u128()?),
         };
+        let hops = if has & HAS_HOPS == 0 { 0 } else { self.fields.read_u8()? };
         let at = Timestamp::from_millis(self.base_at.wrapping_add(self.fields.read_signed()?));
         let data = Bytes::copy_from_slice(self.fields.read_bytes()?);
-        Ok(BlockRecord { partition_key, hash_key, at, data })
+        Ok(BlockRecord { partition_key, hash_key, hops, at, data })
     }
 }
 

@@ -7,7 +7,8 @@
 //! In: [`table::Appender`], driven by the journal's writer, adds the records of a commit as one
 //! [`block`] a shard. [`put`] adds a single record from outside a rule. Out: a [`Reader`] on a
 //! connection of its own, from a [`StartAt`]. [`retain`] deletes blocks that are older than the
-//! stream's retention.
+//! stream's retention. [`consumer`] keeps how far each rule that reads a stream has come; [`Arrivals`]
+//! wakes it.
 //!
 //! Tables (SQL in [`table`]):
 //!
@@ -16,6 +17,8 @@
 //! | `stream` | a stream: name, retention | name |
 //! | `stream_shard` | a shard: range of hash keys, and what retention has taken from it | stream, number |
 //! | `stream_block` | the records one commit added to one shard | shard's row × 2^40 + block number |
+//! | `stream_consumer` | who reads a stream record by record | name |
+//! | `stream_position` | how far a consumer has come in a shard | consumer, shard |
 //!
 //! Block numbers count up in each shard, so a position (block number, place in the block) is found by
 //! the table's key alone; there is no index to write. Each block carries the running totals of its
@@ -25,7 +28,9 @@
 //! Crash story: a block is in the journal's transaction, whole or not at all. The next block number
 //! is that of the last block, or what retention remembered when it took that; no counter can lag.
 
+mod arrivals;
 mod block;
+mod consumer;
 mod reader;
 mod retention;
 mod sequence;
@@ -47,6 +52,19 @@ use crate::storage::Executor;
 use crate::storage::SqliteError;
 use crate::storage::frame::Damaged;
 
+pub use arrivals::Arrivals;
+pub use consumer::Advance;
+pub use consumer::Consumer;
+pub use consumer::ConsumerSpec;
+pub use consumer::ConsumerStart;
+pub use consumer::Ends;
+pub use consumer::Found;
+pub use consumer::Place;
+pub(crate) use consumer::SCHEMA as CONSUMER_SCHEMA;
+pub(crate) use consumer::advance;
+pub use consumer::declare_consumers;
+pub use consumer::pass;
+pub(crate) use consumer::settle;
 pub use reader::Cursor;
 pub use reader::Page;
 pub use reader::Reader;
@@ -117,6 +135,8 @@ pub struct NewRecord<'a> {
     pub data: &'a [u8],
     /// Arrival time.
     pub at: Timestamp,
+    /// How many REPUBLISH and STREAM actions it has passed; 0 from outside of the rules.
+    pub hops: u8,
 }
 
 impl NewRecord<'_> {
@@ -150,6 +170,8 @@ pub struct Record {
     pub partition_key: CompactString,
     /// As given.
     pub hash_key: Option<u128>,
+    /// How many REPUBLISH and STREAM actions it has passed.
+    pub hops: u8,
     /// Arrival time.
     pub at: Timestamp,
     /// The record.
@@ -244,10 +266,10 @@ pub async fn put(
     let name = stream.to_owned();
     let key = CompactString::from(record.partition_key);
     let data = Bytes::copy_from_slice(record.data);
-    let (hash_key, at) = (record.hash_key, record.at);
+    let (hash_key, at, hops) = (record.hash_key, record.at, record.hops);
     executor
         .execute(move |transaction| {
-            let record = NewRecord { partition_key: &key, hash_key, data: &data, at };
+            let record = NewRecord { partition_key: &key, hash_key, data: &data, at, hops };
             match table::append_one(transaction, &name, &record)? {
                 Some(stored) => Ok(Ok(stored)),
                 None => Ok(Err(unknown(&name, &table::names(transaction)?))),

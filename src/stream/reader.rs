@@ -37,10 +37,10 @@ pub enum StartAt {
 /// A place in a shard; does not age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    row: i64,
-    made: u64,
-    shard: ShardId,
-    next: Position,
+    pub(super) row: i64,
+    pub(super) made: u64,
+    pub(super) shard: ShardId,
+    pub(super) next: Position,
 }
 
 impl Cursor {
@@ -58,12 +58,14 @@ pub struct Page {
     /// How much later the newest record of the shard arrived than the last of these; zero when they
     /// reach the end (Kinesis: `MillisBehindLatest`).
     pub behind: Duration,
+    /// Whether a bound ended it.
+    pub is_cut: bool,
 }
 
 /// Reads streams. A call blocks for as long as SQLite takes: not for async code.
 #[derive(Debug)]
 pub struct Reader {
-    connection: ReadConnection,
+    pub(super) connection: ReadConnection,
 }
 
 impl Reader {
@@ -114,13 +116,24 @@ impl Reader {
         records_max: usize,
         bytes_max: usize,
     ) -> Result<Page, StreamError> {
+        self.read_until(cursor, table::NO_BLOCK, records_max, bytes_max)
+    }
+
+    /// The same up to the end of a block.
+    pub(super) fn read_until(
+        &self,
+        cursor: &mut Cursor,
+        last_block: u64,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Page, StreamError> {
         let mut records = Vec::new();
         let mut bytes = 0;
         let mut is_cut = false;
         let from = cursor.next;
         let mut next = cursor.next;
         let sqlite = self.connection.sqlite();
-        table::for_each_block(sqlite, cursor.row, from.block(), |block, blob| {
+        table::for_each_block(sqlite, cursor.row, from.block(), last_block, |block, blob| {
             for_each_record(cursor.shard, block, blob, |position, record| {
                 if position < from {
                     return;
@@ -136,6 +149,7 @@ impl Reader {
                     sequence_number: SequenceNumber::new(cursor.made, position, cursor.shard),
                     partition_key: record.partition_key,
                     hash_key: record.hash_key,
+                    hops: record.hops,
                     at: record.at,
                     data: record.data,
                 });
@@ -145,7 +159,7 @@ impl Reader {
         cursor.next = next;
         let newest = if is_cut { table::newest_at(sqlite, cursor.row)? } else { None };
         let behind = newest.zip(records.last()).map(|(newest, last)| newest.since(last.at));
-        Ok(Page { records, behind: behind.unwrap_or_default() })
+        Ok(Page { records, behind: behind.unwrap_or_default(), is_cut })
     }
 
     fn tip(&self, shard: &Shard) -> Result<Position, StreamError> {
@@ -159,7 +173,7 @@ impl Reader {
             return self.tip(shard);
         };
         let mut found = None;
-        table::for_each_block(sqlite, shard.row, from, |block, blob| {
+        table::for_each_block(sqlite, shard.row, from, table::NO_BLOCK, |block, blob| {
             for_each_record(shard.id, block, blob, |position, record| {
                 if found.is_none() && record.at >= at {
                     found = Some(position);

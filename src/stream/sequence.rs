@@ -32,6 +32,16 @@ impl Position {
         self.0 >> INDEX_BITS
     }
 
+    /// As a database column has it.
+    pub(super) fn to_column(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+
+    /// See [`Position::to_column`].
+    pub(super) fn from_column(column: i64) -> Position {
+        Position(column.unsigned_abs())
+    }
+
     /// The next position.
     pub(super) fn next(self) -> Position {
         Position(self.0.saturating_add(1))

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::config::StreamConfig;
 use crate::limits;
 
+use super::Arrivals;
 use super::HashRange;
 use super::NewRecord;
 use super::Shard;
@@ -88,6 +89,21 @@ pub(super) struct Tail {
 }
 
 impl Tail {
+    /// Number of the last block; 0 before the first.
+    pub(super) fn block(&self) -> u64 {
+        self.block
+    }
+
+    /// Records ever written.
+    pub(super) fn records(&self) -> u64 {
+        self.records.unsigned_abs()
+    }
+
+    /// Latest time of any record.
+    pub(super) fn peak_at(&self) -> Option<Timestamp> {
+        self.peak_at.map(Timestamp::from_millis)
+    }
+
     /// Goes on from `SELECT block, records, bytes, peak_at`.
     fn read(row: &Row<'_>) -> rusqlite::Result<Tail> {
         let block: i64 = row.get(0)?;
@@ -100,7 +116,7 @@ impl Tail {
     }
 }
 
-fn load_tail(connection: &Connection, shard_row: i64) -> rusqlite::Result<Tail> {
+pub(super) fn load_tail(connection: &Connection, shard_row: i64) -> rusqlite::Result<Tail> {
     let (first, last) = block_ids(shard_row);
     let written = connection
         .prepare_cached(
@@ -115,7 +131,7 @@ fn load_tail(connection: &Connection, shard_row: i64) -> rusqlite::Result<Tail> 
     }
 }
 
-fn load_floor(connection: &Connection, shard_row: i64) -> rusqlite::Result<Tail> {
+pub(super) fn load_floor(connection: &Connection, shard_row: i64) -> rusqlite::Result<Tail> {
     connection
         .prepare_cached(
             "SELECT floor_block, floor_records, floor_bytes, floor_peak_at FROM stream_shard
@@ -128,7 +144,7 @@ fn read_hash(row: &Row<'_>, column: usize) -> rusqlite::Result<u128> {
     row.get::<_, [u8; 16]>(column).map(u128::from_be_bytes)
 }
 
-fn seconds_of(millis: i64) -> u64 {
+pub(super) fn seconds_of(millis: i64) -> u64 {
     u64::try_from(millis / 1000).unwrap_or(0)
 }
 
@@ -139,6 +155,7 @@ struct OpenShard {
 }
 
 struct OpenStream {
+    name: Arc<str>,
     /// Lowest hash key of each shard, ascending.
     starts: Vec<u128>,
     shards: Vec<OpenShard>,
@@ -152,9 +169,17 @@ pub(crate) struct Appender {
     by_name: HashMap<Arc<str>, usize, foldhash::fast::RandomState>,
     /// Shards with records that are not written yet, by place.
     touched: Vec<(usize, usize)>,
+    /// Streams with records that are written and not committed yet, by place.
+    written: Vec<usize>,
+    arrivals: Arc<Arrivals>,
 }
 
 impl Appender {
+    /// An appender that tells `arrivals` what it has committed.
+    pub(crate) fn new(arrivals: Arc<Arrivals>) -> Appender {
+        Appender { arrivals, ..Appender::default() }
+    }
+
     /// Takes `record` into the current commit. A stream that is not there is made with the defaults.
     pub(crate) fn push(
         &mut self,
@@ -182,13 +207,27 @@ impl Appender {
     pub(crate) fn flush(&mut self, transaction: &Connection) -> rusqlite::Result<()> {
         for (stream, shard) in mem::take(&mut self.touched) {
             write_block(transaction, &mut self.streams[stream].shards[shard])?;
+            self.written.push(stream);
         }
         Ok(())
     }
 
+    /// What was written is on disk: tells whoever waits for it.
+    pub(crate) fn committed(&mut self) {
+        if !self.written.is_empty() {
+            let streams = &self.streams;
+            self.arrivals.ring(self.written.drain(..).map(|place| &streams[place].name));
+        }
+    }
+
+    /// The same for whatever others may have written in the transaction.
+    pub(crate) fn committed_by_others(&self) {
+        self.arrivals.ring_all();
+    }
+
     /// Drops what is remembered and what was pushed; the tables are read anew.
     pub(crate) fn forget(&mut self) {
-        *self = Appender::default();
+        *self = Appender::new(Arc::clone(&self.arrivals));
     }
 
     fn open(
@@ -201,7 +240,8 @@ impl Appender {
             Some(id) => id,
             None => create(transaction, name, &StreamConfig::default(), now)?,
         };
-        let mut open = OpenStream { starts: Vec::new(), shards: Vec::new() };
+        let mut open =
+            OpenStream { name: Arc::clone(name), starts: Vec::new(), shards: Vec::new() };
         let mut select = transaction.prepare_cached(
             "SELECT id, hash_start FROM stream_shard WHERE stream = ?1 ORDER BY hash_start",
         )?;
@@ -246,14 +286,14 @@ fn write_block(transaction: &Connection, shard: &mut OpenShard) -> rusqlite::Res
     Ok(())
 }
 
-fn find_stream(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+pub(super) fn find_stream(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT id FROM stream WHERE name = ?1")?
         .query_row([name], |row| row.get(0))
         .optional()
 }
 
-fn create(
+pub(super) fn create(
     transaction: &Connection,
     name: &str,
     config: &StreamConfig,
@@ -495,9 +535,19 @@ pub(super) fn find_time(
     at: Timestamp,
 ) -> rusqlite::Result<Option<u64>> {
     let snapshot = connection.unchecked_transaction()?;
-    let Some((first, last)) = load_ends(&snapshot, shard_row)? else { return Ok(None) };
+    search_time(&snapshot, shard_row, at)
+}
+
+/// [`find_time`] inside of a transaction.
+fn search_time(
+    transaction: &Connection,
+    shard_row: i64,
+    at: Timestamp,
+) -> rusqlite::Result<Option<u64>> {
+    let Some((first, last)) = load_ends(transaction, shard_row)? else { return Ok(None) };
     let (mut low, mut high) = (first.block(), last.block() + 1);
-    let mut select = snapshot.prepare_cached("SELECT peak_at FROM stream_block WHERE id = ?1")?;
+    let mut select =
+        transaction.prepare_cached("SELECT peak_at FROM stream_block WHERE id = ?1")?;
     while low < high {
         let middle = low + (high - low) / 2;
         let peak: i64 = select.query_row([block_id(shard_row, middle)], |row| row.get(0))?;
@@ -510,17 +560,50 @@ pub(super) fn find_time(
     Ok((low <= last.block()).then_some(low))
 }
 
-/// Shows the blocks of a shard from number `from` on, in order, until `visit` has enough.
+/// Where the oldest record of a shard stands, and how many there were before it.
+pub(super) fn trim_horizon(
+    transaction: &Connection,
+    shard_row: i64,
+) -> rusqlite::Result<(Position, i64)> {
+    let floor = load_floor(transaction, shard_row)?;
+    Ok((Position::new(floor.block + 1, 0), floor.records))
+}
+
+/// Where the next record of a shard will stand, and how many there are before it.
+pub(super) fn tip(transaction: &Connection, shard_row: i64) -> rusqlite::Result<(Position, i64)> {
+    let tail = load_tail(transaction, shard_row)?;
+    Ok((Position::new(tail.block + 1, 0), tail.records))
+}
+
+/// Where the first block begins whose records reach `at` or later, and how many records there are
+/// before it.
+pub(super) fn first_since(
+    transaction: &Connection,
+    shard_row: i64,
+    at: Timestamp,
+) -> rusqlite::Result<Option<(Position, i64)>> {
+    let Some(block) = search_time(transaction, shard_row, at)? else { return Ok(None) };
+    let before = transaction
+        .prepare_cached("SELECT records_total - record_count FROM stream_block WHERE id = ?1")?
+        .query_row([block_id(shard_row, block)], |row| row.get(0))?;
+    Ok(Some((Position::new(block, 0), before)))
+}
+
+/// A block number that no shard reaches.
+pub(super) const NO_BLOCK: u64 = BLOCK_MASK.unsigned_abs();
+
+/// Shows the blocks of a shard from number `from` to number `to`, in order, until `visit` has enough.
 pub(super) fn for_each_block<E: From<rusqlite::Error>>(
     connection: &Connection,
     shard_row: i64,
     from: u64,
+    to: u64,
     mut visit: impl FnMut(u64, &[u8]) -> Result<bool, E>,
 ) -> Result<(), E> {
     let mut select = connection.prepare_cached(
         "SELECT id, records FROM stream_block WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
     )?;
-    let mut rows = select.query([block_id(shard_row, from), block_ids(shard_row).1])?;
+    let mut rows = select.query([block_id(shard_row, from), block_id(shard_row, to)])?;
     while let Some(row) = rows.next()? {
         let number = block_number(row.get(0)?);
         let blob = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;

@@ -20,6 +20,7 @@ struct Input {
     hash_key: Option<u128>,
     at: i64,
     data: Vec<u8>,
+    hops: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -40,11 +41,12 @@ fn input() -> impl Strategy<Value = Input> {
     let key = prop::sample::select(vec!["a", "b", "sensor-7", "ü", "0e:9c:00:4c:1c:51"]);
     let hash_key = prop::option::weighted(0.3, any::<u128>());
     let data = prop::collection::vec(any::<u8>(), 0..40);
-    (key, hash_key, 0_i64..2000, data).prop_map(|(key, hash_key, at, data)| Input {
+    (key, hash_key, 0_i64..2000, data, 0_u8..3).prop_map(|(key, hash_key, at, data, hops)| Input {
         key: key.to_owned(),
         hash_key,
         at,
         data,
+        hops,
     })
 }
 
@@ -245,6 +247,7 @@ fn new_record(input: &Input) -> NewRecord<'_> {
         hash_key: input.hash_key,
         data: &input.data,
         at: Timestamp::from_millis(input.at),
+        hops: input.hops,
     }
 }
 
@@ -267,12 +270,18 @@ fn assert_same(found: &[Record], expected: &[&Input]) {
     let found: Vec<_> = found
         .iter()
         .map(|record| {
-            (&*record.partition_key, record.hash_key, record.at.as_millis(), &*record.data)
+            (
+                &*record.partition_key,
+                record.hash_key,
+                record.at.as_millis(),
+                record.hops,
+                &*record.data,
+            )
         })
         .collect();
     let expected: Vec<_> = expected
         .iter()
-        .map(|input| (&*input.key, input.hash_key, input.at, &*input.data))
+        .map(|input| (&*input.key, input.hash_key, input.at, input.hops, &*input.data))
         .collect();
     assert_eq!(found, expected);
 }
@@ -298,7 +307,7 @@ proptest! {
 #[test]
 fn numbers_go_on_after_retention_took_everything() {
     let mut world = World::new(1);
-    let input = Input { key: "a".to_owned(), hash_key: None, at: 100, data: vec![1] };
+    let input = Input { key: "a".to_owned(), hash_key: None, at: 100, data: vec![1], hops: 0 };
     world.take(&Step::Commit(vec![input.clone()]));
     let first = world.reader().shards("s").unwrap()[0].last;
     world.take(&Step::Trim(5000));
@@ -317,7 +326,7 @@ fn numbers_go_on_after_retention_took_everything() {
 #[test]
 fn a_page_ends_at_its_bytes_and_tells_how_far_behind_it_is() {
     let mut world = World::new(1);
-    let input = |at| Input { key: "a".to_owned(), hash_key: None, at, data: vec![0; 99] };
+    let input = |at| Input { key: "a".to_owned(), hash_key: None, at, data: vec![0; 99], hops: 0 };
     world.take(&Step::Commit(vec![input(100), input(200), input(700)]));
     let reader = world.reader();
     let shard = &reader.shards("s").unwrap()[0];
@@ -333,7 +342,7 @@ fn large_commits_are_several_blocks() {
     let mut world = World::new(1);
     let data = vec![7; limits::RECORD_BYTES_MAX / 2];
     let inputs: Vec<Input> = (0..7)
-        .map(|at| Input { key: "a".to_owned(), hash_key: None, at, data: data.clone() })
+        .map(|at| Input { key: "a".to_owned(), hash_key: None, at, data: data.clone(), hops: 0 })
         .collect();
     world.append(&inputs, true);
     let reader = world.reader();
@@ -347,7 +356,7 @@ fn large_commits_are_several_blocks() {
 #[test]
 fn a_damaged_block_is_an_error_that_names_it() {
     let mut world = World::new(1);
-    let input = Input { key: "a".to_owned(), hash_key: None, at: 100, data: vec![1] };
+    let input = Input { key: "a".to_owned(), hash_key: None, at: 100, data: vec![1], hops: 0 };
     world.take(&Step::Commit(vec![input]));
     world.writer.execute("UPDATE stream_block SET records = x'00010203040506'", []).unwrap();
     let reader = world.reader();
@@ -386,8 +395,13 @@ fn a_stream_keeps_its_shards_and_takes_a_new_retention() {
 
 #[test]
 fn records_and_names_out_of_bounds_are_refused() {
-    let record =
-        |key, data| NewRecord { partition_key: key, hash_key: None, data, at: Timestamp::EPOCH };
+    let record = |key, data| NewRecord {
+        partition_key: key,
+        hash_key: None,
+        data,
+        at: Timestamp::EPOCH,
+        hops: 0,
+    };
     let longest = "ü".repeat(256);
     let long = "ü".repeat(257);
     let large = vec![0; limits::RECORD_BYTES_MAX];

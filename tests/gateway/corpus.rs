@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use tidegate::rule::function::FUNCTIONS;
 
 /// Members of a case that are the request; the others say what is expected.
-const REQUEST: [&str; 10] = [
+const REQUEST: [&str; 11] = [
     "sql",
     "topic",
     "payload",
@@ -33,6 +33,7 @@ const REQUEST: [&str; 10] = [
     "sql_version",
     "rule_name",
     "mqtt5",
+    "record",
 ];
 
 /// Cases that we answer otherwise, with the reason. One that agrees after all must leave the list.

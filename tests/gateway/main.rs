@@ -21,6 +21,7 @@ mod reserved;
 mod scenarios;
 mod services;
 mod simulate;
+mod stream_rules;
 mod tables;
 mod templates;
 mod tidy;

@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("topic", &[]),
     ("publish", &["topic", "clock"]),
     ("diagnostic", &["limits"]),
-    ("rule", &["diagnostic", "limits", "publish", "topic", "value"]),
+    ("rule", &["clock", "diagnostic", "limits", "publish", "topic", "value"]),
     ("engine", &["rule", "clock", "limits", "publish", "topic", "value"]),
     ("storage", &["clock", "limits", "STORED"]),
     ("stream", &["storage", "config", "clock", "limits", "diagnostic"]),

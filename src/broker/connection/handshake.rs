@@ -169,6 +169,7 @@ async fn enter(
         client_id: Some(Arc::clone(&client_id)),
         principal: connect.user_name.take().map(Arc::from),
         source_ip: Some(address.ip()),
+        record: None,
     });
     let will = match connect.will.take().map(|will| Will::new(will, &origin)).transpose() {
         Ok(will) => will,

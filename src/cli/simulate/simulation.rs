@@ -246,7 +246,7 @@ impl Simulation {
                 }
                 let known = self.origins.entry(client_id).or_insert_with_key(|client_id| {
                     let client_id = Some(Arc::clone(client_id));
-                    Arc::new(Origin { client_id, principal: None, source_ip: None })
+                    Arc::new(Origin { client_id, principal: None, source_ip: None, record: None })
                 });
                 Arc::clone(known)
             }

@@ -98,8 +98,13 @@ async fn put_directly(
 ) -> anyhow::Result<(String, String)> {
     let clock = Clock::start();
     let journal = Journal::start(storage, NoStage, &JournalConfig::default(), clock)?;
-    let record =
-        NewRecord { partition_key: &args.key, hash_key: args.hash_key, data, at: clock.now() };
+    let record = NewRecord {
+        partition_key: &args.key,
+        hash_key: args.hash_key,
+        data,
+        at: clock.now(),
+        hops: 0,
+    };
     let stored = stream::put(&storage.executor(), &args.name, record).await;
     let closed = journal.shutdown().await;
     let stored = stored?;

@@ -164,6 +164,7 @@ fn a_follower_sees_what_a_running_gateway_commits() {
                 hash_key: None,
                 data: b"7",
                 at: Timestamp::from_millis(5),
+                hops: 0,
             };
             crate::stream::put(&storage.executor(), "alerts", record).await.unwrap();
             received.extend(seen.try_iter());
@@ -175,6 +176,7 @@ fn a_follower_sees_what_a_running_gateway_commits() {
                 hash_key: None,
                 data: b"8",
                 at: Timestamp::from_millis(5),
+                hops: 0,
             };
             crate::stream::put(&storage.executor(), "alerts", record).await.unwrap();
         }

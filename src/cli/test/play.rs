@@ -117,7 +117,12 @@ fn run(
                 qos: *qos,
                 retain: false,
                 received_at: at,
-                origin: Arc::new(Origin { client_id, principal: None, source_ip: None }),
+                origin: Arc::new(Origin {
+                    client_id,
+                    principal: None,
+                    source_ip: None,
+                    record: None,
+                }),
                 properties: None,
                 hops: 0,
             });
@@ -138,7 +143,7 @@ fn event(seen: Seen, start: Timestamp) -> Option<Event> {
             let text = format!("republish {} qos={qos}{retain} {payload}", message.topic.as_str());
             (message.received_at, Kind::Action, text)
         }
-        Seen::Effect(Effect::Stream { stream, partition_key, hash_key, data, at }) => {
+        Seen::Effect(Effect::Stream { stream, partition_key, hash_key, data, at, .. }) => {
             let hash = hash_key.map(|hash| format!(" hash={hash}")).unwrap_or_default();
             let data = content(&data);
             (at, Kind::Action, format!("stream {stream} key={partition_key}{hash} {data}"))
@@ -153,7 +158,9 @@ fn event(seen: Seen, start: Timestamp) -> Option<Event> {
             let Upsert { table, key, value, at, .. } = *upsert;
             (at, Kind::Action, format!("upsert {table} key={key} {}", content(&value)))
         }
-        Seen::Effect(Effect::Retain(_) | Effect::Forget { .. }) => return None,
+        Seen::Effect(
+            Effect::Retain(_) | Effect::Forget { .. } | Effect::Advance(_) | Effect::Consumers(_),
+        ) => return None,
     };
     Some(Event { at: Offset::between(start, at), kind, text })
 }

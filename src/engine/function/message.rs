@@ -13,6 +13,7 @@ use crate::engine::evaluate::Message;
 use crate::engine::operators::number;
 use crate::publish::Publish;
 use crate::publish::PublishProperties;
+use crate::publish::StreamRecord;
 use crate::rule::ast::SqlVersion;
 use crate::rule::function::Function;
 use crate::value::Number;
@@ -32,6 +33,7 @@ pub(in crate::engine) fn call(
     let origin = &message.publish.origin;
     match (function, arguments) {
         (Function::AccountId, []) => Value::string(message.surroundings.account_id),
+        (Function::ClientId | Function::Topic, _) if origin.record.is_some() => Value::Undefined,
         (Function::ClientId, []) => Value::string(origin.client_id.as_deref().unwrap_or(NOT_MQTT)),
         (Function::GetMqttProperty, [name]) => mqtt_property(message.publish, name),
         (Function::GetUserProperties, []) => all_user_properties(message.publish),
@@ -46,7 +48,13 @@ pub(in crate::engine) fn call(
             SqlVersion::V2015_10_08 => "2015-10-08",
             SqlVersion::V2016_03_23 => "2016-03-23",
         }),
-        (Function::Timestamp, []) => Value::int(message.publish.received_at.as_millis()),
+        (Function::PartitionKey, []) => of_record(message, |record| &record.partition_key),
+        (Function::SequenceNumber, []) => of_record(message, |record| &record.sequence_number),
+        (Function::ShardId, []) => of_record(message, |record| &record.shard_id),
+        (Function::Timestamp, []) => {
+            let arrived_at = origin.record.as_ref().map(|record| record.arrived_at);
+            Value::int(arrived_at.unwrap_or(message.publish.received_at).as_millis())
+        }
         (Function::Topic, []) => Value::string(message.topic),
         (Function::Topic, [level]) => topic_level(message.topic, level),
         (Function::TraceId, []) if origin.client_id.is_none() => Value::Undefined,
@@ -63,8 +71,16 @@ pub(in crate::engine) fn trace_id(publish: &Publish) -> Uuid {
     digest.update(publish.topic.as_str());
     digest.update([0]);
     digest.update(publish.received_at.as_millis().to_be_bytes());
+    if let Some(record) = &publish.origin.record {
+        digest.update(&record.sequence_number);
+    }
     digest.update(&publish.payload);
     Builder::from_md5_bytes(digest.finalize().into()).into_uuid()
+}
+
+fn of_record(message: &Message<'_>, part: impl FnOnce(&StreamRecord) -> &str) -> Value {
+    let record = message.publish.origin.record.as_ref();
+    record.map_or(Value::Undefined, |record| Value::string(part(record)))
 }
 
 fn optional(text: Option<&Arc<str>>) -> Value {

@@ -28,13 +28,14 @@ use crate::limits::HOLD_TIMES_MAX;
 use crate::publish::Origin;
 use crate::publish::PublishProperties;
 use crate::publish::QoS;
+use crate::publish::StreamRecord;
 use crate::topic::TopicName;
 
-/// Layout written by this build. 3 added the times of AT LEAST, 2 event time; in 1 there is always a
-/// message.
-const VERSION: u8 = 3;
-/// Layout of a waiting message.
-const WAITING_VERSION: u8 = 1;
+/// Layout written by this build. 4 added the record that a message is, 3 the times of AT LEAST, 2 event
+/// time; in 1 there is always a message.
+const VERSION: u8 = 4;
+/// Layout of a waiting message. 2 added the record that it is.
+const WAITING_VERSION: u8 = 2;
 const CHECKSUM_BYTES: usize = 8;
 
 /// Why a stored row cannot be used.
@@ -117,6 +118,7 @@ fn finish(buffer: &mut BytesMut) -> Bytes {
 /// Reads a row back.
 pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
     let (version, mut reader) = open(bytes, VERSION)?;
+    reader.has_record = version >= 4;
     let fingerprint = reader.u64()?;
     let mut state = reader.state()?;
     if version > 2 {
@@ -142,7 +144,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
 
 /// Reads the row of a waiting message back: its event time, and the message.
 pub(super) fn decode_waiting(bytes: &[u8]) -> Result<(Timestamp, WaitingMessage), RowError> {
-    let (_, mut reader) = open(bytes, WAITING_VERSION)?;
+    let (version, mut reader) = open(bytes, WAITING_VERSION)?;
+    reader.has_record = version >= 2;
     let event = reader.time()?;
     let waiting = WaitingMessage {
         condition: reader.truth()?,
@@ -171,7 +174,7 @@ fn open(bytes: &[u8], newest: u8) -> Result<(u8, Reader<'_>), RowError> {
     if fnv1a(body) != u64::from_le_bytes(*checksum) {
         return Err(RowError::Checksum);
     }
-    let mut reader = Reader { rest: body };
+    let mut reader = Reader { rest: body, has_record: false };
     reader.u8()?;
     Ok((version, reader))
 }
@@ -263,6 +266,12 @@ fn put_message(buffer: &mut BytesMut, message: &Message) {
         IpAddr::V4(ip) => put_bytes(b, &ip.octets()),
         IpAddr::V6(ip) => put_bytes(b, &ip.octets()),
     });
+    put_option(buffer, origin.record.as_ref(), |b, record| {
+        put_bytes(b, record.shard_id.as_bytes());
+        put_bytes(b, record.sequence_number.as_bytes());
+        put_bytes(b, record.partition_key.as_bytes());
+        put_time(b, record.arrived_at);
+    });
     put_option(buffer, message.properties.as_ref(), |b, properties| put_properties(b, properties));
 }
 
@@ -285,6 +294,8 @@ fn put_properties(buffer: &mut BytesMut, properties: &PublishProperties) {
 /// Takes fields off the front; every read is checked against what is left.
 struct Reader<'a> {
     rest: &'a [u8],
+    /// Whether the layout says of a message which record it is.
+    has_record: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -437,7 +448,20 @@ impl<'a> Reader<'a> {
             }
             <[u8; 16]>::try_from(octets).map(IpAddr::from).map_err(|_| RowError::Field("address"))
         })?;
-        Ok(Arc::new(Origin { client_id, principal, source_ip }))
+        let record = match self.has_record {
+            true => self.option("record", Self::record)?,
+            false => None,
+        };
+        Ok(Arc::new(Origin { client_id, principal, source_ip, record }))
+    }
+
+    fn record(&mut self) -> Result<StreamRecord, RowError> {
+        Ok(StreamRecord {
+            shard_id: Arc::from(self.text("shard")?),
+            sequence_number: self.text("sequence number")?.into(),
+            partition_key: self.text("partition key")?.into(),
+            arrived_at: self.time()?,
+        })
     }
 
     fn properties(&mut self) -> Result<PublishProperties, RowError> {

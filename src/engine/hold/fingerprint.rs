@@ -27,8 +27,8 @@ pub fn watched(rules: &[Arc<Rule>], keys_max: usize) -> impl Iterator<Item = Wat
     )
 }
 
-/// A number that changes with what a rule's state means: SQL version, SET, FROM, TIMESTAMP BY, JOIN, WHERE,
-/// the condition, AT LEAST and PARTITION BY. Made of the tree, so that spacing, comments and the case of keywords do not
+/// A number that changes with what a rule's state means: SQL version, SET, FROM (and where it starts),
+/// TIMESTAMP BY, JOIN, WHERE, the condition, AT LEAST and PARTITION BY. Made of the tree, so that spacing, comments and the case of keywords do not
 /// matter; the same in every build. Durations (LATENESS too), CLEAR WHEN, SELECT, the actions and the rows of
 /// tables are left out: they may change under a firing key.
 pub fn fingerprint(rule: &Rule) -> u64 {
@@ -40,6 +40,9 @@ pub fn fingerprint(rule: &Rule) -> u64 {
     }
     for filter in &select.from {
         part(&mut text, "from", filter.node.as_str());
+    }
+    if let Some(stream) = &select.stream {
+        part(&mut text, "stream", &format!("{} {:?}", stream.name.node, stream.start));
     }
     if let Some(format) = &select.format
         && format.node != Format::Json
@@ -207,6 +210,9 @@ mod tests {
             ("'x/#'", "'x/#' TIMESTAMP BY ts SECONDS"),
             ("'x/#'", "'x/#' TIMESTAMP BY at"),
             ("x/#", "y/#"),
+            ("'x/#'", "STREAM x"),
+            ("'x/#'", "STREAM y"),
+            ("'x/#'", "STREAM x STARTING AT TRIM_HORIZON"),
             ("'x/#'", "'x/#' AS CBOR"),
             ("'x/#'", "'x/#' AS CSV (c)"),
             ("'x/#'", "'x/#' AS CSV (b, c)"),

@@ -28,6 +28,7 @@ fn record(data: Bytes, at: Timestamp) -> Effect {
         hash_key: None,
         data,
         at,
+        hops: 0,
     }
 }
 

@@ -22,6 +22,7 @@ use super::Language;
 use super::join;
 use super::pattern;
 use super::service;
+use super::source;
 use super::strict;
 use super::suggestion;
 use crate::diagnostic::Code;
@@ -43,6 +44,8 @@ pub(super) enum HoldUse {
 pub(super) struct Scope<'e, 'd> {
     pub(super) language: Language,
     pub(super) hold: HoldUse,
+    /// Whether the rule has FROM STREAM.
+    pub(super) reads_stream: bool,
     /// Literal regular expressions so far.
     pub(super) regexes: usize,
     /// Assigned so far.
@@ -68,6 +71,7 @@ impl<'e, 'd> Scope<'e, 'd> {
         Scope {
             language,
             hold: HoldUse::Absent,
+            reads_stream: false,
             regexes: 0,
             variables: Vec::new(),
             rows: Vec::new(),
@@ -221,6 +225,7 @@ impl<'e, 'd> Scope<'e, 'd> {
                 .at(call.span.clone(), "always Undefined"),
             );
         }
+        source::function(name, spec.function, self);
         if spec.function == Function::Decode {
             self.decode(args, call);
         }

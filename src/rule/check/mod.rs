@@ -4,8 +4,8 @@
 //! an error here compiles and evaluates without a failure of its own. Expressions are judged in
 //! `expression` (names, arity, versions, strict AWS, variables, `hold.…`), conditions that are never
 //! true in `never`, literals that are patterns in `pattern`, what AWS does not have in `strict`,
-//! actions in `action` and `header`, joins in `join`, functions for services of AWS in `service`, FOREACH in `foreach`, filters over the gateway's
-//! own topics in `source`. What only the set of all rules can tell (names, targets, loops between
+//! actions in `action` and `header`, joins in `join`, functions for services of AWS in `service`, FOREACH in `foreach`, what FROM
+//! says of messages and records in `source`. What only the set of all rules can tell (names, targets, loops between
 //! rules) is judged in [`super::set`].
 
 mod action;
@@ -80,7 +80,7 @@ pub(super) fn create_rule(
                 .help("ON CLEARED belongs to a rule with WHEN … FOR …"),
         );
     }
-    if rule.select.from.is_empty() {
+    if rule.select.from.is_empty() && rule.select.stream.is_none() {
         let name = &rule.name.node;
         found.push(
             Diagnostic::note(Code::NO_FROM, "the rule has no FROM")
@@ -107,6 +107,7 @@ fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
     let has_when = select.when.is_some();
     scope.hold = if has_when { HoldUse::NotYet } else { HoldUse::Absent };
     scope.not_joined_yet = &select.joins;
+    source::stream(select, scope);
     for (variable, value) in &select.sets {
         scope.expression(value);
         declare(variable, scope);

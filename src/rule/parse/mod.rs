@@ -16,6 +16,7 @@ mod headers;
 mod name;
 mod quoted;
 mod recover;
+mod source;
 mod statement;
 mod template;
 #[cfg(test)]

@@ -34,7 +34,6 @@ use crate::diagnostic::Diagnostic;
 use crate::diagnostic::nearest;
 use crate::limits::TARGET_NAME_BYTES_MAX;
 use crate::publish::QoS;
-use crate::topic::TopicFilter;
 
 /// Checks by its first words that `source` is a statement of a rule file.
 pub(super) fn recognise(source: &str, start: usize) -> Result<(), Diagnostic> {
@@ -160,6 +159,7 @@ impl Builder<'_> {
             sets: Vec::new(),
             projection: Projection::Items(Vec::new()),
             from: Vec::new(),
+            stream: None,
             foreach: None,
             timestamp: None,
             joins: Vec::new(),
@@ -174,14 +174,7 @@ impl Builder<'_> {
                     select.sets = children(part).map(|set| self.assignment(set)).collect();
                 }
                 Rule::projection => select.projection = self.projection(part, 0),
-                Rule::from_clause => {
-                    for part in children(part) {
-                        match part.as_rule() {
-                            Rule::topic_filter => select.from.extend(self.topic_filter(&part)),
-                            _ => select.format = self.format_clause(part),
-                        }
-                    }
-                }
+                Rule::from_clause => self.source_clause(part, &mut select),
                 Rule::foreach_clause => select.foreach = Some(self.foreach(part)),
                 Rule::timestamp_by => select.timestamp = Some(self.timestamp_by(part)),
                 Rule::join => {
@@ -288,22 +281,6 @@ impl Builder<'_> {
         Join { kind, table, alias, on, span }
     }
 
-    fn topic_filter(&mut self, pair: &Pair<'_, Rule>) -> Option<Spanned<TopicFilter>> {
-        let span = self.span(pair);
-        let text = unquote(pair.as_str()).0;
-        match TopicFilter::parse(&text) {
-            Ok(node) => Some(Spanned { node, span }),
-            Err(reason) => {
-                self.found.push(
-                    Diagnostic::error(Code::TOPIC, "this is not a topic filter")
-                        .at(span, reason.to_string())
-                        .help("as in 'lab/+/telemetry' (one level) or 'lab/#' (all below)"),
-                );
-                None
-            }
-        }
-    }
-
     fn action(&mut self, pair: Pair<'_, Rule>) -> Spanned<Action> {
         let pair = only(pair);
         let span = self.span(&pair);
@@ -372,7 +349,7 @@ impl Builder<'_> {
         }
     }
 
-    fn target(&mut self, pair: Pair<'_, Rule>) -> Spanned<TargetName> {
+    pub(super) fn target(&mut self, pair: Pair<'_, Rule>) -> Spanned<TargetName> {
         let span = self.span(&pair);
         let node = match pair.as_rule() {
             Rule::string if pair.as_str().contains("${") => {

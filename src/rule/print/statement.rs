@@ -24,6 +24,8 @@ use super::super::ast::Select;
 use super::super::ast::SelectItem;
 use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
+use super::super::ast::StreamSource;
+use super::super::ast::StreamStart;
 use super::super::ast::Template;
 use super::super::ast::TemplatePart;
 use super::super::ast::TimeUnit;
@@ -103,6 +105,7 @@ impl fmt::Display for Select {
             sets,
             projection,
             from,
+            stream,
             format,
             foreach,
             timestamp,
@@ -124,9 +127,12 @@ impl fmt::Display for Select {
             let filters = from.iter().map(|filter| text_of(|f| quoted(filter.node.as_str(), f)));
             f.write_str("\n")?;
             clause("FROM", &filters.collect::<Vec<_>>(), f)?;
-            if let Some(format) = format {
-                write!(f, " AS {}", format.node)?;
-            }
+        }
+        if let Some(stream) = stream {
+            write!(f, "\n  FROM {stream}")?;
+        }
+        if let Some(format) = format {
+            write!(f, " AS {}", format.node)?;
         }
         if let Some(Foreach { array, alias, span: _ }) = foreach {
             write!(f, "\n  FOREACH {array} AS ")?;
@@ -152,6 +158,19 @@ impl fmt::Display for Projection {
         match self {
             Projection::Value(value) => write!(f, "SELECT VALUE {value}"),
             Projection::Items(items) => write!(f, "SELECT {}", select_items(items).join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for StreamSource {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let StreamSource { name, start, span: _ } = self;
+        f.write_str("STREAM ")?;
+        target_name(&name.node, f)?;
+        match start {
+            StreamStart::Latest => Ok(()),
+            StreamStart::TrimHorizon => f.write_str(" STARTING AT TRIM_HORIZON"),
+            StreamStart::Timestamp(time) => write!(f, " STARTING AT '{time}'"),
         }
     }
 }
@@ -333,9 +352,13 @@ fn separator_before(separator: &str) -> &str {
 
 fn target(target: &Spanned<TargetName>, f: &mut Formatter<'_>) -> fmt::Result {
     match &target.node {
-        TargetName::Fixed(name) if is_target_word(name) => f.write_str(name),
-        name => quoted(&name.to_string(), f),
+        TargetName::Fixed(name) => target_name(name, f),
+        TargetName::Dynamic(template) => quoted(&template.to_string(), f),
     }
+}
+
+fn target_name(name: &str, f: &mut Formatter<'_>) -> fmt::Result {
+    if is_target_word(name) { f.write_str(name) } else { quoted(name, f) }
 }
 
 /// Whether the grammar takes the name without quotes.

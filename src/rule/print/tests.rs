@@ -27,6 +27,8 @@ use super::super::ast::RuleName;
 use super::super::ast::Select;
 use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
+use super::super::ast::StreamSource;
+use super::super::ast::StreamStart;
 use super::super::ast::Template;
 use super::super::ast::TemplatePart;
 use super::super::ast::TextPattern;
@@ -40,6 +42,7 @@ use super::super::target::TargetName;
 use super::ExprKind;
 use super::Projection;
 use super::SelectItem;
+use crate::clock::Timestamp;
 use crate::publish::QoS;
 use crate::topic::TopicFilter;
 
@@ -221,19 +224,34 @@ fn clauses(when: Option<When>) -> impl Strategy<Value = Select> {
     let alias = select(vec!["r", "odd name"]).prop_map(|name| spanned(name.to_owned()));
     let foreach =
         (expr(holds), alias).prop_map(|(array, alias)| Foreach { array, alias, span: 0..0 });
-    let sources = (vec(filter, 0..3), option::of(foreach), form, vec(join(holds), 0..3));
+    let starts =
+        [StreamStart::Latest, StreamStart::TrimHorizon, StreamStart::Timestamp(Timestamp::EPOCH)];
+    let stream = (select(vec!["alerts", "a--b", "starting"]), select(starts.to_vec()));
+    let stream = stream.prop_map(|(name, start)| StreamSource {
+        name: spanned(name.to_owned()),
+        start,
+        span: 0..0,
+    });
+    let from = prop_oneof![
+        vec(filter, 0..3).prop_map(|from| (from, None)),
+        stream.prop_map(|stream| (Vec::new(), Some(stream))),
+    ];
+    let sources = (from, option::of(foreach), form, vec(join(holds), 0..3));
     (vec(set, 0..3), projection(holds), sources, option::of(expr(holds))).prop_map(
-        move |(sets, projection, (from, foreach, (format, timestamp), joins), filter)| Select {
-            sets,
-            projection,
-            format: format.filter(|_| !from.is_empty()),
-            from,
-            foreach,
-            timestamp,
-            joins,
-            filter,
-            when: when.clone(),
-            span: 0..0,
+        move |(sets, projection, ((from, stream), foreach, (format, timestamp), joins), filter)| {
+            Select {
+                sets,
+                projection,
+                format: format.filter(|_| !from.is_empty() || stream.is_some()),
+                from,
+                stream,
+                foreach,
+                timestamp,
+                joins,
+                filter,
+                when: when.clone(),
+                span: 0..0,
+            }
         },
     )
 }

@@ -1,6 +1,7 @@
 //! What outlives a process.
 
 use super::*;
+use crate::publish::StreamRecord;
 
 #[test]
 fn a_restart_pauses_pending_clocks_and_fires_nothing_twice() {
@@ -92,6 +93,12 @@ fn a_row_gives_back_the_whole_message() {
         client_id: Some(Arc::from("dév")),
         principal: Some(Arc::from("cn")),
         source_ip: Some("::1".parse().unwrap()),
+        record: Some(StreamRecord {
+            shard_id: Arc::from("shardId-000000000003"),
+            sequence_number: "49590338271490256608559692538361571095921575989136588898".into(),
+            partition_key: "clé".into(),
+            arrived_at: Timestamp::from_millis(12),
+        }),
     };
     let publish = Publish {
         topic: TopicName::parse("lab/7").unwrap(),
@@ -129,7 +136,7 @@ fn a_row_that_cannot_be_read_is_reported_and_skipped() {
     let row = |key: &str| ("r".to_owned(), key.to_owned());
     let whole = bench.disk[&row("a")].clone();
     let mut newer = whole.to_vec();
-    newer[0] = 4;
+    newer[0] = 99;
     let mut flipped = whole.to_vec();
     flipped[20] ^= 4;
     bench.disk.insert(row("b"), Bytes::from(newer));
@@ -138,7 +145,7 @@ fn a_row_that_cannot_be_read_is_reported_and_skipped() {
     let restored = bench.restart(0, 0);
     assert_eq!((restored.kept, restored.rejected), (1, 3));
     let errors: Vec<_> = restored.rejected_rows.iter().map(|row| row.error).collect();
-    assert_eq!(errors, [RowError::Version(4), RowError::Checksum, RowError::Length]);
+    assert_eq!(errors, [RowError::Version(99), RowError::Checksum, RowError::Length]);
     bench.pass(99);
     assert_eq!(bench.told(), "fire@10/0x1");
 }

@@ -1,0 +1,490 @@
+//! Rules that read streams: the stateless half over records instead of publishes.
+//!
+//! [`StreamRules`] is one task. It waits for records (the journal rings after each commit that adds some)
+//! or for another rule set, and runs a turn of each stream that has something: on a blocking thread the
+//! records behind the checkpoints are read and judged, a bounded number at a time; what they caused
+//! goes to the journal's queue together with the checkpoints moved behind them, and the turn ends when
+//! that is committed. So a record's outputs, the state it changed and the checkpoint are on disk together
+//! or not at all, a queue that is full slows the reading and not the devices, and a stream waits for
+//! nobody but itself.
+//!
+//! Rules that stand at the same place of a stream read it together: a record is decoded once for all of
+//! them. One that begins later, or has been disabled for a while, reads alone until it has caught up.
+//!
+//! A turn begins with the rule set whose takeover is on disk, and loads the places when that is
+//! another one than in the turn before. A batch that comes to the journal's stage behind a takeover is
+//! accepted as one of a connection is; the checkpoint of a rule that is gone or begins anew by then has
+//! another id and is not moved.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::engine::Fault;
+use crate::engine::FaultCode;
+use crate::engine::RuleIndex;
+use crate::journal::AckSlot;
+use crate::journal::Effect;
+use crate::journal::Submission;
+use crate::journal::Submitter;
+use crate::limits::HOPS_MAX;
+use crate::limits::STREAM_TURN_BYTES_MAX;
+use crate::limits::STREAM_TURN_OUTPUT_BYTES_MAX;
+use crate::limits::STREAM_TURN_RECORDS_MAX;
+use crate::publish::Origin;
+use crate::publish::Publish;
+use crate::publish::QoS;
+use crate::publish::StreamRecord;
+use crate::retry::Backoff;
+use crate::retry::describe;
+use crate::stream;
+use crate::stream::Arrivals;
+use crate::stream::Consumer;
+use crate::stream::Ends;
+use crate::stream::Place;
+use crate::stream::Record;
+use crate::stream::StreamError;
+use crate::topic::TopicName;
+
+use super::pass::Pass;
+use super::plans::SharedPlan;
+use super::rules::Rules;
+use super::rules::RunningRules;
+use super::stage::Work;
+
+/// Pauses after a stream could not be read.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(200), max: Duration::from_secs(30) };
+
+/// Before a stream's name, what stands for the topic of its records.
+const STREAM_TOPICS: &str = "$stream/";
+
+/// What the task works with.
+pub(super) struct StreamSetup {
+    pub(super) running: Arc<RunningRules>,
+    pub(super) journal: Submitter<Work>,
+    pub(super) arrivals: Arc<Arrivals>,
+    pub(super) reader: stream::Reader,
+    pub(super) clock: Clock,
+}
+
+struct Shared {
+    journal: Submitter<Work>,
+    /// Read by one turn at a time, for a page.
+    reader: Mutex<stream::Reader>,
+    clock: Clock,
+}
+
+/// The task that reads streams for the rules.
+pub(super) struct StreamRules {
+    running: Arc<RunningRules>,
+    arrivals: Arc<Arrivals>,
+    shared: Arc<Shared>,
+    /// Streams that are read and that no turn works on.
+    idle: HashMap<Arc<str>, Reading>,
+    /// Streams that a turn works on.
+    busy: HashSet<Arc<str>>,
+    /// Streams that have something to read.
+    due: HashSet<Arc<str>>,
+    turns: JoinSet<(Reading, Next)>,
+}
+
+/// What comes after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing is left to read.
+    Wait,
+    /// There is more.
+    GoOn,
+    /// The journal takes nothing more.
+    End,
+}
+
+impl StreamRules {
+    /// A task that has to be [run](StreamRules::run).
+    pub(super) fn new(setup: StreamSetup) -> StreamRules {
+        let StreamSetup { running, journal, arrivals, reader, clock } = setup;
+        StreamRules {
+            running,
+            arrivals,
+            shared: Arc::new(Shared { journal, reader: Mutex::new(reader), clock }),
+            idle: HashMap::new(),
+            busy: HashSet::new(),
+            due: HashSet::new(),
+            turns: JoinSet::new(),
+        }
+    }
+
+    /// Reads until `stopped`, then lets the turns end.
+    pub(super) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        let arrivals = Arc::clone(&self.arrivals);
+        let mut settled = self.running.settled();
+        let mut rules = Arc::clone(&settled.borrow_and_update());
+        arrivals.watch(rules.read_streams());
+        loop {
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+                changed = settled.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    rules = Arc::clone(&settled.borrow_and_update());
+                    arrivals.watch(rules.read_streams());
+                }
+                streams = arrivals.take() => self.due.extend(streams),
+                Some(ended) = self.turns.join_next() => {
+                    if self.take_back(ended) == Next::End {
+                        break;
+                    }
+                }
+            }
+            self.start_turns(&rules);
+        }
+        while self.turns.join_next().await.is_some() {}
+    }
+
+    /// Takes the stream of a turn back.
+    fn take_back(&mut self, ended: Result<(Reading, Next), JoinError>) -> Next {
+        let (reading, next) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                // It stays busy: what it had submitted may still be committed, so nobody knows where
+                // it stands.
+                let error = describe(&error);
+                tracing::error!(error, "the rules read a stream no further; restart the gateway");
+                return Next::Wait;
+            }
+        };
+        let stream = Arc::clone(&reading.stream);
+        self.busy.remove(&stream);
+        if next == Next::GoOn {
+            self.due.insert(Arc::clone(&stream));
+        }
+        if !reading.groups.is_empty() {
+            self.idle.insert(stream, reading);
+        }
+        next
+    }
+
+    fn start_turns(&mut self, rules: &Arc<Rules>) {
+        let ready: Vec<Arc<str>> = self.due.difference(&self.busy).cloned().collect();
+        for stream in ready {
+            self.due.remove(&stream);
+            let reading = self.idle.remove(&stream);
+            let Some(reading) = reading.or_else(|| Reading::new(&stream)) else { continue };
+            self.busy.insert(stream);
+            self.turns.spawn(turn(reading, Arc::clone(rules), Arc::clone(&self.shared)));
+        }
+    }
+}
+
+/// A stream as it is read for the rules.
+struct Reading {
+    stream: Arc<str>,
+    /// What its records have for a topic, in the hit log and in error documents.
+    topic: TopicName,
+    /// Of the rules that the groups belong to; 0 when the places must be loaded.
+    generation: u64,
+    groups: Vec<Group>,
+    pass: Pass,
+    slot: Arc<AckSlot>,
+    /// Of the last submission.
+    ticket: u64,
+    /// How often it could not be read, in a row.
+    failures: u32,
+}
+
+/// Rules that stand at the same place.
+struct Group {
+    members: Vec<Member>,
+    plan: Arc<SharedPlan>,
+    not_before: Option<Timestamp>,
+    places: Vec<Place>,
+}
+
+struct Member {
+    rule: RuleIndex,
+    consumer: Consumer,
+}
+
+/// One turn of a stream; ends when everything it has submitted is committed.
+async fn turn(reading: Reading, rules: Arc<Rules>, shared: Arc<Shared>) -> (Reading, Next) {
+    let (mut reading, answer) = read_and_submit(reading, &rules, &shared).await;
+    match answer {
+        Ok(is_cut) => {
+            reading.failures = 0;
+            reading.join_groups(&rules);
+            (reading, if is_cut { Next::GoOn } else { Next::Wait })
+        }
+        Err(Interrupted::Closed) => (reading, Next::End),
+        Err(Interrupted::Unreadable(error)) => {
+            // Places may have been moved that are not committed.
+            reading.generation = 0;
+            reading.failures = reading.failures.saturating_add(1);
+            let (stream, error) = (&reading.stream, describe(&error));
+            tracing::error!(%stream, error, "a stream cannot be read for the rules; trying again");
+            tokio::select! {
+                () = tokio::time::sleep(RETRY.wait(reading.failures)) => (reading, Next::GoOn),
+                () = shared.journal.closed() => (reading, Next::End),
+            }
+        }
+    }
+}
+
+/// Why a turn ended early.
+#[derive(Debug)]
+enum Interrupted {
+    /// The journal takes nothing more.
+    Closed,
+    /// The stream could not be read.
+    Unreadable(StreamError),
+}
+
+/// Answers whether there is more to read.
+async fn read_and_submit(
+    reading: Reading,
+    rules: &Arc<Rules>,
+    shared: &Arc<Shared>,
+) -> (Reading, Result<bool, Interrupted>) {
+    let setup = (Arc::clone(rules), Arc::clone(shared));
+    let (mut reading, ends) =
+        blocking(reading, move |reading| reading.load(&setup.0, &setup.1.reader.lock())).await;
+    let ends = match ends {
+        Ok(ends) => ends,
+        Err(error) => return (reading, Err(Interrupted::Unreadable(error))),
+    };
+    let mut is_cut = false;
+    for group in 0..reading.groups.len() {
+        let (setup, ends) = ((Arc::clone(rules), Arc::clone(shared)), ends.clone());
+        let judged;
+        (reading, judged) =
+            blocking(reading, move |reading| reading.judge(group, &ends, &setup.0, &setup.1)).await;
+        match judged {
+            Ok(Judged { submission, is_cut: more }) => {
+                is_cut |= more;
+                if let Some(submission) = submission
+                    && shared.journal.submit(submission).await.is_err()
+                {
+                    return (reading, Err(Interrupted::Closed));
+                }
+            }
+            Err(error) => return (reading, Err(Interrupted::Unreadable(error))),
+        }
+    }
+    while reading.slot.committed() < reading.ticket {
+        tokio::select! {
+            () = reading.slot.changed() => {}
+            () = shared.journal.closed() => return (reading, Err(Interrupted::Closed)),
+        }
+    }
+    (reading, Ok(is_cut))
+}
+
+/// Does `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    reading: Reading,
+    work: impl FnOnce(&mut Reading) -> T + Send + 'static,
+) -> (Reading, T) {
+    let mut reading = reading;
+    let done = tokio::task::spawn_blocking(move || {
+        let answer = work(&mut reading);
+        (reading, answer)
+    });
+    match done.await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is ending, and this task with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// What a group has made of a page.
+struct Judged {
+    submission: Option<Submission<Work>>,
+    /// Whether there is more to read.
+    is_cut: bool,
+}
+
+impl Reading {
+    /// `None` where the name can be none of a stream.
+    fn new(stream: &Arc<str>) -> Option<Reading> {
+        Some(Reading {
+            stream: Arc::clone(stream),
+            topic: TopicName::parse(&format!("{STREAM_TOPICS}{stream}")).ok()?,
+            generation: 0,
+            groups: Vec::new(),
+            pass: Pass::default(),
+            slot: Arc::default(),
+            ticket: 0,
+            failures: 0,
+        })
+    }
+
+    /// Finds out where the rules stand if that is not known, and where the stream ends.
+    fn load(&mut self, rules: &Rules, reader: &stream::Reader) -> Result<Ends, StreamError> {
+        if self.generation != rules.generation {
+            self.groups.clear();
+            for consumer in reader.consumers(&self.stream)? {
+                // A rule that is disabled keeps its place and reads nothing.
+                let rule = rules.place(&consumer.name).filter(|rule| rules.reads(*rule));
+                let Some(rule) = rule else { continue };
+                let (not_before, places) = (consumer.not_before, consumer.places.clone());
+                let plan = rules.plan_of(vec![rule]);
+                self.groups.push(Group {
+                    members: vec![Member { rule, consumer }],
+                    plan,
+                    not_before,
+                    places,
+                });
+            }
+            self.generation = rules.generation;
+            self.join_groups(rules);
+        }
+        match self.groups.first() {
+            Some(group) => reader.ends(&group.places),
+            None => Ok(Ends::default()),
+        }
+    }
+
+    /// Makes one group of those that have met.
+    fn join_groups(&mut self, rules: &Rules) {
+        let mut joined: Vec<Group> = Vec::with_capacity(self.groups.len());
+        for mut group in self.groups.drain(..) {
+            let met = joined
+                .iter_mut()
+                .find(|other| other.places == group.places && other.not_before == group.not_before);
+            match met {
+                Some(other) => other.members.append(&mut group.members),
+                None => joined.push(group),
+            }
+        }
+        for group in joined.iter_mut().filter(|group| group.plan.plan.len() < group.members.len()) {
+            group.members.sort_unstable_by_key(|member| member.rule);
+            group.plan = rules.plan_of(group.members.iter().map(|member| member.rule).collect());
+        }
+        self.groups = joined;
+    }
+
+    /// Judges a page of the records behind a group.
+    fn judge(
+        &mut self,
+        group: usize,
+        ends: &Ends,
+        rules: &Arc<Rules>,
+        shared: &Shared,
+    ) -> Result<Judged, StreamError> {
+        let Some(group) = self.groups.get_mut(group) else {
+            return Ok(Judged { submission: None, is_cut: false });
+        };
+        let (records_max, bytes_max) = (STREAM_TURN_RECORDS_MAX, STREAM_TURN_BYTES_MAX);
+        let before = group.places.clone();
+        let reader = shared.reader.lock();
+        let found = reader.read_on(&mut group.places, ends, records_max, bytes_max)?;
+        drop(reader);
+        let now = shared.clock.now();
+        if found.skipped > 0 {
+            group.tell_skipped(&self.stream, found.skipped);
+        }
+        let mut judge = Judge { stream: &self.stream, topic: &self.topic, rules, now };
+        let mut is_cut = found.is_cut;
+        let mut output_bytes = 0;
+        for record in found.records {
+            if output_bytes >= STREAM_TURN_OUTPUT_BYTES_MAX {
+                is_cut = true;
+                break;
+            }
+            stream::pass(&mut group.places, &record);
+            if group.not_before.is_some_and(|start| record.at < start) {
+                continue;
+            }
+            output_bytes += judge.record(record, group, &mut self.pass);
+        }
+        if group.places == before {
+            return Ok(Judged { submission: None, is_cut });
+        }
+        let mut outcome = self.pass.take_outcome();
+        for (place, _) in group.places.iter().zip(&before).filter(|(now, before)| now != before) {
+            let advance = |member: &Member| Effect::Advance(member.consumer.advance(place));
+            outcome.effects.extend(group.members.iter().map(advance));
+        }
+        let observations = mem::take(&mut self.pass.observations);
+        let work = Work::Messages { rules: Arc::clone(rules), outcome, observations };
+        self.ticket += 1;
+        let ack = Some((Arc::clone(&self.slot), self.ticket));
+        let submission = Submission { at: now, bytes: work.bytes(), work, ack };
+        Ok(Judged { submission: Some(submission), is_cut })
+    }
+}
+
+impl Group {
+    fn tell_skipped(&self, stream: &str, records: u64) {
+        for Member { consumer, .. } in &self.members {
+            let rule = &consumer.name;
+            tracing::warn!(
+                %rule, stream, records,
+                "retention took records before the rule had read them; it goes on behind them"
+            );
+        }
+    }
+}
+
+/// What the records of a page are judged with.
+struct Judge<'a> {
+    stream: &'a Arc<str>,
+    topic: &'a TopicName,
+    rules: &'a Rules,
+    now: Timestamp,
+}
+
+impl Judge<'_> {
+    /// Has the group's rules judge a record; answers about how many bytes it caused.
+    fn record(&mut self, record: Record, group: &Group, pass: &mut Pass) -> usize {
+        if record.hops > HOPS_MAX {
+            let faults = group.members.iter().map(|member| Fault {
+                rule: member.rule,
+                code: FaultCode::HopsExceeded,
+                message: format!(
+                    "a record of stream {} has passed {HOPS_MAX} actions and more; it is cut to end \
+                     a loop",
+                    self.stream
+                ),
+            });
+            pass.outcome.faults.extend(faults);
+            pass.finish(self.rules, self.now);
+            return 0;
+        }
+        let known = pass.outcome.effects.len();
+        pass.take_record(self.rules, &group.plan, &to_publish(record, self.topic, self.now));
+        let effects = pass.outcome.effects.get(known..).unwrap_or_default();
+        effects.iter().map(Effect::payload_bytes).sum()
+    }
+}
+
+/// A record as the rules see it.
+pub(super) fn to_publish(record: Record, topic: &TopicName, now: Timestamp) -> Publish {
+    let Record { sequence_number, partition_key, hash_key: _, hops, at, data } = record;
+    let record = StreamRecord {
+        shard_id: Arc::from(sequence_number.shard().to_string()),
+        sequence_number: sequence_number.to_string().into(),
+        partition_key,
+        arrived_at: at,
+    };
+    Publish {
+        topic: topic.clone(),
+        payload: data,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        received_at: now,
+        origin: Arc::new(Origin { record: Some(record), ..Origin::clone(&Origin::internal()) }),
+        properties: None,
+        hops,
+    }
+}

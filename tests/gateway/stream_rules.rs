@@ -1,0 +1,221 @@
+//! Rules that read streams: chained, killed, reloaded, and started anywhere.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::clients::Publisher;
+use crate::live::Gateway;
+use crate::live::Site;
+use crate::live::eventually;
+use crate::live::http;
+
+/// Kills in the loop.
+const KILLS: usize = 20;
+
+fn chain(b: &str) -> String {
+    format!("CREATE RULE a AS SELECT id FROM 'load/+' DO STREAM s KEY id;\n{b}")
+}
+
+const COPY: &str = "CREATE RULE b AS
+    SELECT id, sequence_number() AS seq, shard_id() AS shard FROM STREAM s
+    DO STREAM t KEY partition_key();";
+
+fn reload(site: &Site, gateway: &Gateway, rules: &str) {
+    site.write("rules/test.rule", rules);
+    let (status, body) = http("POST", &format!("{}/api/rules/reload", gateway.http), None);
+    assert_eq!(status, 200, "{body}");
+}
+
+fn unwatched(rules: &str) -> Site {
+    let site = Site::with_rules(rules);
+    site.write("tidegate.toml", "[rules]\nwatch = false\n[stream.s]\nshards = 3\n");
+    site
+}
+
+/// The ids of stream `t`, once there are `count`.
+fn copied(site: &Site, count: usize) -> Vec<Value> {
+    eventually("the records are copied", || {
+        let copies = site.stream_data("t");
+        (copies.len() >= count).then(|| copies.iter().map(|copy| copy["id"].clone()).collect())
+    })
+}
+
+/// Each record of `s`, by its place there, is in `t` once, with the same content.
+fn assert_copied_once(site: &Site) {
+    let originals: BTreeMap<String, Value> = site
+        .records("s")
+        .into_iter()
+        .map(|record| {
+            (
+                record["sequence_number"].as_str().expect("a number").to_owned(),
+                record["data"].clone(),
+            )
+        })
+        .collect();
+    let copies = eventually("every record is copied", || {
+        let copies = site.stream_data("t");
+        (copies.len() >= originals.len()).then_some(copies)
+    });
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for copy in &copies {
+        let number = copy["seq"].as_str().expect("a number");
+        *counts.entry(number).or_default() += 1;
+        let original = originals.get(number).unwrap_or_else(|| panic!("{copy} has no original"));
+        assert_eq!(original["id"], copy["id"], "{copy}");
+    }
+    let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(doubled.is_empty(), "copied more than once: {doubled:?}");
+    assert_eq!(counts.len(), originals.len());
+}
+
+#[test]
+fn a_record_passes_a_chain_of_rules_and_says_where_it_stood() {
+    let site = unwatched(
+        "CREATE RULE a AS SELECT id, topic(2) AS device FROM 'load/+' DO STREAM s KEY topic(2);
+         CREATE RULE b AS
+           SELECT id, partition_key() AS key, shard_id() AS shard, sequence_number() AS seq,
+             timestamp() AS at, topic() AS topic, clientid() AS client
+           FROM STREAM s
+         DO STREAM t KEY id, REPUBLISH 'copied/${partition_key()}';
+         CREATE RULE c AS SELECT id, seq FROM STREAM t DO STREAM u;
+         CREATE RULE d AS SELECT id FROM 'copied/+' DO STREAM v KEY id;",
+    );
+    let gateway = site.start();
+    gateway.publish("load/x", r#"{"id":7}"#);
+    eventually("the end of the chain", || (!site.stream_data("u").is_empty()).then_some(()));
+    let [original, copy, last] = ["s", "t", "u"].map(|stream| site.records(stream).remove(0));
+    assert_eq!(
+        copy["data"],
+        json!({
+            "id": 7, "key": "x", "shard": original["shard"], "seq": original["sequence_number"],
+            "at": original["t"],
+        })
+    );
+    assert_eq!(copy["partition_key"], "7");
+    assert_eq!(last["data"], json!({"id": 7, "seq": original["sequence_number"]}));
+    assert_eq!(last["partition_key"], "7", "without KEY a record keeps its key");
+    assert_eq!(site.stream_data("v"), [json!({"id": 7})]);
+    gateway.terminate();
+}
+
+#[test]
+fn no_record_is_lost_or_doubled_over_twenty_kills() {
+    let site = unwatched(&chain(COPY));
+    let mut gateway = site.start();
+    let port = gateway.mqtt.port();
+    let publisher = Publisher::start(port, "load/a", &site.path("acked.txt"));
+    let mut before = 0;
+    for _ in 0..KILLS {
+        before = eventually("more records are copied", || {
+            let copied = site.stream_data("t").len();
+            (copied >= before + 40).then_some(copied)
+        });
+        gateway.kill();
+        gateway = site.start_on(port);
+    }
+    let acked = publisher.stop().len();
+    assert_copied_once(&site);
+    assert!(acked >= KILLS * 40 && site.records("t").len() >= acked, "{acked} acknowledged");
+    gateway.terminate();
+}
+
+#[test]
+fn reloads_under_load_lose_and_double_nothing() {
+    let site = unwatched(&chain(COPY));
+    let gateway = site.start();
+    let publisher = Publisher::start(gateway.mqtt.port(), "load/a", &site.path("acked.txt"));
+    for round in 0..20 {
+        let before = publisher.acked().len();
+        eventually("more messages", || (publisher.acked().len() > before + 20).then_some(()));
+        let edited = COPY.replace("shard_id()", &format!("'{round}'"));
+        reload(&site, &gateway, &chain(&edited));
+    }
+    publisher.stop();
+    assert_copied_once(&site);
+    let rounds: Vec<Value> = site.stream_data("t").iter().map(|r| r["shard"].clone()).collect();
+    assert!(rounds.contains(&json!("5")) && rounds.contains(&json!("19")), "edits took effect");
+    gateway.terminate();
+}
+
+#[test]
+fn a_rule_begins_where_it_says_and_goes_on_where_it_stood() {
+    let site = unwatched(&chain(""));
+    let gateway = site.start();
+    let publish = |id: u32| gateway.publish("load/x", &format!(r#"{{"id":{id}}}"#));
+    let read = |start: &str, name: &str| {
+        chain(&format!("CREATE RULE {name} AS SELECT id FROM STREAM s{start} DO STREAM t KEY id;"))
+    };
+    publish(1);
+    reload(&site, &gateway, &read("", "latest"));
+    publish(2);
+    assert_eq!(copied(&site, 1), [2], "what came before LATEST is not read");
+
+    // Away and back: the checkpoint went with the rule.
+    reload(&site, &gateway, &chain(""));
+    publish(3);
+    reload(&site, &gateway, &read("", "latest"));
+    publish(4);
+    assert_eq!(copied(&site, 2), [2, 4]);
+
+    // Disabled and enabled: the checkpoint stays.
+    let disabled = read("", "latest").replace("latest AS", "latest DISABLED AS");
+    reload(&site, &gateway, &disabled);
+    publish(5);
+    reload(&site, &gateway, &read("", "latest"));
+    assert_eq!(copied(&site, 3), [2, 4, 5]);
+
+    // Another start is another beginning.
+    reload(&site, &gateway, &read(" STARTING AT TRIM_HORIZON", "latest"));
+    assert_eq!(copied(&site, 8), [2, 4, 5, 1, 2, 3, 4, 5]);
+
+    let arrived = site.records("s")[2]["t"].as_i64().expect("milliseconds");
+    let time = jiff::Timestamp::from_millisecond(arrived).expect("a time");
+    reload(&site, &gateway, &read(&format!(" STARTING AT '{time}'"), "latest"));
+    assert_eq!(copied(&site, 11)[8..], [3, 4, 5]);
+
+    // A restart changes nothing.
+    gateway.kill();
+    let gateway = site.start();
+    gateway.publish("load/x", r#"{"id":6}"#);
+    assert_eq!(copied(&site, 12)[11..], [6]);
+    gateway.terminate();
+}
+
+#[test]
+fn records_put_from_outside_are_read_and_watched_over_time() {
+    let site = unwatched(
+        "CREATE RULE hot AS SELECT hold.key AS key, hold.samples AS n FROM STREAM s
+         WHEN celsius > 30 FOR 1 SECOND DO STREAM t;",
+    );
+    let gateway = site.start();
+    for (key, celsius) in [("x", 31), ("y", 31), ("x", 32), ("y", 20)] {
+        let body = json!({"partition_key": key, "data": {"celsius": celsius}}).to_string();
+        let url = format!("{}/api/streams/s/records", gateway.http);
+        let (status, answer) = http("POST", &url, Some(&body));
+        assert_eq!(status, 200, "{answer}");
+    }
+    let fired = eventually("the condition fires", || {
+        let fired = site.stream_data("t");
+        (!fired.is_empty()).then_some(fired)
+    });
+    assert_eq!(fired, [json!({"key": "x", "n": 2})], "a partition key is a key of WHEN");
+    gateway.terminate();
+}
+
+#[test]
+fn a_loop_that_messages_make_is_cut() {
+    let site = unwatched(
+        "CREATE RULE round AS SELECT id FROM STREAM s DO STREAM '${concat(''s'')}' KEY id;",
+    );
+    let gateway = site.start();
+    let body = json!({"partition_key": "k", "data": {"id": 1}}).to_string();
+    let (status, answer) =
+        http("POST", &format!("{}/api/streams/s/records", gateway.http), Some(&body));
+    assert_eq!(status, 200, "{answer}");
+    let faults = "tidegate_rule_faults_total{rule=\"round\",code=\"hops_exceeded\"} 1";
+    eventually("the loop is cut", || gateway.get("/metrics").1.contains(faults).then_some(()));
+    assert_eq!(site.records("s").len(), 6, "put once, and once for each hop and the one too many");
+    gateway.terminate();
+}
