@@ -160,6 +160,15 @@ pub const EVENT_KEY_REST: Duration = Duration::from_secs(3600);
 /// Repetitions of REPEAT EVERY that one silence gives in event time: a clock that jumps from 1970 to
 /// today must not write fifty years of them.
 pub const EVENT_REPEATS_MAX: u32 = 1000;
+/// Values of a key that the analytic functions of one rule remember in all, and so how far `lag` reaches
+/// back: a key's row is written whole when one of them changes.
+pub const HISTORY_VALUES_MAX: usize = 1000;
+/// A remembered value as JSON text, bytes.
+pub const HISTORY_VALUE_BYTES_MAX: usize = 4096;
+/// Bytes of the remembered values of all keys of a rule.
+pub const HISTORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Messages that one advance of the histories hands over before the caller gets its turn.
+pub const HISTORY_ADVANCE_MAX: usize = 8192;
 /// A partition key, characters (Kinesis: 1 to 256).
 pub const PARTITION_KEY_CHARS_MAX: usize = 256;
 /// A stream record: data and partition key together, bytes (Kinesis: 1 MiB).

@@ -127,14 +127,14 @@ impl RulePlan {
         let rule = engine.rules().get(usize::try_from(index.0).ok()?)?;
         let plan = engine.explain(index)?;
         let cost = |moment| plan.cost(moment);
-        let output = cost(Moment::Match).plus(cost(Moment::Firing));
+        let output = cost(Moment::Match).plus(cost(Moment::TurnMatch)).plus(cost(Moment::Firing));
         Some(RulePlan {
             rule: rule.name().to_string(),
             place: place(rule),
             disabled: rule.definition.disabled,
             sql_version: rule.version.to_string(),
             topics: rule.definition.select.from.iter().map(|f| f.node.to_string()).collect(),
-            cost_of_message: CostPlan::of(cost(Moment::Message)),
+            cost_of_message: CostPlan::of(cost(Moment::Message).plus(cost(Moment::Turn))),
             cost_of_output: CostPlan::of(output),
             decodes: DecodePlan {
                 format: plan.format,
@@ -268,6 +268,7 @@ impl StagePlan {
     fn branch(&self) -> Branch {
         let moment = match self.moment {
             "message" => "each message",
+            "turn" => "its turn among those of its key",
             "match" => "a match",
             "firing" => "it fires",
             "cleared" => "it is cleared",

@@ -199,6 +199,8 @@ pub struct Rule {
     pub pending: u64,
     /// Keys firing.
     pub firing: u64,
+    /// Keys whose earlier values are remembered.
+    pub remembered: u64,
     /// When it last hit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_hit: Option<Millis>,

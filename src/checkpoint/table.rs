@@ -9,9 +9,13 @@ use rusqlite::OptionalExtension;
 use rusqlite::params;
 
 use crate::clock::Timestamp;
+use crate::engine::hold::KeyChange;
+use crate::engine::hold::WaitingChange;
 
+use super::Part;
 use super::Saved;
 use super::SavedMessage;
+use super::SavedPart;
 use super::SavedState;
 
 /// Version 1.
@@ -39,42 +43,88 @@ CREATE TABLE hold_waiting (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Saves the state of a key; `None` when it is inactive again.
-pub(crate) fn save_state(
-    transaction: &Connection,
-    rule: &str,
-    key: &str,
-    state: Option<&[u8]>,
-) -> rusqlite::Result<()> {
-    match state {
-        Some(state) => transaction
-            .prepare_cached("INSERT OR REPLACE INTO hold_state VALUES (?1, ?2, ?3)")?
-            .execute(params![rule, key, state])?,
-        None => transaction
-            .prepare_cached("DELETE FROM hold_state WHERE rule = ?1 AND key = ?2")?
-            .execute([rule, key])?,
-    };
-    Ok(())
+/// Version 5: what keys remember of earlier messages, and messages that wait to be remembered.
+pub(crate) const HISTORY_SCHEMA: &str = "
+CREATE TABLE history_state (
+    rule TEXT NOT NULL,
+    key TEXT NOT NULL,
+    state BLOB NOT NULL,
+    PRIMARY KEY (rule, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE history_waiting (
+    rule TEXT NOT NULL,
+    key TEXT NOT NULL,
+    turn INTEGER NOT NULL,
+    message BLOB NOT NULL,
+    PRIMARY KEY (rule, key, turn)
+) STRICT, WITHOUT ROWID;
+";
+
+/// The statements over the two tables of a [`Part`].
+struct Statements {
+    save: &'static str,
+    remove: &'static str,
+    save_waiting: &'static str,
+    remove_waiting: &'static str,
+    load: &'static str,
+    load_waiting: &'static str,
 }
 
-/// Saves a message that waits; `None` when it does so no longer.
-pub(crate) fn save_waiting(
+impl Part {
+    fn statements(self) -> &'static Statements {
+        match self {
+            Part::Hold => &Statements {
+                save: "INSERT OR REPLACE INTO hold_state VALUES (?1, ?2, ?3)",
+                remove: "DELETE FROM hold_state WHERE rule = ?1 AND key = ?2",
+                save_waiting: "INSERT OR REPLACE INTO hold_waiting VALUES (?1, ?2, ?3, ?4)",
+                remove_waiting: "DELETE FROM hold_waiting WHERE rule = ?1 AND key = ?2 AND turn = ?3",
+                load: "SELECT rule, key, state FROM hold_state ORDER BY rule, key",
+                load_waiting: "SELECT rule, key, turn, message FROM hold_waiting
+                    ORDER BY rule, key, turn",
+            },
+            Part::History => &Statements {
+                save: "INSERT OR REPLACE INTO history_state VALUES (?1, ?2, ?3)",
+                remove: "DELETE FROM history_state WHERE rule = ?1 AND key = ?2",
+                save_waiting: "INSERT OR REPLACE INTO history_waiting VALUES (?1, ?2, ?3, ?4)",
+                remove_waiting: "DELETE FROM history_waiting
+                    WHERE rule = ?1 AND key = ?2 AND turn = ?3",
+                load: "SELECT rule, key, state FROM history_state ORDER BY rule, key",
+                load_waiting: "SELECT rule, key, turn, message FROM history_waiting
+                    ORDER BY rule, key, turn",
+            },
+        }
+    }
+}
+
+/// Saves what a key has come to: its state, and the messages of it that wait.
+pub(crate) fn save(
     transaction: &Connection,
-    rule: &str,
-    key: &str,
-    turn: u64,
-    message: Option<&[u8]>,
+    part: Part,
+    change: &KeyChange,
 ) -> rusqlite::Result<()> {
-    // Turns are counted from nought, one a message: they do not come near 2^63.
-    let turn = i64::try_from(turn).unwrap_or(i64::MAX);
-    match message {
-        Some(message) => transaction
-            .prepare_cached("INSERT OR REPLACE INTO hold_waiting VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![rule, key, turn, message])?,
-        None => transaction
-            .prepare_cached("DELETE FROM hold_waiting WHERE rule = ?1 AND key = ?2 AND turn = ?3")?
-            .execute(params![rule, key, turn])?,
+    let (rule, key) = (&*change.rule, change.key.as_str());
+    let sql = part.statements();
+    match &change.state {
+        Some(state) => {
+            transaction.prepare_cached(sql.save)?.execute(params![rule, key, &state[..]])?
+        }
+        None => transaction.prepare_cached(sql.remove)?.execute([rule, key])?,
     };
+    for WaitingChange { turn, message } in &change.waiting {
+        // Turns are counted from nought, one a message: they do not come near 2^63.
+        let turn = i64::try_from(*turn).unwrap_or(i64::MAX);
+        match message {
+            Some(message) => transaction.prepare_cached(sql.save_waiting)?.execute(params![
+                rule,
+                key,
+                turn,
+                &message[..]
+            ])?,
+            None => {
+                transaction.prepare_cached(sql.remove_waiting)?.execute(params![rule, key, turn])?
+            }
+        };
+    }
     Ok(())
 }
 
@@ -91,8 +141,16 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Saved> {
         .query_row("SELECT until FROM alive", [], |row| row.get(0))
         .optional()?
         .map(Timestamp::from_millis);
-    let mut select =
-        connection.prepare("SELECT rule, key, state FROM hold_state ORDER BY rule, key")?;
+    Ok(Saved {
+        alive_until,
+        hold: load_part(connection, Part::Hold)?,
+        history: load_part(connection, Part::History)?,
+    })
+}
+
+fn load_part(connection: &Connection, part: Part) -> rusqlite::Result<SavedPart> {
+    let sql = part.statements();
+    let mut select = connection.prepare(sql.load)?;
     let mut rows = select.query([])?;
     let mut states: Vec<SavedState> = Vec::new();
     while let Some(row) = rows.next()? {
@@ -104,13 +162,8 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Saved> {
         let key = CompactString::from(row.get_ref(1)?.as_str()?);
         states.push(SavedState { rule, key, state: Bytes::from(row.get::<_, Vec<u8>>(2)?) });
     }
-    Ok(Saved { alive_until, states, waiting: load_waiting(connection)? })
-}
-
-fn load_waiting(connection: &Connection) -> rusqlite::Result<Vec<SavedMessage>> {
-    let mut select = connection
-        .prepare("SELECT rule, key, turn, message FROM hold_waiting ORDER BY rule, key, turn")?;
-    let rows = select.query_map([], |row| {
+    let mut select = connection.prepare(sql.load_waiting)?;
+    let waiting = select.query_map([], |row| {
         Ok(SavedMessage {
             rule: Arc::from(row.get_ref(0)?.as_str()?),
             key: CompactString::from(row.get_ref(1)?.as_str()?),
@@ -118,7 +171,7 @@ fn load_waiting(connection: &Connection) -> rusqlite::Result<Vec<SavedMessage>> 
             message: Bytes::from(row.get::<_, Vec<u8>>(3)?),
         })
     })?;
-    rows.collect()
+    Ok(SavedPart { states, waiting: waiting.collect::<Result<_, _>>()? })
 }
 
 #[cfg(test)]
@@ -127,6 +180,16 @@ mod tests {
 
     use super::*;
 
+    fn change(rule: &str, key: &str, state: Option<&'static [u8]>) -> KeyChange {
+        let (state, waiting) = (state.map(Bytes::from_static), Vec::new());
+        KeyChange { rule: rule.into(), key: key.into(), state, waiting }
+    }
+
+    fn states(saved: &SavedPart) -> Vec<(&str, &str, &[u8])> {
+        let rows = saved.states.iter();
+        rows.map(|saved| (&*saved.rule, saved.key.as_str(), &*saved.state)).collect()
+    }
+
     #[test]
     fn the_last_state_of_each_key_comes_back() {
         let folder = tempfile::tempdir().unwrap();
@@ -134,42 +197,54 @@ mod tests {
         assert_eq!(super::super::load(&storage).unwrap(), Saved::default());
         let (mut writer, _jobs) = storage.take_writer().unwrap();
         let transaction = writer.transaction().unwrap();
-        save_state(&transaction, "hot", "[7]", Some(b"pending")).unwrap();
-        save_state(&transaction, "hot", "[8]", Some(b"pending")).unwrap();
-        save_state(&transaction, "cold", "[7]", Some(b"held")).unwrap();
-        save_state(&transaction, "hot", "[7]", Some(b"held")).unwrap();
-        save_state(&transaction, "hot", "[8]", None).unwrap();
+        for (rule, key, state) in [
+            ("hot", "[7]", Some(&b"pending"[..])),
+            ("hot", "[8]", Some(b"pending")),
+            ("cold", "[7]", Some(b"held")),
+            ("hot", "[7]", Some(b"held")),
+            ("hot", "[8]", None),
+        ] {
+            save(&transaction, Part::Hold, &change(rule, key, state)).unwrap();
+        }
+        save(&transaction, Part::History, &change("hot", "[7]", Some(b"21.5"))).unwrap();
         save_alive(&transaction, Timestamp::from_millis(5)).unwrap();
         save_alive(&transaction, Timestamp::from_millis(9)).unwrap();
         transaction.commit().unwrap();
         let saved = super::super::load(&storage).unwrap();
         assert_eq!(saved.alive_until, Some(Timestamp::from_millis(9)));
-        let states: Vec<_> = saved
-            .states
-            .iter()
-            .map(|saved| (&*saved.rule, saved.key.as_str(), &*saved.state))
-            .collect();
-        assert_eq!(states, [("cold", "[7]", &b"held"[..]), ("hot", "[7]", &b"held"[..])]);
+        let held = [("cold", "[7]", &b"held"[..]), ("hot", "[7]", &b"held"[..])];
+        assert_eq!(states(&saved.hold), held);
+        assert_eq!(states(&saved.history), [("hot", "[7]", &b"21.5"[..])]);
     }
 
     #[test]
     fn messages_that_wait_come_back_until_they_wait_no_longer() {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::open(folder.path()).unwrap();
-        let (mut writer, _jobs) = storage.take_writer().unwrap();
-        let transaction = writer.transaction().unwrap();
-        for (key, turn) in [("[7]", 11), ("[8]", 3), ("[7]", 2)] {
-            save_waiting(&transaction, "hot", key, turn, Some(&[u8::try_from(turn).unwrap()]))
-                .unwrap();
+        for part in [Part::Hold, Part::History] {
+            let folder = tempfile::tempdir().unwrap();
+            let storage = Storage::open(folder.path()).unwrap();
+            let (mut writer, _jobs) = storage.take_writer().unwrap();
+            let transaction = writer.transaction().unwrap();
+            let wait = |key: &str, turn: u64, message: Option<Vec<u8>>| {
+                let waiting = vec![WaitingChange { turn, message: message.map(Bytes::from) }];
+                let change = KeyChange { waiting, ..change("hot", key, Some(b"")) };
+                save(&transaction, part, &change).unwrap();
+            };
+            wait("[7]", 11, Some(vec![11]));
+            wait("[8]", 3, Some(vec![3]));
+            wait("[7]", 2, Some(vec![2]));
+            wait("[8]", 3, None);
+            transaction.commit().unwrap();
+            let saved = super::super::load(&storage).unwrap();
+            let saved = match part {
+                Part::Hold => saved.hold,
+                Part::History => saved.history,
+            };
+            let waiting: Vec<_> = saved
+                .waiting
+                .iter()
+                .map(|saved| (&*saved.rule, saved.key.as_str(), saved.turn, &*saved.message))
+                .collect();
+            assert_eq!(waiting, [("hot", "[7]", 2, &[2][..]), ("hot", "[7]", 11, &[11][..])]);
         }
-        save_waiting(&transaction, "hot", "[8]", 3, None).unwrap();
-        transaction.commit().unwrap();
-        let saved = super::super::load(&storage).unwrap();
-        let waiting: Vec<_> = saved
-            .waiting
-            .iter()
-            .map(|saved| (&*saved.rule, saved.key.as_str(), saved.turn, &*saved.message))
-            .collect();
-        assert_eq!(waiting, [("hot", "[7]", 2, &[2][..]), ("hot", "[7]", 11, &[11][..])]);
     }
 }

@@ -27,8 +27,11 @@ use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Severity;
 use crate::engine::Engine;
 use crate::engine::Evaluation;
+use crate::engine::Observed;
 use crate::engine::Output;
 use crate::engine::RuleIndex;
+use crate::engine::history::HistoryTable;
+use crate::engine::history::Recollections;
 use crate::limits::RECORDED_LINE_BYTES_MAX;
 use crate::publish::Origin;
 use crate::publish::Publish;
@@ -51,6 +54,9 @@ Examples:
   tidegate eval --sql \"SELECT temp * 1.8 + 32 AS f FROM 'lab/+'\" --payload '{\"temp\":21}'
   tidegate eval --rules rules/ --sql \"SELECT m.room FROM 'x' JOIN motes AS m ON m.moteid = id\"
   tidegate eval --batch < cases.ndjson
+
+A statement is evaluated over one message. lag, delta and had_changed find no earlier one; `tidegate
+simulate` and `tidegate test` run rules over many.
 
 A line of --batch is {\"sql\":…} with optional \"topic\", \"payload\" or \"payload_base64\", \"client_id\",
 \"account_id\", \"now_ms\", \"sql_version\", \"rule_name\", \"mqtt5\" and, for FROM STREAM, \"record\". Its
@@ -323,6 +329,7 @@ impl Request {
             None => engine.plan(&publish.topic),
         };
         engine.evaluate(&plan, &publish, &mut evaluation);
+        judge_as_first(&engine, &mut evaluation);
         let is_each = engine.rules().iter().any(|rule| rule.definition.select.foreach.is_some());
         if is_each && !evaluation.hits.is_empty() {
             let outputs = evaluation.hits.into_iter().map(|hit| hit.output);
@@ -364,6 +371,19 @@ impl Request {
             hops: 0,
         })
     }
+}
+
+/// Rules that look back on earlier messages find none: this is the first of its key.
+fn judge_as_first(engine: &Engine, evaluation: &mut Evaluation) {
+    let mut history = HistoryTable::new(engine.remembering(1));
+    let mut out = Recollections::default();
+    for observed in std::mem::take(&mut evaluation.observations) {
+        if let Observed::Message(recall) = observed {
+            history.observe(recall, &mut out);
+        }
+    }
+    history.release(|_, _| false, &mut out);
+    out.recalled.iter().for_each(|recalled| engine.judge(recalled, evaluation));
 }
 
 impl Mqtt5 {

@@ -116,6 +116,12 @@ impl Code {
     pub const SERVICE_CALL: Code = Code("R053");
     /// AT LEAST of a number of times that is not counted to.
     pub const AT_LEAST: Code = Code("R056");
+    /// An analytic function where no earlier messages are known.
+    pub const ANALYTIC_PLACE: Code = Code("R067");
+    /// An analytic function that looks back further than it may.
+    pub const LAG: Code = Code("R068");
+    /// OVER where nothing is partitioned, or two keys in one rule.
+    pub const OVER: Code = Code("R069");
     /// A start of FROM STREAM that is no point in time.
     pub const STREAM_START: Code = Code("R070");
     /// A function of a record where there is none.
@@ -182,6 +188,9 @@ pub const RULE_CODES: &[Code] = &[
     Code::UNDECLARED_SECRET,
     Code::SERVICE_CALL,
     Code::AT_LEAST,
+    Code::ANALYTIC_PLACE,
+    Code::LAG,
+    Code::OVER,
     Code::STREAM_START,
     Code::RECORD_FUNCTION,
     Code::TOPIC_FUNCTION,

@@ -7,6 +7,7 @@ use compact_str::CompactString;
 use super::function::Native;
 use super::function::Regexp;
 use crate::publish::QoS;
+use crate::rule::analytic::Lookback;
 use crate::rule::ast::BinaryOp;
 use crate::rule::ast::CastTarget;
 use crate::rule::ast::HoldField;
@@ -41,6 +42,9 @@ pub(super) enum Code {
     Variable(usize),
     /// `hold.…`
     Hold(HoldField),
+    /// What an analytic function answers, by the number of its call, and what stands where nothing
+    /// that early is remembered.
+    Earlier { call: usize, otherwise: Box<Code> },
     /// `*` of JSON: the whole payload.
     Payload,
     /// `[a, b]`
@@ -158,6 +162,21 @@ pub(super) struct Watch {
     pub(super) clear: Option<Code>,
     /// PARTITION BY; empty is the topic.
     pub(super) partition_by: Box<[Code]>,
+}
+
+/// The analytic functions of a rule.
+#[derive(Debug)]
+pub(super) struct Lookbacks {
+    /// Changes when what is remembered does, or of what messages.
+    pub(super) fingerprint: u64,
+    /// The calls, by number.
+    pub(super) calls: Box<[Lookback]>,
+    /// What they are given with each message, one call after the other.
+    pub(super) values: Box<[Code]>,
+    /// OVER (PARTITION BY …); empty is the topic.
+    pub(super) partition_by: Box<[Code]>,
+    /// WHERE asks nothing else of the message: it is judged before the payload is decoded again.
+    pub(super) filter_is_alone: bool,
 }
 
 /// Text with expressions in it.

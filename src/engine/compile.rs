@@ -15,6 +15,7 @@ use super::code::HeaderCode;
 use super::code::HeaderText;
 use super::code::Item;
 use super::code::Join;
+use super::code::Lookbacks;
 use super::code::Part;
 use super::code::Projected;
 use super::code::Subquery;
@@ -25,11 +26,16 @@ use super::code::Watch;
 use super::decode::Decoder;
 use super::function;
 use super::function::Implementation;
+use super::history;
 use super::operators;
 use super::operators::Budget;
 use super::operators::Setting;
 use crate::limits::PAYLOAD_DEPTH_MAX;
 use crate::rule::Rule;
+use crate::rule::analytic::Analytic;
+use crate::rule::analytic::AnalyticCall;
+use crate::rule::analytic::Lookback;
+use crate::rule::analytic::is_analytic;
 use crate::rule::ast;
 use crate::rule::ast::BinaryOp;
 use crate::rule::ast::Condition;
@@ -39,6 +45,7 @@ use crate::rule::ast::Segment;
 use crate::rule::ast::SqlVersion;
 use crate::rule::ast::UnaryOp;
 use crate::rule::function::Function;
+use crate::rule::function::Purity;
 use crate::rule::function::lookup;
 use crate::rule::schema::SchemaName;
 use crate::rule::schema::Schemas;
@@ -63,7 +70,7 @@ pub(super) struct Program {
     pub(super) variables: Box<[Code]>,
     /// FOREACH: what it runs over.
     pub(super) foreach: Option<Code>,
-    /// TIMESTAMP BY, where there is a WHEN to use it.
+    /// TIMESTAMP BY, where there is a WHEN or an analytic function to use it.
     pub(super) timestamp: Option<TimeCode>,
     /// JOIN, in order.
     pub(super) joins: Box<[Join]>,
@@ -73,6 +80,8 @@ pub(super) struct Program {
     pub(super) projection: Projected,
     /// WHEN.
     pub(super) watch: Option<Watch>,
+    /// `lag` and its like, where there are any.
+    pub(super) lookbacks: Option<Lookbacks>,
     /// DO.
     pub(super) actions: Box<[ActionCode]>,
     /// ON CLEARED.
@@ -94,6 +103,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         SqlVersion::V2015_10_08 => Whole::AsWritten,
         SqlVersion::V2016_03_23 => Whole::AsInt,
     };
+    let analytic = Analytic::of(&rule.definition);
     let format = select.format.as_ref().map_or(&ast::Format::Json, |format| &format.node);
     let mut compiler = Compiler {
         decoder: Decoder::new(format, &rule.schemas),
@@ -105,6 +115,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         rows: Vec::new(),
         scopes: Vec::new(),
         each: select.foreach.as_ref().map(|each| each.alias.node.clone()),
+        lookbacks: analytic.as_ref().map(|found| &*found.calls).unwrap_or_default(),
         whole,
     };
     let mut variables = Vec::new();
@@ -114,7 +125,8 @@ pub(super) fn compile(rule: &Rule) -> Program {
         compiler.variables.push(name.node.clone());
     }
     let foreach = select.foreach.as_ref().map(|each| compiler.expr(&each.array));
-    let timed = select.timestamp.as_ref().filter(|_| select.when.is_some());
+    let has_state = select.when.is_some() || analytic.is_some();
+    let timed = select.timestamp.as_ref().filter(|_| has_state);
     let timestamp =
         timed.map(|clause| TimeCode { value: compiler.expr(&clause.expr), unit: clause.unit });
     let joins = compiler.joins(rule);
@@ -129,6 +141,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         clear: when.clear_when.as_ref().map(|expr| compiler.expr(expr)),
         partition_by: compiler.exprs(&when.partition_by),
     });
+    let lookbacks = analytic.as_ref().map(|analytic| compiler.lookbacks(rule, analytic));
     let definition = &rule.definition;
     Program {
         actions: compiler.actions(&definition.actions),
@@ -141,6 +154,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         filter,
         projection,
         watch,
+        lookbacks,
         decoder: compiler.decoder,
         fields: compiler.fields,
         version: rule.version,
@@ -164,6 +178,8 @@ struct Compiler<'r> {
     scopes: Vec<Option<String>>,
     /// The alias of FOREACH.
     each: Option<String>,
+    /// The calls of analytic functions, by number.
+    lookbacks: &'r [AnalyticCall<'r>],
     whole: Whole,
 }
 
@@ -216,6 +232,7 @@ impl Compiler<'_> {
                 },
             },
             ExprKind::Call { name, args } => self.call(&name.node, args),
+            ExprKind::Over { call, .. } => self.expr(call),
             ExprKind::Cast { value, target } => self.cast(value, *target),
             ExprKind::Subquery(query) => Code::Subquery(self.subquery(query)),
             ExprKind::Exists(query) => Code::Exists(self.subquery(query)),
@@ -395,6 +412,9 @@ impl Compiler<'_> {
 
     fn call(&mut self, name: &str, args: &[Expr]) -> Code {
         let Some(spec) = lookup(name) else { return Code::Constant(Value::Undefined) };
+        if spec.purity == Purity::Analytic {
+            return self.lookback(name, args);
+        }
         if spec.function == Function::Encode && self.scopes.is_empty() && is_payload_as_base64(args)
         {
             return Code::EncodedPayload;
@@ -491,6 +511,33 @@ impl Compiler<'_> {
             }
         };
         Some(Code::LookUp { source, key })
+    }
+
+    /// What the stage has found out; the third argument of `lag` is of the message itself.
+    fn lookback(&mut self, name: &str, args: &[Expr]) -> Code {
+        let call = AnalyticCall::new(name, args);
+        let known =
+            call.and_then(|call| self.lookbacks.iter().position(|known| known.is_same(&call)));
+        let Some(call) = known else { return Code::Constant(Value::Undefined) };
+        let is_lag = matches!(self.lookbacks[call].lookback, Lookback::Lag(_));
+        let otherwise = match args.get(2).filter(|_| is_lag) {
+            Some(otherwise) => self.expr(otherwise),
+            None => Code::Constant(Value::Undefined),
+        };
+        Code::Earlier { call, otherwise: Box::new(otherwise) }
+    }
+
+    fn lookbacks(&mut self, rule: &Rule, analytic: &Analytic<'_>) -> Lookbacks {
+        let select = &rule.definition.select;
+        let is_alone = |filter: &Expr| select.joins.is_empty() && !reads_message(filter);
+        let values = analytic.calls.iter().flat_map(|call| call.values);
+        Lookbacks {
+            fingerprint: history::fingerprint(rule, analytic),
+            calls: analytic.calls.iter().map(|call| call.lookback).collect(),
+            values: values.map(|value| self.expr(value)).collect(),
+            partition_by: self.exprs(analytic.partition_by),
+            filter_is_alone: select.filter.as_ref().is_some_and(is_alone),
+        }
     }
 
     fn subquery(&mut self, query: &ast::Subquery) -> Box<Subquery> {
@@ -607,6 +654,26 @@ impl Compiler<'_> {
     }
 }
 
+/// Whether it takes more than analytic functions' answers to evaluate `expr`.
+fn reads_message(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Path { .. }
+        | ExprKind::Star
+        | ExprKind::Variable(_)
+        | ExprKind::Subquery(_)
+        | ExprKind::Exists(_) => true,
+        ExprKind::Call { name, args } if is_analytic(&name.node) => {
+            args.iter().skip(2).any(reads_message)
+        }
+        ExprKind::Over { call, .. } => reads_message(call),
+        _ => {
+            let mut reads = false;
+            expr.for_each_child(&mut |child| reads = reads || reads_message(child));
+            reads
+        }
+    }
+}
+
 /// `(*, 'base64')`
 fn is_payload_as_base64(args: &[Expr]) -> bool {
     match args {
@@ -645,6 +712,7 @@ fn column_name(expr: &Expr, position: usize) -> CompactString {
         }
         ExprKind::Variable(name) => Some(name.into()),
         ExprKind::Call { name, .. } => Some(CompactString::new(&name.node)),
+        ExprKind::Over { call, .. } => Some(column_name(call, position)),
         ExprKind::Cast { .. } => Some(CompactString::const_new("cast")),
         ExprKind::Hold(field) => Some(CompactString::const_new(match field {
             ast::HoldField::Key => "key",

@@ -141,6 +141,8 @@ pub(super) struct Frame<'f> {
     pub(super) slots: &'f [usize],
     pub(super) hold: Option<&'f Hold>,
     pub(super) budget: &'f Budget,
+    /// What analytic functions answer, by the number of the call.
+    earlier: &'f [Value],
     /// The element of FOREACH.
     each: Option<&'f Value>,
     variables: SmallVec<[OnceCell<Value>; 2]>,
@@ -160,7 +162,12 @@ impl<'f> Frame<'f> {
         variables.resize_with(program.variables.len(), OnceCell::new);
         let mut rows = SmallVec::new();
         rows.resize_with(program.joins.len(), OnceCell::new);
-        Frame { message, program, slots, hold, budget, each: None, variables, rows }
+        Frame { message, program, slots, hold, budget, earlier: &[], each: None, variables, rows }
+    }
+
+    /// The frame with the answers of the rule's analytic functions.
+    pub(super) fn with_earlier(self, earlier: &'f [Value]) -> Self {
+        Frame { earlier, ..self }
     }
 
     /// Whether every JOIN that is not LEFT has found its row.
@@ -323,6 +330,12 @@ impl<'f> Frame<'f> {
             }
             Code::Each { steps } => {
                 return Cow::Borrowed(walk(self.each.unwrap_or(&UNDEFINED), steps));
+            }
+            Code::Earlier { call, otherwise } => {
+                return match self.earlier.get(*call) {
+                    Some(value) if !value.is_undefined() => Cow::Borrowed(value),
+                    _ => self.value(otherwise, scope),
+                };
             }
             Code::Variable(number) => return Cow::Borrowed(self.variable(*number)),
             Code::Payload => {

@@ -27,7 +27,9 @@ use super::hold;
 use crate::limits::HOLD_KEY_BYTES_MAX;
 use crate::limits::HOLD_MESSAGE_BYTES_MAX;
 use crate::rule::Rule;
+use crate::rule::analytic::Analytic;
 use crate::rule::ast::Action;
+use crate::rule::ast::Expr;
 use crate::rule::ast::Projection;
 use crate::rule::ast::Spanned;
 use crate::rule::ast::When;
@@ -64,8 +66,12 @@ pub struct Stage {
 pub enum Moment {
     /// A message on one of the rule's topics has come.
     Message,
+    /// It has its turn among those of its key; rules with analytic functions.
+    Turn,
     /// It matches; rules without WHEN.
     Match,
+    /// As [`Moment::Match`], of a message that has had its turn.
+    TurnMatch,
     /// An episode begins, or REPEAT EVERY comes round.
     Firing,
     /// An episode ends.
@@ -79,7 +85,8 @@ impl Moment {
     pub fn as_str(self) -> &'static str {
         match self {
             Moment::Message => "message",
-            Moment::Match => "match",
+            Moment::Turn => "turn",
+            Moment::Match | Moment::TurnMatch => "match",
             Moment::Firing => "firing",
             Moment::Cleared => "cleared",
             Moment::Failure => "failure",
@@ -91,7 +98,7 @@ impl Moment {
     pub fn runs_on(self) -> &'static str {
         match self {
             Moment::Message | Moment::Match => "connection",
-            Moment::Firing | Moment::Cleared => "writer",
+            Moment::Turn | Moment::TurnMatch | Moment::Firing | Moment::Cleared => "writer",
             Moment::Failure => "where the action failed",
         }
     }
@@ -192,8 +199,17 @@ fn explanation(rule: &Rule, program: &Program) -> Explanation {
     let select = &rule.definition.select;
     let format = select.format.as_ref().map_or("JSON".to_owned(), |f| f.node.to_string());
     let mut stages = vec![Stage { moment: Moment::Message, steps: message_steps(rule, program) }];
+    let conditions = condition_steps(rule, program);
+    match (&program.lookbacks, stages.first_mut()) {
+        (None, Some(message)) => message.steps.extend(conditions),
+        _ => stages.push(Stage { moment: Moment::Turn, steps: conditions }),
+    }
     let definition = &rule.definition;
-    let decided = if program.watch.is_some() { Moment::Firing } else { Moment::Match };
+    let decided = match (&program.watch, &program.lookbacks) {
+        (Some(_), _) => Moment::Firing,
+        (None, Some(_)) => Moment::TurnMatch,
+        (None, None) => Moment::Match,
+    };
     for (moment, actions, codes) in [
         (decided, &definition.actions, &program.actions),
         (Moment::Cleared, &definition.on_cleared, &program.on_cleared),
@@ -245,12 +261,37 @@ fn message_steps(rule: &Rule, program: &Program) -> Vec<Step> {
         });
         steps.push(Step { note, ..Step::new(join.to_string(), cost) });
     }
+    if program.lookbacks.is_some() {
+        steps.extend(time_step(rule, program));
+    }
+    if let (Some(lookbacks), Some(analytic)) = (&program.lookbacks, Analytic::of(&rule.definition))
+    {
+        let mut cost = Cost::default();
+        lookbacks.values.iter().chain(&lookbacks.partition_by).for_each(|c| cost.add(c, each));
+        let values = analytic.calls.iter().flat_map(|call| call.values);
+        let values: Vec<String> = values.map(ToString::to_string).collect();
+        let key = key_text(analytic.partition_by);
+        steps.push(Step::new(format!("remember {} of {key}", values.join(", ")), cost));
+    }
+    steps
+}
+
+fn time_step(rule: &Rule, program: &Program) -> Option<Step> {
+    let (clause, time) = (rule.definition.select.timestamp.as_ref()?, program.timestamp.as_ref()?);
+    Some(Step::new(clause.to_string(), Cost::of(&time.value, false)))
+}
+
+/// What decides of a message.
+fn condition_steps(rule: &Rule, program: &Program) -> Vec<Step> {
+    let select = &rule.definition.select;
+    let each = program.foreach.is_some();
+    let mut steps = Vec::new();
     if let (Some(text), Some(code)) = (&select.filter, &program.filter) {
         steps.push(Step::new(format!("WHERE {text}"), Cost::of(code, each)));
     }
     if let (Some(when), Some(watch)) = (&select.when, &program.watch) {
-        if let (Some(clause), Some(time)) = (&select.timestamp, &program.timestamp) {
-            steps.push(Step::new(clause.to_string(), Cost::of(&time.value, each)));
+        if program.lookbacks.is_none() {
+            steps.extend(time_step(rule, program));
         }
         let condition =
             when.condition.expr().map_or("NO DATA".to_owned(), |condition| condition.to_string());
@@ -260,13 +301,13 @@ fn message_steps(rule: &Rule, program: &Program) -> Vec<Step> {
         }
         let mut cost = Cost::default();
         watch.partition_by.iter().for_each(|key| cost.add(key, each));
-        steps.push(Step::new(format!("PARTITION BY {}", key_text(when)), cost));
+        steps.push(Step::new(format!("PARTITION BY {}", key_text(&when.partition_by)), cost));
     }
     steps
 }
 
-fn key_text(when: &When) -> String {
-    match when.partition_by.as_slice() {
+fn key_text(partition_by: &[Expr]) -> String {
+    match partition_by {
         [] => "the topic".to_owned(),
         keys => keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     }
@@ -275,8 +316,11 @@ fn key_text(when: &When) -> String {
 fn select_step(projection: &Projection, program: &Program, moment: Moment, each: bool) -> Step {
     let mut cost = Cost::default();
     cost.add_projected(&program.projection, each);
-    let of_episode = moment != Moment::Match;
-    let note = of_episode.then(|| "over the last TRUE message, decoded again".to_owned());
+    let note = match moment {
+        Moment::Match => None,
+        Moment::TurnMatch => Some("over the message, decoded again".to_owned()),
+        _ => Some("over the last TRUE message, decoded again".to_owned()),
+    };
     Step { note, ..Step::new(projection.to_string(), cost) }
 }
 
@@ -333,6 +377,9 @@ impl Program {
         self.foreach.iter().for_each(&mut *look);
         self.timestamp.iter().for_each(|time| look(&time.value));
         self.joins.iter().flat_map(|join| &join.key).for_each(&mut *look);
+        if let Some(lookbacks) = &self.lookbacks {
+            lookbacks.values.iter().chain(&lookbacks.partition_by).for_each(&mut *look);
+        }
         self.filter.iter().for_each(&mut *look);
         self.projection.codes(look);
         if let Some(watch) = &self.watch {
@@ -436,6 +483,7 @@ impl Code {
             | Code::Regexp { arguments: codes, .. } => codes.iter().for_each(below),
             Code::Secret { key, .. } => key.iter().for_each(|code| below(code)),
             Code::Object(members) => members.iter().for_each(|(_, code)| below(code)),
+            Code::Earlier { otherwise, .. } => below(otherwise),
             Code::Member { of: code, .. }
             | Code::Not(code)
             | Code::Negate(code)

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::publish::Publish;
 use crate::publish::PublishProperties;
 use crate::publish::QoS;
+use crate::value::Value;
 
 /// A rule's place in the running [`super::Engine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,6 +66,10 @@ pub enum FaultCode {
     HoldKeyInvalid,
     /// The rule watches as many keys as it may.
     HoldKeysFull,
+    /// The rule remembers as many keys, or as much of them, as it may.
+    HistoryFull,
+    /// A value to be remembered is longer than [`crate::limits::HISTORY_VALUE_BYTES_MAX`].
+    HistoryValueTooLarge,
     /// The message has passed [`crate::limits::HOPS_MAX`] REPUBLISH actions.
     HopsExceeded,
     /// A target's name with `${…}` came to the name of none that exists.
@@ -104,6 +109,8 @@ impl FaultCode {
         FaultCode::TableFull,
         FaultCode::HoldKeyInvalid,
         FaultCode::HoldKeysFull,
+        FaultCode::HistoryFull,
+        FaultCode::HistoryValueTooLarge,
         FaultCode::HopsExceeded,
         FaultCode::TargetUnknown,
         FaultCode::HeaderInvalid,
@@ -135,6 +142,8 @@ impl FaultCode {
             FaultCode::TableFull => "table_full",
             FaultCode::HoldKeyInvalid => "hold_key_invalid",
             FaultCode::HoldKeysFull => "hold_keys_full",
+            FaultCode::HistoryFull => "history_full",
+            FaultCode::HistoryValueTooLarge => "history_value_too_large",
             FaultCode::HopsExceeded => "hops_exceeded",
             FaultCode::TargetUnknown => "target_unknown",
             FaultCode::HeaderInvalid => "header_invalid",
@@ -329,6 +338,68 @@ pub struct Observation {
     pub publish: Option<Publish>,
 }
 
+/// What a rule with analytic functions saw in a message: input of the history table.
+#[derive(Clone, Debug)]
+pub struct Recall {
+    /// The rule.
+    pub rule: RuleIndex,
+    /// The key, as in [`Observation`].
+    pub key: CompactString,
+    /// What the functions are given, as JSON text; empty where it is Undefined.
+    pub values: Box<[CompactString]>,
+    /// Receive time of the message.
+    pub at: Timestamp,
+    /// What TIMESTAMP BY says of it; `None` where the rule has none.
+    pub event_at: Option<Timestamp>,
+    /// The message.
+    pub publish: Publish,
+}
+
+/// A message whose turn has come, and what the analytic functions of its rule answer.
+#[derive(Clone, Debug)]
+pub struct Recalled {
+    /// The rule.
+    pub rule: RuleIndex,
+    /// When, by the gateway's clock.
+    pub at: Timestamp,
+    /// As in [`Recall`].
+    pub event_at: Option<Timestamp>,
+    /// The message.
+    pub publish: Publish,
+    /// The answers, by the number of the call.
+    pub earlier: Box<[Value]>,
+}
+
+/// What the stateful half of the gateway is given of a message.
+#[derive(Clone, Debug)]
+pub enum Observed {
+    /// For the hold table.
+    Condition(Observation),
+    /// For the history table, before anything else of the rule is decided.
+    Message(Recall),
+}
+
+impl Observed {
+    /// The message, where it is kept.
+    pub fn publish(&self) -> Option<&Publish> {
+        match self {
+            Observed::Condition(observation) => observation.publish.as_ref(),
+            Observed::Message(recall) => Some(&recall.publish),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Observed {
+    /// What is for the hold table.
+    pub(super) fn condition(&self) -> &Observation {
+        match self {
+            Observed::Condition(observation) => observation,
+            Observed::Message(recall) => panic!("{recall:?} is for the history table"),
+        }
+    }
+}
+
 /// What an [`Episode`] reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EpisodeEvent {
@@ -360,8 +431,8 @@ pub struct Episode {
 pub struct Evaluation {
     /// Matches of rules without WHEN.
     pub hits: Vec<Hit>,
-    /// Inputs for the hold table, in order.
-    pub observations: Vec<Observation>,
+    /// Inputs for the stateful half, in order.
+    pub observations: Vec<Observed>,
     /// Evaluation faults.
     pub faults: Vec<Fault>,
     /// Rules whose WHERE was Undefined or not Boolean, but for those of `unknown_together`.

@@ -153,7 +153,7 @@ fn a_watched_condition_and_its_key_see_the_row() {
          WHEN t > motes.limit FOR 1 MINUTE PARTITION BY motes.room DO LOG",
     );
     let mut out = evaluate(&engine, r#"{"id":7,"t":31}"#);
-    let seen = out.observations.remove(0);
+    let seen = out.observations.remove(0).condition().clone();
     assert_eq!((seen.key.as_str(), seen.condition), ("[\"kitchen\"]", Truth::True));
     let facts = HoldFacts {
         key: Arc::from(seen.key.as_str()),

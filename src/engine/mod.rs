@@ -4,8 +4,11 @@
 //!
 //! - [`Engine`] is the compiled rule set, immutable and shared. [`Engine::evaluate`] runs on the
 //!   connection's own task: it decodes the payload once, joins, tests WHERE, and answers [`Hit`]s of rules
-//!   without WHEN and [`Observation`]s for rules with one.
-//! - `hold::HoldTable` is the state of all WHEN clauses. It is owned by the journal's writer, so
+//!   without WHEN and [`Observation`]s for rules with one. A rule with analytic functions (`lag` and its
+//!   like) only says what is to be remembered of the message, a [`Recall`].
+//! - `history::HistoryTable` is what such rules remember. It answers [`Recalled`] messages, and
+//!   [`Engine::judge`] does for them what is left: WHERE, and then a hit or an observation.
+//! - `hold::HoldTable` is the state of all WHEN clauses. Both tables are owned by the journal's writer, so
 //!   state changes happen in commit order and need no lock. It turns observations and the passing of
 //!   time into [`Episode`]s, which [`Engine::complete`] turns into hits.
 //!
@@ -23,11 +26,13 @@ mod event_time;
 mod explain;
 mod function;
 mod headers;
+pub mod history;
 mod hit;
 pub mod hold;
 #[cfg(test)]
 mod join_tests;
 mod latest;
+mod message;
 mod operators;
 mod output;
 mod plan;
@@ -35,11 +40,13 @@ mod predicate_index;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod topic_index;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::engine::general_purpose::STANDARD;
 use compact_str::CompactString;
@@ -54,6 +61,7 @@ use evaluate::Frame;
 use evaluate::Hold;
 use evaluate::Message;
 use evaluate::Surroundings;
+use history::RememberingRule;
 use operators::Budget;
 use plan::Entry;
 use plan::Source;
@@ -77,8 +85,11 @@ pub use hit::Hit;
 pub use hit::HitEvent;
 pub use hit::HoldFacts;
 pub use hit::Observation;
+pub use hit::Observed;
 pub use hit::Output;
 pub use hit::PreparedAction;
+pub use hit::Recall;
+pub use hit::Recalled;
 pub use hit::RuleIndex;
 pub use hit::Truth;
 pub use latest::LatestValues;
@@ -89,9 +100,12 @@ use crate::clock::Timestamp;
 use crate::limits::EVENT_FUTURE_MAX;
 use crate::limits::FOREACH_BYTES_MAX;
 use crate::limits::FOREACH_ELEMENTS_MAX;
+use crate::limits::HISTORY_VALUE_BYTES_MAX;
 use crate::limits::HOLD_KEY_BYTES_MAX;
 use crate::publish::Publish;
 use crate::rule::Rule;
+use crate::rule::analytic::Lookback;
+use crate::rule::ast::OnRestart;
 use crate::rule::ast::When;
 use crate::rule::target::Known;
 use crate::topic::TopicName;
@@ -284,6 +298,64 @@ impl Engine {
         evaluate_rule(entry.rule, &frame, readable, out);
     }
 
+    /// Judges a message that the history table has given its turn; results are added to `out`.
+    pub fn judge(&self, recalled: &Recalled, out: &mut Evaluation) {
+        let Recalled { rule, publish, earlier, .. } = recalled;
+        let Some(Compiled { program, alone }) = self.compiled(*rule) else { return };
+        let entry =
+            alone.sources.first().and_then(|source| Some((source, source.entries.first()?)));
+        let Some((source, entry)) = entry else { return };
+        let mut buffers = Buffers::default();
+        let budget = Budget::default();
+        let lookbacks = program.lookbacks.as_ref();
+        if let (Some(filter), true) =
+            (&program.filter, lookbacks.is_some_and(|found| found.filter_is_alone))
+        {
+            let message = self.message(publish, &[]);
+            let frame = Frame::new(&message, program, &entry.slots, None, &budget);
+            if frame.with_earlier(earlier).condition(filter) == Truth::False {
+                return;
+            }
+        }
+        // A payload that does not decode has been counted when it came.
+        let readable = source.decode(&publish.payload, &mut buffers).is_ok();
+        let message = self.message(publish, &buffers.slots);
+        let frame = Frame::new(&message, program, &entry.slots, None, &budget);
+        judge_one(*rule, &frame.with_earlier(earlier), readable, Some(recalled), out);
+    }
+
+    /// What the history table needs to know of the rules with analytic functions, which may remember
+    /// `keys_max` keys each.
+    pub fn remembering(&self, keys_max: usize) -> impl Iterator<Item = RememberingRule<'_>> {
+        let rules = (0..).map(RuleIndex).zip(&self.rules);
+        rules.filter_map(move |(rule, _)| self.remembering_rule(rule, keys_max))
+    }
+
+    /// One of them; `None` for a rule without such functions, and for one that is disabled.
+    pub fn remembering_rule(
+        &self,
+        rule: RuleIndex,
+        keys_max: usize,
+    ) -> Option<RememberingRule<'_>> {
+        let Compiled { program, .. } = self.compiled(rule)?;
+        let found = self.rule(rule).filter(|found| !found.definition.disabled)?;
+        let lookbacks = program.lookbacks.as_ref()?;
+        let select = &found.definition.select;
+        Some(RememberingRule {
+            index: rule,
+            name: found.name(),
+            calls: &lookbacks.calls,
+            whole: program.whole,
+            lateness: select.timestamp.as_ref().map_or(Duration::ZERO, |clause| clause.lateness),
+            counts_downtime: select
+                .when
+                .as_ref()
+                .is_some_and(|when| when.on_restart == OnRestart::Count),
+            fingerprint: lookbacks.fingerprint,
+            keys_max,
+        })
+    }
+
     /// Makes a hit of an event of the hold table: SELECT and the actions (or those of ON CLEARED) over
     /// the episode's last TRUE message.
     pub fn complete(&self, episode: &Episode) -> Result<Hit, Fault> {
@@ -463,8 +535,36 @@ fn evaluate_elements(
     Ok(())
 }
 
-/// JOIN and WHERE, then what the rule is for: a hit, or an observation for its WHEN.
+/// What is decided of a message when it comes: everything, or with analytic functions what they are
+/// given.
 fn evaluate_one(rule: RuleIndex, frame: &Frame<'_>, readable: bool, out: &mut Evaluation) {
+    let Some(lookbacks) = &frame.program.lookbacks else {
+        return judge_one(rule, frame, readable, None, out);
+    };
+    let is_joined = frame.is_joined();
+    if let Err(refusal) = output::budget_kept(frame) {
+        out.faults.push(fault(rule, refusal));
+        return;
+    }
+    if !is_joined {
+        return;
+    }
+    let outcome = event_time(frame).inspect_err(|_| out.unknown.push(rule));
+    let outcome = outcome.and_then(|event_at| recall(rule, frame, lookbacks, event_at));
+    match outcome {
+        Ok(recall) => out.observations.push(Observed::Message(recall)),
+        Err(refusal) => out.faults.push(fault(rule, refusal)),
+    }
+}
+
+/// JOIN and WHERE, then what the rule is for: a hit, or an observation for its WHEN.
+fn judge_one(
+    rule: RuleIndex,
+    frame: &Frame<'_>,
+    readable: bool,
+    recalled: Option<&Recalled>,
+    out: &mut Evaluation,
+) {
     let program = frame.program;
     let wanted = match &program.filter {
         _ if !frame.is_joined() => Truth::False,
@@ -486,30 +586,37 @@ fn evaluate_one(rule: RuleIndex, frame: &Frame<'_>, readable: bool, out: &mut Ev
     let outcome = match &program.watch {
         // Unknown changes no clock, and has been counted as a fault.
         Some(watch) if !readable && !watch.is_absence => Ok(()),
-        Some(watch) => match event_time(frame) {
-            Ok(event_at) => observe(rule, frame, watch, event_at).map(|o| out.observations.push(o)),
-            Err(refusal) => {
-                out.unknown.push(rule);
-                Err(refusal)
-            }
-        },
-        None => hit(rule, frame).map(|hit| out.hits.push(hit)),
+        Some(watch) => {
+            let times = match recalled {
+                Some(recalled) => Ok((recalled.at, recalled.event_at)),
+                None => event_time(frame).map(|event| (frame.message.publish.received_at, event)),
+            };
+            let times = times.inspect_err(|_| out.unknown.push(rule));
+            let observed = times.and_then(|times| observe(rule, frame, watch, times));
+            observed.map(|seen| out.observations.push(Observed::Condition(seen)))
+        }
+        None => hit(rule, frame, recalled).map(|hit| out.hits.push(hit)),
     };
     if let Err(refusal) = outcome {
         out.faults.push(fault(rule, refusal));
     }
 }
 
-fn hit(rule: RuleIndex, frame: &Frame<'_>) -> Result<Hit, output::Refusal> {
+fn hit(
+    rule: RuleIndex,
+    frame: &Frame<'_>,
+    recalled: Option<&Recalled>,
+) -> Result<Hit, output::Refusal> {
     let actions = &frame.program.actions;
     let made = output::make(frame, actions)?;
     let actions = output::prepare(frame, actions, &made, |refusal| fault(rule, refusal));
     let publish = frame.message.publish;
+    let decided_at = recalled.map_or(publish.received_at, |recalled| recalled.at);
     Ok(Hit {
         rule,
         event: HitEvent::Match,
-        at: publish.received_at,
-        decided_at: publish.received_at,
+        at: recalled.and_then(|recalled| recalled.event_at).unwrap_or(decided_at),
+        decided_at,
         publish: publish.clone(),
         output: made.output,
         actions,
@@ -542,7 +649,7 @@ fn observe(
     rule: RuleIndex,
     frame: &Frame<'_>,
     watch: &code::Watch,
-    event_at: Option<Timestamp>,
+    (at, event_at): (Timestamp, Option<Timestamp>),
 ) -> Result<Observation, output::Refusal> {
     let condition = frame.condition(&watch.condition);
     let clear = watch.clear.as_ref().map(|clear| frame.condition(clear));
@@ -554,10 +661,37 @@ fn observe(
         key,
         condition,
         clear,
-        at: publish.received_at,
+        at,
         event_at,
         publish: (condition == Truth::True || event_at.is_some()).then(|| publish.clone()),
     })
+}
+
+/// What of a message is remembered, and of which key.
+fn recall(
+    rule: RuleIndex,
+    frame: &Frame<'_>,
+    lookbacks: &code::Lookbacks,
+    event_at: Option<Timestamp>,
+) -> Result<Recall, output::Refusal> {
+    let key = observed_key(frame, &lookbacks.partition_by)?;
+    let calls = lookbacks.calls.iter();
+    let calls = calls.flat_map(|call| std::iter::repeat_n(call, call.arguments()));
+    let values = calls.zip(&lookbacks.values).map(|(call, code)| {
+        let value = frame.value(code, None);
+        // Only a number is less or more than another.
+        let is_kept = *call != Lookback::Delta || value.to_number().is_some();
+        let mut text = Vec::new();
+        if is_kept {
+            json::write(&mut text, &value, frame.program.whole, HISTORY_VALUE_BYTES_MAX)
+                .map_err(|error| (FaultCode::HistoryValueTooLarge, error.to_string()))?;
+        }
+        Ok(CompactString::from_utf8(text).expect("JSON text of strings is UTF-8"))
+    });
+    let values = values.collect::<Result<_, _>>()?;
+    output::budget_kept(frame)?;
+    let publish = frame.message.publish;
+    Ok(Recall { rule, key, values, at: publish.received_at, event_at, publish: publish.clone() })
 }
 
 /// The PARTITION BY values, or the topic or the record's partition key, as the text of a JSON array.

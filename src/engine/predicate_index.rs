@@ -382,9 +382,11 @@ impl<'t> Census<'t> {
 
 /// What a rule can be indexed by, in the order of its WHERE: one term for each field and kind.
 fn terms(entry: &Entry, program: &Program) -> Vec<Term> {
-    // A JOIN that finds no row comes before WHERE, and FOREACH asks WHERE of each element.
-    let is_plain =
-        program.foreach.is_none() && program.joins.iter().all(|join| join.kind == JoinKind::Left);
+    // A JOIN that finds no row comes before WHERE, and FOREACH asks WHERE of each element. With analytic
+    // functions a message is remembered before WHERE.
+    let is_plain = program.foreach.is_none()
+        && program.lookbacks.is_none()
+        && program.joins.iter().all(|join| join.kind == JoinKind::Left);
     let Some(filter) = program.filter.as_ref().filter(|_| is_plain) else { return Vec::new() };
     let conjunction = match filter {
         Code::And(conjunction) => conjunction,

@@ -389,8 +389,8 @@ fn a_held_message_is_decoded_again_when_its_rule_fires() {
     let payload = Bytes::from_static(b"\xa2at\x18\x20bid\xa1aa\x07");
     let message = Publish { payload, ..publish("x", "") };
     let out = evaluate(&engine, &message);
-    assert_eq!(out.observations[0].key, r#"[{"a":7}]"#);
-    assert_eq!(out.observations[0].condition, Truth::True);
+    assert_eq!(out.observations[0].condition().key, r#"[{"a":7}]"#);
+    assert_eq!(out.observations[0].condition().condition, Truth::True);
     let facts = HoldFacts {
         key: "[7]".into(),
         since: message.received_at,
@@ -424,7 +424,12 @@ fn watched_conditions_become_observations() {
             )
         };
         let faults = out.faults.iter().map(|f| format!("{} {}", f.rule.0, f.code.as_str()));
-        out.observations.iter().map(shown).chain(faults).collect::<Vec<_>>()
+        out.observations
+            .iter()
+            .map(Observed::condition)
+            .map(shown)
+            .chain(faults)
+            .collect::<Vec<_>>()
     };
     let hot = seen(r#"{"v":3,"t":31,"id":7,"room":"a\"b"}"#);
     assert_eq!(hot[0], r#"0 [7,"a\"b"] True Some(False) true"#);
@@ -572,6 +577,7 @@ fn event_time(clause: &str, payload: &str) -> Result<i64, &'static str> {
     engine.evaluate(&engine.plan(&message.topic), &message, &mut out);
     match (&out.observations[..], &out.faults[..], &out.unknown[..]) {
         ([seen], [], []) => {
+            let seen = seen.condition();
             assert!(seen.publish.is_some(), "a late one goes to ON ERROR, whatever the condition");
             Ok(seen.event_at.unwrap().as_millis())
         }

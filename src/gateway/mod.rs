@@ -50,7 +50,10 @@ use crate::api::rule_set::ReloadCause;
 use crate::broker::Broker;
 use crate::broker::BrokerHandle;
 use crate::checkpoint;
+use crate::checkpoint::Saved;
+use crate::checkpoint::SavedPart;
 use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::config::StreamConfig;
 use crate::dashboard;
@@ -58,7 +61,9 @@ use crate::delivery;
 use crate::delivery::Deliveries;
 use crate::delivery::DeliverySetup;
 use crate::engine::Engine;
+use crate::engine::history::HistoryTable;
 use crate::engine::hold::HoldTable;
+use crate::engine::hold::Restored;
 use crate::engine::hold::Transitions;
 use crate::engine::hold::WaitingRow;
 use crate::hit_log::HitLog;
@@ -101,6 +106,7 @@ use rules::RunningRules;
 use secrets::SecretError;
 use stage::AfterCommit;
 use stage::GatewayStage;
+use stage::Remembered;
 use stage::Work;
 use stream_rules::StreamRules;
 use stream_rules::StreamSetup;
@@ -170,7 +176,9 @@ impl Gateway {
         let rules = engine(loaded.checked.rules, &config, &kept.mirror, &storage.reader()?)?;
         let running = first_rules(rules, &config, &mut registry);
         let rules = running.get();
-        let (hold, transitions) = restore_holds(&storage, &rules, started_at)?;
+        let saved = checkpoint::load(&storage)?;
+        let (hold, transitions) = restore_holds(&saved, &rules, started_at);
+        let history = restore_histories(&saved, &rules, started_at);
         let retained = retained::load(&storage, config.mqtt.retained_max)?;
         let broker = Broker::bind(&config.mqtt, clock, retained).await?;
         let http_metrics = HttpMetrics::default();
@@ -182,7 +190,8 @@ impl Gateway {
 
         let after = Announce { broker: handle.clone(), hits: Arc::clone(&hits) };
         let mirror = Arc::clone(&kept.mirror);
-        let stage = GatewayStage::new(Arc::clone(&running), hold, kept, transitions, after);
+        let remembered = Remembered { hold, history, kept, transitions };
+        let stage = GatewayStage::new(Arc::clone(&running), remembered, after);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
         declare_streams(&storage.executor(), first_streams(&config, &rules), clock).await?;
         let (stop, stopped) = watch::channel(false);
@@ -363,39 +372,56 @@ fn first_rules(engine: Engine, config: &Config, registry: &mut Registry) -> Arc<
 }
 
 /// The hold table as the last run left it, and what the change of rules since then makes of it.
-fn restore_holds(
-    storage: &Storage,
-    rules: &Rules,
-    now: crate::clock::Timestamp,
-) -> anyhow::Result<(HoldTable, Transitions)> {
+fn restore_holds(saved: &Saved, rules: &Rules, now: Timestamp) -> (HoldTable, Transitions) {
     let mut hold = HoldTable::new(rules.watched());
     let mut transitions = Transitions::default();
-    let saved = checkpoint::load(storage)?;
     if let Some(alive_until) = saved.alive_until {
-        let rows = saved.states.iter().map(|row| (&*row.rule, row.key.as_str(), &row.state[..]));
-        let waiting = saved.waiting.iter().map(|row| WaitingRow {
-            rule: &row.rule,
-            key: &row.key,
-            turn: row.turn,
-            message: &row.message,
-        });
+        let (rows, waiting) = rows_of(&saved.hold);
         let restored = hold.restore(rows, waiting, alive_until, now, &mut transitions);
-        for row in &restored.rejected_rows {
-            tracing::error!(
-                rule = %row.rule, key = %row.key, error = %row.error,
-                "a saved condition cannot be read; its key starts afresh"
-            );
-        }
-        if restored.kept + restored.ended > 0 {
-            tracing::info!(
-                kept = restored.kept,
-                ended = restored.ended,
-                downtime_ms = u64::try_from(now.since(alive_until).as_millis()).unwrap_or(u64::MAX),
-                "conditions go on"
-            );
-        }
+        tell_restored(&restored, alive_until, now, "conditions go on");
     }
-    Ok((hold, transitions))
+    (hold, transitions)
+}
+
+/// The history table as the last run left it.
+fn restore_histories(saved: &Saved, rules: &Rules, now: Timestamp) -> HistoryTable {
+    let mut history = HistoryTable::new(rules.remembering());
+    if let Some(alive_until) = saved.alive_until {
+        let (rows, waiting) = rows_of(&saved.history);
+        let restored = history.restore(rows, waiting, alive_until, now);
+        tell_restored(&restored, alive_until, now, "earlier values are remembered");
+    }
+    history
+}
+
+fn rows_of(
+    saved: &SavedPart,
+) -> (impl Iterator<Item = (&str, &str, &[u8])>, impl Iterator<Item = WaitingRow<'_>>) {
+    let rows = saved.states.iter().map(|row| (&*row.rule, row.key.as_str(), &row.state[..]));
+    let waiting = saved.waiting.iter().map(|row| WaitingRow {
+        rule: &row.rule,
+        key: &row.key,
+        turn: row.turn,
+        message: &row.message,
+    });
+    (rows, waiting)
+}
+
+fn tell_restored(restored: &Restored, alive_until: Timestamp, now: Timestamp, what: &str) {
+    for row in &restored.rejected_rows {
+        tracing::error!(
+            rule = %row.rule, key = %row.key, error = %row.error,
+            "the saved state of a rule cannot be read; its key starts afresh"
+        );
+    }
+    if restored.kept + restored.ended > 0 {
+        tracing::info!(
+            kept = restored.kept,
+            ended = restored.ended,
+            downtime_ms = u64::try_from(now.since(alive_until).as_millis()).unwrap_or(u64::MAX),
+            "{what}"
+        );
+    }
 }
 
 /// The streams that configuration or rules name.

@@ -15,8 +15,10 @@ use crate::action::Outcome;
 use crate::clock::Timestamp;
 use crate::engine::ActionFailure;
 use crate::engine::Evaluation;
+use crate::engine::Fault;
 use crate::engine::Hit;
-use crate::engine::Observation;
+use crate::engine::Observed;
+use crate::engine::Recalled;
 use crate::engine::Truth;
 use crate::engine::hold::LateRecord;
 use crate::limits;
@@ -37,8 +39,8 @@ pub(super) struct Pass {
     followed: usize,
     /// Effects, hit log lines and republished messages of the messages taken since it was last emptied.
     pub(super) outcome: Outcome,
-    /// Inputs for the hold table, in order.
-    pub(super) observations: Vec<Observation>,
+    /// Inputs for the stateful half, in order.
+    pub(super) observations: Vec<Observed>,
 }
 
 impl Pass {
@@ -75,16 +77,34 @@ impl Pass {
         self.finish(rules, at);
     }
 
+    /// Judges a message that the history table has given its turn, and evaluates everything it makes
+    /// rules republish.
+    pub(super) fn take_recalled(&mut self, rules: &Rules, recalled: &Recalled) {
+        rules.engine.judge(recalled, &mut self.evaluation);
+        self.count(rules, recalled.at);
+        self.finish(rules, recalled.at);
+    }
+
     /// Counts a message that came too late, and runs its rule's ON ERROR over it.
     pub(super) fn take_late(&mut self, rules: &Rules, record: LateRecord) {
-        let LateRecord { fault, publish } = record;
+        self.take_refused(rules, "when", record.fault, &record.publish);
+    }
+
+    /// Counts a message that `clause` of its rule does not take, and runs ON ERROR over it.
+    pub(super) fn take_refused(
+        &mut self,
+        rules: &Rules,
+        clause: &str,
+        fault: Fault,
+        publish: &Publish,
+    ) {
         let at = publish.received_at;
         let failure = ActionFailure {
-            failed_action: "when".to_owned(),
+            failed_action: clause.to_owned(),
             failed_resource: String::new(),
             error_message: fault.message.clone(),
         };
-        action::report(&rules.engine, fault.rule, &publish, at, &[failure], &mut self.outcome);
+        action::report(&rules.engine, fault.rule, publish, at, &[failure], &mut self.outcome);
         self.outcome.faults.push(fault);
         self.finish(rules, at);
     }
@@ -122,16 +142,24 @@ impl Pass {
     }
 
     fn judge(&mut self, rules: &Rules, shared: &SharedPlan, publish: &Publish) {
-        let Rules { engine, tallies, .. } = rules;
         let evaluation = &mut self.evaluation;
-        engine.evaluate(&shared.plan, publish, evaluation);
+        rules.engine.evaluate(&shared.plan, publish, evaluation);
         shared.count(&evaluation.unknown_together);
         evaluation.unknown_together.clear();
+        self.count(rules, publish.received_at);
+    }
+
+    /// Counts what was evaluated, and carries out its hits.
+    fn count(&mut self, rules: &Rules, at: Timestamp) {
+        let Rules { engine, tallies, .. } = rules;
+        let evaluation = &mut self.evaluation;
         tallies.add_runs(&evaluation.unknown, |tally| &tally.unknown);
         evaluation.unknown.clear();
-        tallies.count_faults(&mut evaluation.faults, publish.received_at);
-        for observation in &evaluation.observations {
-            if observation.condition == Truth::Unknown {
+        tallies.count_faults(&mut evaluation.faults, at);
+        for observed in &evaluation.observations {
+            if let Observed::Condition(observation) = observed
+                && observation.condition == Truth::Unknown
+            {
                 tallies.rule(observation.rule).unknown.inc();
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! A [`Rehearsal`] runs the [`Pass`] of a connection and the [`GatewayStage`] of the journal's writer,
 //! the very code that runs in production, over messages and times that the caller gives. What would be
-//! committed comes back as [`Seen`]; the rows of the hold table are kept as the disk would keep them, so
+//! committed comes back as [`Seen`]; the rows of the tables are kept as the disk would keep them, so
 //! that a restart goes the way of a real one.
 
 use std::collections::BTreeMap;
@@ -13,11 +13,14 @@ use bytes::Bytes;
 use compact_str::CompactString;
 use parking_lot::Mutex;
 
+use crate::checkpoint::Part;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::RuleIndex;
+use crate::engine::history::HistoryTable;
 use crate::engine::hold::HoldTable;
+use crate::engine::hold::KeyChange;
 use crate::engine::hold::Transitions;
 use crate::engine::hold::WaitingChange;
 use crate::engine::hold::WaitingRow;
@@ -25,6 +28,7 @@ use crate::journal::Batch;
 use crate::journal::Effect;
 use crate::journal::HitRecord;
 use crate::journal::Stage;
+use crate::journal::StateChange;
 use crate::latest::Kept;
 use crate::limits::SCENARIO_EVENTS_MAX as SEEN_MAX;
 use crate::publish::Publish;
@@ -35,6 +39,7 @@ use super::rules::Rules;
 use super::rules::RunningRules;
 use super::stage::AfterCommit;
 use super::stage::GatewayStage;
+use super::stage::Remembered;
 use super::stage::Work;
 use super::table_bounds;
 
@@ -84,15 +89,48 @@ struct Counted {
     faults: BTreeMap<&'static str, u64>,
 }
 
+/// The rows of one table.
+#[derive(Default)]
+struct Rows {
+    states: BTreeMap<(Arc<str>, CompactString), Bytes>,
+    /// Messages that wait in event time, by rule, key and turn.
+    waiting: BTreeMap<(Arc<str>, CompactString, u64), Bytes>,
+}
+
+impl Rows {
+    fn write(&mut self, change: KeyChange) {
+        for WaitingChange { turn, message } in change.waiting {
+            let row = (Arc::clone(&change.rule), change.key.clone(), turn);
+            match message {
+                Some(message) => self.waiting.insert(row, message),
+                None => self.waiting.remove(&row),
+            };
+        }
+        let row = (change.rule, change.key);
+        match change.state {
+            Some(state) => self.states.insert(row, state),
+            None => self.states.remove(&row),
+        };
+    }
+
+    fn states(&self) -> impl Iterator<Item = (&str, &str, &[u8])> {
+        self.states.iter().map(|((rule, key), state)| (&**rule, key.as_str(), &state[..]))
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = WaitingRow<'_>> {
+        let rows = self.waiting.iter();
+        rows.map(|((rule, key, turn), message)| WaitingRow { rule, key, turn: *turn, message })
+    }
+}
+
 /// A rule set under virtual time. Times must not go back; an earlier one is taken as the latest.
 pub struct Rehearsal {
     rules: Arc<Rules>,
     pass: Pass,
     stage: GatewayStage<Outgoing>,
     outgoing: Outgoing,
-    rows: BTreeMap<(Arc<str>, CompactString), Bytes>,
-    /// Messages that wait in event time, by rule, key and turn.
-    waiting: BTreeMap<(Arc<str>, CompactString, u64), Bytes>,
+    /// What the disk would have.
+    rows: BTreeMap<Part, Rows>,
     counted: Vec<Counted>,
     batch: Batch,
     now: Timestamp,
@@ -108,9 +146,14 @@ impl Rehearsal {
         // Without a disk there is nothing that cannot be read.
         let engine = engine.with_latest(Arc::new(view.unwrap_or_default()));
         let rules = Arc::new(Rules::new(engine, config, None));
-        let hold = HoldTable::new(rules.watched());
+        let remembered = Remembered {
+            hold: HoldTable::new(rules.watched()),
+            history: HistoryTable::new(rules.remembering()),
+            kept,
+            transitions: Transitions::default(),
+        };
         let outgoing = Outgoing::default();
-        let stage = stage_over(&rules, hold, kept, Transitions::default(), &outgoing);
+        let stage = stage_over(&rules, remembered, &outgoing);
         Rehearsal {
             pass: Pass::default(),
             counted: vec![Counted::default(); rules.list().len()],
@@ -118,7 +161,6 @@ impl Rehearsal {
             stage,
             outgoing,
             rows: BTreeMap::new(),
-            waiting: BTreeMap::new(),
             batch: Batch::default(),
             now,
             seen: Vec::new(),
@@ -160,17 +202,15 @@ impl Rehearsal {
         let (alive_until, now) = (self.now, back.max(self.now));
         let mut hold = HoldTable::new(self.rules.watched());
         let mut transitions = Transitions::default();
-        let rows = self.rows.iter().map(|((rule, key), state)| (&**rule, key.as_str(), &state[..]));
-        let waiting = self.waiting.iter().map(|((rule, key, turn), message)| WaitingRow {
-            rule,
-            key,
-            turn: *turn,
-            message,
-        });
-        hold.restore(rows, waiting, alive_until, now, &mut transitions);
+        let rows = self.rows.entry(Part::Hold).or_default();
+        hold.restore(rows.states(), rows.waiting(), alive_until, now, &mut transitions);
+        let mut history = HistoryTable::new(self.rules.remembering());
+        let rows = self.rows.entry(Part::History).or_default();
+        history.restore(rows.states(), rows.waiting(), alive_until, now);
         // The disk has the tables as they were committed, and here each step is.
         let kept = self.stage.kept().clone();
-        self.stage = stage_over(&self.rules, hold, kept, transitions, &self.outgoing);
+        let remembered = Remembered { hold, history, kept, transitions };
+        self.stage = stage_over(&self.rules, remembered, &self.outgoing);
         self.pass = Pass::default();
         self.advance(now);
         self.commit();
@@ -201,19 +241,8 @@ impl Rehearsal {
 
     fn commit(&mut self) {
         self.stage.seal(&mut self.batch);
-        for change in self.batch.states.drain(..) {
-            for WaitingChange { turn, message } in change.waiting {
-                let row = (Arc::clone(&change.rule), change.key.clone(), turn);
-                match message {
-                    Some(message) => self.waiting.insert(row, message),
-                    None => self.waiting.remove(&row),
-                };
-            }
-            let row = (change.rule, change.key);
-            match change.state {
-                Some(state) => self.rows.insert(row, state),
-                None => self.rows.remove(&row),
-            };
+        for StateChange { part, change } in self.batch.states.drain(..) {
+            self.rows.entry(part).or_default().write(change);
         }
         self.stage.committed(&self.batch);
         self.seen.extend(self.batch.hits.drain(..).map(Seen::Hit));
@@ -250,11 +279,9 @@ impl Rehearsal {
 
 fn stage_over(
     rules: &Arc<Rules>,
-    hold: HoldTable,
-    kept: Kept,
-    transitions: Transitions,
+    remembered: Remembered,
     outgoing: &Outgoing,
 ) -> GatewayStage<Outgoing> {
     let running = Arc::new(RunningRules::new(Arc::clone(rules)));
-    GatewayStage::new(running, hold, kept, transitions, outgoing.clone())
+    GatewayStage::new(running, remembered, outgoing.clone())
 }

@@ -22,7 +22,9 @@ use crate::api::plan::RulePlan;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::RuleIndex;
+use crate::engine::history::RememberingRule;
 use crate::engine::hold::WatchedRule;
+use crate::engine::hold::lateness;
 use crate::engine::hold::watched;
 use crate::rule::Rule;
 use crate::rule::ast::StreamStart;
@@ -139,10 +141,26 @@ impl Rules {
             index: rule,
             name: found.name(),
             when: self.engine.hold_spec(rule)?,
-            timestamp: found.definition.select.timestamp.as_ref(),
+            lateness: lateness(found),
             fingerprint,
             keys_max: self.hold_keys_max,
         })
+    }
+
+    /// The rules with analytic functions.
+    pub(super) fn remembering(&self) -> impl Iterator<Item = RememberingRule<'_>> {
+        self.engine.remembering(self.hold_keys_max)
+    }
+
+    /// One of them; `None` for a rule that has none or is disabled.
+    pub(super) fn remembering_rule(&self, rule: RuleIndex) -> Option<RememberingRule<'_>> {
+        self.engine.remembering_rule(rule, self.hold_keys_max)
+    }
+
+    /// The rule of that name, if it remembers what one with this fingerprint did.
+    pub(super) fn remembers(&self, name: &str, fingerprint: u64) -> Option<RuleIndex> {
+        let rule = self.remembering_rule(self.place(name)?)?;
+        (rule.fingerprint == fingerprint).then_some(rule.index)
     }
 
     /// The rule of this set that goes on with the conditions that `rule` of `other` watched: the one

@@ -1,7 +1,7 @@
 //! The stateful half: run by the journal's writer, in commit order, on its one thread.
 //!
-//! It owns the hold table, so a condition's state changes in the same order and in the same
-//! transaction as what it causes; no lock is needed and no two threads can disagree. Timers due at or
+//! It owns the hold table and the history table, so the state of a rule changes in the same order and in the
+//! same transaction as what it causes; no lock is needed and no two threads can disagree. Timers due at or
 //! before a message's time run before the message. After the commit it sends on what was republished
 //! and says that there are hits to look at.
 //!
@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::action;
 use crate::action::Outcome;
+use crate::checkpoint::Part;
 use crate::clock::Timestamp;
 use crate::engine::ActionFailure;
 use crate::engine::Cleared;
@@ -28,6 +29,11 @@ use crate::engine::Fault;
 use crate::engine::FaultCode;
 use crate::engine::Hit;
 use crate::engine::Observation;
+use crate::engine::Observed;
+use crate::engine::Recall;
+use crate::engine::history::HistoryTable;
+use crate::engine::history::Recollections;
+use crate::engine::history::Refused;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::HoldView;
 use crate::engine::hold::KeyChange;
@@ -59,8 +65,8 @@ pub(super) enum Work {
         rules: Arc<Rules>,
         /// Effects, hit log lines, republished messages.
         outcome: Outcome,
-        /// Inputs for the hold table, in order.
-        observations: Vec<Observation>,
+        /// Inputs for the tables, in order.
+        observations: Vec<Observed>,
     },
     /// Somebody deletes a key of a table of latest values.
     Forget {
@@ -96,7 +102,7 @@ impl Work {
         let effects = outcome.effects.iter().map(held).sum::<usize>();
         let hits = outcome.hits.iter().map(|hit| hit.output.len()).sum::<usize>();
         let republished = outcome.republished.iter().map(|message| message.payload.len());
-        let observed = observations.iter().filter_map(|seen| seen.publish.as_ref());
+        let observed = observations.iter().filter_map(Observed::publish);
         effects
             + hits
             + republished.sum::<usize>()
@@ -127,9 +133,21 @@ pub(super) trait AfterCommit: Send + 'static {
     }
 }
 
-/// The journal's stage: the hold table, and what happens after a commit.
+/// What rules remember: new, or as the last run left it.
+pub(super) struct Remembered {
+    /// Conditions over time.
+    pub(super) hold: HoldTable,
+    /// Earlier values of keys.
+    pub(super) history: HistoryTable,
+    /// The tables of latest values.
+    pub(super) kept: Kept,
+    /// What restoring the hold table gave; becomes part of the first batch.
+    pub(super) transitions: Transitions,
+}
+
+/// The journal's stage: what rules remember, and what happens after a commit.
 pub(super) struct GatewayStage<A> {
-    /// Those that the hold table watches.
+    /// Those whose state it is.
     rules: Arc<Rules>,
     /// Where connections find them.
     running: Arc<RunningRules>,
@@ -139,30 +157,28 @@ pub(super) struct GatewayStage<A> {
     has_taken_over: bool,
 }
 
-/// The hold table, and what its transitions become.
+/// What rules remember, and what comes of it.
 struct Episodes<A> {
     pass: Pass,
     hold: HoldTable,
+    history: HistoryTable,
     /// The tables of latest values: what is too much for one is refused here.
     kept: Kept,
     transitions: Transitions,
+    recollections: Recollections,
     /// Goes to subscribers once the batch is on disk.
     outgoing: Vec<Publish>,
     after: A,
 }
 
 impl<A: AfterCommit> GatewayStage<A> {
-    /// A stage over the tables of the `running` rules, which may have been restored; `transitions` are
-    /// what restoring the hold table gave and become part of the first batch.
-    pub(super) fn new(
-        running: Arc<RunningRules>,
-        hold: HoldTable,
-        kept: Kept,
-        transitions: Transitions,
-        after: A,
-    ) -> Self {
+    /// A stage over what the `running` rules remember.
+    pub(super) fn new(running: Arc<RunningRules>, remembered: Remembered, after: A) -> Self {
+        let Remembered { hold, history, kept, transitions } = remembered;
         let (pass, outgoing) = (Pass::default(), Vec::new());
-        let episodes = Episodes { pass, hold, kept, transitions, outgoing, after };
+        let recollections = Recollections::default();
+        let episodes =
+            Episodes { pass, hold, history, kept, transitions, recollections, outgoing, after };
         let (rules, changes) = (running.get(), Vec::new());
         GatewayStage { rules, running, episodes, changes, has_taken_over: false }
     }
@@ -175,8 +191,12 @@ impl<A: AfterCommit> GatewayStage<A> {
     fn replace(&mut self, at: Timestamp, rules: Arc<Rules>, batch: &mut Batch) {
         // What is due by now belongs to the rules before.
         self.advance(at, batch);
+        let Episodes { history, recollections, .. } = &mut self.episodes;
+        history.release(|name, of| rules.remembers(name, of).is_some(), recollections);
+        self.episodes.settle(&self.rules, batch);
+        self.episodes.history.rebuild(rules.remembering(), at);
         self.episodes.hold.rebuild(rules.watched(), at, &mut self.episodes.transitions);
-        rules.tallies.forget_holds();
+        rules.tallies.forget_state();
         self.running.replace(Arc::clone(&rules));
         let before = mem::replace(&mut self.rules, rules);
         self.has_taken_over = true;
@@ -191,10 +211,18 @@ impl<A: AfterCommit> GatewayStage<A> {
 impl<A: AfterCommit> Episodes<A> {
     /// Feeds observations of the running rules, and what their episodes republish, until nothing is
     /// left.
-    fn observe(&mut self, rules: &Rules, observations: Vec<Observation>, batch: &mut Batch) {
-        for observation in observations {
-            self.hold.observe(observation, &mut self.transitions);
+    fn observe(&mut self, rules: &Rules, observations: Vec<Observed>, batch: &mut Batch) {
+        for observed in observations {
+            self.hear(observed);
             self.settle(rules, batch);
+        }
+    }
+
+    /// Gives an input to the table that it is for.
+    fn hear(&mut self, observed: Observed) {
+        match observed {
+            Observed::Condition(seen) => self.hold.observe(seen, &mut self.transitions),
+            Observed::Message(recall) => self.history.observe(recall, &mut self.recollections),
         }
     }
 
@@ -203,13 +231,21 @@ impl<A: AfterCommit> Episodes<A> {
         &mut self,
         rules: &Rules,
         old: &Rules,
-        observations: Vec<Observation>,
+        observations: Vec<Observed>,
         batch: &mut Batch,
     ) {
         let mut late = VecDeque::from(observations);
-        while let Some(observation) = late.pop_front() {
+        while let Some(observed) = late.pop_front() {
+            let observation = match observed {
+                Observed::Condition(observation) => observation,
+                Observed::Message(recall) => {
+                    late.extend(self.recall_late(rules, old, recall, batch));
+                    continue;
+                }
+            };
             if let Some(rule) = rules.heir(old, observation.rule) {
-                self.observe(rules, vec![Observation { rule, ..observation }], batch);
+                let observation = Observation { rule, ..observation };
+                self.observe(rules, vec![Observed::Condition(observation)], batch);
                 continue;
             }
             let Some(watched) = old.watched_rule(observation.rule) else { continue };
@@ -223,18 +259,39 @@ impl<A: AfterCommit> Episodes<A> {
         }
     }
 
-    /// Turns the table's transitions into effects. What an episode republishes may itself be observed
+    /// A message for the history of a rule under rules that have been replaced since. The rule that
+    /// remembers the same takes it; otherwise it is judged under the old one, on a key that starts
+    /// afresh. Answers what was observed then.
+    fn recall_late(
+        &mut self,
+        rules: &Rules,
+        old: &Rules,
+        recall: Recall,
+        batch: &mut Batch,
+    ) -> Vec<Observed> {
+        let Some(remembering) = old.remembering_rule(recall.rule) else { return Vec::new() };
+        if let Some(rule) = rules.remembers(remembering.name, remembering.fingerprint) {
+            self.observe(rules, vec![Observed::Message(Recall { rule, ..recall })], batch);
+            return Vec::new();
+        }
+        let mut alone = HistoryTable::new([remembering]);
+        alone.observe(recall, &mut self.recollections);
+        alone.release(|_, _| false, &mut self.recollections);
+        self.complete(old, batch)
+    }
+
+    /// Turns what the tables say into effects. What an episode republishes may itself be observed
     /// by a rule with WHEN; the hop limit ends that.
     fn settle(&mut self, rules: &Rules, batch: &mut Batch) {
-        while !self.transitions.is_empty() {
-            for observation in self.complete(rules, batch) {
-                self.hold.observe(observation, &mut self.transitions);
+        while !self.transitions.is_empty() || !self.recollections.is_empty() {
+            for observed in self.complete(rules, batch) {
+                self.hear(observed);
             }
         }
     }
 
-    /// Turns the transitions there are into effects; answers what was observed on the way.
-    fn complete(&mut self, rules: &Rules, batch: &mut Batch) -> Vec<Observation> {
+    /// Turns what there is into effects; answers what was observed on the way.
+    fn complete(&mut self, rules: &Rules, batch: &mut Batch) -> Vec<Observed> {
         let now = self.transitions.episodes.last().map(|episode| episode.decided_at);
         for orphan in self.transitions.orphans.drain(..) {
             batch.hits.push(ended(rules, orphan));
@@ -258,9 +315,22 @@ impl<A: AfterCommit> Episodes<A> {
         for record in self.transitions.late.drain(..) {
             self.pass.take_late(rules, record);
         }
+        self.recall(rules);
         let outcome = self.pass.take_outcome();
         self.accept(rules, outcome, batch);
         mem::take(&mut self.pass.observations)
+    }
+
+    /// Judges the messages that the history table has given their turn.
+    fn recall(&mut self, rules: &Rules) {
+        let Recollections { recalled, refused, faults } = &mut self.recollections;
+        for recalled in recalled.drain(..) {
+            self.pass.take_recalled(rules, &recalled);
+        }
+        for Refused { fault, publish } in refused.drain(..) {
+            self.pass.take_refused(rules, "history", fault, &publish);
+        }
+        rules.tallies.count_faults(faults, self.history.now());
     }
 
     /// Takes an outcome into the batch. What ON ERROR makes of a key that is refused is taken too; it
@@ -351,6 +421,15 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
     }
 
     fn advance(&mut self, now: Timestamp, batch: &mut Batch) {
+        // First, because what it gives may be watched: the hold table runs its own timers before each.
+        loop {
+            let Episodes { history, recollections, .. } = &mut self.episodes;
+            let progress = history.advance(now, recollections);
+            self.episodes.settle(&self.rules, batch);
+            if progress == Progress::Done {
+                break;
+            }
+        }
         loop {
             let progress = self.episodes.hold.advance(now, &mut self.episodes.transitions);
             self.episodes.settle(&self.rules, batch);
@@ -361,19 +440,19 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
     }
 
     fn seal(&mut self, batch: &mut Batch) {
-        self.episodes.hold.take_changes(&mut self.changes);
-        batch.states.extend(self.changes.drain(..).map(|change| StateChange {
-            rule: change.rule,
-            key: change.key,
-            state: change.state,
-            waiting: change.waiting,
-        }));
-        self.rules.tallies.show_holds(&self.episodes.hold);
+        let Episodes { hold, history, .. } = &mut self.episodes;
+        let changed = |part| move |change: KeyChange| StateChange { part, change };
+        hold.take_changes(&mut self.changes);
+        batch.states.extend(self.changes.drain(..).map(changed(Part::Hold)));
+        history.take_changes(&mut self.changes);
+        batch.states.extend(self.changes.drain(..).map(changed(Part::History)));
+        self.rules.tallies.show_state(hold, history);
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        if self.episodes.transitions.is_empty() {
-            self.episodes.hold.next_deadline()
+        let Episodes { hold, history, transitions, recollections, .. } = &self.episodes;
+        if transitions.is_empty() && recollections.is_empty() {
+            hold.next_deadline().into_iter().chain(history.next_deadline()).min()
         } else {
             Some(Timestamp::EPOCH)
         }

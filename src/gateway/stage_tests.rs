@@ -11,10 +11,12 @@ use super::rules::Rules;
 use super::rules::RunningRules;
 use super::stage::AfterCommit;
 use super::stage::GatewayStage;
+use super::stage::Remembered;
 use super::stage::Work;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::history::HistoryTable;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::HoldView;
 use crate::engine::hold::Transitions;
@@ -73,15 +75,14 @@ fn publish(topic: &str, payload: &str) -> Publish {
 impl Bench {
     fn new(text: &str) -> Self {
         let (rules, config) = (compile(text, None), Config::default());
-        let hold = HoldTable::new(rules.watched());
+        let remembered = Remembered {
+            hold: HoldTable::new(rules.watched()),
+            history: HistoryTable::new(rules.remembering()),
+            kept: Kept::new(super::table_bounds(&config)),
+            transitions: Transitions::default(),
+        };
         let running = Arc::new(RunningRules::new(rules));
-        let stage = GatewayStage::new(
-            Arc::clone(&running),
-            hold,
-            Kept::new(super::table_bounds(&config)),
-            Transitions::default(),
-            Nobody,
-        );
+        let stage = GatewayStage::new(Arc::clone(&running), remembered, Nobody);
         Bench { running, stage, batch: Batch::default() }
     }
 

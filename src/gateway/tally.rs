@@ -24,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::engine::Fault;
 use crate::engine::FaultCode;
 use crate::engine::RuleIndex;
+use crate::engine::history::HistoryTable;
 use crate::engine::hold::HoldTable;
 use crate::rule::Rule;
 
@@ -50,6 +51,8 @@ pub(super) struct RuleTally {
     pub(super) firing: Gauge,
     /// Messages waiting for their turn in event time. Written by the journal's stage.
     pub(super) waiting: Gauge,
+    /// Keys whose earlier values are remembered. Written by the journal's stage.
+    pub(super) remembered: Gauge,
     /// When the last hit was, epoch ms; `i64::MIN` before the first. Written by whoever makes a hit.
     last_hit: AtomicI64,
     /// The newest fault's text. Taken only when there is a fault.
@@ -68,6 +71,7 @@ impl RuleTally {
             pending: Gauge::default(),
             firing: Gauge::default(),
             waiting: Gauge::default(),
+            remembered: Gauge::default(),
             last_hit: AtomicI64::new(i64::MIN),
             last_fault: Mutex::new(None),
         }
@@ -167,24 +171,31 @@ impl Tallies {
         self.rules.iter().map(Arc::as_ref)
     }
 
-    /// Shows how many keys the table holds.
-    pub(super) fn show_holds(&self, hold: &HoldTable) {
+    /// Shows how many keys the tables hold.
+    pub(super) fn show_state(&self, hold: &HoldTable, history: &HistoryTable) {
         for (position, tally) in self.rules.iter().enumerate() {
             let index = RuleIndex(u32::try_from(position).expect("rules are counted in 32 bits"));
-            if let Some(counts) = hold.counts(index) {
+            let held = hold.counts(index);
+            if let Some(counts) = held {
                 tally.pending.set(gauge(counts.pending));
                 tally.firing.set(gauge(counts.firing));
                 tally.waiting.set(gauge(counts.waiting));
             }
+            if let Some(counts) = history.counts(index) {
+                let held = held.map_or(0, |counts| counts.waiting);
+                tally.waiting.set(gauge(held + counts.waiting));
+                tally.remembered.set(gauge(counts.keys));
+            }
         }
     }
 
-    /// Shows no keys: a rule may have lost its WHEN.
-    pub(super) fn forget_holds(&self) {
+    /// Shows no keys: a rule may have lost its WHEN, or look back on nothing any more.
+    pub(super) fn forget_state(&self) {
         for tally in &self.rules {
             tally.pending.set(0);
             tally.firing.set(0);
             tally.waiting.set(0);
+            tally.remembered.set(0);
         }
     }
 
@@ -263,6 +274,12 @@ impl Collector for RuleMetrics {
             "rule_messages_waiting",
             "Messages waiting for their turn in event time.",
             |tally| &tally.waiting,
+            gauge,
+        )?;
+        encode(
+            "rule_keys_remembered",
+            "Keys whose earlier values are remembered.",
+            |tally| &tally.remembered,
             gauge,
         )?;
         let help = "Evaluation and action faults.";

@@ -205,6 +205,7 @@ impl GatewayView {
             faults_by_code: tally.faults_by_code().collect(),
             pending: count(tally.pending.get()),
             firing: count(tally.firing.get()),
+            remembered: count(tally.remembered.get()),
             last_hit: tally.last_hit().map(Into::into),
             last_fault: last_fault.map(|(at, fault)| view::Failure {
                 at: at.into(),

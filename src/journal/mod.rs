@@ -43,11 +43,12 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
+use crate::checkpoint::Part;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
 use crate::delivery;
-use crate::engine::hold::WaitingChange;
+use crate::engine::hold::KeyChange;
 use crate::lambda;
 use crate::latest::Upsert;
 use crate::limits;
@@ -138,17 +139,13 @@ impl Effect {
     }
 }
 
-/// A changed key of the hold table.
+/// A changed key of what rules remember.
 #[derive(Clone, Debug)]
 pub struct StateChange {
-    /// Rule name.
-    pub rule: Arc<str>,
-    /// Key, as in [`crate::engine::Observation`].
-    pub key: CompactString,
-    /// Encoded state; `None` when the key is inactive again.
-    pub state: Option<Bytes>,
-    /// Messages of the key that wait for their turn, or do so no longer.
-    pub waiting: Vec<WaitingChange>,
+    /// Whose state it is.
+    pub part: Part,
+    /// Its rows.
+    pub change: KeyChange,
 }
 
 /// A hit as the dashboard shows it.

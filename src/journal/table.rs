@@ -10,7 +10,6 @@ use rusqlite::TransactionBehavior;
 use crate::checkpoint;
 use crate::clock::Timestamp;
 use crate::delivery;
-use crate::engine::hold::WaitingChange;
 use crate::hit_log::NewHit;
 use crate::hit_log::Recorder;
 use crate::lambda;
@@ -25,6 +24,7 @@ use crate::stream::NewRecord;
 use super::Batch;
 use super::Effect;
 use super::HitRecord;
+use super::StateChange;
 
 /// Where commits are announced to whoever works on streams, deliveries and hooks.
 #[derive(Clone, Debug, Default)]
@@ -128,12 +128,8 @@ impl Tables {
         self.streams.flush(&transaction)?;
         self.deliveries.flush(&transaction)?;
         self.hooks.flush(&transaction)?;
-        for state in &batch.states {
-            let (rule, key) = (&state.rule, &state.key);
-            checkpoint::save_state(&transaction, rule, key, state.state.as_deref())?;
-            for WaitingChange { turn, message } in &state.waiting {
-                checkpoint::save_waiting(&transaction, rule, key, *turn, message.as_deref())?;
-            }
+        for StateChange { part, change } in &batch.states {
+            checkpoint::save(&transaction, *part, change)?;
         }
         self.hits.append(&transaction, batch.hits.iter().map(as_new_hit))?;
         checkpoint::save_alive(&transaction, now)?;

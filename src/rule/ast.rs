@@ -302,18 +302,24 @@ impl CreateRule {
 
     /// Calls `visit` with each expression of the rule that is inside no other.
     pub fn for_each_expr<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
-        let select = &self.select;
-        select.sets.iter().for_each(|(_, value)| visit(value));
-        select.projection.for_each_expr(visit);
-        select.timestamp.iter().for_each(|clause| visit(&clause.expr));
-        select.joins.iter().for_each(|join| visit(&join.on));
-        select.filter.iter().for_each(&mut *visit);
-        if let Some(when) = &select.when {
-            when.condition.expr().into_iter().for_each(&mut *visit);
-            when.clear_when.iter().chain(&when.partition_by).for_each(&mut *visit);
-        }
+        self.select.for_each_expr(visit);
         for action in self.actions.iter().chain(&self.on_cleared).chain(&self.on_error) {
             action.node.for_each_expr(visit);
+        }
+    }
+}
+
+impl Select {
+    /// Calls `visit` with each expression of the statement that is inside no other.
+    pub fn for_each_expr<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
+        self.sets.iter().for_each(|(_, value)| visit(value));
+        self.projection.for_each_expr(visit);
+        self.timestamp.iter().for_each(|clause| visit(&clause.expr));
+        self.joins.iter().for_each(|join| visit(&join.on));
+        self.filter.iter().for_each(&mut *visit);
+        if let Some(when) = &self.when {
+            when.condition.expr().into_iter().for_each(&mut *visit);
+            when.clear_when.iter().chain(&when.partition_by).for_each(&mut *visit);
         }
     }
 }

@@ -44,6 +44,8 @@ pub enum Function {
     Cosh,
     /// `decode`
     Decode,
+    /// `delta`
+    Delta,
     /// `encode`
     Encode,
     /// `endswith`
@@ -66,12 +68,16 @@ pub enum Function {
     GetThingShadow,
     /// `get_user_properties`
     GetUserProperties,
+    /// `had_changed`
+    HadChanged,
     /// `indexof`
     IndexOf,
     /// `isnull`
     IsNull,
     /// `isundefined`
     IsUndefined,
+    /// `lag`
+    Lag,
     /// `length`
     Length,
     /// `ln`
@@ -202,6 +208,8 @@ pub enum Purity {
     Pure,
     /// It reads the message, the clock, the rule's version, or chance.
     Contextual,
+    /// It looks back on earlier messages of a key (`super::analytic`); AWS has none of these.
+    Analytic,
 }
 
 /// What is known of a function before it is called.
@@ -254,6 +262,7 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
     spec("cos", Function::Cos, (1, 1), V15, Purity::Pure),
     spec("cosh", Function::Cosh, (1, 1), V15, Purity::Pure),
     spec("decode", Function::Decode, (2, 6), V16, Purity::Pure),
+    spec("delta", Function::Delta, (1, 1), V15, Purity::Analytic),
     spec("encode", Function::Encode, (2, 2), V16, Purity::Pure),
     spec("endswith", Function::EndsWith, (2, 2), V15, Purity::Pure),
     spec("exp", Function::Exp, (1, 1), V15, Purity::Pure),
@@ -265,9 +274,11 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
     spec("get_secret", Function::GetSecret, (3, 4), V16, Purity::Contextual),
     spec("get_thing_shadow", Function::GetThingShadow, (2, 3), V16, Purity::Contextual),
     spec("get_user_properties", Function::GetUserProperties, (0, 1), V16, Purity::Contextual),
+    spec("had_changed", Function::HadChanged, (1, 255), V15, Purity::Analytic),
     spec("indexof", Function::IndexOf, (2, 2), V16, Purity::Pure),
     spec("isnull", Function::IsNull, (1, 1), V15, Purity::Pure),
     spec("isundefined", Function::IsUndefined, (1, 1), V16, Purity::Pure),
+    spec("lag", Function::Lag, (1, 3), V15, Purity::Analytic),
     spec("length", Function::Length, (1, 1), V16, Purity::Pure),
     spec("ln", Function::Ln, (1, 1), V15, Purity::Pure),
     spec("log", Function::Log, (1, 1), V15, Purity::Pure),
@@ -365,9 +376,10 @@ mod tests {
                     (min, 255) => format!("{min} or more"),
                     (min, max) => format!("{min} to {max}"),
                 };
-                let since = match spec.since {
-                    V15 => "2015-10-08",
-                    V16 => "2016-03-23",
+                let since = match (spec.purity, spec.since) {
+                    (Purity::Analytic, _) => "not in AWS",
+                    (_, V15) => "2015-10-08",
+                    (_, V16) => "2016-03-23",
                 };
                 format!("| `{}` | {args} | {since} |", spec.name)
             })

@@ -5,6 +5,7 @@
 //! the tree of [`ast`], and `check` proves what can be proved before anything runs. Nothing here
 //! evaluates, and nothing reads a file.
 
+pub mod analytic;
 pub mod ast;
 pub mod aws_document;
 mod check;

@@ -21,6 +21,7 @@ const STEPS: &[Step] = &[
     &[crate::checkpoint::WAITING_SCHEMA],
     &[crate::latest::SCHEMA],
     &[crate::stream::CONSUMER_SCHEMA],
+    &[crate::checkpoint::HISTORY_SCHEMA],
 ];
 
 /// The version this program reads and writes.

@@ -99,6 +99,7 @@ pub(crate) fn rule(name: &str) -> Rule {
         faults_by_code: BTreeMap::new(),
         pending: 0,
         firing: 0,
+        remembered: 0,
         last_hit: None,
         last_fault: None,
     }

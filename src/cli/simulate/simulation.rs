@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::io;
 use std::io::Write;
+use std::mem;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -18,9 +19,12 @@ use crate::engine::Fault;
 use crate::engine::FaultCode;
 use crate::engine::Hit;
 use crate::engine::HitEvent;
+use crate::engine::Observed;
 use crate::engine::Plan;
 use crate::engine::PreparedAction;
 use crate::engine::RuleIndex;
+use crate::engine::history::HistoryTable;
+use crate::engine::history::Recollections;
 use crate::engine::hold;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::Progress;
@@ -106,6 +110,7 @@ impl Scribe {
 pub(super) struct Simulation {
     engine: Engine,
     table: HoldTable,
+    history: HistoryTable,
     scribe: Scribe,
     /// Topics of one recording are few and come again; all are forgotten when there are too many.
     plans: HashMap<TopicName, Arc<Plan>, RandomState>,
@@ -113,6 +118,7 @@ pub(super) struct Simulation {
     anonymous: Arc<Origin>,
     evaluation: Evaluation,
     transitions: Transitions,
+    recollections: Recollections,
 }
 
 impl Simulation {
@@ -125,6 +131,7 @@ impl Simulation {
         let engine = engine.with_latest(Arc::new(view.unwrap_or_default()));
         Simulation {
             table: HoldTable::new(hold::watched(engine.rules(), HOLD_KEYS_MAX)),
+            history: HistoryTable::new(engine.remembering(HOLD_KEYS_MAX)),
             engine,
             scribe: Scribe { tally: Tally::default(), kept, summary: None, line: Vec::new() },
             plans: HashMap::default(),
@@ -132,6 +139,7 @@ impl Simulation {
             anonymous: Origin::internal(),
             evaluation: Evaluation::default(),
             transitions: Transitions::default(),
+            recollections: Recollections::default(),
         }
     }
 
@@ -160,21 +168,31 @@ impl Simulation {
             }
         };
         self.engine.evaluate(plan, &publish, &mut self.evaluation);
+        self.take_evaluation(answer)?;
+        self.tell(answer)?;
+        if self.scribe.tally.messages.is_multiple_of(FORGET_EVERY) {
+            self.table.forget_changes();
+            self.history.forget_changes();
+        }
+        Ok(())
+    }
+
+    /// Tells what was decided, and gives the tables what is for them.
+    fn take_evaluation(&mut self, answer: &mut dyn Write) -> io::Result<()> {
         for hit in self.evaluation.hits.drain(..) {
             self.scribe.tell(&self.engine, hit, answer)?;
         }
         for fault in self.evaluation.faults.drain(..) {
             self.scribe.tally.count_fault(fault);
         }
-        for observation in self.evaluation.observations.drain(..) {
-            self.table.observe(observation, &mut self.transitions);
+        for observed in self.evaluation.observations.drain(..) {
+            match observed {
+                Observed::Condition(seen) => self.table.observe(seen, &mut self.transitions),
+                Observed::Message(recall) => self.history.observe(recall, &mut self.recollections),
+            }
         }
         self.evaluation.unknown.clear();
         self.evaluation.unknown_together.clear();
-        self.tell(answer)?;
-        if self.scribe.tally.messages.is_multiple_of(FORGET_EVERY) {
-            self.table.forget_changes();
-        }
         Ok(())
     }
 
@@ -213,6 +231,14 @@ impl Simulation {
     }
 
     fn advance(&mut self, now: Timestamp, answer: &mut dyn Write) -> io::Result<()> {
+        // As in the gateway's stage: what the histories give may be watched.
+        loop {
+            let progress = self.history.advance(now, &mut self.recollections);
+            self.tell(answer)?;
+            if progress == Progress::Done {
+                break;
+            }
+        }
         loop {
             let progress = self.table.advance(now, &mut self.transitions);
             self.tell(answer)?;
@@ -222,8 +248,16 @@ impl Simulation {
         }
     }
 
-    /// Writes out what the hold table has said.
+    /// Writes out what the tables have said.
     fn tell(&mut self, answer: &mut dyn Write) -> io::Result<()> {
+        let Recollections { refused, faults, .. } = &mut self.recollections;
+        for fault in faults.drain(..).chain(refused.drain(..).map(|refused| refused.fault)) {
+            self.scribe.tally.count_fault(fault);
+        }
+        for recalled in mem::take(&mut self.recollections.recalled) {
+            self.engine.judge(&recalled, &mut self.evaluation);
+            self.take_evaluation(answer)?;
+        }
         let late = self.transitions.late.drain(..).map(|record| record.fault);
         for fault in self.transitions.faults.drain(..).chain(late) {
             self.scribe.tally.count_fault(fault);

@@ -19,11 +19,11 @@ use crate::engine::Truth;
 use crate::engine::event_time::Watermark;
 use crate::engine::hold::event::WaitingMessage;
 use crate::engine::hold::hold_table::Key;
-use crate::engine::hold::message::Message;
 use crate::engine::hold::recent::Recent;
 use crate::engine::hold::state::Ending;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
+use crate::engine::message::Message;
 use crate::limits::HOLD_TIMES_MAX;
 use crate::publish::Origin;
 use crate::publish::PublishProperties;
@@ -71,7 +71,7 @@ pub(super) struct EventRow {
 
 /// FNV-1a, 64 bits: a checksum against torn and flipped bytes, and stable
 /// between builds, which the hash maps' hasher is not.
-pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+pub(in crate::engine) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
@@ -85,9 +85,7 @@ pub(super) fn encode(buffer: &mut BytesMut, fingerprint: u64, key: &Key) -> Byte
     put_state(buffer, &key.state);
     put_option(buffer, key.state.recent.as_deref(), put_recent);
     put_option(buffer, key.event.as_deref(), |b, side| {
-        put_time(b, side.watermark.newest);
-        put_time(b, side.watermark.heard_at);
-        put_time(b, side.watermark.passed);
+        put_watermark(b, &side.watermark);
         put_time(b, side.judged);
     });
     put_option(buffer, key.message.as_ref(), put_message);
@@ -109,7 +107,7 @@ pub(super) fn encode_waiting(
     finish(buffer)
 }
 
-fn finish(buffer: &mut BytesMut) -> Bytes {
+pub(in crate::engine) fn finish(buffer: &mut BytesMut) -> Bytes {
     let checksum = fnv1a(buffer);
     buffer.put_u64_le(checksum);
     buffer.split().freeze()
@@ -160,7 +158,7 @@ pub(super) fn decode_waiting(bytes: &[u8]) -> Result<(Timestamp, WaitingMessage)
 }
 
 /// Checks version and checksum.
-fn open(bytes: &[u8], newest: u8) -> Result<(u8, Reader<'_>), RowError> {
+pub(in crate::engine) fn open(bytes: &[u8], newest: u8) -> Result<(u8, Reader<'_>), RowError> {
     // The version comes first and is judged first: a newer layout may keep its checksum elsewhere.
     let version = match bytes.first() {
         None => return Err(RowError::Length),
@@ -179,8 +177,14 @@ fn open(bytes: &[u8], newest: u8) -> Result<(u8, Reader<'_>), RowError> {
     Ok((version, reader))
 }
 
-fn put_time(buffer: &mut BytesMut, time: Timestamp) {
+pub(in crate::engine) fn put_time(buffer: &mut BytesMut, time: Timestamp) {
     buffer.put_i64_le(time.as_millis());
+}
+
+pub(in crate::engine) fn put_watermark(buffer: &mut BytesMut, watermark: &Watermark) {
+    put_time(buffer, watermark.newest);
+    put_time(buffer, watermark.heard_at);
+    put_time(buffer, watermark.passed);
 }
 
 fn put_state(buffer: &mut BytesMut, state: &State) {
@@ -239,20 +243,24 @@ fn reason_code(reason: Cleared) -> u8 {
 }
 
 /// Lengths are written in 32 bits: packets, and so all their parts, are far below 4 GiB.
-fn put_bytes(buffer: &mut BytesMut, bytes: &[u8]) {
+pub(in crate::engine) fn put_bytes(buffer: &mut BytesMut, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("an MQTT packet has at most 256 MiB");
     buffer.put_u32_le(length);
     buffer.put_slice(bytes);
 }
 
-fn put_option<T>(buffer: &mut BytesMut, value: Option<T>, put: impl FnOnce(&mut BytesMut, T)) {
+pub(in crate::engine) fn put_option<T>(
+    buffer: &mut BytesMut,
+    value: Option<T>,
+    put: impl FnOnce(&mut BytesMut, T),
+) {
     buffer.put_u8(u8::from(value.is_some()));
     if let Some(value) = value {
         put(buffer, value);
     }
 }
 
-fn put_message(buffer: &mut BytesMut, message: &Message) {
+pub(in crate::engine) fn put_message(buffer: &mut BytesMut, message: &Message) {
     put_bytes(buffer, message.topic.as_str().as_bytes());
     put_bytes(buffer, &message.payload);
     buffer.put_u8(message.qos as u8);
@@ -292,15 +300,15 @@ fn put_properties(buffer: &mut BytesMut, properties: &PublishProperties) {
 }
 
 /// Takes fields off the front; every read is checked against what is left.
-struct Reader<'a> {
+pub(in crate::engine) struct Reader<'a> {
     rest: &'a [u8],
     /// Whether the layout says of a message which record it is.
-    has_record: bool,
+    pub(in crate::engine) has_record: bool,
 }
 
 impl<'a> Reader<'a> {
     /// `row`, if nothing is left over.
-    fn end<T>(self, row: T) -> Result<T, RowError> {
+    pub(in crate::engine) fn end<T>(self, row: T) -> Result<T, RowError> {
         if self.rest.is_empty() { Ok(row) } else { Err(RowError::Length) }
     }
 
@@ -316,15 +324,15 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
-    fn u8(&mut self) -> Result<u8, RowError> {
+    pub(in crate::engine) fn u8(&mut self) -> Result<u8, RowError> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    fn u32(&mut self) -> Result<u32, RowError> {
+    pub(in crate::engine) fn u32(&mut self) -> Result<u32, RowError> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, RowError> {
+    pub(in crate::engine) fn u64(&mut self) -> Result<u64, RowError> {
         self.array().map(u64::from_le_bytes)
     }
 
@@ -332,7 +340,7 @@ impl<'a> Reader<'a> {
         self.array().map(i64::from_le_bytes)
     }
 
-    fn time(&mut self) -> Result<Timestamp, RowError> {
+    pub(in crate::engine) fn time(&mut self) -> Result<Timestamp, RowError> {
         self.i64().map(Timestamp::from_millis)
     }
 
@@ -349,11 +357,11 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    fn text(&mut self, field: &'static str) -> Result<&'a str, RowError> {
+    pub(in crate::engine) fn text(&mut self, field: &'static str) -> Result<&'a str, RowError> {
         std::str::from_utf8(self.bytes()?).map_err(|_| RowError::Field(field))
     }
 
-    fn option<T>(
+    pub(in crate::engine) fn option<T>(
         &mut self,
         field: &'static str,
         read: impl FnOnce(&mut Self) -> Result<T, RowError>,
@@ -389,9 +397,11 @@ impl<'a> Reader<'a> {
     }
 
     fn event(&mut self) -> Result<EventRow, RowError> {
-        let watermark =
-            Watermark { newest: self.time()?, heard_at: self.time()?, passed: self.time()? };
-        Ok(EventRow { watermark, judged: self.time()? })
+        Ok(EventRow { watermark: self.watermark()?, judged: self.time()? })
+    }
+
+    pub(in crate::engine) fn watermark(&mut self) -> Result<Watermark, RowError> {
+        Ok(Watermark { newest: self.time()?, heard_at: self.time()?, passed: self.time()? })
     }
 
     fn truth(&mut self) -> Result<Truth, RowError> {
@@ -424,7 +434,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn message(&mut self) -> Result<Message, RowError> {
+    pub(in crate::engine) fn message(&mut self) -> Result<Message, RowError> {
         let topic = TopicName::parse(self.text("topic")?).map_err(|_| RowError::Field("topic"))?;
         Ok(Message {
             topic,

@@ -1,11 +1,13 @@
 //! Whether an edited rule still watches the same thing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::RuleIndex;
 use crate::engine::hold::encoding::fnv1a;
 use crate::engine::hold::hold_table::WatchedRule;
 use crate::rule::Rule;
+use crate::rule::analytic::Analytic;
 use crate::rule::ast::AtLeast;
 use crate::rule::ast::Condition;
 use crate::rule::ast::Expr;
@@ -20,11 +22,19 @@ pub fn watched(rules: &[Arc<Rule>], keys_max: usize) -> impl Iterator<Item = Wat
     (0_u32..).zip(rules).filter(|(_, rule)| !rule.definition.disabled).filter_map(
         move |(place, rule)| {
             let select = &rule.definition.select;
-            let (when, timestamp) = (select.when.as_ref()?, select.timestamp.as_ref());
+            let (when, lateness) = (select.when.as_ref()?, lateness(rule));
             let (index, fingerprint) = (RuleIndex(place), fingerprint(rule));
-            Some(WatchedRule { index, name: rule.name(), when, timestamp, fingerprint, keys_max })
+            Some(WatchedRule { index, name: rule.name(), when, lateness, fingerprint, keys_max })
         },
     )
+}
+
+/// How long messages of a rule wait in the hold table for those before them. Not at all where they have
+/// waited in the history table already.
+pub fn lateness(rule: &Rule) -> Duration {
+    let clause = rule.definition.select.timestamp.as_ref();
+    let waits = clause.filter(|_| Analytic::of(&rule.definition).is_none());
+    waits.map_or(Duration::ZERO, |clause| clause.lateness)
 }
 
 /// A number that changes with what a rule's state means: SQL version, SET, FROM (and where it starts),
@@ -32,6 +42,33 @@ pub fn watched(rules: &[Arc<Rule>], keys_max: usize) -> impl Iterator<Item = Wat
 /// matter; the same in every build. Durations (LATENESS too), CLEAR WHEN, SELECT, the actions and the rows of
 /// tables are left out: they may change under a firing key.
 pub fn fingerprint(rule: &Rule) -> u64 {
+    let select = &rule.definition.select;
+    let mut text = source(rule);
+    if let Some(filter) = &select.filter {
+        part(&mut text, "where", "");
+        outline(&mut text, filter);
+    }
+    if let Some(when) = &select.when {
+        match &when.condition {
+            Condition::Expr(condition) => {
+                part(&mut text, "when", "");
+                outline(&mut text, condition);
+            }
+            Condition::NoData => part(&mut text, "when", "no data"),
+        }
+        if let Some(AtLeast { times, within }) = when.at_least {
+            part(&mut text, "at least", &format!("{times} {}", within.as_millis()));
+        }
+        for key in &when.partition_by {
+            part(&mut text, "by", "");
+            outline(&mut text, key);
+        }
+    }
+    fnv1a(text.as_bytes())
+}
+
+/// Which messages a rule hears, before WHERE, and what they are to it.
+pub(in crate::engine) fn source(rule: &Rule) -> String {
     let select = &rule.definition.select;
     let mut text = format!("{:?}", rule.version);
     for (name, value) in &select.sets {
@@ -61,36 +98,16 @@ pub fn fingerprint(rule: &Rule) -> u64 {
         );
         outline(&mut text, &join.on);
     }
-    if let Some(filter) = &select.filter {
-        part(&mut text, "where", "");
-        outline(&mut text, filter);
-    }
-    if let Some(when) = &select.when {
-        match &when.condition {
-            Condition::Expr(condition) => {
-                part(&mut text, "when", "");
-                outline(&mut text, condition);
-            }
-            Condition::NoData => part(&mut text, "when", "no data"),
-        }
-        if let Some(AtLeast { times, within }) = when.at_least {
-            part(&mut text, "at least", &format!("{times} {}", within.as_millis()));
-        }
-        for key in &when.partition_by {
-            part(&mut text, "by", "");
-            outline(&mut text, key);
-        }
-    }
-    fnv1a(text.as_bytes())
+    text
 }
 
 /// NUL stands in no rule, so that nothing can be taken for the end of a part.
-fn part(text: &mut String, kind: &str, of: &str) {
+pub(in crate::engine) fn part(text: &mut String, kind: &str, of: &str) {
     text.extend([kind, "\0", of, "\0"]);
 }
 
 /// Appends the tree below `expr`: what a node is, then what is inside it, in brackets.
-fn outline(text: &mut String, expr: &Expr) {
+pub(in crate::engine) fn outline(text: &mut String, expr: &Expr) {
     let (kind, of) = node(expr);
     part(text, kind, &of);
     text.push('(');
@@ -123,6 +140,7 @@ fn node(expr: &Expr) -> (&'static str, String) {
             ("case", format!("{} {}", operand.is_some(), otherwise.is_some()))
         }
         ExprKind::Call { name, .. } => ("call", name.node.to_ascii_lowercase()),
+        ExprKind::Over { .. } => ("over", String::new()),
         ExprKind::Cast { target, .. } => ("cast", format!("{target:?}")),
         ExprKind::Subquery(query) => ("subquery", subquery(query)),
         ExprKind::Exists(query) => ("exists", subquery(query)),

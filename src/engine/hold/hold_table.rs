@@ -19,18 +19,17 @@ use crate::engine::RuleIndex;
 use crate::engine::Truth;
 use crate::engine::hold::encoding;
 use crate::engine::hold::event::EventSide;
-use crate::engine::hold::message::Fresh;
-use crate::engine::hold::message::Message;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
 use crate::engine::hold::state::Step;
 use crate::engine::hold::state::Terms;
-use crate::engine::hold::timer::Alarm;
-use crate::engine::hold::timer::TimerQueue;
+use crate::engine::message::Fresh;
+use crate::engine::message::Message;
+use crate::engine::timer::Alarm;
+use crate::engine::timer::TimerQueue;
 use crate::limits::HOLD_ADVANCE_EPISODES_MAX;
 use crate::limits::HOLD_MESSAGE_BYTES_MAX;
 use crate::publish::Publish;
-use crate::rule::ast::TimestampBy;
 use crate::rule::ast::When;
 
 /// A map this sparse gives memory back.
@@ -47,8 +46,8 @@ pub struct WatchedRule<'a> {
     pub name: &'a Arc<str>,
     /// The clause.
     pub when: &'a When,
-    /// TIMESTAMP BY.
-    pub timestamp: Option<&'a TimestampBy>,
+    /// LATENESS; none where the history table has put the messages in order.
+    pub lateness: Duration,
     /// Changes when the condition, the key, the filter or the time does.
     pub fingerprint: u64,
     /// Keys it may watch at once.
@@ -241,7 +240,7 @@ impl HoldTable {
                 index: watched.index,
                 name: Arc::clone(watched.name),
                 terms: Terms::of(watched.when),
-                lateness: watched.timestamp.map_or(Duration::ZERO, |clause| clause.lateness),
+                lateness: watched.lateness,
                 fingerprint: watched.fingerprint,
                 keys_max: watched.keys_max,
                 keys: HashMap::default(),

@@ -26,15 +26,13 @@
 //!
 //! Start reading at `state.rs` (one key), then `hold_table.rs`, then `event.rs`.
 
-mod encoding;
+pub(in crate::engine) mod encoding;
 mod event;
-mod fingerprint;
+pub(in crate::engine) mod fingerprint;
 mod hold_table;
-mod message;
 mod recent;
-mod restore;
+pub(in crate::engine) mod restore;
 mod state;
-mod timer;
 mod view;
 
 #[cfg(test)]
@@ -47,6 +45,7 @@ pub const KEY_BYTES: usize = 400;
 
 pub use encoding::RowError;
 pub use fingerprint::fingerprint;
+pub use fingerprint::lateness;
 pub use fingerprint::watched;
 pub use hold_table::HoldCounts;
 pub use hold_table::HoldTable;

@@ -28,8 +28,8 @@ use crate::engine::hold::hold_table::WatchedRule;
 use crate::engine::hold::hold_table::place;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
-use crate::engine::hold::timer::Alarm;
-use crate::engine::hold::timer::TimerQueue;
+use crate::engine::timer::Alarm;
+use crate::engine::timer::TimerQueue;
 use crate::limits::HOLD_REJECTED_ROWS_SHOWN;
 
 /// A stored row that was left alone.
@@ -259,7 +259,7 @@ impl HoldTable {
 }
 
 /// The waiting messages of each rule and key.
-fn by_key<'a>(
+pub(in crate::engine) fn by_key<'a>(
     rows: impl IntoIterator<Item = WaitingRow<'a>>,
 ) -> HashMap<(&'a str, &'a str), Vec<WaitingRow<'a>>> {
     let mut by_key: HashMap<_, Vec<_>> = HashMap::new();
@@ -283,7 +283,7 @@ impl Restored {
         }
     }
 
-    fn reject(&mut self, rule: &str, key: &str, error: RowError) {
+    pub(in crate::engine) fn reject(&mut self, rule: &str, key: &str, error: RowError) {
         self.rejected += 1;
         if self.rejected_rows.len() < HOLD_REJECTED_ROWS_SHOWN {
             let (rule, key) = (rule.to_owned(), key.to_owned());

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::engine::Cleared;
 use crate::engine::Truth;
 use crate::engine::hold::recent::Recent;
-use crate::engine::hold::timer::Deadline;
+use crate::engine::timer::Deadline;
 use crate::rule::ast::AtLeast;
 use crate::rule::ast::Condition;
 use crate::rule::ast::MaxGap;

@@ -122,6 +122,13 @@ pub enum ExprKind {
         /// Its arguments.
         args: Vec<Expr>,
     },
+    /// `call OVER (PARTITION BY key, …)`.
+    Over {
+        /// The call.
+        call: Box<Expr>,
+        /// What the messages that it looks back on have in common.
+        partition_by: Vec<Expr>,
+    },
     /// `cast(x AS type)`.
     Cast {
         /// The value.
@@ -273,6 +280,10 @@ impl Expr {
             | ExprKind::Unary { operand: inner, .. }
             | ExprKind::Is { value: inner, .. }
             | ExprKind::Cast { value: inner, .. } => visit(inner),
+            ExprKind::Over { call, partition_by } => {
+                visit(call);
+                partition_by.iter().for_each(visit);
+            }
             ExprKind::Binary { left, right, .. }
             | ExprKind::In { needle: left, haystack: right, .. }
             | ExprKind::Like { value: left, pattern: right, .. } => {

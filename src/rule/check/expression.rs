@@ -1,5 +1,6 @@
 //! Expressions: names, arity, versions, strict AWS, variables, `hold.…`, regular expressions.
 
+use super::super::analytic::is_analytic;
 use super::super::ast::BinaryOp;
 use super::super::ast::CastTarget;
 use super::super::ast::Expr;
@@ -15,10 +16,14 @@ use super::super::ast::Subquery;
 use super::super::function;
 use super::super::function::Function;
 use super::super::function::FunctionSpec;
+use super::super::function::Purity;
 use super::super::schema::literal;
 use super::super::table::RowSource;
 use super::Context;
 use super::Language;
+use super::analytic;
+use super::analytic::Earlier;
+use super::analytic::Unknown;
 use super::join;
 use super::pattern;
 use super::service;
@@ -54,6 +59,12 @@ pub(super) struct Scope<'e, 'd> {
     pub(super) rows: Vec<(&'e str, Option<RowSource>)>,
     /// The joins that come later.
     pub(super) not_joined_yet: &'e [Join],
+    /// Whether earlier messages are known where the expression stands.
+    pub(super) earlier: Earlier,
+    /// The variables that look back on them.
+    pub(super) lookbacks: Vec<&'e str>,
+    /// The rule looks back somewhere.
+    pub(super) looks_back: bool,
     /// The aliases of the nested queries around: they hide rows of their name.
     aliases: Vec<&'e str>,
     pub(super) context: Context<'d>,
@@ -76,6 +87,9 @@ impl<'e, 'd> Scope<'e, 'd> {
             variables: Vec::new(),
             rows: Vec::new(),
             not_joined_yet: &[],
+            earlier: Earlier::Known,
+            lookbacks: Vec::new(),
+            looks_back: false,
             aliases: Vec::new(),
             context,
             found,
@@ -116,6 +130,8 @@ impl<'e, 'd> Scope<'e, 'd> {
                         .help(help.replace("mean ", "mean @")),
                 );
             }
+            ExprKind::Variable(name) => analytic::variable(name, expr, self),
+            ExprKind::Over { call, .. } => analytic::over(call, expr, self),
             ExprKind::Hold(field) if self.hold == HoldUse::NotYet => self.found.push(
                 Diagnostic::error(
                     Code::HOLD,
@@ -133,7 +149,20 @@ impl<'e, 'd> Scope<'e, 'd> {
             _ => {}
         }
         match &expr.kind {
-            ExprKind::Subquery(query) | ExprKind::Exists(query) => self.subquery(query),
+            ExprKind::Subquery(query) | ExprKind::Exists(query) => {
+                self.in_query(|scope| scope.subquery(query));
+            }
+            ExprKind::Call { name, .. } if is_analytic(&name.node) => {
+                self.without_earlier(Unknown::Nested, |scope| {
+                    expr.for_each_child(&mut |child| scope.expression(child));
+                });
+            }
+            ExprKind::Over { call, partition_by } => {
+                self.expression(call);
+                self.without_earlier(Unknown::Source, |scope| {
+                    partition_by.iter().for_each(|key| scope.expression(key));
+                });
+            }
             _ => expr.for_each_child(&mut |child| self.expression(child)),
         }
     }
@@ -230,6 +259,9 @@ impl<'e, 'd> Scope<'e, 'd> {
             self.decode(args, call);
         }
         service::call(spec.function, args, call, self);
+        if spec.purity == Purity::Analytic {
+            analytic::call(name, args, self);
+        }
         pattern::arguments(spec.function, args, self);
     }
 

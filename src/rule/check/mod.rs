@@ -5,10 +5,11 @@
 //! `expression` (names, arity, versions, strict AWS, variables, `hold.…`), conditions that are never
 //! true in `never`, literals that are patterns in `pattern`, what AWS does not have in `strict`,
 //! actions in `action` and `header`, joins in `join`, functions for services of AWS in `service`, FOREACH in `foreach`, what FROM
-//! says of messages and records in `source`. What only the set of all rules can tell (names, targets, loops between
+//! says of messages and records in `source`, functions that look back in `analytic`. What only the set of all rules can tell (names, targets, loops between
 //! rules) is judged in [`super::set`].
 
 mod action;
+mod analytic;
 mod expression;
 mod foreach;
 mod format;
@@ -20,6 +21,7 @@ mod service;
 mod source;
 mod strict;
 
+use super::analytic::Analytic;
 use super::ast::CreateRule;
 use super::ast::ExprKind;
 use super::ast::Select;
@@ -34,6 +36,8 @@ use crate::diagnostic::Diagnostic;
 use crate::diagnostic::nearest;
 use crate::limits::VARIABLE_NAME_CHARS_MAX;
 use crate::limits::VARIABLES_MAX;
+use analytic::Earlier;
+use analytic::Unknown;
 use expression::HoldUse;
 use expression::Scope;
 
@@ -63,12 +67,18 @@ pub(super) fn create_rule(
     let language =
         Language { version: rule.strict.unwrap_or_default(), strict: rule.strict.is_some() };
     let mut scope = Scope::new(language, file, context, found);
+    scope.looks_back = Analytic::of(rule).is_some();
     select(&rule.select, &mut scope);
     let has_when = rule.select.when.is_some();
     scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
-    for list in [&rule.actions, &rule.on_cleared, &rule.on_error] {
+    if has_when {
+        scope.earlier = Earlier::Unknown(Unknown::Firing);
+    }
+    for list in [&rule.actions, &rule.on_cleared] {
         action::list(list, &mut scope);
     }
+    scope.without_earlier(Unknown::OnError, |scope| action::list(&rule.on_error, scope));
+    analytic::whole(&rule.select, |visit| rule.for_each_expr(visit), found);
     format::fields_of_bytes(rule, found);
     if let Some(each) = &rule.select.foreach {
         foreach::on_error(each, &rule.on_error, found);
@@ -101,6 +111,7 @@ pub(super) fn bare_select(
     let (language, targets) = (Language { version, strict: false }, Targets::default());
     let context = Context { tables, targets: &targets };
     select(statement, &mut Scope::new(language, text, context, found));
+    analytic::whole(statement, |visit| statement.for_each_expr(visit), found);
 }
 
 fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
@@ -108,9 +119,13 @@ fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
     scope.hold = if has_when { HoldUse::NotYet } else { HoldUse::Absent };
     scope.not_joined_yet = &select.joins;
     source::stream(select, scope);
+    if select.foreach.is_some() {
+        scope.earlier = Earlier::Unknown(Unknown::Foreach);
+    }
     for (variable, value) in &select.sets {
         scope.expression(value);
         declare(variable, scope);
+        scope.declare_lookback(&variable.node, value);
     }
     if let (true, [_, second, ..]) = (scope.language.strict, select.from.as_slice()) {
         let advice = "one rule for each filter, or a wider filter and WHERE topic(2) IN ['a', 'b']";
@@ -123,7 +138,7 @@ fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
     if let Some(clause) = &select.timestamp {
         timestamp_by(clause, has_when, scope);
     }
-    join::clauses(&select.joins, scope);
+    scope.without_earlier(Unknown::Source, |scope| join::clauses(&select.joins, scope));
     if let (true, Some(format)) = (scope.language.strict, &select.format) {
         let advice = "payloads are JSON; decode(encode(*, 'base64'), 'base64') reads others";
         strict::refuse(scope, "payload format behind FROM", format.span.clone(), advice);
@@ -144,6 +159,9 @@ fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
         scope.found,
     );
     scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
+    if has_when {
+        scope.earlier = Earlier::Unknown(Unknown::Firing);
+    }
     scope.projection(&select.projection);
 }
 
@@ -152,7 +170,7 @@ fn timestamp_by<'e>(clause: &'e TimestampBy, has_when: bool, scope: &mut Scope<'
         let advice = "a message's time is when it came";
         strict::refuse(scope, "TIMESTAMP BY", clause.span.clone(), advice);
     }
-    scope.expression(&clause.expr);
+    scope.without_earlier(Unknown::Source, |scope| scope.expression(&clause.expr));
     let is_no_time = match &clause.expr.kind {
         // Undefined stands where an error was told.
         ExprKind::Literal(value) => !value.is_undefined(),
@@ -165,7 +183,7 @@ fn timestamp_by<'e>(clause: &'e TimestampBy, has_when: bool, scope: &mut Scope<'
                 .at(clause.expr.span.clone(), "")
                 .help("name the field that holds it, as in TIMESTAMP BY ts SECONDS"),
         );
-    } else if !has_when && !scope.language.strict {
+    } else if !has_when && !scope.looks_back && !scope.language.strict {
         scope.found.push(
             Diagnostic::warning(
                 Code::EVENT_TIME,
@@ -182,7 +200,9 @@ fn when<'e>(when: &'e When, scope: &mut Scope<'e, '_>) {
         scope.expression(condition);
         scope.has_condition(condition);
     }
-    when.partition_by.iter().for_each(|expr| scope.expression(expr));
+    scope.without_earlier(Unknown::Source, |scope| {
+        when.partition_by.iter().for_each(|expr| scope.expression(expr));
+    });
     if let Some(clear) = &when.clear_when {
         scope.expression(clear);
         scope.has_condition(clear);

@@ -98,6 +98,8 @@ fn alternatives(expected: &[Rule]) -> Option<String> {
             (Some("AND" | "OR" | "IN" | "BETWEEN" | "LIKE" | "IS" | "NOT"), _) if has_operators => {
                 "an operator".to_owned()
             }
+            // Only some functions have it.
+            (Some("OVER"), _) if has_operators => continue,
             (None, Some(_)) if has_operators && matches!(rule, Rule::index | Rule::spread) => {
                 continue;
             }
@@ -122,6 +124,9 @@ fn advice(place: &Place<'_>, expected: &[Rule]) -> Option<String> {
     let known = later(place).map(|what| format!("{what} not part of this version yet"));
     let fixed = || {
         Some(match place.found {
+            over if over.eq_ignore_ascii_case("OVER") => {
+                "OVER (PARTITION BY key) stands behind lag(…), delta(…) or had_changed(…)"
+            }
             _ if has(Rule::topic_filter) => {
                 "write it as in FROM 'lab/+/telemetry' or FROM STREAM alerts"
             }
@@ -345,6 +350,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_null, "NULL"),
     (Rule::k_on, "ON"),
     (Rule::k_or, "OR"),
+    (Rule::k_over, "OVER"),
     (Rule::k_partition, "PARTITION"),
     (Rule::k_pause, "PAUSE"),
     (Rule::k_protobuf, "PROTOBUF"),

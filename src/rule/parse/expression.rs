@@ -406,12 +406,24 @@ impl Builder<'_> {
         })
     }
 
+    /// `name(args)`, perhaps with OVER, which is a node around it.
     fn call(&mut self, pair: Pair<'_, Rule>, depth: usize) -> ExprKind {
-        let mut parts = children(pair);
+        let span = self.span(&pair);
+        let mut parts: Vec<Pair<'_, Rule>> = children(pair).collect();
+        let over = parts.pop_if(|last| last.as_rule() == Rule::over);
+        let depth = depth + usize::from(over.is_some());
+        if over.is_some() && !self.fits(depth, 1, &span) {
+            return placeholder(span).kind;
+        }
+        let mut parts = parts.into_iter();
         let function = parts.next().expect("a call has a name");
         let name = Spanned { node: function.as_str().to_owned(), span: self.span(&function) };
         let args = parts.map(|argument| self.argument(argument, depth)).collect();
-        ExprKind::Call { name, args }
+        let call = ExprKind::Call { name, args };
+        let Some(over) = over else { return call };
+        let call = Box::new(Expr { kind: call, span: span.start..self.span(&over).start });
+        let keys = children(only(over));
+        ExprKind::Over { call, partition_by: keys.map(|key| self.expression(key, depth)).collect() }
     }
 
     fn subquery(&mut self, pair: Pair<'_, Rule>, depth: usize) -> Subquery {

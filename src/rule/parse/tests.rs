@@ -278,6 +278,12 @@ fn subquery(inner: &BoxedStrategy<Expr>) -> impl Strategy<Value = Box<Subquery>>
         })
 }
 
+fn call(inner: &BoxedStrategy<Expr>) -> impl Strategy<Value = ExprKind> + use<> {
+    let args = proptest::collection::vec(inner.clone(), 0..3);
+    ("[a-z]{2,3}f", args)
+        .prop_map(|(name, args)| ExprKind::Call { name: Spanned { node: name, span: 0..0 }, args })
+}
+
 fn node(inner: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
     let pair = || (boxed(&inner), boxed(&inner), any::<bool>());
     let many = || proptest::collection::vec(inner.clone(), 0..3);
@@ -299,10 +305,10 @@ fn node(inner: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
         }),
         many().prop_map(ExprKind::Array),
         entries.prop_map(ExprKind::Object),
-        ("[a-z]{2,3}f", many()).prop_map(|(name, args)| ExprKind::Call {
-            name: Spanned { node: name, span: 0..0 },
-            args
-        }),
+        call(&inner),
+        (call(&inner), proptest::collection::vec(inner.clone(), 1..3)).prop_map(
+            |(call, partition_by)| ExprKind::Over { call: Box::new(expr(call)), partition_by }
+        ),
         boxed(&inner).prop_map(|value| ExprKind::Cast { value, target: CastTarget::Decimal }),
         (optional(), branches, optional()).prop_map(|(operand, branches, otherwise)| {
             ExprKind::Case { operand, branches, otherwise }

@@ -80,6 +80,7 @@ fn level(expr: &Expr) -> Level {
         | ExprKind::Member { .. }
         | ExprKind::Case { .. }
         | ExprKind::Call { .. }
+        | ExprKind::Over { .. }
         | ExprKind::Cast { .. }
         | ExprKind::Subquery(_)
         | ExprKind::Exists(_) => Level::Member,
@@ -155,6 +156,11 @@ fn write(expr: &Expr, place: Level, f: &mut Formatter<'_>) -> fmt::Result {
         ExprKind::Call { name, args } => {
             write!(f, "{}(", name.node)?;
             list(args, f)?;
+            f.write_str(")")
+        }
+        ExprKind::Over { call, partition_by } => {
+            write!(f, "{call} OVER (PARTITION BY ")?;
+            list(partition_by, f)?;
             f.write_str(")")
         }
         ExprKind::Cast { value, target } => {

@@ -128,7 +128,7 @@ impl Bench {
             index: RuleIndex(u32::try_from(place).unwrap()),
             name,
             when,
-            timestamp: self.timestamp.as_ref(),
+            lateness: self.timestamp.as_ref().map_or(Duration::ZERO, |clause| clause.lateness),
             fingerprint: *fingerprint,
             keys_max: self.keys_max,
         })

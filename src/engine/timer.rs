@@ -1,4 +1,4 @@
-//! When keys want to be run: a heap with one live entry a key.
+//! When the keys of a table want to be run: a heap with one live entry a key.
 //!
 //! A deadline that moves later (MAX GAP, on every message) leaves the key's entry where it is; the
 //! entry is put back when it comes up. A deadline that moves earlier, or a key that ends, leaves a
