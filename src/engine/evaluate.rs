@@ -331,12 +331,7 @@ impl<'f> Frame<'f> {
             Code::Each { steps } => {
                 return Cow::Borrowed(walk(self.each.unwrap_or(&UNDEFINED), steps));
             }
-            Code::Earlier { call, otherwise } => {
-                return match self.earlier.get(*call) {
-                    Some(value) if !value.is_undefined() => Cow::Borrowed(value),
-                    _ => self.value(otherwise, scope),
-                };
-            }
+            Code::Earlier { call, otherwise } => return self.earlier(*call, otherwise, scope),
             Code::Variable(number) => return Cow::Borrowed(self.variable(*number)),
             Code::Payload => {
                 return Cow::Borrowed(
@@ -390,6 +385,19 @@ impl<'f> Frame<'f> {
             | Code::Exists(_) => operators::truth(self.truth(code, scope)),
         };
         Cow::Owned(owned)
+    }
+
+    /// What an analytic function answers, or else `otherwise`.
+    fn earlier<'s>(
+        &'s self,
+        call: usize,
+        otherwise: &'s Code,
+        scope: Option<&'s Scope<'s>>,
+    ) -> Cow<'s, Value> {
+        match self.earlier.get(call) {
+            Some(value) if !value.is_undefined() => Cow::Borrowed(value),
+            _ => self.value(otherwise, scope),
+        }
     }
 
     fn values<'s>(

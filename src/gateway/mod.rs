@@ -176,9 +176,8 @@ impl Gateway {
         let rules = engine(loaded.checked.rules, &config, &kept.mirror, &storage.reader()?)?;
         let running = first_rules(rules, &config, &mut registry);
         let rules = running.get();
-        let saved = checkpoint::load(&storage)?;
-        let (hold, transitions) = restore_holds(&saved, &rules, started_at);
-        let history = restore_histories(&saved, &rules, started_at);
+        let mirror = Arc::clone(&kept.mirror);
+        let remembered = remembered(&checkpoint::load(&storage)?, kept, &rules, started_at);
         let retained = retained::load(&storage, config.mqtt.retained_max)?;
         let broker = Broker::bind(&config.mqtt, clock, retained).await?;
         let http_metrics = HttpMetrics::default();
@@ -189,8 +188,6 @@ impl Gateway {
         let handle = broker.handle();
 
         let after = Announce { broker: handle.clone(), hits: Arc::clone(&hits) };
-        let mirror = Arc::clone(&kept.mirror);
-        let remembered = Remembered { hold, history, kept, transitions };
         let stage = GatewayStage::new(Arc::clone(&running), remembered, after);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
         declare_streams(&storage.executor(), first_streams(&config, &rules), clock).await?;
@@ -369,6 +366,12 @@ fn first_rules(engine: Engine, config: &Config, registry: &mut Registry) -> Arc<
     let running = Arc::new(RunningRules::new(rules));
     registry.register_collector(Box::new(RuleMetrics::new(Arc::clone(&running))));
     running
+}
+
+/// What rules remember, as the last run left it.
+fn remembered(saved: &Saved, kept: latest::Kept, rules: &Rules, now: Timestamp) -> Remembered {
+    let (hold, transitions) = restore_holds(saved, rules, now);
+    Remembered { hold, history: restore_histories(saved, rules, now), kept, transitions }
 }
 
 /// The hold table as the last run left it, and what the change of rules since then makes of it.

@@ -11,6 +11,8 @@ use crate::diagnostic::nearest;
 
 /// The words that begin actions.
 const ACTIONS: [&str; 5] = ["STREAM", "DELIVER", "INVOKE", "REPUBLISH", "LOG"];
+const PLACE_OF_OVER: &str =
+    "OVER (PARTITION BY key) stands behind lag(…), delta(…) or had_changed(…)";
 /// More alternatives than this would not be read.
 const ALTERNATIVES_MAX: usize = 8;
 
@@ -124,9 +126,7 @@ fn advice(place: &Place<'_>, expected: &[Rule]) -> Option<String> {
     let known = later(place).map(|what| format!("{what} not part of this version yet"));
     let fixed = || {
         Some(match place.found {
-            over if over.eq_ignore_ascii_case("OVER") => {
-                "OVER (PARTITION BY key) stands behind lag(…), delta(…) or had_changed(…)"
-            }
+            over if over.eq_ignore_ascii_case("OVER") => PLACE_OF_OVER,
             _ if has(Rule::topic_filter) => {
                 "write it as in FROM 'lab/+/telemetry' or FROM STREAM alerts"
             }
