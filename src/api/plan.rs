@@ -27,6 +27,9 @@ pub struct RulePlan {
     pub sql_version: String,
     /// Topic filters; none for a rule that only Basic Ingest reaches.
     pub topics: Vec<String>,
+    /// The stream of FROM STREAM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
     /// What is decoded of a payload.
     pub decodes: DecodePlan,
     /// What is done, in the order in which a message meets it.
@@ -134,6 +137,7 @@ impl RulePlan {
             disabled: rule.definition.disabled,
             sql_version: rule.version.to_string(),
             topics: rule.definition.select.from.iter().map(|f| f.node.to_string()).collect(),
+            stream: rule.source().map(|source| source.name.node.clone()),
             cost_of_message: CostPlan::of(cost(Moment::Message).plus(cost(Moment::Turn))),
             cost_of_output: CostPlan::of(output),
             decodes: DecodePlan {
@@ -244,9 +248,10 @@ impl fmt::Display for RulePlan {
 
 impl RulePlan {
     fn topics_line(&self) -> String {
-        match self.topics.as_slice() {
-            [] => format!("topics: only $aws/rules/{}/…", self.rule),
-            topics => format!("topics: {}", topics.join(", ")),
+        match (self.topics.as_slice(), &self.stream) {
+            (_, Some(stream)) => format!("stream: {stream}"),
+            ([], None) => format!("topics: only $aws/rules/{}/…", self.rule),
+            (topics, None) => format!("topics: {}", topics.join(", ")),
         }
     }
 }

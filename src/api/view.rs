@@ -167,6 +167,19 @@ pub struct ActionView {
     pub when: &'static str,
 }
 
+/// A stream that a rule reads.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamSource {
+    /// Its name.
+    pub name: String,
+    /// Records that the rule has still to read.
+    pub lag_records: u64,
+    /// How much later the newest record arrived than the next one that the rule reads, ms.
+    pub lag_ms: u64,
+    /// Records that retention took before the rule had read them.
+    pub skipped: u64,
+}
+
 /// A rule with its counters.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rule {
@@ -181,6 +194,9 @@ pub struct Rule {
     pub state: RuleState,
     /// Topic filters of FROM.
     pub topics: Vec<String>,
+    /// The stream of FROM STREAM, and how far the rule has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamSource>,
     /// Whether it has WHEN, and therefore keys that are pending and firing.
     pub watches: bool,
     /// Actions in the rule's order.

@@ -30,6 +30,7 @@ mod stage_tests;
 mod stream_rules;
 mod tally;
 mod view;
+mod virtual_streams;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -92,6 +93,8 @@ use crate::topic::TopicName;
 
 pub use rehearsal::Rehearsal;
 pub use rehearsal::Seen;
+pub use virtual_streams::Arrived;
+pub use virtual_streams::VirtualStreams;
 
 use events::Events;
 use hits::Hits;

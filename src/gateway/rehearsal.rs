@@ -33,6 +33,7 @@ use crate::latest::Kept;
 use crate::limits::SCENARIO_EVENTS_MAX as SEEN_MAX;
 use crate::publish::Publish;
 use crate::rule::Rule;
+use crate::stream::NewRecord;
 
 use super::pass::Pass;
 use super::rules::Rules;
@@ -42,6 +43,8 @@ use super::stage::GatewayStage;
 use super::stage::Remembered;
 use super::stage::Work;
 use super::table_bounds;
+use super::virtual_streams::Arrived;
+use super::virtual_streams::VirtualStreams;
 
 /// Something that a rule set did.
 #[derive(Clone, Debug)]
@@ -132,6 +135,8 @@ pub struct Rehearsal {
     /// What the disk would have.
     rows: BTreeMap<Part, Rows>,
     counted: Vec<Counted>,
+    /// What rules write for others to read.
+    streams: VirtualStreams,
     batch: Batch,
     now: Timestamp,
     seen: Vec<Seen>,
@@ -157,6 +162,7 @@ impl Rehearsal {
         Rehearsal {
             pass: Pass::default(),
             counted: vec![Counted::default(); rules.list().len()],
+            streams: streams_of(&rules, config, VirtualStreams::default()),
             rules,
             stage,
             outgoing,
@@ -171,6 +177,20 @@ impl Rehearsal {
     pub fn publish(&mut self, publish: &Publish) {
         self.advance(publish.received_at);
         self.pass.take(&self.rules, publish);
+        self.submit();
+        self.read_streams();
+    }
+
+    /// Runs the timers due by `at`; then somebody puts a record into a stream.
+    pub fn put(&mut self, stream: &str, partition_key: &str, data: &[u8], at: Timestamp) {
+        self.advance(at);
+        let record = NewRecord { partition_key, hash_key: None, data, at: self.now, hops: 0 };
+        self.streams.write(&Arc::from(stream), &record);
+        self.read_streams();
+    }
+
+    /// Has the stage apply what the pass holds, and commits.
+    fn submit(&mut self) {
         if !self.pass.is_settled() {
             let work = Work::Messages {
                 rules: Arc::clone(&self.rules),
@@ -180,6 +200,27 @@ impl Rehearsal {
             self.stage.apply(self.now, work, &mut self.batch);
         }
         self.commit();
+    }
+
+    /// Has the rules that read streams judge what was written to them, until nothing is left.
+    fn read_streams(&mut self) {
+        while self.seen.len() <= SEEN_MAX
+            && let Some(arrived) = self.streams.read()
+        {
+            for arrived in arrived {
+                match arrived {
+                    Arrived::Judged { rules, publish } => {
+                        let plan = self.rules.plan_of(rules.to_vec());
+                        self.pass.take_record(&self.rules, &plan, &publish);
+                    }
+                    Arrived::Cut(faults) => {
+                        self.pass.outcome.faults.extend(faults);
+                        self.pass.finish(&self.rules, self.now);
+                    }
+                }
+            }
+            self.submit();
+        }
     }
 
     /// Runs the timers due by `to`, each at its own time, as the writer does that sleeps until the next.
@@ -192,6 +233,7 @@ impl Rehearsal {
             self.now = self.now.max(due);
             self.stage.advance(self.now, &mut self.batch);
             self.commit();
+            self.read_streams();
         }
         self.now = self.now.max(to);
     }
@@ -214,6 +256,7 @@ impl Rehearsal {
         self.pass = Pass::default();
         self.advance(now);
         self.commit();
+        self.read_streams();
     }
 
     /// Another rule set takes over at `at`, as a reload does: the timers due by then run under the old
@@ -224,7 +267,9 @@ impl Rehearsal {
         let rules = Arc::new(Rules::new(engine, config, Some(&self.rules)));
         self.stage.apply(self.now, Work::Replace(Arc::clone(&rules)), &mut self.batch);
         self.commit();
+        self.streams = streams_of(&rules, config, mem::take(&mut self.streams));
         self.rules = rules;
+        self.read_streams();
         // Rules of the same name go on with their counters.
         let tallies = &self.rules.tallies;
         let counted = (0..).zip(self.rules.list()).map(|(place, _)| {
@@ -246,10 +291,19 @@ impl Rehearsal {
         }
         self.stage.committed(&self.batch);
         self.seen.extend(self.batch.hits.drain(..).map(Seen::Hit));
-        // A retained message is seen as the message that it is.
-        let effects = self.batch.effects.drain(..);
-        let effects = effects.filter(|effect| !matches!(effect, Effect::Retain(_)));
-        self.seen.extend(effects.map(Seen::Effect));
+        for effect in self.batch.effects.drain(..) {
+            match &effect {
+                // A retained message is seen as the message that it is.
+                Effect::Retain(_) => continue,
+                Effect::Stream { stream, partition_key, hash_key, data, at, hops } => {
+                    let (hash_key, at, hops) = (*hash_key, *at, *hops);
+                    let record = NewRecord { partition_key, hash_key, data, at, hops };
+                    self.streams.write(stream, &record);
+                }
+                _ => {}
+            }
+            self.seen.push(Seen::Effect(effect));
+        }
         self.seen.extend(self.outgoing.0.lock().drain(..).map(Seen::Republished));
         self.count();
     }
@@ -284,4 +338,10 @@ fn stage_over(
 ) -> GatewayStage<Outgoing> {
     let running = Arc::new(RunningRules::new(Arc::clone(rules)));
     GatewayStage::new(running, remembered, outgoing.clone())
+}
+
+/// The streams that `rules` read, going on from those `before`.
+fn streams_of(rules: &Rules, config: &Config, before: VirtualStreams) -> VirtualStreams {
+    let shards_of = |name: &str| config.streams.get(name).cloned().unwrap_or_default().shards;
+    VirtualStreams::new(rules.list(), shards_of, before)
 }

@@ -60,12 +60,10 @@ use super::plans::SharedPlan;
 use super::rules::Rules;
 use super::rules::RunningRules;
 use super::stage::Work;
+use super::tally::Tallies;
 
 /// Pauses after a stream could not be read.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(200), max: Duration::from_secs(30) };
-
-/// Before a stream's name, what stands for the topic of its records.
-const STREAM_TOPICS: &str = "$stream/";
 
 /// What the task works with.
 pub(super) struct StreamSetup {
@@ -318,7 +316,7 @@ impl Reading {
     fn new(stream: &Arc<str>) -> Option<Reading> {
         Some(Reading {
             stream: Arc::clone(stream),
-            topic: TopicName::parse(&format!("{STREAM_TOPICS}{stream}")).ok()?,
+            topic: topic_of(stream)?,
             generation: 0,
             groups: Vec::new(),
             pass: Pass::default(),
@@ -391,8 +389,9 @@ impl Reading {
         drop(reader);
         let now = shared.clock.now();
         if found.skipped > 0 {
-            group.tell_skipped(&self.stream, found.skipped);
+            group.tell_skipped(&self.stream, found.skipped, &rules.tallies);
         }
+        let mut behind = found.behind;
         let mut judge = Judge { stream: &self.stream, topic: &self.topic, rules, now };
         let mut is_cut = found.is_cut;
         let mut output_bytes = 0;
@@ -402,10 +401,15 @@ impl Reading {
                 break;
             }
             stream::pass(&mut group.places, &record);
+            behind = behind.saturating_sub(1);
             if group.not_before.is_some_and(|start| record.at < start) {
                 continue;
             }
             output_bytes += judge.record(record, group, &mut self.pass);
+        }
+        let lag_time = if behind == 0 { Duration::ZERO } else { found.behind_time };
+        for member in &group.members {
+            rules.tallies.rule(member.rule).show_lag(behind, lag_time);
         }
         if group.places == before {
             return Ok(Judged { submission: None, is_cut });
@@ -425,8 +429,9 @@ impl Reading {
 }
 
 impl Group {
-    fn tell_skipped(&self, stream: &str, records: u64) {
-        for Member { consumer, .. } in &self.members {
+    fn tell_skipped(&self, stream: &str, records: u64, tallies: &Tallies) {
+        for Member { rule, consumer } in &self.members {
+            tallies.rule(*rule).skipped.inc_by(records);
             let rule = &consumer.name;
             tracing::warn!(
                 %rule, stream, records,
@@ -448,16 +453,8 @@ impl Judge<'_> {
     /// Has the group's rules judge a record; answers about how many bytes it caused.
     fn record(&mut self, record: Record, group: &Group, pass: &mut Pass) -> usize {
         if record.hops > HOPS_MAX {
-            let faults = group.members.iter().map(|member| Fault {
-                rule: member.rule,
-                code: FaultCode::HopsExceeded,
-                message: format!(
-                    "a record of stream {} has passed {HOPS_MAX} actions and more; it is cut to end \
-                     a loop",
-                    self.stream
-                ),
-            });
-            pass.outcome.faults.extend(faults);
+            let rules = group.members.iter().map(|member| member.rule);
+            pass.outcome.faults.extend(hops_exceeded(self.stream, rules));
             pass.finish(self.rules, self.now);
             return 0;
         }
@@ -466,6 +463,24 @@ impl Judge<'_> {
         let effects = pass.outcome.effects.get(known..).unwrap_or_default();
         effects.iter().map(Effect::payload_bytes).sum()
     }
+}
+
+/// What stands for the topic of a stream's records, in the hit log and in error documents; `None` where
+/// the name can be none of a stream.
+pub(super) fn topic_of(stream: &str) -> Option<TopicName> {
+    TopicName::parse(&format!("$stream/{stream}")).ok()
+}
+
+/// The faults of rules for a record that has passed too many actions.
+pub(super) fn hops_exceeded(
+    stream: &str,
+    rules: impl Iterator<Item = RuleIndex>,
+) -> impl Iterator<Item = Fault> {
+    let message = format!(
+        "a record of stream {stream} has passed more than {HOPS_MAX} actions; it is cut to end a loop"
+    );
+    let code = FaultCode::HopsExceeded;
+    rules.map(move |rule| Fault { rule, code, message: message.clone() })
 }
 
 /// A record as the rules see it.

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
@@ -28,6 +30,7 @@ use crate::engine::history::HistoryTable;
 use crate::engine::hold::HoldTable;
 use crate::rule::Rule;
 
+use super::rules::Rules;
 use super::rules::RunningRules;
 
 /// The counters of one rule. A rule keeps them over reloads, for as long as there is one of its name.
@@ -53,6 +56,12 @@ pub(super) struct RuleTally {
     pub(super) waiting: Gauge,
     /// Keys whose earlier values are remembered. Written by the journal's stage.
     pub(super) remembered: Gauge,
+    /// Records behind the checkpoint of a rule that reads a stream, and how much later the newest of
+    /// them arrived than the next. Written by the stream's turns.
+    pub(super) lag_records: Gauge,
+    pub(super) lag_seconds: Gauge<f64, AtomicU64>,
+    /// Records that retention took before the rule had read them.
+    pub(super) skipped: Counter,
     /// When the last hit was, epoch ms; `i64::MIN` before the first. Written by whoever makes a hit.
     last_hit: AtomicI64,
     /// The newest fault's text. Taken only when there is a fault.
@@ -72,9 +81,18 @@ impl RuleTally {
             firing: Gauge::default(),
             waiting: Gauge::default(),
             remembered: Gauge::default(),
+            lag_records: Gauge::default(),
+            lag_seconds: Gauge::default(),
+            skipped: Counter::default(),
             last_hit: AtomicI64::new(i64::MIN),
             last_fault: Mutex::new(None),
         }
+    }
+
+    /// Notes how far a rule is behind its stream.
+    pub(super) fn show_lag(&self, records: u64, time: Duration) {
+        self.lag_records.set(i64::try_from(records).unwrap_or(i64::MAX));
+        self.lag_seconds.set(time.as_secs_f64());
     }
 
     /// When the last hit was.
@@ -282,6 +300,7 @@ impl Collector for RuleMetrics {
             |tally| &tally.remembered,
             gauge,
         )?;
+        encode_streams(&mut encoder, &running, tallies)?;
         let help = "Evaluation and action faults.";
         let mut family = encoder.encode_descriptor("rule_faults", help, None, counter)?;
         for tally in tallies.iter() {
@@ -293,4 +312,40 @@ impl Collector for RuleMetrics {
         }
         Ok(())
     }
+}
+
+/// How far the rules that read streams have come.
+fn encode_streams(
+    encoder: &mut DescriptorEncoder<'_>,
+    running: &Rules,
+    tallies: &Tallies,
+) -> fmt::Result {
+    let mut encode = |name, help, metric: fn(&RuleTally) -> &dyn EncodeMetric, kind| {
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+        for (tally, rule) in tallies.iter().zip(running.list()) {
+            let source = rule.source().filter(|_| !rule.definition.disabled);
+            let Some(source) = source else { continue };
+            let labels = [("rule", &*tally.name), ("stream", source.name.node.as_str())];
+            metric(tally).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    };
+    encode(
+        "rule_stream_lag_records",
+        "Records that a rule has still to read of its stream.",
+        |tally| &tally.lag_records,
+        MetricType::Gauge,
+    )?;
+    encode(
+        "rule_stream_lag_seconds",
+        "How much later the newest record of the stream arrived than the next one that the rule reads.",
+        |tally| &tally.lag_seconds,
+        MetricType::Gauge,
+    )?;
+    encode(
+        "rule_stream_skipped_records",
+        "Records that retention took before the rule had read them.",
+        |tally| &tally.skipped,
+        MetricType::Counter,
+    )
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
@@ -54,6 +55,7 @@ use crate::retry::Failure;
 use crate::retry::describe;
 use crate::rule::ast::Action;
 use crate::rule::ast::Spanned;
+use crate::rule::ast::StreamSource;
 use crate::storage::Executor;
 use crate::stream;
 use crate::stream::Reader;
@@ -68,6 +70,7 @@ use super::reload::Reloads;
 use super::rules::Rules;
 use super::rules::RunningRules;
 use super::stage::Work;
+use super::tally::RuleTally;
 use super::tally::Tallies;
 
 /// Where the gateway is in its life. Written by the gateway, read by readiness.
@@ -170,6 +173,17 @@ impl From<crate::hit_log::HitLogError> for SourceError {
     }
 }
 
+/// A stream that a rule reads.
+fn source_view(source: &StreamSource, tally: &RuleTally) -> view::StreamSource {
+    let lag = Duration::try_from_secs_f64(tally.lag_seconds.get()).unwrap_or_default();
+    view::StreamSource {
+        name: source.name.node.clone(),
+        lag_records: count(tally.lag_records.get()),
+        lag_ms: u64::try_from(lag.as_millis()).unwrap_or(u64::MAX),
+        skipped: tally.skipped.get(),
+    }
+}
+
 impl GatewayView {
     /// One rule of `rules`, whose counters are `tallies`.
     fn rule_view(rules: &Rules, tallies: &Tallies, index: RuleIndex, now: Timestamp) -> view::Rule {
@@ -193,6 +207,7 @@ impl GatewayView {
             file: rule.file.as_deref().map(|f| f.display().to_string()).unwrap_or_default(),
             state,
             topics: definition.select.from.iter().map(|f| f.node.to_string()).collect(),
+            stream: rule.source().map(|source| source_view(source, tally)),
             watches: definition.select.when.is_some(),
             actions: actions
                 .into_iter()

@@ -31,6 +31,7 @@
 mod arrivals;
 mod block;
 mod consumer;
+mod memory;
 mod reader;
 mod retention;
 mod sequence;
@@ -65,6 +66,7 @@ pub(crate) use consumer::advance;
 pub use consumer::declare_consumers;
 pub use consumer::pass;
 pub(crate) use consumer::settle;
+pub use memory::MemoryStream;
 pub use reader::Cursor;
 pub use reader::Page;
 pub use reader::Reader;

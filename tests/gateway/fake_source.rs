@@ -90,6 +90,7 @@ pub(crate) fn rule(name: &str) -> Rule {
         file: "rules/lab.rule".to_owned(),
         state: RuleState::Running,
         topics: vec!["lab/+/telemetry".to_owned()],
+        stream: None,
         watches: false,
         actions: vec![ActionView { kind: "stream", target: "alerts".to_owned(), when: "do" }],
         matched: 0,

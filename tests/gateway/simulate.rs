@@ -48,6 +48,27 @@ fn a_recording_gives_the_records_that_the_gateway_would_have_made() {
     assert!(told.contains("9 lines") && told.contains("2 firing, 2 cleared"), "{told}");
 }
 
+#[test]
+fn what_a_rule_writes_to_a_stream_comes_to_the_rules_that_read_it() {
+    let rules = "CREATE RULE hot AS SELECT id, t FROM 'lab/+' WHERE t > 30 DO STREAM hot KEY id;
+        CREATE RULE long AS SELECT id FROM STREAM hot WHEN t > 40 FOR 1 MINUTE DO STREAM alarms;
+        CREATE RULE alarm AS SELECT id, partition_key() AS key FROM STREAM alarms DO LOG;
+        CREATE RULE round AS SELECT id FROM STREAM hot DO STREAM '${concat(''hot'')}' KEY id;";
+    let lines = "{\"t\":0,\"topic\":\"lab/7\",\"payload\":{\"id\":7,\"t\":41}}\n\
+                 {\"t\":90000,\"topic\":\"lab/8\",\"payload\":{\"id\":8,\"t\":20}}\n";
+    let (_folder, rules, recording) = scene(rules, lines);
+    let output = simulate(&rules, &recording);
+    let told = text(&output.stdout);
+    let records: Vec<Value> =
+        told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of = |rule: &str| records.iter().filter(|record| record["rule"] == rule).count();
+    assert_eq!((of("hot"), of("long"), of("round")), (1, 1, 4), "{told}");
+    let alarm = records.last().expect("records");
+    assert_eq!((&alarm["rule"], &alarm["t"]), (&"alarm".into(), &60000.into()), "{told}");
+    assert_eq!(alarm["output"], serde_json::json!({"id": 7, "key": "7"}));
+    assert!(text(&output.stderr).contains("hops_exceeded"), "{}", text(&output.stderr));
+}
+
 /// As `simulate`, with more arguments.
 fn simulate_with(rules: &Path, input: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tidegate"))

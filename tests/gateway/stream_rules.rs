@@ -10,6 +10,7 @@ use crate::live::Gateway;
 use crate::live::Site;
 use crate::live::eventually;
 use crate::live::http;
+use crate::live::tidegate;
 
 /// Kills in the loop.
 const KILLS: usize = 20;
@@ -217,5 +218,46 @@ fn a_loop_that_messages_make_is_cut() {
     let faults = "tidegate_rule_faults_total{rule=\"round\",code=\"hops_exceeded\"} 1";
     eventually("the loop is cut", || gateway.get("/metrics").1.contains(faults).then_some(()));
     assert_eq!(site.records("s").len(), 6, "put once, and once for each hop and the one too many");
+    gateway.terminate();
+}
+
+#[test]
+fn how_far_a_rule_is_behind_is_told_everywhere() {
+    let site = unwatched(&chain(COPY));
+    let gateway = site.start();
+    let behind = |records: u64| {
+        let lag = format!("{{rule=\"b\",stream=\"s\"}} {records}");
+        eventually("the lag is told", || {
+            let (_, metrics) = gateway.get("/metrics");
+            let told = format!("tidegate_rule_stream_lag_records{lag}\n");
+            metrics.contains(&told).then_some(())
+        });
+    };
+    let described = || {
+        let output = tidegate()
+            .current_dir(site.path(""))
+            .args(["stream", "describe", "s", "--data", "data"])
+            .output()
+            .expect("tidegate runs");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    for id in 0..3 {
+        gateway.publish("load/x", &format!(r#"{{"id":{id}}}"#));
+    }
+    copied(&site, 3);
+    behind(0);
+    assert!(described().ends_with("read by rule b: 0 records behind\n"), "{}", described());
+    let source = &gateway.get_json("/api/rules/b")["stream"];
+    assert_eq!(source, &json!({"name": "s", "lag_records": 0, "lag_ms": 0, "skipped": 0}));
+
+    reload(&site, &gateway, &chain(&COPY.replace("b AS", "b DISABLED AS")));
+    for id in 3..5 {
+        gateway.publish("load/x", &format!(r#"{{"id":{id}}}"#));
+    }
+    assert!(described().ends_with("read by rule b: 2 records behind\n"), "{}", described());
+    reload(&site, &gateway, &chain(COPY));
+    copied(&site, 5);
+    behind(0);
+    assert_copied_once(&site);
     gateway.terminate();
 }

@@ -13,6 +13,7 @@ use foldhash::fast::RandomState;
 use super::record;
 use super::summary::Summary;
 use crate::clock::Timestamp;
+use crate::config::StreamConfig;
 use crate::engine::Engine;
 use crate::engine::Evaluation;
 use crate::engine::Fault;
@@ -29,6 +30,8 @@ use crate::engine::hold;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
+use crate::gateway::Arrived;
+use crate::gateway::VirtualStreams;
 use crate::latest::Bounds;
 use crate::latest::Kept;
 use crate::limits::HOLD_KEYS_MAX;
@@ -39,6 +42,7 @@ use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::QoS;
 use crate::recording::RecordedPublish;
+use crate::stream::NewRecord;
 use crate::topic::TopicName;
 
 /// Messages after which the table may forget which keys have changed.
@@ -62,11 +66,12 @@ impl Tally {
     }
 }
 
-/// Writes hits down, and keeps what their UPSERTs put.
+/// Writes hits down, and keeps what their actions put for other rules.
 #[derive(Debug)]
 struct Scribe {
     tally: Tally,
     kept: Kept,
+    streams: VirtualStreams,
     /// Where a table is wanted: filled instead of writing records.
     summary: Option<Summary>,
     line: Vec<u8>,
@@ -85,8 +90,15 @@ impl Scribe {
             None => record::append(&mut self.line, name(engine, hit.rule), &hit),
         }
         // Nothing else is carried out, but what could not have been is told.
+        let (at, hops) = (hit.decided_at, hit.publish.hops.saturating_add(1));
         for action in hit.actions {
             match action {
+                Ok(PreparedAction::Stream { stream, key, hash_key, records }) => {
+                    for data in &records {
+                        let record = NewRecord { partition_key: &key, hash_key, data, at, hops };
+                        self.streams.write(&stream, &record);
+                    }
+                }
                 Ok(PreparedAction::Upsert { table, key, value }) => {
                     let admitted = self.kept.keys.admit(&table, &key, value.len());
                     match admitted {
@@ -114,6 +126,8 @@ pub(super) struct Simulation {
     scribe: Scribe,
     /// Topics of one recording are few and come again; all are forgotten when there are too many.
     plans: HashMap<TopicName, Arc<Plan>, RandomState>,
+    /// By the rules that read a stream together.
+    stream_plans: HashMap<Arc<[RuleIndex]>, Arc<Plan>, RandomState>,
     origins: HashMap<Arc<str>, Arc<Origin>, RandomState>,
     anonymous: Arc<Origin>,
     evaluation: Evaluation,
@@ -129,12 +143,16 @@ impl Simulation {
         let view = kept.mirror.view(engine.latest_tables(), None);
         // Without a disk there is nothing that cannot be read.
         let engine = engine.with_latest(Arc::new(view.unwrap_or_default()));
+        let shards_of = |_: &str| StreamConfig::default().shards;
+        let streams = VirtualStreams::new(engine.rules(), shards_of, VirtualStreams::default());
+        let tally = Tally::default();
         Simulation {
             table: HoldTable::new(hold::watched(engine.rules(), HOLD_KEYS_MAX)),
             history: HistoryTable::new(engine.remembering(HOLD_KEYS_MAX)),
             engine,
-            scribe: Scribe { tally: Tally::default(), kept, summary: None, line: Vec::new() },
+            scribe: Scribe { tally, kept, streams, summary: None, line: Vec::new() },
             plans: HashMap::default(),
+            stream_plans: HashMap::default(),
             origins: HashMap::default(),
             anonymous: Origin::internal(),
             evaluation: Evaluation::default(),
@@ -167,14 +185,48 @@ impl Simulation {
                 self.plans.entry(publish.topic.clone()).or_insert(plan)
             }
         };
-        self.engine.evaluate(plan, &publish, &mut self.evaluation);
-        self.take_evaluation(answer)?;
-        self.tell(answer)?;
+        let plan = Arc::clone(plan);
+        self.evaluate(&plan, &publish, answer)?;
+        self.read_streams(answer)?;
         if self.scribe.tally.messages.is_multiple_of(FORGET_EVERY) {
             self.table.forget_changes();
             self.history.forget_changes();
         }
         Ok(())
+    }
+
+    /// Has the rules that read streams judge what was written to them, until nothing is left: the hop
+    /// limit ends it.
+    fn read_streams(&mut self, answer: &mut dyn Write) -> io::Result<()> {
+        while let Some(arrived) = self.scribe.streams.read() {
+            for arrived in arrived {
+                match arrived {
+                    Arrived::Judged { rules, publish } => {
+                        let plans = &mut self.stream_plans;
+                        let plan = plans
+                            .entry(rules)
+                            .or_insert_with_key(|rules| Arc::new(self.engine.plan_of(rules)));
+                        let plan = Arc::clone(plan);
+                        self.evaluate(&plan, &publish, answer)?;
+                    }
+                    Arrived::Cut(faults) => {
+                        faults.into_iter().for_each(|fault| self.scribe.tally.count_fault(fault));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(
+        &mut self,
+        plan: &Plan,
+        publish: &Publish,
+        answer: &mut dyn Write,
+    ) -> io::Result<()> {
+        self.engine.evaluate(plan, publish, &mut self.evaluation);
+        self.take_evaluation(answer)?;
+        self.tell(answer)
     }
 
     /// Tells what was decided, and gives the tables what is for them.
@@ -242,6 +294,7 @@ impl Simulation {
         loop {
             let progress = self.table.advance(now, &mut self.transitions);
             self.tell(answer)?;
+            self.read_streams(answer)?;
             if progress == Progress::Done {
                 return Ok(());
             }

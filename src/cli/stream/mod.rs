@@ -137,11 +137,18 @@ fn describe(args: &DescribeArgs, answer: &mut dyn Write) -> anyhow::Result<Outco
     let reader = args.data.reader()?;
     let shards = reader.shards(&args.name)?;
     let streams = reader.streams()?;
+    let consumers = reader.consumers(&args.name)?;
+    let lags = consumers.iter().map(|consumer| reader.lag(consumer));
+    let lags: Vec<u64> = lags.collect::<Result<_, _>>()?;
     let summary = streams.iter().find(|stream| stream.name == args.name);
     if args.format == Format::Json {
         let shards: Vec<_> = shards.iter().map(shard_json).collect();
         let mut stream = summary.map(summary_json).unwrap_or_default();
         stream["shards"] = json!(shards);
+        let consumers = consumers.iter().zip(&lags);
+        let consumers =
+            consumers.map(|(consumer, lag)| json!({ "rule": &*consumer.name, "lag_records": lag }));
+        stream["consumers"] = consumers.collect();
         writeln!(answer, "{stream}")?;
         return Ok(Outcome::Done);
     }
@@ -170,6 +177,9 @@ fn describe(args: &DescribeArgs, answer: &mut dyn Write) -> anyhow::Result<Outco
             shard.range.start,
             shard.range.end
         )?;
+    }
+    for (consumer, lag) in consumers.iter().zip(&lags) {
+        writeln!(answer, "read by rule {}: {lag} records behind", consumer.name)?;
     }
     Ok(Outcome::Done)
 }

@@ -109,6 +109,7 @@ fn run(
         Step::Tick => {}
         Step::Reload(rules) => rehearsal.reload(load(rules)?, &Config::default(), at),
         Step::Restart { down } => rehearsal.restart(at, at + *down),
+        Step::Put { stream, key, data } => rehearsal.put(stream, key, data, at),
         Step::Publish { topic, client, qos, payload } => {
             let client_id = client.as_deref().map(Arc::from);
             rehearsal.publish(&Publish {

@@ -16,10 +16,11 @@ use jiff::SpanRelativeTo;
 
 use crate::clock::Timestamp;
 use crate::publish::QoS;
+use crate::rule::target::is_target_name;
 use crate::topic::TopicName;
 
 /// Words of steps and of expectations: at the start of a line they want a time before them.
-const STEP_WORDS: [&str; 4] = ["publish", "tick", "restart", "reload"];
+const STEP_WORDS: [&str; 5] = ["publish", "put", "tick", "restart", "reload"];
 
 /// Time since the scenario's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +71,8 @@ impl fmt::Display for Offset {
 pub(super) enum Step {
     /// `publish TOPIC [client=ID] [qos=N] PAYLOAD`
     Publish { topic: TopicName, client: Option<String>, qos: QoS, payload: Bytes },
+    /// `put STREAM key=KEY DATA`: somebody puts a record into a stream.
+    Put { stream: String, key: String, data: Bytes },
     /// `tick`: time passes.
     Tick,
     /// `restart DURATION`: the gateway is killed, and back after so long.
@@ -197,7 +200,7 @@ pub(super) fn parse<'t>(
             }
             last = match step {
                 Step::Restart { down } => Offset(at.0 + *down),
-                Step::Publish { .. } | Step::Tick | Step::Reload(_) => *at,
+                Step::Publish { .. } | Step::Put { .. } | Step::Tick | Step::Reload(_) => *at,
             };
         }
         if scenario.title.is_empty()
@@ -231,13 +234,14 @@ fn parse_line(text: &str, scenario: &mut Scenario) -> Result<Line, String> {
     }
     let step = match word {
         "publish" => publish(rest)?,
+        "put" => put(rest)?,
         "tick" if rest.is_empty() => Step::Tick,
         "tick" => return Err("nothing follows tick".to_owned()),
         "restart" => Step::Restart { down: Offset::parse(rest)?.0 },
         "reload" => Step::Reload(new_rules(rest)?),
         _ => {
             return Err(format!(
-                "'{word}' is neither a step (publish, tick, restart, reload) nor an expectation (match, \
+                "'{word}' is neither a step (publish, put, tick, restart, reload) nor an expectation (match, \
                  firing, cleared, fault, unknown, stream, deliver, invoke, republish)"
             ));
         }
@@ -271,13 +275,30 @@ fn publish(text: &str) -> Result<Step, String> {
         }
         rest = after;
     }
-    let payload = match rest.strip_prefix("base64:") {
+    let payload = bytes(rest)?;
+    Ok(Step::Publish { topic, client, qos, payload })
+}
+
+fn put(text: &str) -> Result<Step, String> {
+    let (stream, rest) = split_word(text);
+    if !is_target_name(stream) {
+        return Err(format!("'{stream}' is no name of a stream"));
+    }
+    let (key, rest) = split_word(rest);
+    let key = key.strip_prefix("key=").filter(|key| !key.is_empty());
+    let key = key.ok_or("a record has a key, as in 'put alerts key=mote-7 {}'")?;
+    Ok(Step::Put { stream: stream.to_owned(), key: key.to_owned(), data: bytes(rest)? })
+}
+
+/// The rest of a line as bytes.
+fn bytes(text: &str) -> Result<Bytes, String> {
+    let bytes = match text.strip_prefix("base64:") {
         Some(text) => STANDARD
             .decode(text.trim())
             .map_err(|error| format!("'{text}' is no base64: {error}"))?,
-        None => rest.as_bytes().to_vec(),
+        None => text.as_bytes().to_vec(),
     };
-    Ok(Step::Publish { topic, client, qos, payload: payload.into() })
+    Ok(bytes.into())
 }
 
 /// The first word, and what follows it.
@@ -370,6 +391,8 @@ mod tests {
             (&["0s publish a/# {}"], "line 1: 'a/#' is no topic name"),
             (&["0s publish a qos=3 {}"], "line 1: '3' is no QoS"),
             (&["0s publish a base64:?"], "line 1: '?' is no base64"),
+            (&["0s put .a key=k {}"], "line 1: '.a' is no name of a stream"),
+            (&["0s put a {}"], "line 1: a record has a key"),
             (&["0s jump"], "line 1: 'jump' is neither a step"),
             (&["0s reload"], "line 1: reload wants a rule file"),
             (&["starts 2026-13-01"], "line 1: '2026-13-01' is no time"),

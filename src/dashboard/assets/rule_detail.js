@@ -168,7 +168,7 @@ export class RuleDetail {
     this.#showFaults(rule);
     if (this.#shown?.text !== rule.text) parts.text.replaceChildren(highlightRule(rule.text));
     setText(parts.file, rule.file);
-    chips(parts.topics, rule.topics);
+    chips(parts.topics, rule.stream ? [streamText(rule.stream)] : rule.topics);
     chips(
       parts.actions,
       rule.actions.map((action) =>
@@ -231,6 +231,14 @@ function title(word, shown, total) {
   if (total === 0) return `${word}: no keys`;
   const part = shown.length < total ? `, the first ${count(shown.length)} shown` : "";
   return `${word}: ${count(total)} ${total === 1 ? "key" : "keys"}${part}`;
+}
+
+function streamText(stream) {
+  const behind = stream.lag_records > 0
+    ? `, ${count(stream.lag_records)} records (${duration(stream.lag_ms)}) behind`
+    : "";
+  const lost = stream.skipped > 0 ? `, ${count(stream.skipped)} passed over` : "";
+  return `stream ${stream.name}${behind}${lost}`;
 }
 
 function chips(root, texts) {

@@ -151,6 +151,15 @@ impl Reader {
         Ok(table::load(self.connection.sqlite(), stream)?)
     }
 
+    /// How many records are behind the places of `consumer`.
+    pub fn lag(&self, consumer: &Consumer) -> Result<u64, StreamError> {
+        let of_shard = |place: &Place| {
+            let state = table::state_of(self.connection.sqlite(), place.shard_row)?;
+            Ok(state.records.saturating_sub(place.records.max(state.floor_records)))
+        };
+        consumer.places.iter().map(of_shard).sum()
+    }
+
     /// Where the shards of `places` end now. Consumers that read on to the same ends meet there.
     pub fn ends(&self, places: &[Place]) -> Result<Ends, StreamError> {
         let end =
