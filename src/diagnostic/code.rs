@@ -130,6 +130,10 @@ impl Code {
     pub const TOPIC_FUNCTION: Code = Code("R072");
     /// A stream that rules read and nothing is known to write.
     pub const UNFED_STREAM: Code = Code("R073");
+    /// An operand or argument of a type that never does.
+    pub const TYPE: Code = Code("R058");
+    /// Two sides of `=` that are never equal.
+    pub const NEVER_EQUAL: Code = Code("R059");
 }
 
 /// All of them, in order.
@@ -195,4 +199,6 @@ pub const RULE_CODES: &[Code] = &[
     Code::RECORD_FUNCTION,
     Code::TOPIC_FUNCTION,
     Code::UNFED_STREAM,
+    Code::TYPE,
+    Code::NEVER_EQUAL,
 ];

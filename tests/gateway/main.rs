@@ -25,4 +25,5 @@ mod stream_rules;
 mod tables;
 mod templates;
 mod tidy;
+mod types;
 mod web;

@@ -30,6 +30,8 @@ use super::service;
 use super::source;
 use super::strict;
 use super::suggestion;
+use super::types;
+use super::types::Type;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::value::Value;
@@ -118,6 +120,7 @@ impl<'e, 'd> Scope<'e, 'd> {
         if self.language.version < SqlVersion::V2016_03_23 {
             self.version(expr);
         }
+        types::operands(expr, self);
         match &expr.kind {
             ExprKind::Call { name, args } => self.call(name, args, expr),
             ExprKind::Variable(name) if !self.variables.contains(&name.as_str()) => {
@@ -205,20 +208,10 @@ impl<'e, 'd> Scope<'e, 'd> {
     /// A condition that cannot be a Boolean never lets a message through.
     pub(super) fn has_condition(&mut self, expr: &Expr) {
         let is_boolean = match &expr.kind {
-            ExprKind::Literal(value) => {
-                // Undefined stands where an error was told.
-                matches!(value, Value::Bool(true) | Value::Undefined)
-            }
-            ExprKind::Array(_) | ExprKind::Object(_) | ExprKind::Star => false,
-            ExprKind::Binary { op, .. } => !matches!(
-                op,
-                BinaryOp::Add
-                    | BinaryOp::Subtract
-                    | BinaryOp::Multiply
-                    | BinaryOp::Divide
-                    | BinaryOp::Remainder
-            ),
-            _ => true,
+            ExprKind::Literal(Value::Bool(value)) => *value,
+            // The sum of two fields is a number or a text.
+            ExprKind::Star | ExprKind::Binary { op: BinaryOp::Add, .. } => false,
+            _ => Type::of(expr).is_none_or(|known| known == Type::Boolean),
         };
         if !is_boolean {
             self.found.push(
@@ -253,6 +246,8 @@ impl<'e, 'd> Scope<'e, 'd> {
                 )
                 .at(call.span.clone(), "always Undefined"),
             );
+        } else {
+            types::arguments(spec.name, spec.function, args, self);
         }
         source::function(name, spec.function, self);
         if spec.function == Function::Decode {

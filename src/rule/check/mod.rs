@@ -3,9 +3,11 @@
 //! In: the tree of one statement and its text. Out: diagnostics, everything at once. A rule without
 //! an error here compiles and evaluates without a failure of its own. Expressions are judged in
 //! `expression` (names, arity, versions, strict AWS, variables, `hold.…`), conditions that are never
-//! true in `never`, literals that are patterns in `pattern`, what AWS does not have in `strict`,
-//! actions in `action` and `header`, joins in `join`, functions for services of AWS in `service`, FOREACH in `foreach`, what FROM
-//! says of messages and records in `source`, functions that look back in `analytic`. What only the set of all rules can tell (names, targets, loops between
+//! true in `never`, operands and arguments of a type that never does in `types`, literals that are
+//! patterns in `pattern`, what AWS does not have in `strict`, actions in `action` and `header`, joins
+//! in `join`, functions for services of AWS in `service`, FOREACH in `foreach`, what FROM says of
+//! messages and records in `source`, functions that look back in `analytic`. What only the set of
+//! all rules can tell (names, targets, loops between
 //! rules) is judged in [`super::set`].
 
 mod action;
@@ -20,6 +22,7 @@ mod pattern;
 mod service;
 mod source;
 mod strict;
+mod types;
 
 use super::analytic::Analytic;
 use super::ast::CreateRule;
