@@ -100,11 +100,14 @@ pub(super) fn arithmetic(op: BinaryOp, a: &Value, b: &Value, setting: Setting<'_
             _ => Value::Undefined,
         };
     }
+    let is_text = matches!(a, Value::String(_)) || matches!(b, Value::String(_));
     let (Some(a), Some(b)) = (a.to_number(), b.to_number()) else { return Value::Undefined };
     let result = match op {
         BinaryOp::Add => a.checked_add(b),
         BinaryOp::Subtract => a.checked_sub(b),
         BinaryOp::Multiply => a.checked_mul(b),
+        // Texts become Decimals, so `'7' / 2` is no division of Ints.
+        BinaryOp::Divide if is_text => a.into_decimal().checked_div(b),
         BinaryOp::Divide => a.checked_div(b),
         BinaryOp::Remainder => a.checked_rem(b),
         _ => None,

@@ -125,6 +125,8 @@ fn holds(case: &Value, name: &str, expected: &Value, answer: &Value) -> Option<b
             (None, Some(bytes)) => *expected == decoded(bytes),
             (None, None) => false,
         },
+        // Of FOREACH.
+        "expect_all" => same(expected, &answer["results"], false),
         "expect_raw_base64" => *expected == answer["result_base64"],
         "expect_pattern" => expected.as_object()?.iter().all(|(key, pattern)| {
             matches_pattern(column(key).and_then(Value::as_str), pattern.as_str().unwrap())
@@ -170,8 +172,9 @@ fn run(path: &Path) -> Vec<String> {
     disagreements
 }
 
-fn our_own_cases() -> [PathBuf; 3] {
-    ["aws-iot-sql.jsonl", "clauses.jsonl", "functions.jsonl"]
+/// The walk through AWS's reference is `reference.jsonl`.
+fn our_own_cases() -> [PathBuf; 4] {
+    ["aws-iot-sql.jsonl", "clauses.jsonl", "functions.jsonl", "reference.jsonl"]
         .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name))
 }
 
@@ -187,14 +190,153 @@ fn our_own_cases_agree() {
     }
 }
 
+/// Every statement of the case files and of the scenarios, with its spaces folded, in capitals.
+fn statements() -> Vec<String> {
+    let cases = our_own_cases().into_iter().chain([cases_of_payload_formats()]);
+    let mut statements: Vec<String> = cases
+        .flat_map(|path| load(&path))
+        .map(|case| case["sql"].as_str().unwrap().to_owned())
+        .collect();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rule") {
+                let text = std::fs::read_to_string(path).unwrap();
+                let rules: Vec<&str> =
+                    text.lines().filter(|line| !line.starts_with("--")).collect();
+                statements.extend(rules.join("\n").split(';').map(str::to_owned));
+            }
+        }
+    }
+    let folded = |text: &String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    statements.iter().map(folded).map(|text| text.to_uppercase()).collect()
+}
+
+/// Cases that each function has at least.
+const FUNCTION_CASES_MIN: usize = 3;
+
+/// Cases that each clause and operator has at least.
+const CLAUSE_CASES_MIN: usize = 2;
+
+/// What a statement that has the clause contains.
+const CLAUSES: &[&str] = &[
+    "CREATE RULE ",
+    " AWS '",
+    " DESCRIPTION '",
+    " DISABLED AS ",
+    "CREATE TABLE ",
+    "SET @",
+    "SELECT *",
+    "SELECT VALUE ",
+    ".*",
+    " AS ",
+    " FROM '",
+    "', '",
+    "/#'",
+    "/+",
+    " AS JSON",
+    " AS CBOR",
+    " AS MSGPACK",
+    " AS PROTOBUF '",
+    " AS SPARKPLUG",
+    " AS CSV",
+    " DELIMITER '",
+    " HEADER",
+    " ROWS",
+    " AS TEXT MATCHING '",
+    " AS BYTES",
+    " FOREACH ",
+    " TIMESTAMP BY ",
+    " LATENESS ",
+    " JOIN ",
+    " LEFT JOIN ",
+    " WHERE ",
+    " WHEN ",
+    " FOR ",
+    " AT LEAST ",
+    "WHEN NO DATA FOR ",
+    " PARTITION BY ",
+    " CLEAR WHEN ",
+    " CLEAR FOR ",
+    " KEEP ",
+    " MAX GAP ",
+    " REPEAT EVERY ",
+    " ON RESTART PAUSE",
+    " ON RESTART COUNT",
+    " ON RESTART RESET",
+    " ON CLEARED DO ",
+    " ON ERROR DO ",
+    "HOLD.",
+    "STREAM ",
+    " HASH KEY ",
+    " BATCH",
+    "DELIVER ",
+    "INVOKE ",
+    "REPUBLISH '",
+    " QOS ",
+    " RETAIN",
+    " HEADERS (",
+    "UPSERT ",
+    "LOG",
+    "${",
+    "CASE ",
+    "CASE WHEN ",
+    " ELSE ",
+    " IN [",
+    " IN (",
+    "EXISTS (",
+    " BETWEEN ",
+    " LIKE '",
+    " IS NULL",
+    " IS NOT NULL",
+    " IS UNDEFINED",
+    "CAST(",
+    " AND ",
+    " OR ",
+    "NOT ",
+    " = ",
+    " <> ",
+    " < ",
+    " <= ",
+    " > ",
+    " >= ",
+    " + ",
+    " - ",
+    " * ",
+    " / ",
+    " % ",
+    "(SELECT ",
+    "{'",
+    "[1",
+    "NULL",
+    "TRUE",
+    "`",
+];
+
 #[test]
-fn every_function_has_a_case() {
-    let cases = our_own_cases().map(|path| load(&path)).concat();
-    let statements: Vec<String> =
-        cases.iter().map(|case| case["sql"].as_str().unwrap().to_ascii_lowercase()).collect();
-    let lacks = |name: &&str| !statements.iter().any(|sql| sql.contains(&format!("{name}(")));
-    let names = FUNCTIONS.iter().map(|spec| spec.name);
+fn every_function_has_its_cases() {
+    let statements = statements();
+    let lacks = |name: &&str| {
+        let call = regex::Regex::new(&format!(r"(?i)\b{name}\(")).unwrap();
+        statements.iter().filter(|text| call.is_match(text)).count() < FUNCTION_CASES_MIN
+    };
+    let names = FUNCTIONS.iter().map(|spec| spec.name).chain(["cast"]);
     assert_eq!(names.filter(lacks).collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
+fn every_clause_has_its_cases() {
+    let statements = statements();
+    let count = |clause: &str| statements.iter().filter(|text| text.contains(clause)).count();
+    let lacking: Vec<(&str, usize)> = CLAUSES
+        .iter()
+        .map(|clause| (*clause, count(clause)))
+        .filter(|(_, count)| *count < CLAUSE_CASES_MIN)
+        .collect();
+    assert_eq!(lacking, Vec::<(&str, usize)>::new());
 }
 
 #[test]
