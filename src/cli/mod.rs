@@ -9,6 +9,7 @@
 mod answer;
 mod check;
 mod configuration;
+mod data_folder;
 pub mod eval;
 mod explain;
 mod gateway_api;

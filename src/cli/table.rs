@@ -5,19 +5,19 @@
 //! Where none runs, the key is deleted from the database.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::bail;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use clap::Subcommand;
-use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::Outcome;
+use super::data_folder::DataArgs;
+use super::data_folder::ListFormat;
 use super::gateway_api;
 use super::stream::NoStage;
 use crate::clock::Clock;
@@ -62,28 +62,6 @@ enum Command {
     Delete(DeleteArgs),
 }
 
-/// Where the tables are.
-#[derive(Args, Debug)]
-struct DataArgs {
-    /// Data directory of the gateway
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    data: PathBuf,
-}
-
-impl DataArgs {
-    fn reader(&self) -> anyhow::Result<Reader> {
-        Ok(Reader::new(Storage::peek(&self.data)?))
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Columns for people.
-    Text,
-    /// One JSON object.
-    Json,
-}
-
 /// All tables and what is in them
 #[derive(Args, Debug)]
 struct ListArgs {
@@ -91,7 +69,7 @@ struct ListArgs {
     data: DataArgs,
     /// How to write the answer
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    format: ListFormat,
 }
 
 /// The last value of a key
@@ -121,6 +99,10 @@ struct DeleteArgs {
     of: KeyArgs,
 }
 
+fn reader(data: &DataArgs) -> anyhow::Result<Reader> {
+    Ok(Reader::new(data.peek()?))
+}
+
 /// A line of the answer.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -136,7 +118,7 @@ struct Line<'a> {
 pub(super) fn run(args: &TableArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     match &args.command {
         Command::List(args) => list(args, answer)?,
-        Command::Get(args) => print(&args.data.reader()?.get(&args.table, &args.key)?, answer)?,
+        Command::Get(args) => print(&reader(&args.data)?.get(&args.table, &args.key)?, answer)?,
         Command::Dump(args) => dump(args, answer)?,
         Command::Delete(args) => delete(&args.of)?,
     }
@@ -144,8 +126,8 @@ pub(super) fn run(args: &TableArgs, answer: &mut dyn Write) -> anyhow::Result<Ou
 }
 
 fn list(args: &ListArgs, answer: &mut dyn Write) -> anyhow::Result<()> {
-    let tables = args.data.reader()?.tables()?;
-    if args.format == Format::Json {
+    let tables = reader(&args.data)?.tables()?;
+    if args.format == ListFormat::Json {
         let table = |table: &latest::TableSummary| {
             json!({
                 "name": table.name,
@@ -172,7 +154,7 @@ fn list(args: &ListArgs, answer: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 fn dump(args: &DumpArgs, answer: &mut dyn Write) -> anyhow::Result<()> {
-    let reader = args.data.reader()?;
+    let reader = reader(&args.data)?;
     let mut after: Option<String> = None;
     loop {
         let page = match reader.page(&args.table, after.as_deref(), PAGE_KEYS, PAGE_BYTES) {

@@ -1,7 +1,5 @@
 //! The tables of deliveries: SQL, and what the writer remembers between commits.
 
-use std::collections::HashMap;
-use std::mem;
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -11,6 +9,7 @@ use rusqlite::params;
 
 use crate::clock::Timestamp;
 use crate::limits;
+use crate::storage::OpenRows;
 
 use super::backlog::Backlog;
 use super::backlog::Backlogs;
@@ -87,10 +86,7 @@ struct OpenDelivery {
 /// After each transaction it must be told how that ended.
 pub struct Appender {
     backlogs: Arc<Backlogs>,
-    open: Vec<OpenDelivery>,
-    by_name: HashMap<Arc<str>, usize, foldhash::fast::RandomState>,
-    /// Deliveries that this transaction adds to, by place.
-    touched: Vec<usize>,
+    open: OpenRows<OpenDelivery>,
 }
 
 impl std::fmt::Debug for Appender {
@@ -102,7 +98,7 @@ impl std::fmt::Debug for Appender {
 impl Appender {
     /// Announces what it commits in `backlogs`.
     pub fn new(backlogs: Arc<Backlogs>) -> Self {
-        Appender { backlogs, open: Vec::new(), by_name: HashMap::default(), touched: Vec::new() }
+        Appender { backlogs, open: OpenRows::default() }
     }
 
     /// Takes an entry into the current transaction. A delivery that is not there is made.
@@ -113,16 +109,8 @@ impl Appender {
         data: &[u8],
         at: Timestamp,
     ) -> rusqlite::Result<()> {
-        let place = match self.by_name.get(delivery) {
-            Some(place) => *place,
-            None => self.open(transaction, delivery, at)?,
-        };
-        let open = &mut self.open[place];
-        if open.block.is_empty() {
-            if open.oldest.is_none() {
-                self.touched.push(place);
-            }
-        } else if open.block.is_full() {
+        let open = self.open.touch(delivery, || OpenDelivery::open(transaction, delivery, at))?;
+        if open.block.is_full() {
             write_block(transaction, open)?;
         }
         open.block.push(data);
@@ -132,40 +120,36 @@ impl Appender {
 
     /// Writes what was pushed.
     pub(crate) fn flush(&mut self, transaction: &Connection) -> rusqlite::Result<()> {
-        for place in &self.touched {
-            write_block(transaction, &mut self.open[*place])?;
-        }
-        Ok(())
+        self.open.each_touched(|open| write_block(transaction, open))
     }
 
     /// The transaction is on disk: the workers learn of what it added.
     pub(crate) fn committed(&mut self) {
-        for place in mem::take(&mut self.touched) {
-            let open = &mut self.open[place];
-            let Some(oldest) = open.oldest.take() else { continue };
+        let backlogs = &self.backlogs;
+        self.open.take_touched(|open| {
+            let Some(oldest) = open.oldest.take() else { return };
             let backlog = open
                 .backlog
-                .get_or_insert_with(|| self.backlogs.register(&open.name, open.row, open.found));
+                .get_or_insert_with(|| backlogs.register(&open.name, open.row, open.found));
             backlog.grow(open.tail, oldest);
-        }
+        });
     }
 
     /// The transaction was undone: the tables are read anew.
     pub(crate) fn forget(&mut self) {
-        self.open.clear();
-        self.by_name.clear();
-        self.touched.clear();
+        self.open.forget();
     }
+}
 
+impl OpenDelivery {
     fn open(
-        &mut self,
         transaction: &Connection,
         name: &Arc<str>,
         now: Timestamp,
-    ) -> rusqlite::Result<usize> {
+    ) -> rusqlite::Result<OpenDelivery> {
         let row = find_or_create(transaction, name, now)?;
         let found = load_extent(transaction, row)?;
-        self.open.push(OpenDelivery {
+        Ok(OpenDelivery {
             name: Arc::clone(name),
             row,
             tail: found.tail,
@@ -174,10 +158,7 @@ impl Appender {
             block_oldest: None,
             backlog: None,
             found,
-        });
-        let place = self.open.len() - 1;
-        self.by_name.insert(Arc::clone(name), place);
-        Ok(place)
+        })
     }
 }
 

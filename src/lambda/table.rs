@@ -1,6 +1,5 @@
 //! The tables of hooks: SQL, and what the writer remembers between commits.
 
-use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use rusqlite::params;
 
 use crate::clock::Timestamp;
 use crate::limits;
+use crate::storage::OpenRows;
 
 use super::DeadLetter;
 use super::backlog::Backlog;
@@ -123,17 +123,13 @@ struct OpenHook {
     last: i64,
     /// Refused in this transaction.
     refused: Recorded,
-    is_touched: bool,
     backlog: Arc<Backlog>,
 }
 
 /// Adds the calls of a commit. After each transaction it must be told how that ended.
 pub struct Appender {
     backlogs: Arc<Backlogs>,
-    open: Vec<OpenHook>,
-    by_name: HashMap<Arc<str>, usize, foldhash::fast::RandomState>,
-    /// Hooks that this transaction adds to, by place.
-    touched: Vec<usize>,
+    open: OpenRows<OpenHook>,
     backlog_max: u64,
 }
 
@@ -151,8 +147,7 @@ impl Appender {
 
     /// With another bound than [`limits::HOOK_BACKLOG_MAX`].
     pub(super) fn with_backlog_max(backlogs: Arc<Backlogs>, backlog_max: u64) -> Self {
-        let (open, by_name, touched) = (Vec::new(), HashMap::default(), Vec::new());
-        Appender { backlogs, open, by_name, touched, backlog_max }
+        Appender { backlogs, open: OpenRows::default(), backlog_max }
     }
 
     /// Takes a call into the current transaction. When too many wait, it becomes a dead letter there.
@@ -164,14 +159,8 @@ impl Appender {
         payload: &[u8],
         at: Timestamp,
     ) -> rusqlite::Result<()> {
-        let place = match self.by_name.get(hook) {
-            Some(place) => *place,
-            None => self.open(transaction, hook, at)?,
-        };
-        let open = &mut self.open[place];
-        if !mem::replace(&mut open.is_touched, true) {
-            self.touched.push(place);
-        }
+        let backlogs = &self.backlogs;
+        let open = self.open.touch(hook, || OpenHook::open(transaction, backlogs, hook, at))?;
         let left = open.backlog.extent().left + open.refused.left;
         let is_full = u64::try_from(open.last - left).unwrap_or(0) >= self.backlog_max;
         open.last += 1;
@@ -195,62 +184,50 @@ impl Appender {
 
     /// Finishes what was pushed.
     pub(crate) fn flush(&mut self, transaction: &Connection) -> rusqlite::Result<()> {
-        for place in &self.touched {
-            let open = &mut self.open[*place];
+        self.open.each_touched(|open| {
             if open.refused.left > 0 {
                 note_left(transaction, open.row, open.refused.left, open.last)?;
                 open.refused.pruned = prune_letters(transaction, open.row)?;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The transaction is on disk: the workers learn of what it added.
     pub(crate) fn committed(&mut self) {
-        for place in mem::take(&mut self.touched) {
-            let open = &mut self.open[place];
-            open.is_touched = false;
+        let backlogs = &self.backlogs;
+        self.open.take_touched(|open| {
             // Hooks may have been started meanwhile, with a backlog of their own making.
-            open.backlog = self.backlogs.register(&open.name, &open.backlog);
+            open.backlog = backlogs.register(&open.name, &open.backlog);
             let refused = mem::take(&mut open.refused);
             open.backlog.grow(open.last, refused);
             if refused.letters > 0 {
-                self.backlogs.note_letters();
+                backlogs.note_letters();
             }
-        }
+        });
     }
 
     /// The transaction was undone: the tables are read anew.
     pub(crate) fn forget(&mut self) {
-        self.open.clear();
-        self.by_name.clear();
-        self.touched.clear();
+        self.open.forget();
     }
+}
 
+impl OpenHook {
     fn open(
-        &mut self,
         transaction: &Connection,
+        backlogs: &Backlogs,
         name: &Arc<str>,
         now: Timestamp,
-    ) -> rusqlite::Result<usize> {
+    ) -> rusqlite::Result<OpenHook> {
         let row = find_or_create(transaction, name, now)?;
         let extent = load_extent(transaction, row)?;
         // Not announced before the commit.
-        let backlog = self
-            .backlogs
+        let backlog = backlogs
             .find(name)
             .unwrap_or_else(|| Arc::new(Backlog::new(Arc::clone(name), row, extent)));
-        self.open.push(OpenHook {
-            name: Arc::clone(name),
-            row,
-            last: extent.last,
-            refused: Recorded::default(),
-            is_touched: false,
-            backlog,
-        });
-        let place = self.open.len() - 1;
-        self.by_name.insert(Arc::clone(name), place);
-        Ok(place)
+        let (name, refused) = (Arc::clone(name), Recorded::default());
+        Ok(OpenHook { name, row, last: extent.last, refused, backlog })
     }
 }
 

@@ -19,6 +19,7 @@ mod executor;
 pub(crate) mod frame;
 mod lock;
 mod migrations;
+mod open_rows;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ pub use executor::Executor;
 pub(crate) use executor::Job;
 pub(crate) use executor::JobQueue;
 pub use lock::LockHolder;
+pub(crate) use open_rows::OpenRows;
 /// What SQLite says, for the error types of those who keep tables.
 pub use rusqlite::Error as SqliteError;
 

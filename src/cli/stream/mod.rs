@@ -8,16 +8,15 @@ mod put;
 mod tail;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use clap::Subcommand;
-use clap::ValueEnum;
 use serde_json::json;
 
 use super::Outcome;
-use crate::storage::Storage;
+use super::data_folder::DataArgs;
+use super::data_folder::ListFormat;
 use crate::stream::Reader;
 use crate::stream::Shard;
 use crate::stream::StreamSummary;
@@ -47,28 +46,6 @@ enum Command {
     Tail(tail::TailArgs),
 }
 
-/// Where the streams are.
-#[derive(Args, Debug)]
-struct DataArgs {
-    /// Data directory of the gateway
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    data: PathBuf,
-}
-
-impl DataArgs {
-    fn reader(&self) -> anyhow::Result<Reader> {
-        Ok(Reader::new(Storage::peek(&self.data)?))
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Columns for people.
-    Text,
-    /// One JSON object.
-    Json,
-}
-
 /// All streams and what is in them
 #[derive(Args, Debug)]
 struct ListArgs {
@@ -76,7 +53,7 @@ struct ListArgs {
     data: DataArgs,
     /// How to write the answer
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    format: ListFormat,
 }
 
 /// The shards of a stream and what is in them
@@ -88,7 +65,11 @@ struct DescribeArgs {
     data: DataArgs,
     /// How to write the answer
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    format: ListFormat,
+}
+
+fn reader(data: &DataArgs) -> anyhow::Result<Reader> {
+    Ok(Reader::new(data.peek()?))
 }
 
 /// Runs the command.
@@ -102,8 +83,8 @@ pub(super) fn run(args: &StreamArgs, answer: &mut dyn Write) -> anyhow::Result<O
 }
 
 fn list(args: &ListArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let streams = args.data.reader()?.streams()?;
-    if args.format == Format::Json {
+    let streams = reader(&args.data)?.streams()?;
+    if args.format == ListFormat::Json {
         let streams: Vec<_> = streams.iter().map(summary_json).collect();
         writeln!(answer, "{}", json!({ "streams": streams }))?;
         return Ok(Outcome::Done);
@@ -134,14 +115,14 @@ fn list(args: &ListArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
 }
 
 fn describe(args: &DescribeArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let reader = args.data.reader()?;
+    let reader = reader(&args.data)?;
     let shards = reader.shards(&args.name)?;
     let streams = reader.streams()?;
     let consumers = reader.consumers(&args.name)?;
     let lags = consumers.iter().map(|consumer| reader.lag(consumer));
     let lags: Vec<u64> = lags.collect::<Result<_, _>>()?;
     let summary = streams.iter().find(|stream| stream.name == args.name);
-    if args.format == Format::Json {
+    if args.format == ListFormat::Json {
         let shards: Vec<_> = shards.iter().map(shard_json).collect();
         let mut stream = summary.map(summary_json).unwrap_or_default();
         stream["shards"] = json!(shards);

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::Value;
 use serde_json::json;
 
-use super::DataArgs;
+use super::super::data_folder::DataArgs;
 use super::Outcome;
 use crate::cli::gateway_api;
 use crate::clock::Clock;

@@ -18,7 +18,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::DataArgs;
+use super::super::data_folder::DataArgs;
 use super::Outcome;
 use crate::cli::time::parse_time;
 use crate::json_line::json_line;
@@ -82,7 +82,7 @@ struct Line<'a> {
 }
 
 pub(super) fn run(args: &TailArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let reader = args.data.reader()?;
+    let reader = super::reader(&args.data)?;
     let runtime = super::super::runtime()?;
     // Set by Ctrl-C, so that a long answer can be ended in the middle.
     let stop = Arc::new(AtomicBool::new(false));

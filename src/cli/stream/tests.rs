@@ -7,6 +7,7 @@ use clap::Parser;
 use crate::clock::Timestamp;
 use crate::config::StreamConfig;
 use crate::journal::Journal;
+use crate::storage::Storage;
 
 use super::*;
 

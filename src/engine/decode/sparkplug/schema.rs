@@ -4,6 +4,72 @@
 use prost::Message;
 use prost::Oneof;
 
+/// A value of a simple type, before its type is looked at.
+pub(super) enum Simple<'m> {
+    Int(u32),
+    Long(u64),
+    Float(f32),
+    Double(f64),
+    Boolean(bool),
+    Text(&'m str),
+}
+
+/// A value: the numbers of the simple types, in their order, then the types that only it may have.
+macro_rules! value {
+    (
+        $name:ident:
+        $int:tt $long:tt $float:tt $double:tt $boolean:tt $text:tt
+        $(, $number:tt: $kind:ident $other:ident($of:ty))*
+    ) => {
+        #[derive(Clone, PartialEq, Oneof)]
+        pub(super) enum $name {
+            #[prost(uint32, tag = $int)]
+            Int(u32),
+            #[prost(uint64, tag = $long)]
+            Long(u64),
+            #[prost(float, tag = $float)]
+            Float(f32),
+            #[prost(double, tag = $double)]
+            Double(f64),
+            #[prost(bool, tag = $boolean)]
+            Boolean(bool),
+            #[prost(string, tag = $text)]
+            Text(String),
+            $(#[prost($kind, tag = $number)]
+            $other($of),)*
+        }
+
+        impl $name {
+            /// The value, where it is of a simple type.
+            pub(super) fn simple(&self) -> Option<Simple<'_>> {
+                match self {
+                    $name::Int(value) => Some(Simple::Int(*value)),
+                    $name::Long(value) => Some(Simple::Long(*value)),
+                    $name::Float(value) => Some(Simple::Float(*value)),
+                    $name::Double(value) => Some(Simple::Double(*value)),
+                    $name::Boolean(value) => Some(Simple::Boolean(*value)),
+                    $name::Text(value) => Some(Simple::Text(value)),
+                    $($name::$other(_) => None,)*
+                }
+            }
+        }
+    };
+}
+
+value!(
+    MetricValue: "10" "11" "12" "13" "14" "15",
+    "16": bytes Bytes(Vec<u8>),
+    "17": message DataSet(DataSet),
+    "18": message Template(Template)
+);
+value!(
+    PropertyValue: "3" "4" "5" "6" "7" "8",
+    "9": message Set(PropertySet),
+    "10": message Sets(PropertySetList)
+);
+value!(ElementValue: "1" "2" "3" "4" "5" "6");
+value!(ParameterValue: "3" "4" "5" "6" "7" "8");
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Payload {
     #[prost(uint64, optional, tag = "1")]
@@ -40,28 +106,6 @@ pub(super) struct Metric {
     pub(super) properties: Option<PropertySet>,
     #[prost(oneof = "MetricValue", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub(super) value: Option<MetricValue>,
-}
-
-#[derive(Clone, PartialEq, Oneof)]
-pub(super) enum MetricValue {
-    #[prost(uint32, tag = "10")]
-    Int(u32),
-    #[prost(uint64, tag = "11")]
-    Long(u64),
-    #[prost(float, tag = "12")]
-    Float(f32),
-    #[prost(double, tag = "13")]
-    Double(f64),
-    #[prost(bool, tag = "14")]
-    Boolean(bool),
-    #[prost(string, tag = "15")]
-    Text(String),
-    #[prost(bytes, tag = "16")]
-    Bytes(Vec<u8>),
-    #[prost(message, tag = "17")]
-    DataSet(DataSet),
-    #[prost(message, tag = "18")]
-    Template(Template),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -108,26 +152,6 @@ pub(super) struct Property {
     pub(super) value: Option<PropertyValue>,
 }
 
-#[derive(Clone, PartialEq, Oneof)]
-pub(super) enum PropertyValue {
-    #[prost(uint32, tag = "3")]
-    Int(u32),
-    #[prost(uint64, tag = "4")]
-    Long(u64),
-    #[prost(float, tag = "5")]
-    Float(f32),
-    #[prost(double, tag = "6")]
-    Double(f64),
-    #[prost(bool, tag = "7")]
-    Boolean(bool),
-    #[prost(string, tag = "8")]
-    Text(String),
-    #[prost(message, tag = "9")]
-    Set(PropertySet),
-    #[prost(message, tag = "10")]
-    Sets(PropertySetList),
-}
-
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct DataSet {
     #[prost(string, repeated, tag = "2")]
@@ -148,22 +172,6 @@ pub(super) struct Row {
 pub(super) struct Element {
     #[prost(oneof = "ElementValue", tags = "1, 2, 3, 4, 5, 6")]
     pub(super) value: Option<ElementValue>,
-}
-
-#[derive(Clone, PartialEq, Oneof)]
-pub(super) enum ElementValue {
-    #[prost(uint32, tag = "1")]
-    Int(u32),
-    #[prost(uint64, tag = "2")]
-    Long(u64),
-    #[prost(float, tag = "3")]
-    Float(f32),
-    #[prost(double, tag = "4")]
-    Double(f64),
-    #[prost(bool, tag = "5")]
-    Boolean(bool),
-    #[prost(string, tag = "6")]
-    Text(String),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -189,53 +197,3 @@ pub(super) struct Parameter {
     #[prost(oneof = "ParameterValue", tags = "3, 4, 5, 6, 7, 8")]
     pub(super) value: Option<ParameterValue>,
 }
-
-#[derive(Clone, PartialEq, Oneof)]
-pub(super) enum ParameterValue {
-    #[prost(uint32, tag = "3")]
-    Int(u32),
-    #[prost(uint64, tag = "4")]
-    Long(u64),
-    #[prost(float, tag = "5")]
-    Float(f32),
-    #[prost(double, tag = "6")]
-    Double(f64),
-    #[prost(bool, tag = "7")]
-    Boolean(bool),
-    #[prost(string, tag = "8")]
-    Text(String),
-}
-
-/// A value of a simple type, before its type is looked at.
-pub(super) enum Simple<'m> {
-    Int(u32),
-    Long(u64),
-    Float(f32),
-    Double(f64),
-    Boolean(bool),
-    Text(&'m str),
-}
-
-macro_rules! simple {
-    ($of:ident $(, $other:pat => $none:expr)?) => {
-        impl $of {
-            /// The value, where it is of a simple type.
-            pub(super) fn simple(&self) -> Option<Simple<'_>> {
-                match self {
-                    $of::Int(value) => Some(Simple::Int(*value)),
-                    $of::Long(value) => Some(Simple::Long(*value)),
-                    $of::Float(value) => Some(Simple::Float(*value)),
-                    $of::Double(value) => Some(Simple::Double(*value)),
-                    $of::Boolean(value) => Some(Simple::Boolean(*value)),
-                    $of::Text(value) => Some(Simple::Text(value)),
-                    $($other => $none,)?
-                }
-            }
-        }
-    };
-}
-
-simple!(ElementValue);
-simple!(ParameterValue);
-simple!(MetricValue, _ => None);
-simple!(PropertyValue, _ => None);

@@ -62,21 +62,14 @@ impl<'t> Reader<'t> {
                 let nanos = format!("{digits:0<9}").parse().ok()?;
                 self.fields.set(Field::Nano, nanos)
             }
-            JdkItem::ZoneId => {
-                let zone = self.zone_id()?;
-                self.fields.set_zone(zone)
-            }
-            JdkItem::ZoneName => {
-                let zone = self.zone_name()?;
-                self.fields.set_zone(zone)
-            }
+            JdkItem::ZoneId => self.zone_id().and_then(|zone| self.fields.set_zone(zone)),
+            JdkItem::ZoneName => self.zone_name().and_then(|zone| self.fields.set_zone(zone)),
             JdkItem::Offset(form) => {
-                let seconds = self.offset(*form)?;
-                self.fields.set_offset(seconds)
+                self.offset(*form).and_then(|seconds| self.fields.set_offset(seconds))
             }
             JdkItem::LocalizedOffset { is_full } => {
-                let seconds = self.localized_offset(*is_full)?;
-                self.fields.set_offset(seconds)
+                let offset = self.localized_offset(*is_full);
+                offset.and_then(|seconds| self.fields.set_offset(seconds))
             }
             JdkItem::Optional(items) => {
                 let before = self.clone();
