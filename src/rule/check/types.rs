@@ -440,7 +440,13 @@ fn signature<'e>(function: Function) -> (&'static [Wanted], Option<Type<'e>>) {
         F::GetMqttProperty => (&[W::Name], text),
         F::GetUserProperties => (&[W::Name], Some(Type::Array)),
         F::IsNull | F::IsUndefined => (&[W::Anything], Some(Type::Boolean)),
-        F::Concat | F::GetOrDefault | F::Nanvl => (&[W::Anything], None),
+        // What a service is asked is judged in `service`.
+        F::Concat
+        | F::GetDynamodb
+        | F::GetOrDefault
+        | F::GetSecret
+        | F::GetThingShadow
+        | F::Nanvl => (&[W::Anything], None),
         F::Rand | F::Timestamp => (&[], Some(Type::Number)),
         F::AccountId
         | F::ClientId
