@@ -8,9 +8,11 @@ use std::io;
 use std::io::BufRead;
 use std::io::Read;
 use std::io::Write;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::bail;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -53,6 +55,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate eval --sql \"SELECT temp * 1.8 + 32 AS f FROM 'lab/+'\" --payload '{\"temp\":21}'
   tidegate eval --rules rules/ --sql \"SELECT m.room FROM 'x' JOIN motes AS m ON m.moteid = id\"
+  tidegate eval --document rule.json --topic lab/7 --payload '{\"temp\":21}'
   tidegate eval --batch < cases.ndjson
 
 A statement is evaluated over one message. lag, delta and had_changed find no earlier one; `tidegate
@@ -67,8 +70,11 @@ answer is one of {\"result\":…}, {\"result_base64\":…}, {\"no_match\":true},
 #[command(after_help = EXAMPLES)]
 pub(super) struct EvalArgs {
     /// Statement to evaluate
-    #[arg(long, required_unless_present = "batch")]
+    #[arg(long, required_unless_present_any = ["batch", "document"])]
     sql: Option<String>,
+    /// AWS rule document whose statement to evaluate, under its own SQL version
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sql", "sql_version", "rules", "batch"])]
+    document: Option<PathBuf>,
     /// Topic of the message; one that FROM matches when not given
     #[arg(long)]
     topic: Option<String>,
@@ -110,12 +116,37 @@ pub(super) fn run(args: &EvalArgs, answer: &mut dyn Write) -> anyhow::Result<Out
         sql_version: Some(args.sql_version.clone()),
         ..Request::default()
     };
-    let given = request.answer(&tables, Clock::start().now());
+    let now = Clock::start().now();
+    let given = match &args.document {
+        None => request.answer(&tables, now),
+        Some(path) => match of_document(path)? {
+            Some(rule) => request.answer_of(rule, now),
+            None => return Ok(Outcome::Rejected),
+        },
+    };
     writeln!(answer, "{}", given.to_line())?;
     Ok(match given {
         Answer::ParseError { .. } => Outcome::Rejected,
         _ => Outcome::Done,
     })
+}
+
+/// The rule of an AWS rule document; `None` when it has errors, which have been told.
+fn of_document(path: &Path) -> anyhow::Result<Option<Arc<Rule>>> {
+    let Some(mut checked) = rule_set::load(path) else { return Ok(None) };
+    match (checked.rules.pop(), checked.rules.len()) {
+        (Some(rule), 0) => {
+            // Asked for, it is evaluated even where the document says that it is not to run.
+            let mut rule = Arc::unwrap_or_clone(rule);
+            rule.definition.disabled = false;
+            Ok(Some(Arc::new(rule)))
+        }
+        (None, _) => bail!("{} holds no rule", path.display()),
+        (Some(_), others) => {
+            let count = others + 1;
+            bail!("{} holds {count} rules; `tidegate import` takes them apart", path.display())
+        }
+    }
 }
 
 /// Answers every line of `input` on `output`, in order; statements may join `tables`. Ends with the
@@ -317,12 +348,17 @@ impl Request {
             Ok(rule) => rule,
             Err(diagnostics) => return parse_error(&diagnostics),
         };
+        self.answer_of(Arc::new(rule), now)
+    }
+
+    /// What `rule` makes of the message, whatever statement the request has.
+    fn answer_of(self, rule: Arc<Rule>, now: Timestamp) -> Answer {
         let account_id = self.account_id.as_deref().unwrap_or(ACCOUNT_ID).to_owned();
         let publish = match self.publish(&rule, now) {
             Ok(publish) => publish,
             Err(problem) => return refused(problem),
         };
-        let engine = Engine::new(vec![Arc::new(rule)], &account_id);
+        let engine = Engine::new(vec![rule], &account_id);
         let mut evaluation = Evaluation::default();
         let plan = match publish.origin.record {
             Some(_) => Arc::new(engine.plan_of(&[RuleIndex(0)])),
@@ -467,6 +503,40 @@ mod tests {
             assert!(refused.starts_with(r#"{"fault":{"code":"invalid_request""#), "{refused}");
         }
         assert_eq!(lines[4], r#"{"result":{"a":1}}"#);
+    }
+
+    fn eval(arguments: &[&str]) -> anyhow::Result<(Outcome, String)> {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: EvalArgs,
+        }
+        let line = <Line as clap::Parser>::try_parse_from([&["eval"], arguments].concat())?;
+        let mut answer = Vec::new();
+        let outcome = run(&line.args, &mut answer)?;
+        Ok((outcome, String::from_utf8(answer).unwrap()))
+    }
+
+    #[test]
+    fn a_rule_document_is_evaluated_under_its_own_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let document = |sql: &str, version: &str| {
+            format!(
+                r#"{{"ruleName": "r", "topicRulePayload": {{"sql": "{sql}", "actions": [],
+                "awsIotSqlVersion": "{version}"}}}}"#
+            )
+        };
+        let sql = "SELECT v, topic() AS t FROM 'lab/+' WHERE v > 1";
+        std::fs::write(at("old.json"), document(sql, "2015-10-08")).unwrap();
+        std::fs::write(at("broken.json"), document("SELECT FROM", "2016-03-23")).unwrap();
+        let payload = ["--topic", "lab/7", "--payload", r#"{"v":10.0}"#];
+        let (outcome, answer) =
+            eval(&[&["--document", &at("old.json")], &payload[..]].concat()).unwrap();
+        assert_eq!(outcome, Outcome::Done);
+        assert_eq!(answer, "{\"result\":{\"v\":10.0,\"t\":\"lab/7\"}}\n");
+        assert_eq!(eval(&["--document", &at("broken.json")]).unwrap().0, Outcome::Rejected);
+        assert!(eval(&["--document", &at("old.json"), "--sql", sql]).is_err(), "one of them");
     }
 
     #[test]
