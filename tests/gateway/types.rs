@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use serde_json::json;
 use tidegate::diagnostic::Code;
+use tidegate::diagnostic::Diagnostic;
 use tidegate::rule::function::FUNCTIONS;
 use tidegate::rule::set;
 use tidegate::rule::set::Source;
@@ -33,12 +34,11 @@ fn is_told(expression: &str) -> bool {
     let text = format!("CREATE RULE r AS SELECT {expression} AS r FROM 'a' DO LOG;");
     let source = Source { path: "a.rule".into(), content: Ok(text.into_bytes()) };
     let checked = set::check(&[source], &Targets::default(), &mut NoFiles);
-    // What a service is asked must be there.
-    let is_refused = checked.rules.is_empty();
-    checked
-        .diagnostics
-        .iter()
-        .any(|(_, found)| found.code == Code::TYPE && found.message.ends_with("always Undefined"))
+    let is_of_types = |found: &Diagnostic| {
+        found.code == Code::TYPE && found.message.ends_with("always Undefined")
+    };
+    // What a service is asked must be there: such a rule is refused.
+    !checked.rules.is_empty() && checked.diagnostics.iter().any(|(_, found)| is_of_types(found))
 }
 
 fn answers(expressions: &[String]) -> Vec<Value> {

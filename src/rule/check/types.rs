@@ -86,7 +86,8 @@ impl<'e> Type<'e> {
             | ExprKind::Variable(_)
             | ExprKind::Star
             | ExprKind::Member { .. }
-            | ExprKind::Case { .. } => return None,
+            | ExprKind::Case { .. }
+            | ExprKind::Over { .. } => return None,
         })
     }
 
@@ -386,33 +387,7 @@ fn signature<'e>(function: Function) -> (&'static [Wanted], Option<Type<'e>>) {
     use Wanted as W;
     let text = Some(Type::Text(None));
     match function {
-        F::Abs
-        | F::Acos
-        | F::Asin
-        | F::Atan
-        | F::Atan2
-        | F::BitAnd
-        | F::BitNot
-        | F::BitOr
-        | F::BitXor
-        | F::Ceil
-        | F::Cos
-        | F::Cosh
-        | F::Exp
-        | F::Floor
-        | F::Ln
-        | F::Log
-        | F::Mod
-        | F::Power
-        | F::Remainder
-        | F::Round
-        | F::Sign
-        | F::Sin
-        | F::Sinh
-        | F::Sqrt
-        | F::Tan
-        | F::Tanh
-        | F::Trunc => (&[W::Number], Some(Type::Number)),
+        math if is_of_numbers(math) => (&[W::Number], Some(Type::Number)),
         F::Chr | F::Topic => (&[W::Number], text),
         F::IndexOf | F::Length | F::NumBytes | F::TimeToEpoch => (&[W::Text], Some(Type::Number)),
         F::EndsWith | F::RegexpMatches | F::StartsWith => (&[W::Text], Some(Type::Boolean)),
@@ -440,20 +415,53 @@ fn signature<'e>(function: Function) -> (&'static [Wanted], Option<Type<'e>>) {
         F::GetMqttProperty => (&[W::Name], text),
         F::GetUserProperties => (&[W::Name], Some(Type::Array)),
         F::IsNull | F::IsUndefined => (&[W::Anything], Some(Type::Boolean)),
-        // What a service is asked is judged in `service`.
-        F::Concat
-        | F::GetDynamodb
-        | F::GetOrDefault
-        | F::GetSecret
-        | F::GetThingShadow
-        | F::Nanvl => (&[W::Anything], None),
         F::Rand | F::Timestamp => (&[], Some(Type::Number)),
         F::AccountId
         | F::ClientId
         | F::NewUuid
+        | F::PartitionKey
         | F::Principal
+        | F::SequenceNumber
+        | F::ShardId
         | F::SourceIp
         | F::SqlVersion
         | F::TraceId => (&[], text),
+        // What a service is asked is judged in `service`, and the others take anything.
+        _ => (&[W::Anything], None),
     }
+}
+
+/// Whether it makes numbers of numbers.
+fn is_of_numbers(function: Function) -> bool {
+    use Function as F;
+    matches!(
+        function,
+        F::Abs
+            | F::Acos
+            | F::Asin
+            | F::Atan
+            | F::Atan2
+            | F::BitAnd
+            | F::BitNot
+            | F::BitOr
+            | F::BitXor
+            | F::Ceil
+            | F::Cos
+            | F::Cosh
+            | F::Exp
+            | F::Floor
+            | F::Ln
+            | F::Log
+            | F::Mod
+            | F::Power
+            | F::Remainder
+            | F::Round
+            | F::Sign
+            | F::Sin
+            | F::Sinh
+            | F::Sqrt
+            | F::Tan
+            | F::Tanh
+            | F::Trunc
+    )
 }
