@@ -261,3 +261,33 @@ fn how_far_a_rule_is_behind_is_told_everywhere() {
     assert_copied_once(&site);
     gateway.terminate();
 }
+
+#[test]
+fn what_retention_took_unread_is_passed_over_and_told() {
+    let asleep = COPY.replace("b AS", "b DISABLED AS");
+    let site = unwatched(&chain(COPY));
+    let gateway = site.start();
+    let publish = |gateway: &Gateway, id: u32| {
+        gateway.publish("load/x", &format!(r#"{{"id":{id}}}"#));
+    };
+    (1..3).for_each(|id| publish(&gateway, id));
+    assert_eq!(copied(&site, 2), [1, 2]);
+    reload(&site, &gateway, &chain(&asleep));
+    (3..6).for_each(|id| publish(&gateway, id));
+    gateway.terminate();
+
+    // A day passes: by what the blocks say of their age.
+    let database = rusqlite::Connection::open(site.path("data/tidegate.db")).expect("a database");
+    database.execute("UPDATE stream_block SET peak_at = 0", ()).expect("changed");
+    drop(database);
+    let gateway = site.start();
+    eventually("retention", || site.records("s").is_empty().then_some(()));
+    reload(&site, &gateway, &chain(COPY));
+    publish(&gateway, 6);
+    // The copies have aged as well.
+    assert_eq!(copied(&site, 1), [6]);
+    let skipped = "tidegate_rule_stream_skipped_records_total{rule=\"b\",stream=\"s\"} 3";
+    assert!(gateway.get("/metrics").1.contains(skipped), "{}", gateway.get("/metrics").1);
+    let (_, log) = gateway.terminate();
+    assert!(log.contains("retention took records before the rule had read them"), "{log}");
+}
