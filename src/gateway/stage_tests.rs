@@ -299,3 +299,50 @@ fn plans_that_nobody_holds_make_room_and_lose_no_count() {
     let matches = |name: &str| rules.counted().rule(rules.place(name).unwrap()).topic_matches.get();
     assert_eq!((matches("r0"), matches("r1"), matches(&format!("r{}", topics - 1))), (2, 1, 1));
 }
+
+const CHANGED: &str = "CREATE RULE a AS SELECT n, lag(n) AS before FROM 'in' WHERE had_changed(n) DO STREAM old KEY 'k';";
+
+#[test]
+fn a_late_message_is_remembered_by_the_rule_that_remembers_the_same() {
+    let mut bench = Bench::new(CHANGED);
+    let first = bench.judge("in", r#"{"n":1}"#);
+    bench.apply(first);
+    let late = bench.judge("in", r#"{"n":2}"#);
+    bench.replace(&CHANGED.replace("SELECT n,", "SELECT").replace("old", "new"));
+    bench.apply(late);
+    let next = bench.judge("in", r#"{"n":2}"#);
+    bench.apply(next);
+    assert_eq!(bench.take().0, [r#"old {"n":1}"#, r#"new {"before":1}"#]);
+}
+
+#[test]
+fn a_late_message_for_a_changed_rule_is_judged_by_the_old_one_and_not_remembered() {
+    for replacement in [
+        CHANGED.replace("lag(n)", "lag(n, 2)").replace("old", "new"),
+        CHANGED.replace("RULE a", "RULE b").replace("old", "new"),
+    ] {
+        let mut bench = Bench::new(CHANGED);
+        let first = bench.judge("in", r#"{"n":1}"#);
+        bench.apply(first);
+        let late = bench.judge("in", r#"{"n":2}"#);
+        bench.replace(&replacement);
+        bench.apply(late);
+        let next = bench.judge("in", r#"{"n":2}"#);
+        bench.apply(next);
+        assert_eq!(bench.take().0, [r#"old {"n":1}"#, r#"old {"n":2}"#, r#"new {"n":2}"#]);
+    }
+}
+
+#[test]
+fn what_waits_to_be_remembered_is_judged_before_its_rule_changes() {
+    let timed = CHANGED.replace("FROM 'in'", "FROM 'in' TIMESTAMP BY ts LATENESS 1 HOUR");
+    let mut bench = Bench::new(&timed);
+    for payload in [r#"{"n":2,"ts":2000}"#, r#"{"n":1,"ts":1000}"#] {
+        let work = bench.judge("in", payload);
+        bench.apply(work);
+    }
+    bench.replace(&timed.replace("SELECT n,", "SELECT").replace("1 HOUR", "2 HOURS"));
+    assert!(bench.take().0.is_empty(), "it goes on waiting");
+    bench.replace(&timed.replace("had_changed(n)", "n > 0"));
+    assert_eq!(bench.take().0, [r#"old {}"#, r#"old {"before":1}"#]);
+}

@@ -167,3 +167,97 @@ fn waiting(gateway: &Gateway, count: usize) {
     let line = format!("tidegate_rule_messages_waiting{{rule=\"warm\"}} {count}\n");
     eventually("the messages wait", || gateway.get("/metrics").1.contains(&line).then_some(()));
 }
+
+const DOORS: &str = "
+CREATE RULE door AS
+  SELECT id, state, lag(state) OVER (PARTITION BY id) AS before FROM 'doors/+'
+  WHERE had_changed(state) OVER (PARTITION BY id)
+DO STREAM changes KEY id;
+
+CREATE RULE ordered AS
+  SELECT n, delta(n) AS more FROM 'late/+' TIMESTAMP BY ts SECONDS LATENESS 1 HOUR
+DO STREAM deltas KEY 'k';
+";
+
+#[test]
+fn earlier_values_are_remembered_over_kills_and_reloads() {
+    let site = Site::with_rules(DOORS);
+    site.write("tidegate.toml", "[rules]\nwatch = false\n");
+    let mut gateway = site.start();
+    let port = gateway.mqtt.port();
+    for (id, state) in
+        [(1, "shut"), (2, "open"), (1, "shut"), (2, "open"), (1, "open"), (1, "shut")]
+    {
+        gateway.publish("doors/hall", &format!(r#"{{"id":{id},"state":"{state}"}}"#));
+        gateway.kill();
+        gateway = site.start_on(port);
+    }
+    let mut changes = vec![
+        json!({"id": 1, "state": "shut"}),
+        json!({"id": 2, "state": "open"}),
+        json!({"id": 1, "state": "open", "before": "shut"}),
+        json!({"id": 1, "state": "shut", "before": "open"}),
+    ];
+    let changed = || {
+        let mut records = site.records("changes");
+        records.sort_by_key(|record| record["t"].as_i64());
+        records.into_iter().map(|mut record| record["data"].take()).collect::<Vec<_>>()
+    };
+    assert_eq!(changed().len(), changes.len(), "{:?}", changed());
+    let remembered = |gateway: &Gateway, keys: u64| {
+        let line = format!("tidegate_rule_keys_remembered{{rule=\"door\"}} {keys}\n");
+        eventually("keys are shown", || gateway.get("/metrics").1.contains(&line).then_some(()));
+        assert_eq!(gateway.get_json("/api/rules/door")["remembered"], keys);
+    };
+    // What SELECT makes of it is no part of what is remembered; another value is.
+    let reload = |gateway: &Gateway, from: &str, to: &str| {
+        site.write("rules/test.rule", &DOORS.replace(from, to));
+        let (status, report) =
+            crate::live::http("POST", &format!("{}/api/rules/reload", gateway.http), None);
+        assert_eq!(status, 200, "{report}");
+    };
+    reload(&gateway, "SELECT id, state,", "SELECT id,");
+    gateway.publish("doors/hall", r#"{"id":2,"state":"open"}"#);
+    gateway.publish("doors/hall", r#"{"id":1,"state":"open"}"#);
+    changes.push(json!({"id": 1, "before": "shut"}));
+    assert_eq!(site.stream_data("changes").len(), changes.len());
+    remembered(&gateway, 2);
+    reload(&gateway, "state", "position");
+    gateway.publish("doors/hall", r#"{"id":2,"position":"open"}"#);
+    remembered(&gateway, 1);
+    gateway.kill();
+    let gateway = site.start_on(port);
+    gateway.publish("doors/hall", r#"{"id":2,"position":"open"}"#);
+    remembered(&gateway, 1);
+    changes.push(json!({"id": 2, "position": "open"}));
+    let mut told: Vec<String> =
+        site.stream_data("changes").iter().map(ToString::to_string).collect();
+    let mut expected: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    told.sort();
+    expected.sort();
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn messages_that_wait_to_be_remembered_survive_a_kill() {
+    let site = Site::with_rules(DOORS);
+    let mut gateway = site.start();
+    let port = gateway.mqtt.port();
+    let base = 1_700_000_000;
+    for (after, n) in [(0, 1), (20, 4), (10, 2), (5, 9)] {
+        gateway.publish("late/m", &format!(r#"{{"n":{n},"ts":{}}}"#, base + after));
+        gateway.kill();
+        gateway = site.start_on(port);
+    }
+    assert!(site.stream_data("deltas").is_empty(), "all wait for the hour to pass");
+    gateway.publish("late/m", &format!(r#"{{"n":0,"ts":{}}}"#, base + 4000));
+    let deltas = site.stream_data("deltas");
+    let expected = [
+        json!({"n": 1}),
+        json!({"n": 9, "more": 8}),
+        json!({"n": 2, "more": -7}),
+        json!({"n": 4, "more": 2}),
+    ];
+    assert_eq!(deltas, expected);
+    drop(gateway);
+}
