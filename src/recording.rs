@@ -7,6 +7,7 @@
 //! `payload` is any JSON value and is published as it stands in the line, byte for byte.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::io::BufRead;
@@ -21,13 +22,21 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use bytes::BytesMut;
 use flate2::read::MultiGzDecoder;
+use foldhash::fast::RandomState;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::limits::RECORDED_LINE_BYTES_MAX;
+use crate::limits::TOPIC_CACHE_MAX;
 use crate::topic::TopicName;
+
+/// Payload bytes that share an allocation.
+const PAYLOADS_BYTES: usize = 64 * 1024;
+/// What is read, and decompressed, at once.
+const READ_BYTES: usize = 64 * 1024;
 
 /// Why a recording cannot be read any further.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +92,9 @@ pub struct Recording {
     reader: Box<dyn BufRead + Send>,
     line: u64,
     buffer: Vec<u8>,
+    names: Names,
+    /// Payloads are cut from it: one allocation for many.
+    payloads: BytesMut,
     bytes_read: Arc<AtomicU64>,
     bytes_total: Option<u64>,
     is_ended: bool,
@@ -111,15 +123,18 @@ impl Recording {
         let is_gzip = magic == [0x1f, 0x8b];
         let whole = io::Cursor::new(magic).chain(source);
         let reader: Box<dyn BufRead + Send> = if is_gzip {
-            Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(whole))))
+            let source = BufReader::with_capacity(READ_BYTES, whole);
+            Box::new(BufReader::with_capacity(READ_BYTES, MultiGzDecoder::new(source)))
         } else {
-            Box::new(BufReader::new(whole))
+            Box::new(BufReader::with_capacity(READ_BYTES, whole))
         };
         Ok(Recording {
             path: path.to_owned(),
             reader,
             line: 0,
             buffer: Vec::new(),
+            names: Names::default(),
+            payloads: BytesMut::new(),
             bytes_read,
             bytes_total: total,
             is_ended: false,
@@ -138,33 +153,23 @@ impl Recording {
 
     /// Reads the next line into the buffer. `None` at the end.
     fn next_line(&mut self) -> io::Result<Option<LineLength>> {
+        // One byte more than a line may have: whoever takes it is too long.
+        const MOST: u64 = RECORDED_LINE_BYTES_MAX as u64 + 1;
         self.buffer.clear();
         let mut length = LineLength::Whole;
-        let mut is_empty = true;
         loop {
-            let chunk = match self.reader.fill_buf() {
-                Ok(chunk) => chunk,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            if chunk.is_empty() {
-                return Ok(if is_empty { None } else { Some(length) });
-            }
-            is_empty = false;
-            let end = chunk.iter().position(|byte| *byte == b'\n');
-            let part = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or(chunk);
-            if self.buffer.len() + part.len() > RECORDED_LINE_BYTES_MAX {
-                length = LineLength::TooLong;
-                self.buffer.clear();
-            }
-            if length == LineLength::Whole {
-                self.buffer.extend_from_slice(part);
-            }
-            let used = part.len() + usize::from(end.is_some());
-            self.reader.consume(used);
-            if end.is_some() {
+            let read = self.reader.by_ref().take(MOST).read_until(b'\n', &mut self.buffer)?;
+            if self.buffer.last() == Some(&b'\n') {
+                self.buffer.pop();
                 return Ok(Some(length));
             }
+            if self.buffer.len() <= RECORDED_LINE_BYTES_MAX {
+                let is_end = read == 0 && length == LineLength::Whole;
+                return Ok(if is_end { None } else { Some(length) });
+            }
+            // The rest of it is read to be passed over.
+            length = LineLength::TooLong;
+            self.buffer.clear();
         }
     }
 }
@@ -201,7 +206,7 @@ impl Iterator for Recording {
             if self.buffer.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let parsed = parse(&self.buffer, line);
+            let parsed = parse(&self.buffer, line, &mut self.names, &mut self.payloads);
             return Some(Ok(parsed.map_err(|reason| MalformedLine { line, reason })));
         }
         None
@@ -230,7 +235,46 @@ where
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-fn parse(line: &[u8], number: u64) -> Result<RecordedPublish, String> {
+/// Topics and clients of a recording: few, and each comes again and again. All are forgotten when there
+/// are too many.
+#[derive(Default)]
+struct Names {
+    topics: HashMap<Box<str>, TopicName, RandomState>,
+    clients: HashMap<Box<str>, Arc<str>, RandomState>,
+}
+
+impl Names {
+    fn topic(&mut self, text: &str) -> Result<TopicName, String> {
+        if let Some(topic) = self.topics.get(text) {
+            return Ok(topic.clone());
+        }
+        let topic = TopicName::parse(text).map_err(|error| format!("topic: {error}"))?;
+        if self.topics.len() >= TOPIC_CACHE_MAX {
+            self.topics.clear();
+        }
+        self.topics.insert(text.into(), topic.clone());
+        Ok(topic)
+    }
+
+    fn client(&mut self, text: &str) -> Arc<str> {
+        if let Some(client) = self.clients.get(text) {
+            return Arc::clone(client);
+        }
+        let client: Arc<str> = Arc::from(text);
+        if self.clients.len() >= TOPIC_CACHE_MAX {
+            self.clients.clear();
+        }
+        self.clients.insert(text.into(), Arc::clone(&client));
+        client
+    }
+}
+
+fn parse(
+    line: &[u8],
+    number: u64,
+    names: &mut Names,
+    payloads: &mut BytesMut,
+) -> Result<RecordedPublish, String> {
     let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
     if !text.trim_ascii_start().starts_with('{') {
         return Err("not a JSON object".to_owned());
@@ -241,7 +285,14 @@ fn parse(line: &[u8], number: u64) -> Result<RecordedPublish, String> {
             _ => format!("not JSON: {error}"),
         })?;
     let payload = match (written.payload, written.payload_base64) {
-        (Some(json), None) => Bytes::copy_from_slice(json.get().as_bytes()),
+        (Some(json), None) => {
+            let json = json.get().as_bytes();
+            if payloads.capacity() < json.len() {
+                payloads.reserve(json.len().max(PAYLOADS_BYTES));
+            }
+            payloads.extend_from_slice(json);
+            payloads.split().freeze()
+        }
         (None, Some(base64)) => STANDARD
             .decode(base64.as_bytes())
             .map_err(|error| format!("payload_base64: {error}"))?
@@ -252,9 +303,9 @@ fn parse(line: &[u8], number: u64) -> Result<RecordedPublish, String> {
     Ok(RecordedPublish {
         line: number,
         t: Timestamp::from_millis(written.t),
-        topic: TopicName::parse(&written.topic).map_err(|error| format!("topic: {error}"))?,
+        topic: names.topic(&written.topic)?,
         payload,
-        client_id: written.client_id.filter(|id| !id.is_empty()).map(|id| Arc::from(&*id)),
+        client_id: written.client_id.filter(|id| !id.is_empty()).map(|id| names.client(&id)),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What rules remember, saved with what it caused and restored at the start.
 //!
 //! The journal's writer saves the last state of each key that changed in a commit, and up to when the
-//! gateway is known to have been alive; [`load`] reads all of it back. What the bytes of a state mean
+//! gateway is known to have been alive; [`load`] gives all of it back. What the bytes of a state mean
 //! is the engine's business.
 //!
 //! Tables: `hold_state` (rule, key → state), `hold_waiting` (rule, key, turn → a message that was
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 use crate::clock::Timestamp;
+use crate::storage::ReadConnection;
 use crate::storage::SqliteError;
 use crate::storage::Storage;
 use crate::storage::StorageError;
@@ -47,17 +48,6 @@ pub enum Part {
     History,
 }
 
-/// A key as it was last saved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SavedState {
-    /// Rule name.
-    pub rule: Arc<str>,
-    /// Key.
-    pub key: CompactString,
-    /// Encoded state.
-    pub state: Bytes,
-}
-
 /// A message that waited for its turn in event time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedMessage {
@@ -71,28 +61,34 @@ pub struct SavedMessage {
     pub message: Bytes,
 }
 
-/// All that was saved.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What was saved. There may be much of it: states are read one by one.
+#[derive(Debug)]
 pub struct Saved {
+    connection: ReadConnection,
     /// The gateway was running at this time; it ended within a second after it if anything was
     /// pending. `None` on the first start.
     pub alive_until: Option<Timestamp>,
-    /// Of the hold table.
-    pub hold: SavedPart,
-    /// Of the history table.
-    pub history: SavedPart,
 }
 
-/// What was saved of one table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SavedPart {
-    /// In order of rule and key; a rule's are consecutive and share its name.
-    pub states: Vec<SavedState>,
-    /// In order of rule, key and turn.
-    pub waiting: Vec<SavedMessage>,
-}
-
-/// Reads what was saved; at the start, before the journal takes over.
+/// Looks at what was saved; at the start, before the journal takes over.
 pub fn load(storage: &Storage) -> Result<Saved, CheckpointError> {
-    Ok(table::load(storage.reader()?.sqlite())?)
+    let connection = storage.reader()?;
+    let alive_until = table::alive_until(connection.sqlite())?;
+    Ok(Saved { connection, alive_until })
+}
+
+impl Saved {
+    /// Calls `visit` with rule name, key and encoded state of each key, in order of rule and key.
+    pub fn for_each_state(
+        &self,
+        part: Part,
+        visit: impl FnMut(&str, &str, &[u8]),
+    ) -> Result<(), CheckpointError> {
+        Ok(table::for_each_state(self.connection.sqlite(), part, visit)?)
+    }
+
+    /// The messages that waited, in order of rule, key and turn.
+    pub fn waiting(&self, part: Part) -> Result<Vec<SavedMessage>, CheckpointError> {
+        Ok(table::waiting(self.connection.sqlite(), part)?)
+    }
 }

@@ -13,10 +13,7 @@ use crate::engine::hold::KeyChange;
 use crate::engine::hold::WaitingChange;
 
 use super::Part;
-use super::Saved;
 use super::SavedMessage;
-use super::SavedPart;
-use super::SavedState;
 
 /// Version 1.
 pub(crate) const SCHEMA: &str = "
@@ -136,34 +133,29 @@ pub(crate) fn save_alive(transaction: &Connection, now: Timestamp) -> rusqlite::
     Ok(())
 }
 
-pub(super) fn load(connection: &Connection) -> rusqlite::Result<Saved> {
-    let alive_until = connection
-        .query_row("SELECT until FROM alive", [], |row| row.get(0))
-        .optional()?
-        .map(Timestamp::from_millis);
-    Ok(Saved {
-        alive_until,
-        hold: load_part(connection, Part::Hold)?,
-        history: load_part(connection, Part::History)?,
-    })
+pub(super) fn alive_until(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let until = connection.query_row("SELECT until FROM alive", [], |row| row.get(0)).optional()?;
+    Ok(until.map(Timestamp::from_millis))
 }
 
-fn load_part(connection: &Connection, part: Part) -> rusqlite::Result<SavedPart> {
-    let sql = part.statements();
-    let mut select = connection.prepare(sql.load)?;
+/// Without copying: what SQLite has in its pages is shown.
+pub(super) fn for_each_state(
+    connection: &Connection,
+    part: Part,
+    mut visit: impl FnMut(&str, &str, &[u8]),
+) -> rusqlite::Result<()> {
+    let mut select = connection.prepare(part.statements().load)?;
     let mut rows = select.query([])?;
-    let mut states: Vec<SavedState> = Vec::new();
     while let Some(row) = rows.next()? {
-        let name = row.get_ref(0)?.as_str()?;
-        let rule = match states.last() {
-            Some(previous) if *previous.rule == *name => Arc::clone(&previous.rule),
-            _ => Arc::from(name),
-        };
-        let key = CompactString::from(row.get_ref(1)?.as_str()?);
-        states.push(SavedState { rule, key, state: Bytes::from(row.get::<_, Vec<u8>>(2)?) });
+        let (rule, key, state) = (row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?);
+        visit(rule.as_str()?, key.as_str()?, state.as_blob()?);
     }
-    let mut select = connection.prepare(sql.load_waiting)?;
-    let waiting = select.query_map([], |row| {
+    Ok(())
+}
+
+pub(super) fn waiting(connection: &Connection, part: Part) -> rusqlite::Result<Vec<SavedMessage>> {
+    let mut select = connection.prepare(part.statements().load_waiting)?;
+    let rows = select.query_map([], |row| {
         Ok(SavedMessage {
             rule: Arc::from(row.get_ref(0)?.as_str()?),
             key: CompactString::from(row.get_ref(1)?.as_str()?),
@@ -171,11 +163,13 @@ fn load_part(connection: &Connection, part: Part) -> rusqlite::Result<SavedPart>
             message: Bytes::from(row.get::<_, Vec<u8>>(3)?),
         })
     })?;
-    Ok(SavedPart { states, waiting: waiting.collect::<Result<_, _>>()? })
+    rows.collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::checkpoint::Saved;
+    use crate::checkpoint::load;
     use crate::storage::Storage;
 
     use super::*;
@@ -185,16 +179,21 @@ mod tests {
         KeyChange { rule: rule.into(), key: key.into(), state, waiting }
     }
 
-    fn states(saved: &SavedPart) -> Vec<(&str, &str, &[u8])> {
-        let rows = saved.states.iter();
-        rows.map(|saved| (&*saved.rule, saved.key.as_str(), &*saved.state)).collect()
+    fn states(saved: &Saved, part: Part) -> Vec<(String, String, Vec<u8>)> {
+        let mut states = Vec::new();
+        let note = |rule: &str, key: &str, state: &[u8]| {
+            states.push((rule.to_owned(), key.to_owned(), state.to_vec()));
+        };
+        saved.for_each_state(part, note).unwrap();
+        states
     }
 
     #[test]
     fn the_last_state_of_each_key_comes_back() {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path()).unwrap();
-        assert_eq!(super::super::load(&storage).unwrap(), Saved::default());
+        let saved = load(&storage).unwrap();
+        assert_eq!((saved.alive_until, states(&saved, Part::Hold)), (None, Vec::new()));
         let (mut writer, _jobs) = storage.take_writer().unwrap();
         let transaction = writer.transaction().unwrap();
         for (rule, key, state) in [
@@ -210,11 +209,11 @@ mod tests {
         save_alive(&transaction, Timestamp::from_millis(5)).unwrap();
         save_alive(&transaction, Timestamp::from_millis(9)).unwrap();
         transaction.commit().unwrap();
-        let saved = super::super::load(&storage).unwrap();
+        let saved = load(&storage).unwrap();
         assert_eq!(saved.alive_until, Some(Timestamp::from_millis(9)));
-        let held = [("cold", "[7]", &b"held"[..]), ("hot", "[7]", &b"held"[..])];
-        assert_eq!(states(&saved.hold), held);
-        assert_eq!(states(&saved.history), [("hot", "[7]", &b"21.5"[..])]);
+        let row = |rule: &str, state: &[u8]| (rule.to_owned(), "[7]".to_owned(), state.to_vec());
+        assert_eq!(states(&saved, Part::Hold), [row("cold", b"held"), row("hot", b"held")]);
+        assert_eq!(states(&saved, Part::History), [row("hot", b"21.5")]);
     }
 
     #[test]
@@ -234,13 +233,9 @@ mod tests {
             wait("[7]", 2, Some(vec![2]));
             wait("[8]", 3, None);
             transaction.commit().unwrap();
-            let saved = super::super::load(&storage).unwrap();
-            let saved = match part {
-                Part::Hold => saved.hold,
-                Part::History => saved.history,
-            };
+            let saved = load(&storage).unwrap();
+            let saved = saved.waiting(part).unwrap();
             let waiting: Vec<_> = saved
-                .waiting
                 .iter()
                 .map(|saved| (&*saved.rule, saved.key.as_str(), saved.turn, &*saved.message))
                 .collect();

@@ -116,6 +116,8 @@ impl Code {
     pub const SERVICE_CALL: Code = Code("R053");
     /// AT LEAST of a number of times that is not counted to.
     pub const AT_LEAST: Code = Code("R056");
+    /// FOR EACH ROW OF where no row can be watched.
+    pub const EACH_ROW: Code = Code("R057");
     /// An analytic function where no earlier messages are known.
     pub const ANALYTIC_PLACE: Code = Code("R067");
     /// An analytic function that looks back further than it may.
@@ -192,6 +194,7 @@ pub const RULE_CODES: &[Code] = &[
     Code::UNDECLARED_SECRET,
     Code::SERVICE_CALL,
     Code::AT_LEAST,
+    Code::EACH_ROW,
     Code::ANALYTIC_PLACE,
     Code::LAG,
     Code::OVER,

@@ -266,6 +266,8 @@ pub enum Cleared {
     Gap,
     /// A message, after NO DATA.
     Data,
+    /// The row of FOR EACH ROW OF is gone.
+    RowRemoved,
     /// The rule's condition, key or time changed.
     RuleChanged,
     /// The rule is gone.
@@ -280,6 +282,7 @@ impl Cleared {
             Cleared::ClearWhen => "clear_when",
             Cleared::Gap => "gap",
             Cleared::Data => "data",
+            Cleared::RowRemoved => "row_removed",
             Cleared::RuleChanged => "rule_changed",
             Cleared::RuleRemoved => "rule_removed",
         }

@@ -10,14 +10,15 @@
 use std::cmp::Ordering;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::engine::RuleIndex;
 
 /// Below this many stale entries a sweep is not worth it.
 const SWEEP_MIN: usize = 1024;
+/// The heap grows by no less.
+const GROWTH_MIN: usize = 64;
 
 /// An instant: `at` itself, or the moment after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,12 +64,26 @@ impl Deadline {
     }
 }
 
-/// A deadline and its turn among those of the same instant.
+/// A deadline and its turn among those of the same instant; as small as it can be, because each key has
+/// three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn {
-    pub(super) deadline: Deadline,
-    /// Never used twice.
-    order: u64,
+    at: Timestamp,
+    /// The highest bit: whether it is past `at`. The others: a number that is never used twice.
+    order: NonZeroU64,
+}
+
+const PAST: u64 = 1 << 63;
+
+impl Turn {
+    fn new(deadline: Deadline, number: NonZeroU64) -> Self {
+        let order = if deadline.past { number | PAST } else { number };
+        Turn { at: deadline.at, order }
+    }
+
+    pub(super) fn deadline(self) -> Deadline {
+        Deadline { at: self.at, past: self.order.get() & PAST != 0 }
+    }
 }
 
 /// A key's side of its timer.
@@ -81,56 +96,62 @@ pub(super) struct Alarm {
 }
 
 /// An entry of the heap.
-#[derive(Debug)]
-pub(super) struct Entry {
+#[derive(Clone, Debug)]
+pub(super) struct Entry<K> {
     turn: Turn,
-    pub(super) rule: RuleIndex,
-    pub(super) key: Arc<str>,
+    /// Where the key is, or was.
+    pub(super) key: K,
 }
 
-impl PartialEq for Entry {
+impl<K> PartialEq for Entry<K> {
     fn eq(&self, other: &Self) -> bool {
         self.turn == other.turn
     }
 }
 
-impl Eq for Entry {}
+impl<K> Eq for Entry<K> {}
 
-impl PartialOrd for Entry {
+impl<K> PartialOrd for Entry<K> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Entry {
+impl<K> Ord for Entry<K> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.turn.cmp(&other.turn)
     }
 }
 
-/// The timers of all keys.
-#[derive(Debug, Default)]
-pub(super) struct TimerQueue {
-    heap: BinaryHeap<Reverse<Entry>>,
+/// The timers of all keys of a table, which finds them by a `K`.
+#[derive(Debug)]
+pub(super) struct TimerQueue<K> {
+    heap: BinaryHeap<Reverse<Entry<K>>>,
     /// Entries in the heap that belong to nobody.
     stale: usize,
-    turns: u64,
+    /// The last one given.
+    turns: NonZeroU64,
 }
 
-impl TimerQueue {
+impl<K> Default for TimerQueue<K> {
+    fn default() -> Self {
+        TimerQueue { heap: BinaryHeap::new(), stale: 0, turns: NonZeroU64::MIN }
+    }
+}
+
+impl<K> TimerQueue<K> {
     /// Sets what a key waits for; the same deadline again keeps its turn.
     pub(super) fn arm(
         &mut self,
         alarm: &mut Alarm,
         deadline: Option<Deadline>,
-        rule: RuleIndex,
-        key: &Arc<str>,
+        key: impl FnOnce() -> K,
     ) {
-        if alarm.wanted.map(|turn| turn.deadline) == deadline {
+        if alarm.wanted.map(Turn::deadline) == deadline {
             return;
         }
-        self.turns += 1;
-        alarm.wanted = deadline.map(|deadline| Turn { deadline, order: self.turns });
+        self.turns = self.turns.saturating_add(1);
+        alarm.wanted = deadline.map(|deadline| Turn::new(deadline, self.turns));
         let Some(wanted) = alarm.wanted else { return };
         match alarm.queued {
             Some(queued) if queued <= wanted => return,
@@ -138,7 +159,15 @@ impl TimerQueue {
             None => {}
         }
         alarm.queued = Some(wanted);
-        self.heap.push(Reverse(Entry { turn: wanted, rule, key: Arc::clone(key) }));
+        self.push(Entry { turn: wanted, key: key() });
+    }
+
+    fn push(&mut self, entry: Entry<K>) {
+        if self.heap.len() == self.heap.capacity() {
+            // By a quarter, not to twice the size: it is a large part of what a key takes.
+            self.heap.reserve_exact((self.heap.len() / 4).max(GROWTH_MIN));
+        }
+        self.heap.push(Reverse(entry));
     }
 
     /// The key waits for nothing more.
@@ -150,9 +179,9 @@ impl TimerQueue {
     }
 
     /// The next entry that may be due at `now`.
-    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Entry> {
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Entry<K>> {
         let Reverse(first) = self.heap.peek()?;
-        if !first.turn.deadline.is_due(now) {
+        if !first.turn.deadline().is_due(now) {
             return None;
         }
         self.heap.pop().map(|Reverse(entry)| entry)
@@ -160,7 +189,7 @@ impl TimerQueue {
 
     /// Whether `entry`, just popped, is its key's turn; puts it back when the deadline has moved on.
     /// `alarm` is the one of the entry's key, `None` when there is no such key any more.
-    pub(super) fn claim(&mut self, entry: Entry, alarm: Option<&mut Alarm>) -> Option<Deadline> {
+    pub(super) fn claim(&mut self, entry: Entry<K>, alarm: Option<&mut Alarm>) -> Option<Deadline> {
         let Some(alarm) = alarm.filter(|alarm| alarm.queued == Some(entry.turn)) else {
             self.stale -= 1;
             return None;
@@ -169,16 +198,16 @@ impl TimerQueue {
         let wanted = alarm.wanted?;
         if wanted == entry.turn {
             alarm.wanted = None;
-            return Some(wanted.deadline);
+            return Some(wanted.deadline());
         }
         alarm.queued = Some(wanted);
-        self.heap.push(Reverse(Entry { turn: wanted, ..entry }));
+        self.push(Entry { turn: wanted, ..entry });
         None
     }
 
     /// The first millisecond at which an entry (perhaps a stale one) is due.
     pub(super) fn next_wake(&self) -> Option<Timestamp> {
-        self.heap.peek().map(|Reverse(entry)| entry.turn.deadline.wake())
+        self.heap.peek().map(|Reverse(entry)| entry.turn.deadline().wake())
     }
 
     /// Whether a sweep pays.
@@ -187,11 +216,11 @@ impl TimerQueue {
     }
 
     /// Drops every stale entry; `alarm_of` finds a key's side.
-    pub(super) fn sweep<'a>(&mut self, alarm_of: impl Fn(RuleIndex, &str) -> Option<&'a Alarm>) {
+    pub(super) fn sweep<'a>(&mut self, alarm_of: impl Fn(&K) -> Option<&'a Alarm>) {
         self.heap.retain(|Reverse(entry)| {
-            alarm_of(entry.rule, &entry.key).is_some_and(|alarm| alarm.queued == Some(entry.turn))
+            alarm_of(&entry.key).is_some_and(|alarm| alarm.queued == Some(entry.turn))
         });
-        self.heap.shrink_to(self.heap.len() * 2);
+        self.heap.shrink_to(self.heap.len() + self.heap.len() / 4);
         self.stale = 0;
     }
 

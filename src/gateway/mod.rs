@@ -51,8 +51,9 @@ use crate::api::rule_set::ReloadCause;
 use crate::broker::Broker;
 use crate::broker::BrokerHandle;
 use crate::checkpoint;
+use crate::checkpoint::Part;
 use crate::checkpoint::Saved;
-use crate::checkpoint::SavedPart;
+use crate::checkpoint::SavedMessage;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -180,7 +181,7 @@ impl Gateway {
         let running = first_rules(rules, &config, &mut registry);
         let rules = running.get();
         let mirror = Arc::clone(&kept.mirror);
-        let remembered = remembered(&checkpoint::load(&storage)?, kept, &rules, started_at);
+        let remembered = remembered(&checkpoint::load(&storage)?, kept, &rules, started_at)?;
         let retained = retained::load(&storage, config.mqtt.retained_max)?;
         let broker = Broker::bind(&config.mqtt, clock, retained).await?;
         let http_metrics = HttpMetrics::default();
@@ -372,45 +373,60 @@ fn first_rules(engine: Engine, config: &Config, registry: &mut Registry) -> Arc<
 }
 
 /// What rules remember, as the last run left it.
-fn remembered(saved: &Saved, kept: latest::Kept, rules: &Rules, now: Timestamp) -> Remembered {
-    let (hold, transitions) = restore_holds(saved, rules, now);
-    Remembered { hold, history: restore_histories(saved, rules, now), kept, transitions }
+fn remembered(
+    saved: &Saved,
+    kept: latest::Kept,
+    rules: &Rules,
+    now: Timestamp,
+) -> anyhow::Result<Remembered> {
+    let (hold, transitions) = restore_holds(saved, rules, now)?;
+    let history = restore_histories(saved, rules, now)?;
+    Ok(Remembered { hold, history, kept, transitions })
 }
 
 /// The hold table as the last run left it, and what the change of rules since then makes of it.
-fn restore_holds(saved: &Saved, rules: &Rules, now: Timestamp) -> (HoldTable, Transitions) {
+fn restore_holds(
+    saved: &Saved,
+    rules: &Rules,
+    now: Timestamp,
+) -> anyhow::Result<(HoldTable, Transitions)> {
     let mut hold = HoldTable::new(rules.watched());
     let mut transitions = Transitions::default();
     if let Some(alive_until) = saved.alive_until {
-        let (rows, waiting) = rows_of(&saved.hold);
-        let restored = hold.restore(rows, waiting, alive_until, now, &mut transitions);
-        tell_restored(&restored, alive_until, now, "conditions go on");
+        let waiting = saved.waiting(Part::Hold)?;
+        let mut restoring = hold.restoring(rows_of(&waiting), alive_until, now);
+        saved.for_each_state(Part::Hold, |rule, key, state| {
+            restoring.row(rule, key, state, &mut transitions);
+        })?;
+        tell_restored(&restoring.finish(), alive_until, now, "conditions go on");
     }
-    (hold, transitions)
+    hold.list_rows(rules.watched(), now, &mut transitions);
+    Ok((hold, transitions))
 }
 
 /// The history table as the last run left it.
-fn restore_histories(saved: &Saved, rules: &Rules, now: Timestamp) -> HistoryTable {
+fn restore_histories(saved: &Saved, rules: &Rules, now: Timestamp) -> anyhow::Result<HistoryTable> {
     let mut history = HistoryTable::new(rules.remembering());
     if let Some(alive_until) = saved.alive_until {
-        let (rows, waiting) = rows_of(&saved.history);
-        let restored = history.restore(rows, waiting, alive_until, now);
+        let waiting = saved.waiting(Part::History)?;
+        let mut states = Vec::new();
+        saved.for_each_state(Part::History, |rule, key, state| {
+            states.push((rule.to_owned(), key.to_owned(), state.to_vec()));
+        })?;
+        let rows = states.iter().map(|(rule, key, state)| (&**rule, &**key, &**state));
+        let restored = history.restore(rows, rows_of(&waiting), alive_until, now);
         tell_restored(&restored, alive_until, now, "earlier values are remembered");
     }
-    history
+    Ok(history)
 }
 
-fn rows_of(
-    saved: &SavedPart,
-) -> (impl Iterator<Item = (&str, &str, &[u8])>, impl Iterator<Item = WaitingRow<'_>>) {
-    let rows = saved.states.iter().map(|row| (&*row.rule, row.key.as_str(), &row.state[..]));
-    let waiting = saved.waiting.iter().map(|row| WaitingRow {
+fn rows_of(waiting: &[SavedMessage]) -> impl Iterator<Item = WaitingRow<'_>> {
+    waiting.iter().map(|row| WaitingRow {
         rule: &row.rule,
         key: &row.key,
         turn: row.turn,
         message: &row.message,
-    });
-    (rows, waiting)
+    })
 }
 
 fn tell_restored(restored: &Restored, alive_until: Timestamp, now: Timestamp, what: &str) {

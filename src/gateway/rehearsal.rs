@@ -151,12 +151,11 @@ impl Rehearsal {
         // Without a disk there is nothing that cannot be read.
         let engine = engine.with_latest(Arc::new(view.unwrap_or_default()));
         let rules = Arc::new(Rules::new(engine, config, None));
-        let remembered = Remembered {
-            hold: HoldTable::new(rules.watched()),
-            history: HistoryTable::new(rules.remembering()),
-            kept,
-            transitions: Transitions::default(),
-        };
+        let mut hold = HoldTable::new(rules.watched());
+        let mut transitions = Transitions::default();
+        hold.list_rows(rules.watched(), now, &mut transitions);
+        let history = HistoryTable::new(rules.remembering());
+        let remembered = Remembered { hold, history, kept, transitions };
         let outgoing = Outgoing::default();
         let stage = stage_over(&rules, remembered, &outgoing);
         Rehearsal {
@@ -246,6 +245,7 @@ impl Rehearsal {
         let mut transitions = Transitions::default();
         let rows = self.rows.entry(Part::Hold).or_default();
         hold.restore(rows.states(), rows.waiting(), alive_until, now, &mut transitions);
+        hold.list_rows(self.rules.watched(), now, &mut transitions);
         let mut history = HistoryTable::new(self.rules.remembering());
         let rows = self.rows.entry(Part::History).or_default();
         history.restore(rows.states(), rows.waiting(), alive_until, now);

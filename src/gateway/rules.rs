@@ -142,6 +142,7 @@ impl Rules {
             name: found.name(),
             when: self.engine.hold_spec(rule)?,
             lateness: lateness(found),
+            listed: found.listed(),
             fingerprint,
             keys_max: self.hold_keys_max,
         })

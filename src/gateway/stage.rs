@@ -451,7 +451,8 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
 
     fn next_deadline(&self) -> Option<Timestamp> {
         let Episodes { hold, history, transitions, recollections, .. } = &self.episodes;
-        if transitions.is_empty() && recollections.is_empty() {
+        // What restoring the table gave and changed is to be on disk before anything depends on it.
+        if transitions.is_empty() && recollections.is_empty() && !hold.has_changes() {
             hold.next_deadline().into_iter().chain(history.next_deadline()).min()
         } else {
             Some(Timestamp::EPOCH)

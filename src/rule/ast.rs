@@ -248,6 +248,8 @@ pub struct When {
     pub at_least: Option<AtLeast>,
     /// `PARTITION BY`; empty means the concrete topic, or the partition key of a record.
     pub partition_by: Vec<Expr>,
+    /// `FOR EACH ROW OF table`: keys that NO DATA watches before they are heard of.
+    pub each_row: Option<Spanned<String>>,
     /// `CLEAR WHEN`; `None` means NOT condition.
     pub clear_when: Option<Expr>,
     /// `CLEAR FOR` (also the FOR of CLEAR WHEN); zero clears at once.

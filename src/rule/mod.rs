@@ -40,6 +40,7 @@ use crate::diagnostic::Severity;
 use schema::Descriptors;
 use schema::Schemas;
 use table::NamedFiles;
+use table::Table;
 use table::Tables;
 
 /// A checked rule: the engine compiles it without being able to fail.
@@ -127,6 +128,12 @@ impl Rule {
         let named = self.definition.all_actions().map(|action| TargetKind::of(&action.node));
         let of_kind = named.flatten().filter(move |(kind, _)| *kind == wanted);
         of_kind.filter_map(|(_, name)| name.node.fixed())
+    }
+
+    /// The table whose rows NO DATA watches; `None` without FOR EACH ROW OF.
+    pub fn listed(&self) -> Option<&Arc<Table>> {
+        let table = self.definition.select.when.as_ref()?.each_row.as_ref()?;
+        self.tables.reference(&table.node)
     }
 
     /// The rule's name.

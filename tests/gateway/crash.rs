@@ -90,6 +90,74 @@ fn a_firing_condition_does_not_fire_twice_and_still_clears() {
     assert_eq!(keys, [json!(7), json!(8)]);
 }
 
+const EPISODE: &str = "
+CREATE RULE overheat AS
+  SELECT moteid, temperature, hold.samples AS n, hold.reason AS reason FROM 'lab/+/telemetry'
+  WHEN temperature > 30 FOR 3 SECONDS PARTITION BY moteid CLEAR FOR 3 SECONDS
+DO STREAM alerts KEY moteid
+ON CLEARED DO STREAM cleared KEY moteid;
+CREATE RULE often AS
+  SELECT moteid, temperature, hold.samples AS n FROM 'lab/+/telemetry'
+  WHEN temperature > 30 AT LEAST 2 TIMES WITHIN 1 HOUR PARTITION BY moteid
+DO STREAM often KEY moteid;
+CREATE TABLE motes FROM 'motes.csv' KEY moteid;
+CREATE RULE silent AS
+  SELECT moteid, room, hold.samples AS n FROM 'lab/+/telemetry'
+  WHEN NO DATA FOR 4 SECONDS PARTITION BY moteid FOR EACH ROW OF motes
+DO STREAM silent KEY moteid;
+";
+
+/// An episode from its beginning to its end, with a `kill -9` while it pends, fires and clears where `kills`
+/// says so. Answers its records.
+fn episode(kills: bool) -> Vec<Vec<serde_json::Value>> {
+    let site = Site::with_rules(EPISODE);
+    site.write("rules/motes.csv", "moteid,room\n9,attic\n");
+    let count = |stream: &str| site.stream_data(stream).len();
+    let mut gateway = site.start();
+    let restart = |gateway: Gateway, counts: [usize; 2]| {
+        if !kills {
+            return gateway;
+        }
+        gateway.kill();
+        assert_eq!([count("alerts"), count("cleared")], counts, "what the disk has at the kill");
+        site.start()
+    };
+    let hot = |gateway: &Gateway, degrees: i64| {
+        let reading = format!(r#"{{"moteid":7,"temperature":{degrees}}}"#);
+        gateway.publish("lab/7/telemetry", &reading);
+    };
+    hot(&gateway, 31);
+    gateway = restart(gateway, [0, 0]);
+    hot(&gateway, 32);
+    eventually("it fires", || (count("alerts") == 1).then_some(()));
+    gateway = restart(gateway, [1, 0]);
+    hot(&gateway, 33);
+    hot(&gateway, 20);
+    gateway = restart(gateway, [1, 0]);
+    eventually("it is cleared", || (count("cleared") == 1).then_some(()));
+    // The mote that was hot falls silent too, later or not any more.
+    let of_row = |record: &serde_json::Value| record["moteid"] == 9;
+    let silent = || site.stream_data("silent").into_iter().filter(of_row).collect::<Vec<_>>();
+    let silent = eventually("a row is silent", || Some(silent()).filter(|found| !found.is_empty()));
+    drop(gateway);
+    vec![site.stream_data("alerts"), site.stream_data("cleared"), site.stream_data("often"), silent]
+}
+
+#[test]
+fn kills_while_pending_firing_and_clearing_change_no_record() {
+    let uninterrupted = episode(false);
+    assert_eq!(
+        uninterrupted,
+        [
+            vec![json!({"moteid": 7, "temperature": 32, "n": 2})],
+            vec![json!({"moteid": 7, "temperature": 33, "n": 3, "reason": "false"})],
+            vec![json!({"moteid": 7, "temperature": 32, "n": 2})],
+            vec![json!({"moteid": 9, "room": "attic", "n": 0})],
+        ]
+    );
+    assert_eq!(episode(true), uninterrupted);
+}
+
 #[test]
 fn an_unflushed_delivery_survives_a_kill() {
     let site = Site::with_rules("CREATE RULE all AS SELECT * FROM 'x/+' DO DELIVER lake;");

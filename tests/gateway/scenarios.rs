@@ -41,6 +41,19 @@ fn every_case_and_sample_of_the_project_passes() {
 }
 
 #[test]
+fn the_documentation_names_every_case_of_conditions_over_time() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let testing = fs::read_to_string(root.join("docs/testing.md")).expect("docs/testing.md");
+    let cases = fs::read_dir(root.join("tests/cases/hold")).expect("the cases");
+    let names = cases.map(|entry| entry.expect("an entry").file_name());
+    let names = names.map(|name| name.into_string().expect("UTF-8"));
+    let missing: Vec<String> = names
+        .filter(|name| name.ends_with(".rule") && !testing.contains(&format!("`{name}`")))
+        .collect();
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
 fn a_scenario_in_the_leading_comment_or_beside_the_file_is_played() {
     let good = format!(
         "-- It fires.\n-- 0s publish m/1 {{\"t\":31}}\n-- 1m tick\n-- 1m firing hot [\"m/1\"] {{\"t\": 31}}\n{RULE}"

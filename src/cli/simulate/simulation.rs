@@ -173,6 +173,11 @@ impl Simulation {
         answer: &mut dyn Write,
     ) -> io::Result<()> {
         let publish = self.publish(recorded);
+        if self.scribe.tally.messages == 0 {
+            // The recording begins: what is listed is watched from here on.
+            let rules = hold::watched(self.engine.rules(), HOLD_KEYS_MAX);
+            self.table.list_rows(rules, publish.received_at, &mut self.transitions);
+        }
         self.advance(publish.received_at, answer)?;
         self.scribe.tally.messages += 1;
         if self.plans.len() >= TOPIC_CACHE_MAX && !self.plans.contains_key(&publish.topic) {

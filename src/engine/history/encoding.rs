@@ -76,10 +76,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
 /// Reads the row of a waiting message back: its event time, and the message.
 pub(super) fn decode_waiting(bytes: &[u8]) -> Result<(Timestamp, Waiting), RowError> {
     let (_, mut reader) = open(bytes, WAITING_VERSION)?;
-    reader.has_record = true;
     let event = reader.time()?;
     let values = texts(&mut reader)?.into();
-    let message = reader.message()?;
+    let message = reader.message(false)?;
     reader.end((event, Waiting { values, message, stored: true }))
 }
 

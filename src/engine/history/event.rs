@@ -1,5 +1,7 @@
 //! Event time: messages of a key wait for the key's watermark, and are remembered in its order.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use compact_str::CompactString;
 
@@ -160,7 +162,10 @@ impl Key {
         });
         match deadline {
             None => desk.timers.cancel(&mut self.alarm),
-            deadline => desk.timers.arm(&mut self.alarm, deadline, desk.rule, &self.text),
+            deadline => {
+                let rule = desk.rule;
+                desk.timers.arm(&mut self.alarm, deadline, || (rule, Arc::clone(&self.text)));
+            }
         }
     }
 

@@ -27,6 +27,9 @@ use crate::publish::Publish;
 use crate::rule::analytic::Lookback;
 use crate::value::Whole;
 
+/// Timers of keys, by rule and text.
+pub(super) type Timers = TimerQueue<(RuleIndex, Arc<str>)>;
+
 /// A rule with analytic functions, as the table needs it.
 #[derive(Clone, Debug)]
 pub struct RememberingRule<'a> {
@@ -130,7 +133,7 @@ pub(super) struct Rule {
 pub struct HistoryTable {
     /// By [`RuleIndex`]; `None` for rules that look back on nothing.
     pub(super) rules: Vec<Option<Rule>>,
-    pub(super) timers: TimerQueue,
+    pub(super) timers: Timers,
     /// Keys whose rows are out of date.
     pub(super) changed: Vec<(RuleIndex, Arc<str>)>,
     /// Rows of rules that are gone.
@@ -222,12 +225,13 @@ impl HistoryTable {
     pub fn advance(&mut self, now: Timestamp, out: &mut Recollections) -> Progress {
         let full = out.recalled.len() + HISTORY_ADVANCE_MAX;
         while let Some(entry) = self.timers.pop_due(now) {
-            let Some(rule) = self.rules.get_mut(place(entry.rule)).and_then(Option::as_mut) else {
+            let (rule, text) = entry.key.clone();
+            let Some(rule) = self.rules.get_mut(place(rule)).and_then(Option::as_mut) else {
                 self.timers.claim(entry, None);
                 continue;
             };
             let (mut desk, keys) = rule.desk(&mut self.timers, &mut self.changed, self.now);
-            let mut key = keys.get_mut(&entry.key);
+            let mut key = keys.get_mut(&text);
             let claimed = desk.timers.claim(entry, key.as_mut().map(|key| &mut key.alarm));
             let (Some(deadline), Some(key)) = (claimed, key) else { continue };
             let at = deadline.time();
@@ -301,8 +305,8 @@ impl HistoryTable {
             out.push(KeyChange { rule: Arc::clone(name), key, state, waiting });
         }
         if self.timers.wants_sweep() {
-            self.timers.sweep(|index, text| {
-                let rule = self.rules.get(place(index))?.as_ref()?;
+            self.timers.sweep(|(index, text)| {
+                let rule = self.rules.get(place(*index))?.as_ref()?;
                 rule.keys.get(text).map(|key| &key.alarm)
             });
         }
@@ -318,7 +322,7 @@ impl Rule {
     /// What its keys work with, and the keys.
     pub(super) fn desk<'a>(
         &'a mut self,
-        timers: &'a mut TimerQueue,
+        timers: &'a mut Timers,
         changed: &'a mut Vec<(RuleIndex, Arc<str>)>,
         now: Timestamp,
     ) -> (Desk<'a>, &'a mut Keys) {
@@ -335,7 +339,7 @@ pub(super) struct Desk<'a> {
     pub(super) lateness: Duration,
     keys_max: usize,
     pub(super) counts: &'a mut HistoryCounts,
-    pub(super) timers: &'a mut TimerQueue,
+    pub(super) timers: &'a mut Timers,
     changed: &'a mut Vec<(RuleIndex, Arc<str>)>,
     /// By the gateway's clock.
     pub(super) now: Timestamp,

@@ -49,7 +49,7 @@ impl HistoryTable {
                     continue;
                 }
             };
-            let messages = waiting.remove(&(name, text)).unwrap_or_default();
+            let messages = waiting.remove(&(name.into(), text.into())).unwrap_or_default();
             let Self { rules, timers, changed, .. } = self;
             let same = rules
                 .iter_mut()
@@ -91,8 +91,8 @@ impl HistoryTable {
         }
         // Their keys could not be read: without a watermark there is no telling what they mean.
         for ((name, text), messages) in waiting {
-            restored.reject(name, text, RowError::Field("key"));
-            self.orphan(name, text, &messages);
+            restored.reject(&name, &text, RowError::Field("key"));
+            self.orphan(&name, &text, &messages);
         }
         restored
     }

@@ -1,6 +1,6 @@
 //! A key's state as the bytes of its row.
 //!
-//! Little-endian, no padding: version, rule fingerprint, clocks, times of AT LEAST, watermark, last TRUE message, then a
+//! Little-endian, no padding: version, rule fingerprint, clocks, times of AT LEAST, whether the key is a row, watermark, last TRUE message, then a
 //! checksum of all that; a message that waits for its turn has a row of its own, so that a batch writes
 //! what is new and not the whole buffer. JSON was the alternative: it would need base64 for the payload, and be four times as
 //! large for a small one. A reader refuses versions it does not know; the version rises with every
@@ -19,6 +19,7 @@ use crate::engine::Truth;
 use crate::engine::event_time::Watermark;
 use crate::engine::hold::event::WaitingMessage;
 use crate::engine::hold::hold_table::Key;
+use crate::engine::hold::packed;
 use crate::engine::hold::recent::Recent;
 use crate::engine::hold::state::Ending;
 use crate::engine::hold::state::Phase;
@@ -26,16 +27,19 @@ use crate::engine::hold::state::State;
 use crate::engine::message::Message;
 use crate::limits::HOLD_TIMES_MAX;
 use crate::publish::Origin;
+use crate::publish::Publish;
 use crate::publish::PublishProperties;
 use crate::publish::QoS;
 use crate::publish::StreamRecord;
 use crate::topic::TopicName;
 
-/// Layout written by this build. 4 added the record that a message is, 3 the times of AT LEAST, 2 event
-/// time; in 1 there is always a message.
-const VERSION: u8 = 4;
-/// Layout of a waiting message. 2 added the record that it is.
-const WAITING_VERSION: u8 = 2;
+/// Layout written by this build. 5 has the message packed and says whether the key is a row; 4 added the
+/// record that a message is, 3 the times of AT LEAST, 2 event time; in 1 there is always a message.
+const VERSION: u8 = 5;
+/// The first layout in which the message is packed.
+const PACKED_SINCE: u8 = 5;
+/// Layout of a waiting message. 3 has it packed, 2 added the record that it is.
+const WAITING_VERSION: u8 = 3;
 const CHECKSUM_BYTES: usize = 8;
 
 /// Why a stored row cannot be used.
@@ -59,6 +63,7 @@ pub enum RowError {
 pub(super) struct Row {
     pub(super) fingerprint: u64,
     pub(super) state: State,
+    pub(super) listed: bool,
     pub(super) event: Option<EventRow>,
     pub(super) message: Option<Message>,
 }
@@ -84,6 +89,7 @@ pub(super) fn encode(buffer: &mut BytesMut, fingerprint: u64, key: &Key) -> Byte
     buffer.put_u64_le(fingerprint);
     put_state(buffer, &key.state);
     put_option(buffer, key.state.recent.as_deref(), put_recent);
+    buffer.put_u8(u8::from(key.listed));
     put_option(buffer, key.event.as_deref(), |b, side| {
         put_watermark(b, &side.watermark);
         put_time(b, side.judged);
@@ -118,26 +124,29 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
     let (version, mut reader) = open(bytes, VERSION)?;
     reader.has_record = version >= 4;
     let fingerprint = reader.u64()?;
-    let mut state = reader.state()?;
+    let (mut state, mut listed) = (reader.state()?, false);
     if version > 2 {
         state.recent = reader.option("times", Reader::recent)?.map(Box::new);
     }
+    if version >= PACKED_SINCE {
+        listed = reader.flag("listed")?;
+    }
     let (event, message) = match version {
-        1 => (None, Some(reader.message()?)),
+        1 => (None, Some(reader.message(version < PACKED_SINCE)?)),
         _ => (
             reader.option("event time", Reader::event)?,
-            reader.option("message", Reader::message)?,
+            reader.option("message", |r| r.message(version < PACKED_SINCE))?,
         ),
     };
     let is_whole = match state.phase {
         Phase::Inactive => event.is_some(),
         Phase::Counting => state.recent.is_some(),
-        Phase::Pending | Phase::Firing { .. } => message.is_some(),
+        Phase::Pending { .. } | Phase::Firing { .. } => message.is_some(),
     };
     if !is_whole {
         return Err(RowError::Field("phase"));
     }
-    reader.end(Row { fingerprint, state, event, message })
+    reader.end(Row { fingerprint, state, listed, event, message })
 }
 
 /// Reads the row of a waiting message back: its event time, and the message.
@@ -148,7 +157,7 @@ pub(super) fn decode_waiting(bytes: &[u8]) -> Result<(Timestamp, WaitingMessage)
     let waiting = WaitingMessage {
         condition: reader.truth()?,
         clear: reader.option("clear", Reader::truth)?,
-        message: reader.option("message", Reader::message)?,
+        message: reader.option("message", |r| r.message(version < WAITING_VERSION))?,
         stored: true,
     };
     if waiting.condition == Truth::True && waiting.message.is_none() {
@@ -172,7 +181,7 @@ pub(in crate::engine) fn open(bytes: &[u8], newest: u8) -> Result<(u8, Reader<'_
     if fnv1a(body) != u64::from_le_bytes(*checksum) {
         return Err(RowError::Checksum);
     }
-    let mut reader = Reader { rest: body, has_record: false };
+    let mut reader = Reader::new(body);
     reader.u8()?;
     Ok((version, reader))
 }
@@ -189,12 +198,16 @@ pub(in crate::engine) fn put_watermark(buffer: &mut BytesMut, watermark: &Waterm
 
 fn put_state(buffer: &mut BytesMut, state: &State) {
     put_time(buffer, state.since);
-    buffer.put_i64_le(state.excluded);
+    let excluded = match state.phase {
+        Phase::Pending { excluded } => excluded,
+        Phase::Inactive | Phase::Counting | Phase::Firing { .. } => 0,
+    };
+    buffer.put_i64_le(excluded);
     put_time(buffer, state.last_known);
     buffer.put_u64_le(state.samples);
     match state.phase {
         Phase::Inactive => buffer.put_u8(0),
-        Phase::Pending => buffer.put_u8(1),
+        Phase::Pending { .. } => buffer.put_u8(1),
         Phase::Counting => buffer.put_u8(3),
         Phase::Firing { fired_at, repeated_at, ending } => {
             buffer.put_u8(2);
@@ -239,20 +252,21 @@ fn reason_code(reason: Cleared) -> u8 {
         Cleared::RuleChanged => 3,
         Cleared::RuleRemoved => 4,
         Cleared::Data => 5,
+        Cleared::RowRemoved => 6,
     }
 }
 
 /// Lengths are written in 32 bits: packets, and so all their parts, are far below 4 GiB.
-pub(in crate::engine) fn put_bytes(buffer: &mut BytesMut, bytes: &[u8]) {
+pub(in crate::engine) fn put_bytes(buffer: &mut impl BufMut, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("an MQTT packet has at most 256 MiB");
     buffer.put_u32_le(length);
     buffer.put_slice(bytes);
 }
 
-pub(in crate::engine) fn put_option<T>(
-    buffer: &mut BytesMut,
+pub(in crate::engine) fn put_option<B: BufMut, T>(
+    buffer: &mut B,
     value: Option<T>,
-    put: impl FnOnce(&mut BytesMut, T),
+    put: impl FnOnce(&mut B, T),
 ) {
     buffer.put_u8(u8::from(value.is_some()));
     if let Some(value) = value {
@@ -261,32 +275,27 @@ pub(in crate::engine) fn put_option<T>(
 }
 
 pub(in crate::engine) fn put_message(buffer: &mut BytesMut, message: &Message) {
-    put_bytes(buffer, message.topic.as_str().as_bytes());
-    put_bytes(buffer, &message.payload);
-    buffer.put_u8(message.qos as u8);
-    buffer.put_u8(u8::from(message.retain));
-    buffer.put_u8(message.hops);
-    put_time(buffer, message.received_at);
-    let origin = &message.origin;
-    put_option(buffer, origin.client_id.as_ref(), |b, text| put_bytes(b, text.as_bytes()));
-    put_option(buffer, origin.principal.as_ref(), |b, text| put_bytes(b, text.as_bytes()));
-    put_option(buffer, origin.source_ip, |b, ip| match ip {
-        IpAddr::V4(ip) => put_bytes(b, &ip.octets()),
-        IpAddr::V6(ip) => put_bytes(b, &ip.octets()),
-    });
-    put_option(buffer, origin.record.as_ref(), |b, record| {
-        put_bytes(b, record.shard_id.as_bytes());
-        put_bytes(b, record.sequence_number.as_bytes());
-        put_bytes(b, record.partition_key.as_bytes());
-        put_time(b, record.arrived_at);
-    });
-    put_option(buffer, message.properties.as_ref(), |b, properties| put_properties(b, properties));
+    put_bytes(buffer, message.packed());
 }
 
-fn put_properties(buffer: &mut BytesMut, properties: &PublishProperties) {
-    let put_text = |b: &mut BytesMut, text: &String| put_bytes(b, text.as_bytes());
-    put_option(buffer, properties.payload_format, BytesMut::put_u8);
-    put_option(buffer, properties.message_expiry, BytesMut::put_u32_le);
+/// Bytes that [`put_properties`] will write.
+pub(super) fn properties_length(properties: &PublishProperties) -> usize {
+    let bytes = |length: Option<usize>| 1 + length.map_or(0, |length| size_of::<u32>() + length);
+    let pairs = properties.user_properties.iter();
+    1 + usize::from(properties.payload_format.is_some())
+        + 1
+        + properties.message_expiry.map_or(0, |_| size_of::<u32>())
+        + bytes(properties.content_type.as_ref().map(String::len))
+        + bytes(properties.response_topic.as_ref().map(String::len))
+        + bytes(properties.correlation_data.as_ref().map(Bytes::len))
+        + size_of::<u32>()
+        + pairs.map(|(name, value)| 2 * size_of::<u32>() + name.len() + value.len()).sum::<usize>()
+}
+
+pub(super) fn put_properties<B: BufMut>(buffer: &mut B, properties: &PublishProperties) {
+    let put_text = |b: &mut B, text: &String| put_bytes(b, text.as_bytes());
+    put_option(buffer, properties.payload_format, BufMut::put_u8);
+    put_option(buffer, properties.message_expiry, BufMut::put_u32_le);
     put_option(buffer, properties.content_type.as_ref(), put_text);
     put_option(buffer, properties.response_topic.as_ref(), put_text);
     put_option(buffer, properties.correlation_data.as_ref(), |b, data| put_bytes(b, data));
@@ -307,18 +316,27 @@ pub(in crate::engine) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Reader { rest: bytes, has_record: false }
+    }
+
+    /// All that is left.
+    pub(super) fn rest(self) -> &'a [u8] {
+        self.rest
+    }
+
     /// `row`, if nothing is left over.
     pub(in crate::engine) fn end<T>(self, row: T) -> Result<T, RowError> {
         if self.rest.is_empty() { Ok(row) } else { Err(RowError::Length) }
     }
 
-    fn take(&mut self, count: usize) -> Result<&'a [u8], RowError> {
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], RowError> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(RowError::Length)?;
         self.rest = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RowError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], RowError> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(RowError::Length)?;
         self.rest = rest;
         Ok(*taken)
@@ -376,7 +394,7 @@ impl<'a> Reader<'a> {
         let samples = self.u64()?;
         let phase = match self.u8()? {
             0 => Phase::Inactive,
-            1 => Phase::Pending,
+            1 => Phase::Pending { excluded },
             3 => Phase::Counting,
             2 => Phase::Firing {
                 fired_at: self.time()?,
@@ -385,7 +403,7 @@ impl<'a> Reader<'a> {
             },
             _ => return Err(RowError::Field("phase")),
         };
-        Ok(State { phase, since, excluded, last_known, samples, recent: None })
+        Ok(State { phase, since, last_known, samples, recent: None })
     }
 
     fn recent(&mut self) -> Result<Recent, RowError> {
@@ -430,15 +448,27 @@ impl<'a> Reader<'a> {
             3 => Ok(Cleared::RuleChanged),
             4 => Ok(Cleared::RuleRemoved),
             5 => Ok(Cleared::Data),
+            6 => Ok(Cleared::RowRemoved),
             _ => Err(RowError::Field("reason")),
         }
     }
 
-    pub(in crate::engine) fn message(&mut self) -> Result<Message, RowError> {
+    /// A message: packed, or in the layout before that.
+    pub(in crate::engine) fn message(&mut self, is_old: bool) -> Result<Message, RowError> {
+        if is_old {
+            return self.old_message().map(|publish| Message::of(&publish));
+        }
+        let bytes = self.bytes()?;
+        // What cannot be read is found now, and not when the key fires.
+        packed::read(bytes)?;
+        Ok(Message::of_packed(bytes))
+    }
+
+    fn old_message(&mut self) -> Result<Publish, RowError> {
         let topic = TopicName::parse(self.text("topic")?).map_err(|_| RowError::Field("topic"))?;
-        Ok(Message {
+        Ok(Publish {
             topic,
-            payload: self.bytes()?.to_vec(),
+            payload: Bytes::copy_from_slice(self.bytes()?),
             qos: QoS::from_bits(self.u8()?).ok_or(RowError::Field("qos"))?,
             retain: self.flag("retain")?,
             hops: self.u8()?,
@@ -474,7 +504,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn properties(&mut self) -> Result<PublishProperties, RowError> {
+    pub(super) fn properties(&mut self) -> Result<PublishProperties, RowError> {
         let text = |field| move |r: &mut Self| r.text(field).map(str::to_owned);
         let mut properties = PublishProperties {
             payload_format: self.option("payload format", Self::u8)?,

@@ -24,7 +24,8 @@ pub fn watched(rules: &[Arc<Rule>], keys_max: usize) -> impl Iterator<Item = Wat
             let select = &rule.definition.select;
             let (when, lateness) = (select.when.as_ref()?, lateness(rule));
             let (index, fingerprint) = (RuleIndex(place), fingerprint(rule));
-            Some(WatchedRule { index, name: rule.name(), when, lateness, fingerprint, keys_max })
+            let (listed, name) = (rule.listed(), rule.name());
+            Some(WatchedRule { index, name, when, lateness, listed, fingerprint, keys_max })
         },
     )
 }
@@ -38,7 +39,8 @@ pub fn lateness(rule: &Rule) -> Duration {
 }
 
 /// A number that changes with what a rule's state means: SQL version, SET, FROM (and where it starts),
-/// TIMESTAMP BY, JOIN, WHERE, the condition, AT LEAST and PARTITION BY. Made of the tree, so that spacing, comments and the case of keywords do not
+/// TIMESTAMP BY, JOIN, WHERE, the condition, AT LEAST, PARTITION BY and the table of FOR EACH ROW OF. Made
+/// of the tree, so that spacing, comments and the case of keywords do not
 /// matter; the same in every build. Durations (LATENESS too), CLEAR WHEN, SELECT, the actions and the rows of
 /// tables are left out: they may change under a firing key.
 pub fn fingerprint(rule: &Rule) -> u64 {
@@ -58,6 +60,9 @@ pub fn fingerprint(rule: &Rule) -> u64 {
         }
         if let Some(AtLeast { times, within }) = when.at_least {
             part(&mut text, "at least", &format!("{times} {}", within.as_millis()));
+        }
+        if let Some(table) = &when.each_row {
+            part(&mut text, "each row", &table.node);
         }
         for key in &when.partition_by {
             part(&mut text, "by", "");
@@ -219,6 +224,8 @@ mod tests {
             ("c > 30", "EXISTS (SELECT * FROM c WHERE v > 30)"),
             ("c > 30", "EXISTS (SELECT * FROM c WHERE v > 3)"),
             ("c > 30", "NO DATA"),
+            ("c > 30 FOR 5 MINUTES", "NO DATA FOR 5 MINUTES FOR EACH ROW OF t"),
+            ("c > 30 FOR 5 MINUTES", "NO DATA FOR 5 MINUTES FOR EACH ROW OF u"),
             ("PARTITION BY d", "AT LEAST 3 TIMES WITHIN 1 HOUR PARTITION BY d"),
             ("PARTITION BY d", "AT LEAST 4 TIMES WITHIN 1 HOUR PARTITION BY d"),
             ("PARTITION BY d", "AT LEAST 3 TIMES WITHIN 2 HOURS PARTITION BY d"),

@@ -1,12 +1,14 @@
 //! The table itself: observations and time in, episodes and changed rows out.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
 use compact_str::CompactString;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 use crate::clock::Timestamp;
 use crate::engine::Episode;
@@ -19,6 +21,7 @@ use crate::engine::RuleIndex;
 use crate::engine::Truth;
 use crate::engine::hold::encoding;
 use crate::engine::hold::event::EventSide;
+use crate::engine::hold::slab::Slab;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
 use crate::engine::hold::state::Step;
@@ -31,10 +34,11 @@ use crate::limits::HOLD_ADVANCE_EPISODES_MAX;
 use crate::limits::HOLD_MESSAGE_BYTES_MAX;
 use crate::publish::Publish;
 use crate::rule::ast::When;
+use crate::rule::table::Table;
 
-/// A map this sparse gives memory back.
+/// A table this sparse gives memory back.
 const SPARSE: usize = 8;
-/// Maps up to this capacity are left alone.
+/// Tables up to this capacity are left alone.
 const SMALL_MAP: usize = 64;
 
 /// A rule with WHEN, as the table needs it.
@@ -48,6 +52,8 @@ pub struct WatchedRule<'a> {
     pub when: &'a When,
     /// LATENESS; none where the history table has put the messages in order.
     pub lateness: Duration,
+    /// FOR EACH ROW OF: the table.
+    pub listed: Option<&'a Arc<Table>>,
     /// Changes when the condition, the key, the filter or the time does.
     pub fingerprint: u64,
     /// Keys it may watch at once.
@@ -165,25 +171,24 @@ pub enum Progress {
     More,
 }
 
-/// A key that is watched.
+/// A key that is watched. There may be millions: whatever most of them lack is boxed.
 #[derive(Debug)]
 pub(super) struct Key {
-    pub(super) text: Arc<str>,
+    pub(super) text: CompactString,
     pub(super) state: State,
-    /// The last TRUE message; there while the state is active.
+    /// The last TRUE message; there while records speak of it.
     pub(super) message: Option<Message>,
     /// Where the rule has TIMESTAMP BY: from its first message on.
     pub(super) event: Option<Box<EventSide>>,
     pub(super) alarm: Alarm,
+    pub(super) rule: RuleIndex,
     /// Listed in [`HoldTable::changed`].
     pub(super) changed: bool,
     /// Has a row on disk.
     pub(super) stored: bool,
+    /// Is a row of the table of FOR EACH ROW OF.
+    pub(super) listed: bool,
 }
-
-/// The keys of a rule. Boxed: the map grows by moving pointers, and a key that ends gives its memory
-/// back.
-pub(super) type Keys = HashMap<Arc<str>, Box<Key>, foldhash::fast::RandomState>;
 
 /// A rule and its keys.
 #[derive(Debug)]
@@ -195,7 +200,8 @@ pub(super) struct Rule {
     pub(super) lateness: Duration,
     pub(super) fingerprint: u64,
     pub(super) keys_max: usize,
-    pub(super) keys: Keys,
+    /// Where its keys are, by the hash of their text.
+    pub(super) keys: HashTable<u32>,
     pub(super) counts: HoldCounts,
 }
 
@@ -204,11 +210,14 @@ pub(super) struct Rule {
 pub struct HoldTable {
     /// By [`RuleIndex`]; `None` for rules without WHEN.
     pub(super) rules: Vec<Option<Rule>>,
-    pub(super) timers: TimerQueue,
+    /// Those of all rules.
+    pub(super) keys: Slab<Key>,
+    pub(super) hasher: RandomState,
+    pub(super) timers: TimerQueue<u32>,
     /// The latest time seen.
     pub(super) now: Timestamp,
     /// Keys to be written, each once.
-    pub(super) changed: Vec<(RuleIndex, Arc<str>)>,
+    pub(super) changed: Vec<u32>,
     /// Rows to be removed whose rule or key is gone.
     pub(super) orphaned: Vec<KeyChange>,
     pub(super) buffer: BytesMut,
@@ -219,6 +228,8 @@ impl HoldTable {
     pub fn new<'a>(rules: impl IntoIterator<Item = WatchedRule<'a>>) -> Self {
         let mut table = HoldTable {
             rules: Vec::new(),
+            keys: Slab::default(),
+            hasher: RandomState::default(),
             timers: TimerQueue::default(),
             now: Timestamp::from_millis(i64::MIN),
             changed: Vec::new(),
@@ -243,7 +254,7 @@ impl HoldTable {
                 lateness: watched.lateness,
                 fingerprint: watched.fingerprint,
                 keys_max: watched.keys_max,
-                keys: HashMap::default(),
+                keys: HashTable::new(),
                 counts: HoldCounts::default(),
             };
             self.rules[place] = Some(rule);
@@ -263,24 +274,28 @@ impl HoldTable {
             .get_mut(place(observation.rule))
             .and_then(Option::as_mut)
             .expect("observations are made by the engine whose rules the table holds");
-        let (mut desk, keys) = rule.desk(&mut self.timers, &mut self.changed, at);
         if observation.condition == Truth::Unknown {
-            desk.counts.unknown += 1;
+            rule.counts.unknown += 1;
         }
         let is_timed = observation.event_at.is_some();
         let text = observation.key.as_str();
-        let key = match keys.get_mut(text) {
-            Some(key) => key,
+        let hash = self.hasher.hash_one(text);
+        let found = rule.keys.find(hash, |key| text_of(&self.keys, *key) == text).copied();
+        let number = match found {
+            Some(number) => number,
             None if is_timed || observation.condition == Truth::True => {
-                let watched = if is_timed { keys.len() } else { desk.counts.active() };
-                if watched >= desk.keys_max {
+                let watched = if is_timed { rule.keys.len() } else { rule.counts.active() };
+                if watched >= rule.keys_max {
+                    let mut desk = rule.desk(0, &mut self.timers, &mut self.changed, at);
                     return desk.refuse(text, &desk.too_many_keys(), out);
                 }
-                let text: Arc<str> = Arc::from(text);
-                keys.entry(Arc::clone(&text)).or_insert_with(|| Key::new(text, None))
+                let key = Key::new(observation.rule, observation.key.clone());
+                rule.insert(key, hash, &mut self.keys, &self.hasher)
             }
             None => return,
         };
+        let Some(key) = self.keys.get_mut(number) else { return };
+        let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, at);
         if let Some(event) = observation.event_at {
             return key.hear_in_event_time(observation, event, &mut desk, out);
         }
@@ -299,14 +314,13 @@ impl HoldTable {
     pub fn advance(&mut self, now: Timestamp, out: &mut Transitions) -> Progress {
         let full = out.episodes.len() + HOLD_ADVANCE_EPISODES_MAX;
         while let Some(entry) = self.timers.pop_due(now) {
-            let Some(rule) = self.rules.get_mut(place(entry.rule)).and_then(Option::as_mut) else {
-                self.timers.claim(entry, None);
-                continue;
-            };
-            let (mut desk, keys) = rule.desk(&mut self.timers, &mut self.changed, self.now);
-            let mut key = keys.get_mut(&entry.key);
-            let claimed = desk.timers.claim(entry, key.as_mut().map(|key| &mut key.alarm));
+            let number = entry.key;
+            let mut key = self.keys.get_mut(number);
+            let claimed = self.timers.claim(entry, key.as_mut().map(|key| &mut key.alarm));
             let (Some(deadline), Some(key)) = (claimed, key) else { continue };
+            let rule = self.rules.get_mut(place(key.rule)).and_then(Option::as_mut);
+            let rule = rule.expect("a key goes before its rule does");
+            let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, self.now);
             let at = deadline.time();
             desk.now = desk.now.max(at);
             match &key.event {
@@ -327,10 +341,22 @@ impl HoldTable {
         Progress::Done
     }
 
+    /// Puts a key among those of its rule; answers its number.
+    pub(super) fn put(&mut self, key: Key) -> Option<u32> {
+        let hash = self.hasher.hash_one(key.text.as_str());
+        let rule = self.rules.get_mut(place(key.rule))?.as_mut()?;
+        Some(rule.insert(key, hash, &mut self.keys, &self.hasher))
+    }
+
     /// When [`HoldTable::advance`] is wanted next. May be early, never late: a timer that has been
     /// put off, or whose key is gone, is noticed when it comes up.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.timers.next_wake()
+    }
+
+    /// Whether there are changes to take.
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty() || !self.orphaned.is_empty()
     }
 
     /// Hands over the last state of every key that changed since the last call: one row a key,
@@ -349,10 +375,10 @@ impl HoldTable {
             out.append(&mut self.orphaned);
         }
         self.orphaned.clear();
-        for (index, text) in self.changed.drain(..) {
-            let rule = self.rules.get_mut(place(index)).and_then(Option::as_mut);
+        for number in self.changed.drain(..) {
+            let Some(key) = self.keys.get_mut(number) else { continue };
+            let rule = self.rules.get_mut(place(key.rule)).and_then(Option::as_mut);
             let Some(Rule { name, fingerprint, keys, counts, .. }) = rule else { continue };
-            let Some(key) = keys.get_mut(&text) else { continue };
             key.changed = false;
             if !key.state.has_record() {
                 let bytes = key.kept_bytes();
@@ -361,25 +387,28 @@ impl HoldTable {
             }
             let waiting = key.take_waiting_changes(out.is_some().then_some(&mut self.buffer));
             let was_stored = key.stored;
-            let state = if key.lives() {
+            let (text, state) = if key.lives() {
                 key.stored = out.is_some();
-                out.is_some().then(|| encoding::encode(&mut self.buffer, *fingerprint, key))
+                let row =
+                    || (key.text.clone(), encoding::encode(&mut self.buffer, *fingerprint, key));
+                out.is_some().then(row).unzip()
             } else {
-                keys.remove(&text);
-                give_back(keys);
-                None
+                let hash = self.hasher.hash_one(key.text.as_str());
+                if let Ok(entry) = keys.find_entry(hash, |other| *other == number) {
+                    entry.remove();
+                }
+                let text = self.keys.remove(number).map(|key| key.text);
+                give_back(keys, &self.keys, &self.hasher);
+                (text, None)
             };
             // A key that came and went between two calls has no row, and needs none removed.
-            if let Some(out) = out.as_mut().filter(|_| state.is_some() || was_stored) {
-                let key = CompactString::from(&*text);
+            let out = out.as_mut().filter(|_| state.is_some() || was_stored);
+            if let (Some(out), Some(key)) = (out, text) {
                 out.push(KeyChange { rule: Arc::clone(name), key, state, waiting });
             }
         }
         if self.timers.wants_sweep() {
-            self.timers.sweep(|index, text| {
-                let rule = self.rules.get(place(index))?.as_ref()?;
-                rule.keys.get(text).map(|key| &key.alarm)
-            });
+            self.timers.sweep(|number| self.keys.get(*number).map(|key| &key.alarm));
         }
     }
 
@@ -391,7 +420,7 @@ impl HoldTable {
 
 impl HoldCounts {
     /// Keys that neither rest nor are gone.
-    fn active(&self) -> usize {
+    pub(super) fn active(&self) -> usize {
         self.counting + self.pending + self.firing
     }
 
@@ -404,41 +433,51 @@ impl HoldCounts {
         match before {
             Phase::Inactive => {}
             Phase::Counting => self.counting -= 1,
-            Phase::Pending => self.pending -= 1,
+            Phase::Pending { .. } => self.pending -= 1,
             Phase::Firing { .. } => self.firing -= 1,
         }
         match after {
             Phase::Inactive => {}
             Phase::Counting => self.counting += 1,
-            Phase::Pending => self.pending += 1,
+            Phase::Pending { .. } => self.pending += 1,
             Phase::Firing { .. } => self.firing += 1,
         }
     }
 }
 
 impl Rule {
-    /// What its keys work with, and the keys.
+    /// What the key of that number works with.
     pub(super) fn desk<'a>(
         &'a mut self,
-        timers: &'a mut TimerQueue,
-        changed: &'a mut Vec<(RuleIndex, Arc<str>)>,
+        key: u32,
+        timers: &'a mut TimerQueue<u32>,
+        changed: &'a mut Vec<u32>,
         now: Timestamp,
-    ) -> (Desk<'a>, &'a mut Keys) {
-        let Rule { index, terms, lateness, keys_max, keys, counts, .. } = self;
+    ) -> Desk<'a> {
+        let Rule { index, terms, lateness, keys_max, counts, .. } = self;
         let (lateness, keys_max) = (*lateness, *keys_max);
-        (Desk { rule: *index, terms, lateness, keys_max, counts, timers, changed, now }, keys)
+        Desk { rule: *index, key, terms, lateness, keys_max, counts, timers, changed, now }
+    }
+
+    /// Gives a key its place; answers its number.
+    fn insert(&mut self, key: Key, hash: u64, all: &mut Slab<Key>, hasher: &RandomState) -> u32 {
+        let number = all.insert(key);
+        let all = &*all;
+        self.keys.insert_unique(hash, number, |key| hasher.hash_one(text_of(all, *key)));
+        number
     }
 }
 
 /// What of the table and of the rule a key works with.
 pub(super) struct Desk<'a> {
     pub(super) rule: RuleIndex,
+    key: u32,
     pub(super) terms: &'a Terms,
     pub(super) lateness: Duration,
-    keys_max: usize,
+    pub(super) keys_max: usize,
     pub(super) counts: &'a mut HoldCounts,
-    timers: &'a mut TimerQueue,
-    changed: &'a mut Vec<(RuleIndex, Arc<str>)>,
+    timers: &'a mut TimerQueue<u32>,
+    changed: &'a mut Vec<u32>,
     /// By the gateway's clock.
     pub(super) now: Timestamp,
 }
@@ -446,10 +485,13 @@ pub(super) struct Desk<'a> {
 impl Desk<'_> {
     /// Lists the key as changed.
     pub(super) fn mark(&mut self, key: &mut Key) {
-        key.mark(self.rule, self.changed);
+        if !key.changed {
+            key.changed = true;
+            self.changed.push(self.key);
+        }
     }
 
-    fn too_many_keys(&self) -> String {
+    pub(super) fn too_many_keys(&self) -> String {
         format!("watches {} keys already", self.keys_max)
     }
 
@@ -476,16 +518,18 @@ impl Desk<'_> {
 }
 
 impl Key {
-    pub(super) fn new(text: Arc<str>, message: Option<Message>) -> Box<Self> {
-        Box::new(Key {
+    pub(super) fn new(rule: RuleIndex, text: CompactString) -> Self {
+        Key {
             text,
             state: State::inactive(),
-            message,
+            message: None,
             event: None,
             alarm: Alarm::default(),
+            rule,
             changed: false,
             stored: false,
-        })
+            listed: false,
+        }
     }
 
     fn message_bytes(&self) -> usize {
@@ -560,21 +604,16 @@ impl Key {
         };
         match deadline.map(|deadline| deadline.not_before(floor)) {
             None if !self.lives() => desk.timers.cancel(&mut self.alarm),
-            deadline => desk.timers.arm(&mut self.alarm, deadline, desk.rule, &self.text),
-        }
-    }
-
-    /// Lists the key as changed.
-    pub(super) fn mark(&mut self, rule: RuleIndex, changed: &mut Vec<(RuleIndex, Arc<str>)>) {
-        if !self.changed {
-            self.changed = true;
-            changed.push((rule, Arc::clone(&self.text)));
+            deadline => {
+                let key = desk.key;
+                desk.timers.arm(&mut self.alarm, deadline, || key);
+            }
         }
     }
 
     pub(super) fn facts(&self, fired_at: Timestamp) -> HoldFacts {
         HoldFacts {
-            key: Arc::clone(&self.text),
+            key: Arc::from(self.text.as_str()),
             since: self.state.since,
             fired_at,
             samples: self.state.samples,
@@ -618,9 +657,14 @@ pub(super) fn place(index: RuleIndex) -> usize {
     usize::try_from(index.0).expect("usize has at least 32 bits on every supported platform")
 }
 
+/// The text of a key.
+pub(super) fn text_of(keys: &Slab<Key>, number: u32) -> &str {
+    keys.get(number).map_or("", |key| &key.text)
+}
+
 /// Gives memory back after a flood of keys has gone.
-fn give_back(keys: &mut Keys) {
+fn give_back(keys: &mut HashTable<u32>, all: &Slab<Key>, hasher: &RandomState) {
     if keys.capacity() > SMALL_MAP && keys.len() < keys.capacity() / SPARSE {
-        keys.shrink_to(keys.len() * 2);
+        keys.shrink_to(keys.len() * 2, |key| hasher.hash_one(text_of(all, *key)));
     }
 }

@@ -30,8 +30,11 @@ pub(in crate::engine) mod encoding;
 mod event;
 pub(in crate::engine) mod fingerprint;
 mod hold_table;
+mod listed;
+pub(in crate::engine) mod packed;
 mod recent;
 pub(in crate::engine) mod restore;
+mod slab;
 mod state;
 mod view;
 
@@ -40,8 +43,8 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
-/// Memory of a key, bytes, measured: beside the text of key and topic and its last TRUE message.
-pub const KEY_BYTES: usize = 400;
+/// Memory of a key, bytes, measured by `cargo bench --bench holds`: beside the text of key and topic and its last TRUE message.
+pub const KEY_BYTES: usize = 200;
 
 pub use encoding::RowError;
 pub use fingerprint::fingerprint;
@@ -58,6 +61,7 @@ pub use hold_table::WaitingChange;
 pub use hold_table::WatchedRule;
 pub use restore::RejectedRow;
 pub use restore::Restored;
+pub use restore::Restoring;
 pub use restore::WaitingRow;
 pub use view::FiringKey;
 pub use view::HoldView;

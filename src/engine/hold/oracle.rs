@@ -49,9 +49,12 @@ impl Watch {
         told.push((at, "fire", self.since, self.samples, self.message));
     }
 
-    fn end(&mut self, at: i64, why: &'static str, told: &mut Vec<Told>) {
+    fn end(&mut self, plan: &Plan, at: i64, why: &'static str, told: &mut Vec<Told>) {
         told.push((at, why, self.since, self.samples, self.message));
-        let trues = std::mem::take(&mut self.trues);
+        let mut trues = std::mem::take(&mut self.trues);
+        if plan.gap.is_some_and(|(limit, _)| self.known + limit < at) {
+            trues.clear();
+        }
         *self = Watch { known: self.known, trues, ..Watch::default() };
     }
 
@@ -60,7 +63,7 @@ impl Watch {
             self.trues.clear();
         }
         if plan.keep == 0 {
-            self.end(at, why, told);
+            self.end(plan, at, why, told);
         } else {
             (self.clearing, self.keeping) = (None, Some((at, why)));
         }
@@ -117,7 +120,7 @@ pub(super) fn expect(plan: &Plan, heard: &[Heard], end: i64) -> Vec<Told> {
             watch.end_or_keep(plan, now, usual, &mut told);
         }
         match watch.keeping {
-            Some((from, why)) if from + plan.keep == now => watch.end(now, why, &mut told),
+            Some((from, why)) if from + plan.keep == now => watch.end(plan, now, why, &mut told),
             _ => {}
         }
         for message in heard.iter().filter(|message| message.at == now) {

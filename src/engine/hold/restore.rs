@@ -98,62 +98,29 @@ impl HoldTable {
         now: Timestamp,
         out: &mut Transitions,
     ) -> Restored {
-        let places = self.places();
-        let start = alive_until.min(now);
-        self.now = self.now.max(start);
-        let mut restored = Restored::default();
-        let mut waiting = by_key(waiting);
+        let mut restoring = self.restoring(waiting, alive_until, now);
         for (rule, key, state) in rows {
-            let row = match encoding::decode(state) {
-                Ok(row) => row,
-                Err(error) => {
-                    restored.reject(rule, key, error);
-                    continue;
-                }
-            };
-            let messages = waiting.remove(&(rule, key)).unwrap_or_default();
-            let mut key = Key::new(Arc::from(key), row.message);
-            key.state = row.state;
-            key.stored = true;
-            if let Some(EventRow { watermark, judged }) = row.event {
-                let mut side = EventSide::new(watermark, judged);
-                for message in messages {
-                    restored.put_back(&mut side, &message);
-                }
-                key.event = Some(Box::new(side));
-            }
-            let index = places.get(rule).copied();
-            let mut floor = now;
-            let same = self.rule_mut(index).filter(|rule| rule.fingerprint == row.fingerprint);
-            if let Some((terms, lateness)) = same.map(|rule| (rule.terms, rule.lateness)) {
-                if key.resume(&terms, lateness, alive_until, now) {
-                    // Marked as changed once it has its place.
-                    key.changed = true;
-                }
-                if terms.counts_downtime() {
-                    floor = start;
-                }
-            }
-            let heritage = Heritage { rule, fingerprint: row.fingerprint, at: now, floor };
-            if self.adopt(key, index, &heritage, out) {
-                restored.kept += 1;
-            } else {
-                restored.ended += 1;
-            }
+            restoring.row(rule, key, state, out);
         }
-        // Their keys could not be read: without a watermark there is no telling what they mean.
-        for ((rule, key), messages) in waiting {
-            restored.reject(rule, key, RowError::Field("key"));
-            let gone =
-                |message: WaitingRow<'_>| WaitingChange { turn: message.turn, message: None };
-            self.orphaned.push(KeyChange {
-                rule: Arc::from(rule),
-                key: CompactString::from(key),
-                state: None,
-                waiting: messages.into_iter().map(gone).collect(),
-            });
+        restoring.finish()
+    }
+
+    /// As [`HoldTable::restore`], row by row: those of a million keys need not be in memory at once.
+    pub fn restoring<'a>(
+        &mut self,
+        waiting: impl IntoIterator<Item = WaitingRow<'a>>,
+        alive_until: Timestamp,
+        now: Timestamp,
+    ) -> Restoring<'_, 'a> {
+        self.now = self.now.max(alive_until.min(now));
+        Restoring {
+            places: self.places(),
+            table: self,
+            waiting: by_key(waiting),
+            alive_until,
+            now,
+            restored: Restored::default(),
         }
-        restored
     }
 
     /// Goes over to another rule set. Call [`HoldTable::advance`] to `now` before it. Keys of rules
@@ -165,32 +132,38 @@ impl HoldTable {
         now: Timestamp,
         out: &mut Transitions,
     ) {
+        let rules: Vec<WatchedRule<'_>> = rules.into_iter().collect();
         let now = now.max(self.now);
         self.now = now;
-        let mut old: Vec<Rule> = self.rules.drain(..).flatten().collect();
+        let old: Vec<Rule> = self.rules.drain(..).flatten().collect();
         self.timers = TimerQueue::default();
         self.changed.clear();
-        self.install(rules);
+        self.install(rules.iter().copied());
         let places = self.places();
-        let mut keys = Vec::new();
-        for (place, rule) in old.iter_mut().enumerate() {
+        for rule in &old {
             if let Some(new) = self.rule_mut(places.get(&*rule.name).copied()) {
                 new.counts.unknown = rule.counts.unknown;
                 new.counts.refused = rule.counts.refused;
                 new.counts.late = rule.counts.late;
                 new.counts.early = rule.counts.early;
             }
-            keys.extend(std::mem::take(&mut rule.keys).into_values().map(|key| (place, key)));
         }
+        let mut keys = std::mem::take(&mut self.keys);
         // Timers of one instant keep their turns.
-        keys.sort_by_key(|(_, key)| key.alarm.wanted);
-        for (place, mut key) in keys {
+        let numbers = old.iter().enumerate();
+        let numbers =
+            numbers.flat_map(|(place, rule)| rule.keys.iter().map(move |key| (place, *key)));
+        let mut numbers: Vec<(usize, u32)> = numbers.collect();
+        numbers.sort_by_key(|(_, key)| keys.get(*key).and_then(|key| key.alarm.wanted));
+        for (place, number) in numbers {
+            let Some(mut key) = keys.remove(number) else { continue };
             let rule = &old[place];
             let heritage =
                 Heritage { rule: &rule.name, fingerprint: rule.fingerprint, at: now, floor: now };
             key.alarm = Alarm::default();
             self.adopt(key, places.get(&*rule.name).copied(), &heritage, out);
         }
+        self.list_rows(rules, now, out);
     }
 
     fn places(&self) -> HashMap<Arc<str>, RuleIndex> {
@@ -204,14 +177,14 @@ impl HoldTable {
     /// Gives a key to the rule at `index`, or ends it. Answers whether it lives on.
     fn adopt(
         &mut self,
-        mut key: Box<Key>,
+        mut key: Key,
         index: Option<RuleIndex>,
         from: &Heritage<'_>,
         out: &mut Transitions,
     ) -> bool {
         let fired_at = match key.state.phase {
             Phase::Firing { fired_at, .. } => Some(fired_at),
-            Phase::Inactive | Phase::Counting | Phase::Pending => None,
+            Phase::Inactive | Phase::Counting | Phase::Pending { .. } => None,
         };
         let place = index.map(place);
         let Some(rule) = place.and_then(|place| self.rules.get_mut(place)?.as_mut()) else {
@@ -226,7 +199,7 @@ impl HoldTable {
             key.give_up_event_time();
             let waiting = key.take_waiting_changes(Some(&mut self.buffer));
             if key.stored {
-                let (rule, key) = (Arc::from(from.rule), CompactString::from(&*key.text));
+                let (rule, key) = (Arc::from(from.rule), key.text);
                 self.orphaned.push(KeyChange { rule, key, state: None, waiting });
             }
             return false;
@@ -240,11 +213,16 @@ impl HoldTable {
             key.give_up_event_time();
             key.changed = true;
         }
-        let (mut desk, keys) = rule.desk(&mut self.timers, &mut self.changed, self.now);
         // An inactive key stays until its row is taken off the disk.
         let lives = key.lives();
-        if std::mem::take(&mut key.changed) {
-            desk.mark(&mut key);
+        key.rule = rule.index;
+        let is_changed = std::mem::take(&mut key.changed);
+        let Some(number) = self.put(key) else { return false };
+        let rule = place.and_then(|place| self.rules.get_mut(place)?.as_mut());
+        let (Some(rule), Some(key)) = (rule, self.keys.get_mut(number)) else { return false };
+        let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, self.now);
+        if is_changed {
+            desk.mark(key);
         }
         desk.counts.moved(Phase::Inactive, key.state.phase);
         desk.counts.kept(0, key.kept_bytes());
@@ -253,18 +231,93 @@ impl HoldTable {
             desk.counts.waiting_bytes += side.waiting.bytes();
         }
         key.settle(&mut desk, from.floor);
-        keys.insert(Arc::clone(&key.text), key);
         lives
     }
 }
 
+/// A table that takes over what an earlier process left; see [`HoldTable::restore`].
+#[derive(Debug)]
+pub struct Restoring<'t, 'a> {
+    table: &'t mut HoldTable,
+    places: HashMap<Arc<str>, RuleIndex>,
+    waiting: WaitingRows<'a>,
+    alive_until: Timestamp,
+    now: Timestamp,
+    restored: Restored,
+}
+
+impl Restoring<'_, '_> {
+    /// Takes a row.
+    pub fn row(&mut self, rule: &str, key: &str, state: &[u8], out: &mut Transitions) {
+        let row = match encoding::decode(state) {
+            Ok(row) => row,
+            Err(error) => return self.restored.reject(rule, key, error),
+        };
+        let (alive_until, now) = (self.alive_until, self.now);
+        let messages = match self.waiting.is_empty() {
+            true => Vec::new(),
+            false => self.waiting.remove(&(rule.into(), key.into())).unwrap_or_default(),
+        };
+        let index = self.places.get(rule).copied();
+        let mut key = Key::new(index.unwrap_or(RuleIndex(0)), CompactString::from(key));
+        key.state = row.state;
+        key.message = row.message;
+        key.stored = true;
+        key.listed = row.listed;
+        if let Some(EventRow { watermark, judged }) = row.event {
+            let mut side = EventSide::new(watermark, judged);
+            for message in messages {
+                self.restored.put_back(&mut side, &message);
+            }
+            key.event = Some(Box::new(side));
+        }
+        let mut floor = now;
+        let same = self.table.rule_mut(index).filter(|rule| rule.fingerprint == row.fingerprint);
+        if let Some(rule) = same {
+            if key.resume(&rule.terms, rule.lateness, alive_until, now) {
+                // Marked as changed once it has its place.
+                key.changed = true;
+            }
+            if rule.terms.counts_downtime() {
+                floor = alive_until.min(now);
+            }
+        }
+        let heritage = Heritage { rule, fingerprint: row.fingerprint, at: now, floor };
+        if self.table.adopt(key, index, &heritage, out) {
+            self.restored.kept += 1;
+        } else {
+            self.restored.ended += 1;
+        }
+    }
+
+    /// There are no more rows.
+    pub fn finish(mut self) -> Restored {
+        // Their keys could not be read: without a watermark there is no telling what they mean.
+        for ((rule, key), messages) in self.waiting {
+            self.restored.reject(&rule, &key, RowError::Field("key"));
+            let gone =
+                |message: WaitingRow<'_>| WaitingChange { turn: message.turn, message: None };
+            self.table.orphaned.push(KeyChange {
+                rule: Arc::from(&*rule),
+                key,
+                state: None,
+                waiting: messages.into_iter().map(gone).collect(),
+            });
+        }
+        self.restored
+    }
+}
+
 /// The waiting messages of each rule and key.
+pub(in crate::engine) type WaitingRows<'a> =
+    HashMap<(CompactString, CompactString), Vec<WaitingRow<'a>>>;
+
 pub(in crate::engine) fn by_key<'a>(
     rows: impl IntoIterator<Item = WaitingRow<'a>>,
-) -> HashMap<(&'a str, &'a str), Vec<WaitingRow<'a>>> {
-    let mut by_key: HashMap<_, Vec<_>> = HashMap::new();
+) -> WaitingRows<'a> {
+    let mut by_key = WaitingRows::new();
     for row in rows {
-        by_key.entry((row.rule, row.key)).or_default().push(row);
+        by_key.entry((row.rule.into(), row.key.into())).or_default().push(row);
     }
     by_key
 }

@@ -78,7 +78,10 @@ pub(super) enum Phase {
     /// AT LEAST: there have been TRUE messages, not enough of them.
     Counting,
     /// The condition is true, not yet for long enough.
-    Pending,
+    Pending {
+        /// Downtime left out of its clock, ms. Negative when the wall clock had gone back.
+        excluded: i64,
+    },
     /// It has fired and not been cleared.
     Firing {
         /// When it fired.
@@ -133,8 +136,6 @@ pub(super) struct State {
     pub(super) phase: Phase,
     /// When the condition became true.
     pub(super) since: Timestamp,
-    /// Downtime left out of the pending clock, ms. Negative when the wall clock had gone back.
-    pub(super) excluded: i64,
     /// The last message whose truth was known (moved by downtime that is left out).
     pub(super) last_known: Timestamp,
     /// TRUE messages of the episode.
@@ -165,7 +166,6 @@ impl State {
         State {
             phase: Phase::Inactive,
             since: Timestamp::EPOCH,
-            excluded: 0,
             last_known: Timestamp::EPOCH,
             samples: 0,
             recent: None,
@@ -182,7 +182,7 @@ impl State {
 
     /// Whether its records would speak of a message.
     pub(super) fn has_record(&self) -> bool {
-        matches!(self.phase, Phase::Pending | Phase::Firing { .. })
+        matches!(self.phase, Phase::Pending { .. } | Phase::Firing { .. })
     }
 
     /// A message with a TRUE condition. It comes before CLEAR WHEN: a message for which both are
@@ -200,9 +200,9 @@ impl State {
         self.last_known = at;
         match &mut self.phase {
             Phase::Inactive | Phase::Counting => self.begin(terms, 1, at),
-            Phase::Pending => {
+            Phase::Pending { excluded } => {
                 if terms.is_absence {
-                    (self.since, self.excluded) = (at, 0);
+                    (self.since, *excluded) = (at, 0);
                 }
                 Step::Moved
             }
@@ -215,8 +215,8 @@ impl State {
 
     /// The condition becomes true with a message, which is the last of `samples`.
     fn begin(&mut self, terms: &Terms, samples: u64, at: Timestamp) -> Step {
-        (self.since, self.excluded, self.samples) = (at, 0, samples);
-        self.phase = Phase::Pending;
+        (self.since, self.samples) = (at, samples);
+        self.phase = Phase::Pending { excluded: 0 };
         if terms.hold_for.is_zero() { self.fire(at) } else { Step::Moved }
     }
 
@@ -240,7 +240,7 @@ impl State {
                 self.phase = Phase::Counting;
                 Step::Moved
             }
-            Phase::Pending => Step::Moved,
+            Phase::Pending { .. } => Step::Moved,
             Phase::Firing { ending, .. } if is_reached => {
                 *ending = Ending::No;
                 Step::Moved
@@ -250,6 +250,12 @@ impl State {
                 if step == Step::Same { Step::Moved } else { step }
             }
         }
+    }
+
+    /// Silence is watched from `at` on, before anything has been heard.
+    pub(super) fn expect(&mut self, at: Timestamp) {
+        *self = State { since: at, last_known: at, ..State::inactive() };
+        self.phase = Phase::Pending { excluded: 0 };
     }
 
     /// A message ends a silence that has fired; [`State::observe_true`] starts the next one.
@@ -273,15 +279,15 @@ impl State {
         let is_false = condition == Truth::False;
         match self.phase {
             Phase::Inactive => Step::Same,
-            Phase::Counting | Phase::Pending if is_false && terms.at_least.is_some() => {
+            Phase::Counting | Phase::Pending { .. } if is_false && terms.at_least.is_some() => {
                 self.last_known = at;
                 if terms.max_gap.is_some() { Step::Moved } else { Step::Same }
             }
-            Phase::Pending if is_false => {
+            Phase::Pending { .. } if is_false => {
                 self.phase = Phase::Inactive;
                 Step::Moved
             }
-            Phase::Counting | Phase::Pending => Step::Same,
+            Phase::Counting | Phase::Pending { .. } => Step::Same,
             Phase::Firing { .. } => {
                 let clearing = match clear {
                     None if is_false && terms.at_least.is_none() => Truth::True,
@@ -324,7 +330,11 @@ impl State {
 
     /// When a pending key will fire if nothing else happens.
     pub(super) fn fire_due(&self, terms: &Terms) -> Timestamp {
-        shifted(self.since + terms.hold_for, self.excluded)
+        let excluded = match self.phase {
+            Phase::Pending { excluded } => excluded,
+            Phase::Inactive | Phase::Counting | Phase::Firing { .. } => 0,
+        };
+        shifted(self.since + terms.hold_for, excluded)
     }
 
     /// The earliest deadline. Of those at one instant a record comes before the end of its episode, and
@@ -344,7 +354,7 @@ impl State {
                 let ends = || self.recent.as_ref()?.ends(&terms.at_least?);
                 [ends().map(|ends| (Deadline::past(ends), Cause::Lapse)), gap(false), None]
             }
-            Phase::Pending => {
+            Phase::Pending { .. } => {
                 let fire = (Deadline::at(self.fire_due(terms)), Cause::Fire);
                 [Some(fire), lapse(), gap(false)]
             }
@@ -415,7 +425,13 @@ impl State {
             return self.start_over();
         };
         recent.forget_before(at, &at_least);
-        if recent.count() == 0 { self.start_over() } else { self.phase = Phase::Counting }
+        // A gap that HOLD held while the key fired counts for what comes after.
+        let is_silent = terms.gap(false).is_some_and(|limit| self.last_known + limit < at);
+        if recent.count() == 0 || is_silent {
+            self.start_over()
+        } else {
+            self.phase = Phase::Counting
+        }
     }
 
     fn fire(&mut self, at: Timestamp) -> Step {
@@ -466,7 +482,7 @@ impl State {
         }
         match &mut self.phase {
             Phase::Inactive | Phase::Counting => {}
-            Phase::Pending => self.excluded = self.excluded.saturating_add(millis),
+            Phase::Pending { excluded } => *excluded = excluded.saturating_add(millis),
             Phase::Firing { repeated_at, ending, .. } => {
                 if terms.repeat_every.is_some() {
                     *repeated_at = shifted(*repeated_at, millis);

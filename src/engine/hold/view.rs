@@ -55,13 +55,16 @@ impl HoldTable {
     pub fn view(&self, rule: RuleIndex, limit: usize) -> HoldView {
         let keys = || {
             let rules = self.rules.iter().flatten().filter(|watched| watched.index == rule);
-            rules.flat_map(|rule| rule.keys.values().map(move |key| (rule, &**key)))
+            rules.flat_map(|rule| {
+                let numbers = rule.keys.iter();
+                numbers.filter_map(move |key| Some((rule, self.keys.get(*key)?)))
+            })
         };
-        let pending = keys().filter(|(_, key)| key.state.phase == Phase::Pending);
+        let pending = keys().filter(|(_, key)| matches!(key.state.phase, Phase::Pending { .. }));
         let pending = first(limit, pending, |(rule, key)| due(rule, key));
         let firing = keys().filter_map(|(rule, key)| match key.state.phase {
             Phase::Firing { fired_at, .. } => Some((rule, key, fired_at)),
-            Phase::Inactive | Phase::Counting | Phase::Pending => None,
+            Phase::Inactive | Phase::Counting | Phase::Pending { .. } => None,
         });
         let firing = first(limit, firing, |(_, _, fired_at)| std::cmp::Reverse(*fired_at));
         HoldView {
@@ -70,7 +73,7 @@ impl HoldTable {
                 .into_iter()
                 .map(|(rule, key, fired_at)| FiringKey {
                     rule: rule.index,
-                    key: Arc::clone(&key.text),
+                    key: Arc::from(key.text.as_str()),
                     since: key.state.since,
                     fired_at,
                     samples: key.state.samples,
@@ -92,7 +95,7 @@ fn due(rule: &Rule, key: &Key) -> Timestamp {
 fn pending_key(rule: &Rule, key: &Key) -> PendingKey {
     PendingKey {
         rule: rule.index,
-        key: Arc::clone(&key.text),
+        key: Arc::from(key.text.as_str()),
         since: key.state.since,
         due: due(rule, key),
         samples: key.state.samples,

@@ -6,12 +6,13 @@
 //! true in `never`, operands and arguments of a type that never does in `types`, literals that are
 //! patterns in `pattern`, what AWS does not have in `strict`, actions in `action` and `header`, joins
 //! in `join`, functions for services of AWS in `service`, FOREACH in `foreach`, what FROM says of
-//! messages and records in `source`, functions that look back in `analytic`. What only the set of
-//! all rules can tell (names, targets, loops between
+//! messages and records in `source`, functions that look back in `analytic`, FOR
+//! EACH ROW OF in `each_row`. What only the set of all rules can tell (names, targets, loops between
 //! rules) is judged in [`super::set`].
 
 mod action;
 mod analytic;
+mod each_row;
 mod expression;
 mod foreach;
 mod format;
@@ -156,6 +157,9 @@ fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
             strict::refuse(scope, "WHEN", clause.span.clone(), advice);
         }
         when(clause, scope);
+        if let Some(table) = &clause.each_row {
+            each_row::clause(table, clause, select, scope);
+        }
     }
     never::conditions(
         [select.filter.as_ref(), select.when.as_ref().and_then(|when| when.condition.expr())],

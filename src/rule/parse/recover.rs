@@ -117,6 +117,7 @@ fn clause(word: &str, next: &str) -> Option<Piece> {
         ("WHERE", _) => Piece::Of(Rule::whole_where),
         ("WHEN", _) => Piece::Of(Rule::whole_when),
         ("AT", "LEAST")
+        | ("FOR", "EACH")
         | ("PARTITION", "BY")
         | ("CLEAR", "WHEN" | "FOR")
         | ("MAX", "GAP")

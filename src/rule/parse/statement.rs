@@ -234,7 +234,7 @@ impl Builder<'_> {
         CreateTable { name: table, file, key, span }
     }
 
-    fn table_name(&mut self, pair: &Pair<'_, Rule>) -> Spanned<String> {
+    pub(super) fn table_name(&mut self, pair: &Pair<'_, Rule>) -> Spanned<String> {
         let span = self.span(pair);
         let name = pair.as_str();
         let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');

@@ -27,6 +27,7 @@ struct Clauses {
     hold_for: Option<Spanned<Duration>>,
     at_least: Option<AtLeast>,
     partition_by: Option<Vec<Expr>>,
+    each_row: Option<Spanned<String>>,
     clear_when: Option<Expr>,
     clear_for: Option<Duration>,
     keep: Option<Duration>,
@@ -61,6 +62,7 @@ impl Builder<'_> {
             hold_for: clauses.hold_for.unwrap_or_else(at_once),
             at_least: clauses.at_least,
             partition_by: clauses.partition_by.unwrap_or_default(),
+            each_row: clauses.each_row,
             clear_when: clauses.clear_when,
             clear_for: clauses.clear_for.unwrap_or_default(),
             keep: clauses.keep.unwrap_or_default(),
@@ -89,6 +91,10 @@ impl Builder<'_> {
             Rule::partition_by => {
                 let exprs = children(part).map(|expr| self.expression(expr, 0)).collect();
                 once(&mut clauses.partition_by, exprs, "PARTITION BY", place, self.found);
+            }
+            Rule::each_row => {
+                let table = self.table_name(&only(part));
+                once(&mut clauses.each_row, table, "FOR EACH ROW OF", place, self.found);
             }
             Rule::clear_when => {
                 let mut inner = children(part);

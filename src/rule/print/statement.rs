@@ -226,6 +226,7 @@ impl fmt::Display for When {
             hold_for,
             at_least,
             partition_by,
+            each_row,
             clear_when,
             clear_for,
             keep,
@@ -248,6 +249,9 @@ impl fmt::Display for When {
         if !partition_by.is_empty() {
             let keys: Vec<String> = partition_by.iter().map(ToString::to_string).collect();
             write!(f, "\n    PARTITION BY {}", keys.join(", "))?;
+        }
+        if let Some(table) = each_row {
+            write!(f, "\n    FOR EACH ROW OF {}", table.node)?;
         }
         match (clear_when, clear_for.is_zero()) {
             (Some(clear), true) => write!(f, "\n    CLEAR WHEN {clear}")?,

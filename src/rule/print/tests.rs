@@ -149,9 +149,12 @@ fn when() -> impl Strategy<Value = When> {
             let (clear_when, clear_for, keep) = cleared;
             let (at_least, max_gap) = counted;
             When {
-                condition,
                 hold_for: spanned(hold_for),
                 at_least,
+                each_row: matches!(condition, Condition::NoData)
+                    .then(|| spanned("motes".to_owned()))
+                    .filter(|_| !partition_by.is_empty()),
+                condition,
                 partition_by,
                 clear_when,
                 clear_for,

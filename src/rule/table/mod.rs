@@ -194,6 +194,11 @@ impl Table {
         usize::try_from(*row).ok()
     }
 
+    /// The rows in the order of the file: the key, a value for each key column, and the whole row.
+    pub fn rows(&self) -> impl Iterator<Item = (&[Value], &Value)> {
+        self.keys.chunks(self.key.len().max(1)).zip(&self.rows)
+    }
+
     /// The row whose key columns have these values, in the order of [`Table::key`].
     pub(crate) fn row(&self, key: &[Cow<'_, Value>]) -> Option<&Value> {
         self.rows.get(self.position(key.iter().map(|value| &**value))?)

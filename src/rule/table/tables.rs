@@ -117,6 +117,11 @@ impl Tables {
         }
     }
 
+    /// The reference table of that name, if there is one and its file is right.
+    pub(in crate::rule) fn reference(&self, name: &str) -> Option<&Arc<Table>> {
+        self.by_name.get(name)?.as_ref()
+    }
+
     /// The name of the table that has the shadows of things.
     pub fn shadows(&self) -> &str {
         &self.shadows

@@ -333,7 +333,7 @@ fn a_waiting_row_that_cannot_be_read_is_reported_and_removed() {
     bench.disk.remove(&("r".to_owned(), "b".to_owned()));
     let restored = bench.restart(0, 0);
     let errors: Vec<_> = restored.rejected_rows.iter().map(|row| row.error).collect();
-    assert_eq!(errors, [RowError::Version(0x42), RowError::Checksum, RowError::Field("key")]);
+    assert_eq!(errors, [RowError::Version(0x43), RowError::Checksum, RowError::Field("key")]);
     bench.pass(99);
     assert_eq!(bench.told(), "fire@112/102x1");
     bench.commit();

@@ -27,10 +27,14 @@ pub(super) fn plan() -> impl Strategy<Value = Plan> {
 /// Silence before it, key, condition, CLEAR WHEN, and whether a commit and a restart come before it.
 type Beat = (i64, usize, Truth, Truth, bool, bool);
 
-fn beats() -> impl Strategy<Value = Vec<Beat>> {
+fn beat() -> impl Strategy<Value = Beat> {
     let silence = prop_oneof![6 => 0..4_i64, 1 => 0..20_i64];
     let restart = prop_oneof![9 => Just(false), 1 => Just(true)];
-    prop::collection::vec((silence, 0..3_usize, truth(), truth(), any::<bool>(), restart), 0..50)
+    (silence, 0..3_usize, truth(), truth(), any::<bool>(), restart)
+}
+
+fn beats() -> impl Strategy<Value = Vec<Beat>> {
+    prop::collection::vec(beat(), 0..50)
 }
 
 pub(super) const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -94,6 +98,21 @@ proptest! {
                 }
             }
             prop_assert_eq!(told, &oracle::expect(&plan, &heard, end));
+        }
+    }
+
+    /// A restart that takes no time changes nothing, wherever it comes.
+    #[test]
+    fn a_restart_at_every_point_changes_nothing(
+        plan in plan(), beats in prop::collection::vec(beat(), 0..16),
+    ) {
+        let without: Vec<Beat> =
+            beats.iter().map(|(a, b, c, d, e, _)| (*a, *b, *c, *d, *e, false)).collect();
+        let expected = play(&plan, &without, 0);
+        for point in 0..beats.len() {
+            let mut with = without.clone();
+            with[point].5 = true;
+            prop_assert_eq!(&play(&plan, &with, 0), &expected);
         }
     }
 

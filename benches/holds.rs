@@ -1,0 +1,201 @@
+//! Conditions over time with very many keys: what a key takes, a burst of timers, a start.
+//!
+//! `cargo bench --bench holds`. Memory is what the process has resident, with the gateway's allocator, before
+//! and after; nothing is left out but what is printed beside it: the texts of the keys and the messages.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use tidegate::checkpoint;
+use tidegate::clock::Clock;
+use tidegate::clock::Timestamp;
+use tidegate::config::Config;
+use tidegate::engine::Observation;
+use tidegate::engine::RuleIndex;
+use tidegate::engine::Truth;
+use tidegate::engine::hold::HoldTable;
+use tidegate::engine::hold::KeyChange;
+use tidegate::engine::hold::Progress;
+use tidegate::engine::hold::Transitions;
+use tidegate::engine::hold::watched;
+use tidegate::publish::Origin;
+use tidegate::publish::Publish;
+use tidegate::publish::QoS;
+use tidegate::rule::Rule;
+use tidegate::rule::set;
+use tidegate::rule::set::Source;
+use tidegate::rule::table::NoFiles;
+use tidegate::rule_files;
+use tidegate::storage::Storage;
+use tidegate::topic::TopicName;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const KEYS: u32 = 1_000_000;
+const BURST: u32 = 100_000;
+const DAY_MS: i64 = 24 * 3600 * 1000;
+const PAGE_BYTES: usize = 4096;
+
+fn rules(when: &str) -> Vec<Arc<Rule>> {
+    let text = format!("CREATE RULE hot AS SELECT t FROM 'lab/+' WHEN {when} DO LOG;");
+    let source = Source { path: "bench.rule".into(), content: Ok(text.into_bytes()) };
+    let checked = set::check(&[source], &rule_files::targets(&Config::default()), &mut NoFiles);
+    assert!(!checked.has_errors(), "the rule is sound");
+    checked.rules
+}
+
+fn observe(table: &mut HoldTable, key: u32, condition: Truth, at: i64, out: &mut Transitions) {
+    let publish = (condition == Truth::True).then(|| Publish {
+        topic: TopicName::parse(&format!("lab/{key:07}")).expect("a topic"),
+        payload: Bytes::from(format!(r#"{{"moteid":{key:07},"t":31.25}}"#)),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        received_at: Timestamp::from_millis(at),
+        origin: Origin::internal(),
+        properties: None,
+        hops: 0,
+    });
+    let observation = Observation {
+        rule: RuleIndex(0),
+        key: CompactString::from(format!("[{key:07}]")),
+        condition,
+        clear: None,
+        at: Timestamp::from_millis(at),
+        event_at: None,
+        publish,
+    };
+    table.observe(observation, out);
+}
+
+/// What the process has in memory, bytes.
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok());
+    pages.expect("a number of pages") * PAGE_BYTES
+}
+
+/// Rows as they go to the disk.
+fn commit(table: &mut HoldTable) -> Vec<KeyChange> {
+    let mut changes = Vec::new();
+    table.take_changes(&mut changes);
+    changes
+}
+
+fn memory(when: &str) {
+    let rules = rules(when);
+    let mut table = HoldTable::new(watched(&rules, KEYS as usize));
+    let mut out = Transitions::default();
+    let before = resident();
+    let started = Clock::instant();
+    for key in 0..KEYS {
+        observe(&mut table, key, Truth::True, i64::from(key / 1000), &mut out);
+        if key % 1000 == 999 {
+            drop(commit(&mut table));
+            out.clear();
+        }
+    }
+    let each = |bytes: usize| bytes as f64 / f64::from(KEYS);
+    let text = format!("[{:07}]", 0).len();
+    let kept = table.counts(RuleIndex(0)).expect("the rule").message_bytes;
+    let held = resident() - before;
+    let took = started.elapsed();
+    println!(
+        "{when}: {:.0} bytes a key; without its text ({text}) and message ({:.0}): {:.0}; made in {took:?}",
+        each(held),
+        each(kept),
+        each(held) - text as f64 - each(kept)
+    );
+    for key in 0..KEYS {
+        observe(&mut table, key, Truth::False, 2000, &mut out);
+        if key % 1000 == 999 {
+            drop(commit(&mut table));
+            out.clear();
+        }
+    }
+    println!("  after all have ended: {:.1} bytes a key", each(resident().saturating_sub(before)));
+}
+
+fn burst() {
+    let rules = rules("t > 30 FOR 1 DAY");
+    let mut table = HoldTable::new(watched(&rules, BURST as usize));
+    let mut out = Transitions::default();
+    for key in 0..BURST {
+        observe(&mut table, key, Truth::True, 0, &mut out);
+    }
+    drop(commit(&mut table));
+    let (mut calls, mut longest, mut fired) = (0, Duration::ZERO, 0);
+    let started = Clock::instant();
+    loop {
+        let began = Clock::instant();
+        let progress = table.advance(Timestamp::from_millis(DAY_MS), &mut out);
+        longest = longest.max(began.elapsed());
+        calls += 1;
+        for episode in out.episodes.drain(..) {
+            assert_eq!(*episode.facts.key, *format!("[{fired:07}]"), "in order");
+            fired += 1;
+        }
+        drop(commit(&mut table));
+        if progress == Progress::Done {
+            break;
+        }
+    }
+    let took = started.elapsed();
+    println!(
+        "{fired} timers of one millisecond: {took:?} in {calls} pieces, the longest {longest:?}"
+    );
+}
+
+fn start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = rules("t > 30 FOR 1 DAY");
+    let mut table = HoldTable::new(watched(&rules, KEYS as usize));
+    let mut out = Transitions::default();
+    for key in 0..KEYS {
+        observe(&mut table, key, Truth::True, 0, &mut out);
+    }
+    let rows = commit(&mut table);
+    drop(table);
+    drop(Storage::open(folder.path()).expect("opens"));
+    let mut database =
+        rusqlite::Connection::open(folder.path().join("tidegate.db")).expect("opens");
+    let transaction = database.transaction().expect("begins");
+    for KeyChange { rule, key, state, .. } in rows {
+        let row = rusqlite::params![&*rule, key.as_str(), state.as_deref()];
+        let mut insert = transaction
+            .prepare_cached("INSERT INTO hold_state VALUES (?1, ?2, ?3)")
+            .expect("the table is there");
+        insert.execute(row).expect("a row");
+    }
+    transaction.execute("INSERT INTO alive VALUES (1, 1)", []).expect("a row");
+    transaction.commit().expect("commits");
+    database.close().expect("closes");
+
+    let started = Clock::instant();
+    let storage = Storage::open(folder.path()).expect("opens");
+    let saved = checkpoint::load(&storage).expect("reads");
+    let mut table = HoldTable::new(watched(&rules, KEYS as usize));
+    let now = Timestamp::from_millis(1);
+    let mut restoring = table.restoring([], saved.alive_until.expect("a row"), now);
+    saved
+        .for_each_state(checkpoint::Part::Hold, |rule, key, state| {
+            restoring.row(rule, key, state, &mut out)
+        })
+        .expect("reads");
+    let restored = restoring.finish();
+    let took = started.elapsed();
+    println!("a start with {} keys on disk: {took:?}", restored.kept);
+}
+
+fn main() {
+    memory("t > 30 FOR 1 DAY");
+    memory("t > 30 FOR 0 SECONDS");
+    memory("t > 30 FOR 1 DAY MAX GAP 1 HOUR");
+    burst();
+    start();
+}
