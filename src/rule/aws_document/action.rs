@@ -1,6 +1,7 @@
 //! Actions of a document → actions of a rule, as [`super::mapping`] has it.
 
 use super::super::ast::Action;
+use super::super::ast::CastTarget;
 use super::super::ast::Expr;
 use super::super::ast::ExprKind;
 use super::super::ast::Header;
@@ -78,6 +79,8 @@ impl Reader<'_> {
             ("lambda", Some(arn)) => Some(Action::Invoke { name: self.function_name(arn)? }),
             ("http", Some(url)) => Some(Action::Invoke { name: self.hook_of_url(url)? }),
             ("republish", Some(topic)) => self.republish(topic, &fields),
+            ("dynamoDB", Some(table)) => self.upsert(table, &fields, &member.key),
+            ("dynamoDBv2", Some(put)) => self.put_item(put),
             ("cloudwatchLogs", _) => Some(Action::Log { text: None }),
             (other, _) => unreachable!("{other} is carried over, and nothing says how"),
         }
@@ -135,6 +138,56 @@ impl Reader<'_> {
         let name = if rest.contains("${") { rest } else { rest.split(':').next().unwrap_or(rest) };
         let offsets = text.offsets.of_part(start..start + name.len());
         Some(self.name_in(Text { text: name.to_owned(), offsets, span: text.span }))
+    }
+
+    /// The row of a hash key, or of a hash and a range key, which are one key of two values here.
+    fn upsert(&mut self, table: &Member<'_>, fields: &Fields<'_>, what: &str) -> Option<Action> {
+        let name = self.target_name(table);
+        let hash = self.required(fields, "hashKeyValue", what).and_then(|value| self.key(value))?;
+        let operation = fields.get("operation");
+        let text = operation.and_then(|operation| self.string(operation)).map(|text| text.text);
+        match (operation, text.as_deref()) {
+            (None, _) | (_, None | Some("INSERT" | "UPDATE")) => {}
+            (Some(operation), Some(_)) => {
+                self.not_carried(operation, "`tidegate table delete TABLE KEY` deletes a row");
+                return None;
+            }
+        }
+        let range = fields.get("rangeKeyValue").and_then(|value| self.key(value));
+        let key = match range {
+            None => hash,
+            Some(range) => {
+                let span = hash.span.start.min(range.span.start)..hash.span.end.max(range.span.end);
+                let hash = self.typed(hash, fields.get("hashKeyType"));
+                let range = self.typed(range, fields.get("rangeKeyType"));
+                Expr { kind: ExprKind::Array(vec![hash, range]), span }
+            }
+        };
+        Some(Action::Upsert { name: name?, key: Some(key) })
+    }
+
+    /// A key of the type that the document says; a text when it says none.
+    fn typed(&mut self, key: Expr, kind: Option<&Member<'_>>) -> Expr {
+        let kind = kind.and_then(|kind| self.string(kind)).map(|text| text.text);
+        let target = match kind.as_deref() {
+            Some("NUMBER") => CastTarget::Decimal,
+            _ => CastTarget::String,
+        };
+        let span = key.span.clone();
+        Expr { kind: ExprKind::Cast { value: Box::new(key), target }, span }
+    }
+
+    /// A document does not say which members of the record are the table's key.
+    fn put_item(&mut self, put: &Member<'_>) -> Option<Action> {
+        let fields = self.fields(put.value, &put.key, ["tableName"])?;
+        let table = self.required(&fields, "tableName", &put.key)?;
+        let name = self.target_name(table)?;
+        self.found.push(
+            Diagnostic::warning(Code::NOT_CARRIED, "the key of the table is not in the document")
+                .at(table.value.span(), "one row a topic")
+                .help("`tidegate import` makes a rule of it: write UPSERT name KEY column there"),
+        );
+        Some(Action::Upsert { name, key: None })
     }
 
     /// A hook named after the URL that it stands for.

@@ -118,6 +118,37 @@ fn a_mistake_in_a_document_is_told_where_it_stands() {
 }
 
 #[test]
+fn a_row_of_dynamodb_is_a_key_of_a_table() {
+    let upsert = |action: &str| {
+        let text = payload(action).replacen('{', "{\"awsIotSqlVersion\": \"2016-03-23\",", 1);
+        let checked = load("rule.json", &text);
+        assert!(!checked.has_errors(), "{:?}", checked.diagnostics);
+        let rule = &checked.rules[0].text;
+        rule.lines().last().unwrap_or_default().to_owned()
+    };
+    let table = r#""tableName": "t", "hashKeyField": "id", "roleArn": "r""#;
+    let cases = [
+        (r#""hashKeyValue": "${id}", "operation": "UPDATE""#, "DO UPSERT t KEY id;"),
+        (r#""hashKeyValue": "m-${id}""#, "DO UPSERT t KEY concat('m-', id);"),
+        (
+            r#""hashKeyValue": "${id}", "rangeKeyField": "at", "rangeKeyType": "NUMBER",
+               "rangeKeyValue": "${ts}""#,
+            "DO UPSERT t KEY [cast(id AS String), cast(ts AS Decimal)];",
+        ),
+        (r#""hashKeyValue": "${id}", "operation": "DELETE""#, "DO LOG;"),
+    ];
+    for (members, expected) in cases {
+        assert_eq!(upsert(&format!(r#"{{"dynamoDB": {{{table}, {members}}}}}"#)), expected);
+    }
+    let put = r#"{"dynamoDBv2": {"putItem": {"tableName": "t"}, "roleArn": "r"}}"#;
+    assert_eq!(upsert(put), "DO UPSERT t;");
+    let found = told(&payload(put));
+    assert_eq!(found, ["3:42 R043 the key of the table is not in the document"]);
+    let found = told(&payload(r#"{"dynamoDB": {"tableName": "t"}}"#));
+    assert!(found.contains(&"3:14 R041 dynamoDB has no hashKeyValue".to_owned()), "{found:?}");
+}
+
+#[test]
 fn a_file_holds_any_number_of_documents() {
     let one = |name: &str| {
         format!(
