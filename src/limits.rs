@@ -71,6 +71,12 @@ pub const TABLE_KEY_BYTES_MAX: usize = 1024;
 pub const TABLE_VALUE_BYTES_MAX: usize = 64 * 1024;
 /// The text of a secret, bytes (AWS Secrets Manager: 65,536).
 pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+/// Calls of `aws_lambda()` that one rule makes for one message.
+pub const CALLS_MAX: usize = 16;
+/// Calls of `aws_lambda()` that one connection waits for at once.
+pub const CALLS_AT_ONCE_MAX: usize = 64;
+/// The answer to a call of `aws_lambda()`, bytes (AWS: 6 MB, of which a rule can use 128 KiB).
+pub const CALL_ANSWER_BYTES_MAX: usize = 128 * 1024;
 /// JOIN clauses of one statement.
 pub const JOINS_MAX: usize = 8;
 /// Nested objects and arrays in a payload. Deeper ones are a fault.

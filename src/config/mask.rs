@@ -1,8 +1,17 @@
 //! Takes secrets out of the configuration's text before an excerpt of it is shown.
 
 /// Keys of a hook or secret whose values are no secrets.
-const OPEN_KEYS: [&str; 8] =
-    ["url", "timeout", "concurrency", "attempts", "backoff", "backoff_max", "file", "env"];
+const OPEN_KEYS: [&str; 9] = [
+    "url",
+    "timeout",
+    "answer_timeout",
+    "concurrency",
+    "attempts",
+    "backoff",
+    "backoff_max",
+    "file",
+    "env",
+];
 /// The key of a text that is one, wherever it stands: the name of its section may be misspelt.
 const SECRET_KEY: &str = "value";
 

@@ -158,6 +158,8 @@ pub struct HookConfig {
     pub url: String,
     /// `timeout` of one attempt.
     pub timeout: Duration,
+    /// `answer_timeout`: how long a rule waits for the answer of `aws_lambda()`.
+    pub answer_timeout: Duration,
     /// `concurrency`: calls under way at once.
     pub concurrency: usize,
     /// `attempts` before a call goes to the dead letters.
@@ -199,6 +201,7 @@ impl HookConfig {
         HookConfig {
             url: url.into(),
             timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(2),
             concurrency: 8,
             attempts: 8,
             backoff: Duration::from_secs(1),
@@ -211,11 +214,20 @@ impl HookConfig {
 impl fmt::Debug for HookConfig {
     /// All but the values of the headers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HookConfig { url, timeout, concurrency, attempts, backoff, backoff_max, headers } =
-            self;
+        let HookConfig {
+            url,
+            timeout,
+            answer_timeout,
+            concurrency,
+            attempts,
+            backoff,
+            backoff_max,
+            headers,
+        } = self;
         f.debug_struct("HookConfig")
             .field("url", url)
             .field("timeout", timeout)
+            .field("answer_timeout", answer_timeout)
             .field("concurrency", concurrency)
             .field("attempts", attempts)
             .field("backoff", backoff)

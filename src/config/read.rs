@@ -239,6 +239,8 @@ fn read_hook(
     }
     let timeout = duration(Duration::from_millis(100)..=Duration::from_secs(900));
     section.read("timeout", &mut hook.timeout, timeout, findings);
+    let answer = duration(Duration::from_millis(10)..=Duration::from_secs(30));
+    section.read("answer_timeout", &mut hook.answer_timeout, answer, findings);
     section.read("concurrency", &mut hook.concurrency, integer(1..=1000), findings);
     section.read("attempts", &mut hook.attempts, integer(1..=100), findings);
     let backoff = duration(Duration::from_millis(10)..=HOUR);

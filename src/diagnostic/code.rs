@@ -114,6 +114,8 @@ impl Code {
     pub const UNDECLARED_SECRET: Code = Code("R052");
     /// A call of a function for an AWS service that has nothing to find here.
     pub const SERVICE_CALL: Code = Code("R053");
+    /// `aws_lambda()` where nobody can wait for its answer.
+    pub const CALL_PLACE: Code = Code("R054");
     /// AT LEAST of a number of times that is not counted to.
     pub const AT_LEAST: Code = Code("R056");
     /// FOR EACH ROW OF where no row can be watched.
@@ -193,6 +195,7 @@ pub const RULE_CODES: &[Code] = &[
     Code::PREDICTION,
     Code::UNDECLARED_SECRET,
     Code::SERVICE_CALL,
+    Code::CALL_PLACE,
     Code::AT_LEAST,
     Code::EACH_ROW,
     Code::ANALYTIC_PLACE,

@@ -89,6 +89,8 @@ pub(super) enum Code {
     LookUp { source: RowSource, key: Box<[Code]> },
     /// `get_secret()`: what may be its name, the likeliest first, and the key in its JSON.
     Secret { names: Box<[Box<str>]>, key: Option<Box<Code>> },
+    /// `aws_lambda(hook, argument)`
+    Lambda { hook: Arc<str>, argument: Box<Code> },
     /// `cast(x AS type)`
     Cast { value: Box<Code>, target: CastTarget },
     /// `(SELECT …)`

@@ -50,6 +50,7 @@ use crate::rule::function::lookup;
 use crate::rule::schema::SchemaName;
 use crate::rule::schema::Schemas;
 use crate::rule::schema::literal;
+use crate::rule::service::function_name;
 use crate::rule::service::secret_names;
 use crate::rule::table::LATEST_KEY;
 use crate::rule::table::RowSource;
@@ -94,6 +95,8 @@ pub(super) struct Program {
     pub(super) whole: Whole,
     /// The tables that UPSERT writes and the rule reads.
     pub(super) latest: Box<[Arc<str>]>,
+    /// Whether `aws_lambda()` stands anywhere in it.
+    pub(super) makes_calls: bool,
 }
 
 /// Compiles one rule.
@@ -112,6 +115,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         variables: Vec::new(),
         tables: &rule.tables,
         latest: Vec::new(),
+        makes_calls: false,
         rows: Vec::new(),
         scopes: Vec::new(),
         each: select.foreach.as_ref().map(|each| each.alias.node.clone()),
@@ -160,6 +164,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         version: rule.version,
         whole,
         latest: compiler.latest.into(),
+        makes_calls: compiler.makes_calls,
     }
 }
 
@@ -171,6 +176,7 @@ struct Compiler<'r> {
     tables: &'r Tables,
     /// The tables that UPSERT writes, as the rule reads them.
     latest: Vec<Arc<str>>,
+    makes_calls: bool,
     /// The names of the rows joined so far, in the order of the joins, and whether each is of a table
     /// that UPSERT writes.
     rows: Vec<(String, bool)>,
@@ -479,6 +485,11 @@ impl Compiler<'_> {
             }
             (Function::GetDynamodb, [table, name, value, sort, sort_value, _]) => {
                 self.keyed_row(table, &[(name, value), (sort, sort_value)])
+            }
+            (Function::AwsLambda, [name, argument]) => {
+                self.makes_calls = true;
+                let hook = Arc::from(function_name(literal(name)?));
+                Some(Code::Lambda { hook, argument: self.boxed(argument) })
             }
             (Function::GetSecret, [id, _, rest @ ..]) if matches!(rest.len(), 1 | 2) => {
                 let names = secret_names(literal(id)?).map(Box::from).collect();

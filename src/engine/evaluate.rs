@@ -7,11 +7,13 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use smallvec::SmallVec;
 
+use super::call::Replay;
 use super::code::Code;
 use super::code::Item;
 use super::code::Join;
@@ -143,6 +145,8 @@ pub(super) struct Frame<'f> {
     pub(super) budget: &'f Budget,
     /// What analytic functions answer, by the number of the call.
     earlier: &'f [Value],
+    /// What `aws_lambda()` has been answered; `None` in a program that does not call.
+    replay: Option<&'f Replay>,
     /// The element of FOREACH.
     each: Option<&'f Value>,
     variables: SmallVec<[OnceCell<Value>; 2]>,
@@ -162,7 +166,18 @@ impl<'f> Frame<'f> {
         variables.resize_with(program.variables.len(), OnceCell::new);
         let mut rows = SmallVec::new();
         rows.resize_with(program.joins.len(), OnceCell::new);
-        Frame { message, program, slots, hold, budget, earlier: &[], each: None, variables, rows }
+        Frame {
+            message,
+            program,
+            slots,
+            hold,
+            budget,
+            earlier: &[],
+            replay: None,
+            each: None,
+            variables,
+            rows,
+        }
     }
 
     /// The frame with the answers of the rule's analytic functions.
@@ -213,7 +228,12 @@ impl<'f> Frame<'f> {
     /// The same rule over one element of its FOREACH; variables are computed anew.
     pub(super) fn of_element<'e>(&'e self, element: &'e Value) -> Frame<'e> {
         let frame = Frame::new(self.message, self.program, self.slots, self.hold, self.budget);
-        Frame { each: Some(element), ..frame }
+        Frame { each: Some(element), replay: self.replay, ..frame }
+    }
+
+    /// The frame of a program that calls.
+    pub(super) fn with_replay(self, replay: &'f Replay) -> Self {
+        Frame { replay: Some(replay), ..self }
     }
 
     pub(super) fn setting(&self) -> Setting<'_> {
@@ -357,9 +377,8 @@ impl<'f> Frame<'f> {
                 let left = self.value(left, scope);
                 operators::arithmetic(*op, &left, &self.value(right, scope), self.setting())
             }
-            Code::LookUp { source, key } => {
-                return self.look_up(source, &self.values(key, scope)).unwrap_or_default();
-            }
+            Code::LookUp { source, key } => return self.found(source, key, scope),
+            Code::Lambda { hook, argument } => self.lambda(hook, argument, scope),
             Code::Secret { names, key } => self.secret(names, key.as_deref(), scope),
             Code::DecodeProto { value, schema } => self.decode_proto(value, schema, scope),
             Code::Cast { value, target } => {
@@ -453,7 +472,12 @@ impl<'f> Frame<'f> {
         scope: Option<&'s Scope<'s>>,
     ) -> Value {
         let arguments = self.values(arguments, scope);
-        function::call_contextual(function, self.message, self.program.version, &arguments)
+        let call =
+            || function::call_contextual(function, self.message, self.program.version, &arguments);
+        match (function, self.replay) {
+            (Function::NewUuid | Function::Rand, Some(replay)) => replay.chance(call),
+            _ => call(),
+        }
     }
 
     /// What does not decode is Null, as `decode(x, 'base64')` has it.
@@ -483,6 +507,26 @@ impl<'f> Frame<'f> {
         } else {
             Value::Undefined
         }
+    }
+
+    /// The row of a key, or Undefined.
+    fn found<'s>(
+        &'s self,
+        source: &'s RowSource,
+        key: &'s [Code],
+        scope: Option<&'s Scope<'s>>,
+    ) -> Cow<'s, Value> {
+        self.look_up(source, &self.values(key, scope)).unwrap_or_default()
+    }
+
+    fn lambda<'s>(
+        &'s self,
+        hook: &Arc<str>,
+        argument: &'s Code,
+        scope: Option<&'s Scope<'s>>,
+    ) -> Value {
+        let Some(replay) = self.replay else { return Value::Undefined };
+        replay.call(hook, &self.value(argument, scope), self.program.whole)
     }
 
     fn secret<'s>(

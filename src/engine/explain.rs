@@ -485,6 +485,7 @@ impl Code {
             Code::Object(members) => members.iter().for_each(|(_, code)| below(code)),
             Code::Earlier { otherwise, .. } => below(otherwise),
             Code::Member { of: code, .. }
+            | Code::Lambda { argument: code, .. }
             | Code::Not(code)
             | Code::Negate(code)
             | Code::Is { value: code, .. }
@@ -543,6 +544,7 @@ impl Cost {
             Code::Call { function, .. } => (true, is_regex(*function)),
             Code::Context { .. }
             | Code::DecodeProto { .. }
+            | Code::Lambda { .. }
             | Code::LookUp { .. }
             | Code::Secret { .. } => (true, false),
             Code::Regexp { .. } => (true, true),

@@ -84,6 +84,11 @@ pub enum FaultCode {
     LateRecord,
     /// More messages wait for their turn than may; the oldest were judged before it.
     EventBufferFull,
+    /// A hook gave no answer to `aws_lambda()`.
+    CallFailed,
+    /// `aws_lambda()` where nobody makes calls: over what a condition over time, or a rule over a
+    /// stream, republishes.
+    CallUnavailable,
     /// A search took more than [`crate::limits::REGEX_STEPS_MAX`] steps.
     RegexTooCostly,
 }
@@ -118,6 +123,8 @@ impl FaultCode {
         FaultCode::EventTimeFuture,
         FaultCode::LateRecord,
         FaultCode::EventBufferFull,
+        FaultCode::CallFailed,
+        FaultCode::CallUnavailable,
         FaultCode::RegexTooCostly,
     ];
 
@@ -151,6 +158,8 @@ impl FaultCode {
             FaultCode::EventTimeFuture => "event_time_future",
             FaultCode::LateRecord => "late_record",
             FaultCode::EventBufferFull => "event_buffer_full",
+            FaultCode::CallFailed => "call_failed",
+            FaultCode::CallUnavailable => "call_unavailable",
             FaultCode::RegexTooCostly => "regex_too_costly",
         }
     }

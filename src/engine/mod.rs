@@ -18,6 +18,7 @@
 //!
 //! Start reading at [`Engine::evaluate`], then `evaluate.rs`.
 
+mod call;
 mod code;
 mod compile;
 mod decode;
@@ -52,6 +53,7 @@ use base64::engine::general_purpose::STANDARD;
 use compact_str::CompactString;
 use smallvec::SmallVec;
 
+use call::Replay;
 use compile::Program;
 use decode::Buffers;
 use decode::DecodeError;
@@ -68,6 +70,8 @@ use plan::Source;
 use predicate_index::Visits;
 use topic_index::TopicIndex;
 
+pub use call::Call;
+pub use call::Conversation;
 pub use explain::Cost;
 pub use explain::Destination;
 pub use explain::Explanation;
@@ -244,9 +248,51 @@ impl Engine {
         Plan::new(rules.iter().filter_map(program))
     }
 
+    /// The next call of each rule of `plan` whose answer `conversation` does not have. None are left when
+    /// the message can be evaluated.
+    pub fn next_calls(
+        &self,
+        plan: &Plan,
+        publish: &Publish,
+        conversation: &mut Conversation,
+    ) -> Vec<Call> {
+        let mut calls = Vec::new();
+        if !plan.makes_calls() {
+            return calls;
+        }
+        let (mut buffers, visits) = BUFFERS.take();
+        let mut made = Evaluation::default();
+        for source in &plan.sources {
+            let decoded = source.decode(&publish.payload, &mut buffers);
+            let message = self.message(publish, &buffers.slots);
+            let is_caller = |entry: &&Entry| {
+                self.compiled(entry.rule).is_some_and(|compiled| compiled.program.makes_calls)
+            };
+            for entry in source.entries.iter().filter(is_caller) {
+                let replay = conversation.begin(entry.rule);
+                replay.rewind();
+                self.evaluate_entry(source, entry, &decoded, &message, Some(replay), &mut made);
+                calls.extend(replay.missing(entry.rule));
+            }
+        }
+        BUFFERS.set((buffers, visits));
+        calls
+    }
+
     /// Evaluates the rules of `plan`, which must be this engine's for the topic of `publish`; results
-    /// are added to `out`.
+    /// are added to `out`. Nobody calls: `aws_lambda()` is a fault.
     pub fn evaluate(&self, plan: &Plan, publish: &Publish, out: &mut Evaluation) {
+        self.evaluate_with(plan, publish, &Conversation::default(), out);
+    }
+
+    /// The same, with the answers that [`Engine::next_calls`] has asked for.
+    pub fn evaluate_with(
+        &self,
+        plan: &Plan,
+        publish: &Publish,
+        conversation: &Conversation,
+        out: &mut Evaluation,
+    ) {
         if plan.is_empty() {
             return;
         }
@@ -259,12 +305,14 @@ impl Engine {
                 Some(index) if decoded.is_ok() => {
                     index.visit(slots, &publish.payload, &mut visits, &mut out.unknown_together);
                     for entry in visits.iter().filter_map(|place| source.entries.get(place)) {
-                        self.evaluate_entry(source, entry, &decoded, &message, out);
+                        let replay = conversation.of(entry.rule);
+                        self.evaluate_entry(source, entry, &decoded, &message, replay, out);
                     }
                 }
                 _ => {
                     for entry in &source.entries {
-                        self.evaluate_entry(source, entry, &decoded, &message, out);
+                        let replay = conversation.of(entry.rule);
+                        self.evaluate_entry(source, entry, &decoded, &message, replay, out);
                     }
                 }
             }
@@ -278,6 +326,7 @@ impl Engine {
         entry: &Entry,
         decoded: &Result<(), DecodeError>,
         message: &Message<'_>,
+        replay: Option<&Replay>,
         out: &mut Evaluation,
     ) {
         let Some(Compiled { program, .. }) = self.compiled(entry.rule) else { return };
@@ -293,9 +342,16 @@ impl Engine {
                 return;
             }
         }
-        let budget = Budget::default();
+        let (budget, mute) = (Budget::default(), Replay::mute());
         let frame = Frame::new(message, program, &entry.slots, None, &budget);
-        evaluate_rule(entry.rule, &frame, readable, out);
+        if !program.makes_calls {
+            return evaluate_rule(entry.rule, &frame, readable, out);
+        }
+        let replay = replay.unwrap_or(&mute);
+        replay.rewind();
+        evaluate_rule(entry.rule, &frame.with_replay(replay), readable, out);
+        let faults = replay.take_faults().into_iter();
+        out.faults.extend(faults.map(|refusal| fault(entry.rule, refusal)));
     }
 
     /// Judges a message that the history table has given its turn; results are added to `out`.
@@ -740,6 +796,5 @@ fn fault(rule: RuleIndex, (code, message): output::Refusal) -> Fault {
 }
 
 fn unknown_rule(rule: RuleIndex) -> Fault {
-    let message = "the rule is no longer loaded".to_owned();
-    Fault { rule, code: FaultCode::HoldKeyInvalid, message }
+    fault(rule, (FaultCode::HoldKeyInvalid, "the rule is no longer loaded".to_owned()))
 }

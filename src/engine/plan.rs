@@ -17,6 +17,8 @@ pub struct Plan {
     pub(super) sources: SmallVec<[Source; 1]>,
     /// Rules that one missing field leaves UNKNOWN together.
     together: Vec<Box<[RuleIndex]>>,
+    /// Whether one of its rules calls.
+    makes_calls: bool,
 }
 
 /// The rules of a topic that read its payloads alike, with one projection for all their fields: a
@@ -42,7 +44,9 @@ impl Plan {
     pub(super) fn new<'p>(programs: impl Iterator<Item = (RuleIndex, &'p Program)>) -> Plan {
         let mut sources: SmallVec<[Source; 1]> = SmallVec::new();
         let mut programs_of: SmallVec<[Vec<&Program>; 1]> = SmallVec::new();
+        let mut makes_calls = false;
         for (rule, program) in programs {
+            makes_calls |= program.makes_calls;
             let at = sources.iter().position(|source| source.decoder == program.decoder);
             let at = at.unwrap_or_else(|| {
                 let decoder = program.decoder.clone();
@@ -61,7 +65,12 @@ impl Plan {
         for (source, programs) in sources.iter_mut().zip(&programs_of) {
             source.index = PredicateIndex::new(&source.entries, programs, &mut together);
         }
-        Plan { sources, together }
+        Plan { sources, together, makes_calls }
+    }
+
+    /// Whether one of its rules has an `aws_lambda()` that may be called.
+    pub fn makes_calls(&self) -> bool {
+        self.makes_calls
     }
 
     /// Whether no rule listens to the topic.

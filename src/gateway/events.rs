@@ -40,6 +40,7 @@ use crate::engine::Output;
 use crate::engine::RuleIndex;
 use crate::journal::Submission;
 use crate::journal::Submitter;
+use crate::lambda::Caller;
 use crate::lambda::DeadLetter;
 use crate::limits;
 use crate::publish::Origin;
@@ -163,9 +164,14 @@ impl FailureSink for Events {
 
 impl EventDesk {
     /// Publishes events until `stopped` turns true, and then those that are in the queue.
-    pub(super) async fn run(self, journal: Submitter<Work>, mut stopped: watch::Receiver<bool>) {
+    pub(super) async fn run(
+        self,
+        journal: Submitter<Work>,
+        caller: Arc<Caller>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
         let EventDesk { events, mut queue } = self;
-        let mut pass = Pass::default();
+        let mut pass = Pass::settling();
         let mut batch = Vec::new();
         let mut is_stopping = false;
         loop {
@@ -187,15 +193,16 @@ impl EventDesk {
                 }
             }
             let Some(at) = batch.first().map(Event::at) else { continue };
-            let rules = events.running.hold();
+            let rules = HeldRules::into_inner(events.running.hold());
             for event in batch.drain(..) {
                 event.announce(&events, &rules, &mut pass);
             }
+            pass.settle(&rules, &caller).await;
             if pass.is_settled() {
                 continue;
             }
             let work = Work::Messages {
-                rules: HeldRules::into_inner(rules),
+                rules,
                 outcome: pass.take_outcome(),
                 observations: mem::take(&mut pass.observations),
             };

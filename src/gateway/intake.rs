@@ -20,6 +20,7 @@ use crate::journal::AckSlot;
 use crate::journal::Effect;
 use crate::journal::Submission;
 use crate::journal::Submitter;
+use crate::lambda::Caller;
 use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::topic::Reserved;
@@ -35,24 +36,27 @@ pub(super) struct RuleIntake {
     running: Arc<RunningRules>,
     journal: Submitter<Work>,
     events: Events,
+    caller: Arc<Caller>,
 }
 
 impl RuleIntake {
     /// An intake that evaluates the `running` rules, submits to `journal` and hands what happens to
-    /// clients to `events`.
+    /// clients to `events`. `caller` calls the hooks that rules wait for.
     pub(super) fn new(
         running: Arc<RunningRules>,
         journal: Submitter<Work>,
         events: Events,
+        caller: Arc<Caller>,
     ) -> Self {
-        RuleIntake { running, journal, events }
+        RuleIntake { running, journal, events, caller }
     }
 }
 
 impl Intake for RuleIntake {
     fn lane(&self, _origin: Arc<Origin>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
         Box::new(RuleLane {
-            pass: Pass::default(),
+            pass: Pass::settling(),
+            caller: Arc::clone(&self.caller),
             running: Arc::clone(&self.running),
             journal: self.journal.clone(),
             slot,
@@ -70,6 +74,7 @@ struct RuleLane {
     running: Arc<RunningRules>,
     journal: Submitter<Work>,
     slot: Arc<AckSlot>,
+    caller: Arc<Caller>,
     /// `None` between two batches: a connection that says nothing keeps no rules alive.
     batch: Option<BatchHead>,
 }
@@ -109,8 +114,13 @@ impl Lane for RuleLane {
             let Some(BatchHead { first, rules }) = head.filter(|_| !self.pass.is_settled()) else {
                 return Ok(Submitted::Settled);
             };
+            let rules = HeldRules::into_inner(rules);
+            self.pass.settle(&rules, &self.caller).await;
+            if self.pass.is_settled() {
+                return Ok(Submitted::Settled);
+            }
             let work = Work::Messages {
-                rules: HeldRules::into_inner(rules),
+                rules,
                 outcome: self.pass.take_outcome(),
                 observations: mem::take(&mut self.pass.observations),
             };

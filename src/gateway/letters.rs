@@ -16,6 +16,7 @@ use crate::engine::ActionFailure;
 use crate::journal::AckSlot;
 use crate::journal::Submission;
 use crate::journal::Submitter;
+use crate::lambda::Caller;
 use crate::lambda::DeadLetter;
 use crate::lambda::DeadLetterSink;
 use crate::publish::Origin;
@@ -35,6 +36,7 @@ pub(super) struct LetterSink {
     journal: Submitter<Work>,
     events: Events,
     clock: Clock,
+    caller: Arc<Caller>,
 }
 
 impl LetterSink {
@@ -43,15 +45,16 @@ impl LetterSink {
         journal: Submitter<Work>,
         events: Events,
         clock: Clock,
+        caller: Arc<Caller>,
     ) -> Self {
-        LetterSink { running, journal, events, clock }
+        LetterSink { running, journal, events, clock, caller }
     }
 
     /// Answers whether everything the letters cause is on disk.
     async fn report(&self, hook: &str, letters: &[DeadLetter]) -> bool {
         let now = self.clock.now();
-        let rules = self.running.hold();
-        let mut pass = Pass::default();
+        let rules = HeldRules::into_inner(self.running.hold());
+        let mut pass = Pass::settling();
         for letter in letters {
             // A rule that is gone has no ON ERROR; the letter itself stays.
             let Some(rule) = rules.place(&letter.rule) else { continue };
@@ -65,11 +68,12 @@ impl LetterSink {
             self.events.announce_letter(&rules, &mut pass, hook, rule, letter, now);
         }
         pass.finish(&rules, now);
+        pass.settle(&rules, &self.caller).await;
         if pass.is_settled() {
             return true;
         }
         let work = Work::Messages {
-            rules: HeldRules::into_inner(rules),
+            rules,
             outcome: pass.take_outcome(),
             observations: mem::take(&mut pass.observations),
         };

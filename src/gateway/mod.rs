@@ -72,6 +72,8 @@ use crate::hit_log::HitLog;
 use crate::journal::Journal;
 use crate::journal::JournalHealth;
 use crate::lambda;
+use crate::lambda::Caller;
+use crate::lambda::HookError;
 use crate::lambda::HookSetup;
 use crate::lambda::Hooks;
 use crate::latest;
@@ -175,8 +177,7 @@ impl Gateway {
         open_files::fit(&mut config, &loaded.checked.rules)?;
         let mut registry = Registry::with_prefix("tidegate");
         let storage = Storage::open(&config.data_dir)?;
-        let keys = latest::load(&storage, table_bounds(&config))?;
-        let kept = latest::Kept { keys, mirror: Arc::default() };
+        let kept = latest::load(&storage, table_bounds(&config))?;
         let rules = engine(loaded.checked.rules, &config, &kept.mirror, &storage.reader()?)?;
         let running = first_rules(rules, &config, &mut registry);
         let rules = running.get();
@@ -197,11 +198,12 @@ impl Gateway {
         declare_streams(&storage.executor(), first_streams(&config, &rules), clock).await?;
         let (stop, stopped) = watch::channel(false);
         let (events, desk) = Events::new(Arc::clone(&running), handle.clone(), &mut registry);
-        let desk = tokio::spawn(desk.run(journal.submitter(), stopped.clone()));
+        let (caller, hook_metrics) = caller(&config, &mut registry)?;
+        let desk = desk.run(journal.submitter(), Arc::clone(&caller), stopped.clone());
         let parts = Parts { storage: &storage, journal: &journal, config: &config, clock, events };
         let stream_rules = parts.stream_rules(&running).await?;
         let deliveries = parts.start_deliveries(&mut registry).await?;
-        let hooks = parts.start_hooks(&running, &mut registry).await?;
+        let hooks = parts.start_hooks(&running, &caller, hook_metrics).await?;
         journal.metrics().register(&mut registry);
         handle.metrics().register(&mut registry);
         hits.feed().metrics().register(&mut registry);
@@ -235,9 +237,9 @@ impl Gateway {
         storage.announce(view.http)?;
         let site = dashboard::site(Arc::clone(&view) as _, config.http.body_timeout, http_metrics);
         let http = tokio::spawn(http.run(site, stopped.clone()));
-        let (broker, mut tasks) = open(broker, parts.events, &view);
+        let (broker, mut tasks) = open(broker, parts.events, caller, &view);
         tasks.push(tokio::spawn(reloader.run()));
-        let feeders = [desk, tokio::spawn(stream_rules.run(stopped))];
+        let feeders = [tokio::spawn(desk), tokio::spawn(stream_rules.run(stopped))];
         life.begin();
         Ok(Gateway { view, broker, http, feeders, journal, stop, tasks, storage })
     }
@@ -315,9 +317,11 @@ impl Gateway {
 fn open(
     broker: Broker,
     events: Events,
+    caller: Arc<Caller>,
     view: &Arc<GatewayView>,
 ) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
-    let intake = Arc::new(RuleIntake::new(Arc::clone(&view.running), view.journal.clone(), events));
+    let intake =
+        Arc::new(RuleIntake::new(Arc::clone(&view.running), view.journal.clone(), events, caller));
     let tasks = vec![
         tokio::spawn(Arc::clone(&view.hits).follow()),
         tokio::spawn(sample(Arc::clone(view))),
@@ -331,6 +335,16 @@ fn open(
         "the gateway is ready"
     );
     (tokio::spawn(broker.run(intake, patience(view.health.clone()))), tasks)
+}
+
+/// What calls hooks for rules that wait, and what hooks count.
+fn caller(
+    config: &Config,
+    registry: &mut Registry,
+) -> Result<(Arc<Caller>, lambda::HookMetrics), HookError> {
+    let metrics = lambda::HookMetrics::default();
+    metrics.register(registry);
+    Ok((Arc::new(Caller::new(&config.hooks, &metrics)?), metrics))
 }
 
 /// How much a table of latest values may hold.
@@ -545,12 +559,17 @@ impl Parts<'_> {
     async fn start_hooks(
         &self,
         running: &Arc<RunningRules>,
-        registry: &mut Registry,
+        caller: &Arc<Caller>,
+        metrics: lambda::HookMetrics,
     ) -> anyhow::Result<Arc<Hooks>> {
-        let metrics = lambda::HookMetrics::default();
-        metrics.register(registry);
         let submitter = self.journal.submitter();
-        let sink = LetterSink::new(Arc::clone(running), submitter, self.events.clone(), self.clock);
+        let sink = LetterSink::new(
+            Arc::clone(running),
+            submitter,
+            self.events.clone(),
+            self.clock,
+            Arc::clone(caller),
+        );
         let setup = HookSetup {
             executor: self.storage.executor(),
             reader: self.storage.reader()?,

@@ -4,16 +4,25 @@
 //! stream over its records, and the journal's stage over what an episode republished. A pass ends when nothing is left to evaluate; the
 //! hop limit bounds it. What it leaves is in [`Pass::outcome`] and [`Pass::observations`].
 //!
+//! A rule with `aws_lambda()` waits for answers. A pass whose owner can wait keeps the messages that reach
+//! one, and those that come behind, until [`Pass::settle`]; the journal's writer waits for nobody, and
+//! there such a call is a fault (`call_unavailable`).
+//!
 //! The rules are given with each message: whoever owns the pass decides for how long one set is used.
 
 use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
 
 use crate::action;
 use crate::action::Outcome;
 use crate::clock::Timestamp;
 use crate::engine::ActionFailure;
+use crate::engine::Conversation;
 use crate::engine::Evaluation;
 use crate::engine::Fault;
 use crate::engine::Hit;
@@ -21,6 +30,7 @@ use crate::engine::Observed;
 use crate::engine::Recalled;
 use crate::engine::Truth;
 use crate::engine::hold::LateRecord;
+use crate::lambda::Caller;
 use crate::limits;
 use crate::publish::Publish;
 use crate::topic::TopicName;
@@ -35,6 +45,10 @@ pub(super) struct Pass {
     generation: u64,
     plans: HashMap<TopicName, Arc<SharedPlan>, foldhash::fast::RandomState>,
     evaluation: Evaluation,
+    /// Whether the owner will [settle](Pass::settle) what must wait for an answer.
+    settles: bool,
+    /// Messages that reach a rule which calls, and those behind them, in order.
+    waiting: VecDeque<(Publish, Conversation)>,
     /// How many of `outcome.republished` have been evaluated.
     followed: usize,
     /// Effects, hit log lines and republished messages of the messages taken since it was last emptied.
@@ -44,9 +58,15 @@ pub(super) struct Pass {
 }
 
 impl Pass {
+    /// A pass whose owner calls [`Pass::settle`] before it looks at the outcome.
+    pub(super) fn settling() -> Pass {
+        Pass { settles: true, ..Pass::default() }
+    }
+
     /// Whether the messages taken so far left nothing to commit.
     pub(super) fn is_settled(&self) -> bool {
-        self.outcome.effects.is_empty()
+        self.waiting.is_empty()
+            && self.outcome.effects.is_empty()
             && self.outcome.hits.is_empty()
             && self.outcome.republished.is_empty()
             && self.observations.is_empty()
@@ -66,7 +86,7 @@ impl Pass {
     /// Evaluates the rules of `plan` over a record of the stream that they read, and then everything it
     /// makes rules republish.
     pub(super) fn take_record(&mut self, rules: &Rules, plan: &SharedPlan, record: &Publish) {
-        self.judge(rules, plan, record);
+        self.judge(rules, plan, record, &Conversation::default());
         self.finish(rules, record.received_at);
     }
 
@@ -117,6 +137,43 @@ impl Pass {
         self.finish(rules, at);
     }
 
+    /// Makes the calls that messages wait for, and evaluates those messages. Calls of different messages
+    /// and rules overlap; those of one rule over one message follow one another. What is evaluated
+    /// is evaluated in the order in which it was taken.
+    pub(super) async fn settle(&mut self, rules: &Rules, caller: &Caller) {
+        while !self.waiting.is_empty() {
+            let mut waiting = mem::take(&mut self.waiting);
+            loop {
+                let mut calls = Vec::new();
+                for (place, (publish, conversation)) in waiting.iter_mut().enumerate() {
+                    let shared = self.plan(rules, &publish.topic);
+                    let next = rules.engine.next_calls(&shared.plan, publish, conversation);
+                    calls.extend(next.into_iter().map(|call| (place, call)));
+                }
+                if calls.is_empty() {
+                    break;
+                }
+                let asked = calls.into_iter().map(|(place, call)| async move {
+                    let rule = rules.list()[call.rule.0 as usize].name();
+                    let answer = caller.call(&call.hook, rule, call.payload.clone()).await;
+                    (place, call, answer)
+                });
+                let mut answers = stream::iter(asked).buffer_unordered(limits::CALLS_AT_ONCE_MAX);
+                while let Some((place, call, answer)) = answers.next().await {
+                    if let Some((_, conversation)) = waiting.get_mut(place) {
+                        conversation.answer(&call, answer);
+                    }
+                }
+            }
+            for (publish, conversation) in waiting {
+                let shared = self.plan(rules, &publish.topic);
+                self.judge(rules, &shared, &publish, &conversation);
+                // What it republishes may wait in turn; it is settled in the next round.
+                self.finish(rules, publish.received_at);
+            }
+        }
+    }
+
     /// Hands over the outcome and starts an empty one.
     pub(super) fn take_outcome(&mut self) -> Outcome {
         self.followed = 0;
@@ -136,14 +193,25 @@ impl Pass {
 
     fn evaluate(&mut self, rules: &Rules, publish: &Publish) {
         let shared = self.plan(rules, &publish.topic);
-        if !shared.plan.is_empty() {
-            self.judge(rules, &shared, publish);
+        if shared.plan.is_empty() {
+            return;
         }
+        if !self.waiting.is_empty() || (self.settles && shared.plan.makes_calls()) {
+            self.waiting.push_back((publish.clone(), Conversation::default()));
+            return;
+        }
+        self.judge(rules, &shared, publish, &Conversation::default());
     }
 
-    fn judge(&mut self, rules: &Rules, shared: &SharedPlan, publish: &Publish) {
+    fn judge(
+        &mut self,
+        rules: &Rules,
+        shared: &SharedPlan,
+        publish: &Publish,
+        conversation: &Conversation,
+    ) {
         let evaluation = &mut self.evaluation;
-        rules.engine.evaluate(&shared.plan, publish, evaluation);
+        rules.engine.evaluate_with(&shared.plan, publish, conversation, evaluation);
         shared.count(&evaluation.unknown_together);
         evaluation.unknown_together.clear();
         self.count(rules, publish.received_at);

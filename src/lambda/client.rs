@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use bytes::BytesMut;
 use reqwest::Client;
 use reqwest::Method;
+use reqwest::RequestBuilder;
 use reqwest::Response;
 use reqwest::StatusCode;
 use reqwest::Url;
@@ -129,6 +131,41 @@ impl HookClient {
 
     /// Makes one attempt. `now` is for a Retry-After that is a date.
     pub(super) async fn call(&self, request: Request, now: Timestamp) -> Reply {
+        let request = match self.request(request) {
+            Ok(request) => request,
+            Err(error) => return Reply::Rejected { error },
+        };
+        match request.send().await {
+            Ok(response) => judge(response, now).await,
+            Err(error) => Reply::Retry {
+                is_outage: error.is_connect(),
+                error: shorten(&describe(&error.without_url())),
+                retry_after: None,
+            },
+        }
+    }
+
+    /// Makes one attempt for the sake of its answer: the body of a 2xx, or in words why there is none.
+    pub(super) async fn ask(&self, request: Request) -> Result<Bytes, String> {
+        let failed = |error: reqwest::Error| shorten(&describe(&error.without_url()));
+        let mut response = self.request(request)?.send().await.map_err(failed)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(status.to_string());
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > limits::CALL_ANSWER_BYTES_MAX {
+                let bound = limits::CALL_ANSWER_BYTES_MAX;
+                return Err(format!("the answer has more than {bound} bytes"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    /// The request, or why it cannot be made.
+    fn request(&self, request: Request) -> Result<RequestBuilder, String> {
         let Request { rule, call_id, attempt, payload } = request;
         let is_json = std::str::from_utf8(&payload)
             .is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
@@ -140,18 +177,11 @@ impl HookClient {
         for (name, value) in own {
             match HeaderValue::try_from(value) {
                 Ok(value) => headers.insert(name, value),
-                Err(_) => return Reply::Rejected { error: format!("{name} cannot be sent") },
+                Err(_) => return Err(format!("{name} cannot be sent")),
             };
         }
         let request = self.http.request(Method::POST, self.url.clone());
-        match request.headers(headers).body(payload).send().await {
-            Ok(response) => judge(response, now).await,
-            Err(error) => Reply::Retry {
-                is_outage: error.is_connect(),
-                error: shorten(&describe(&error.without_url())),
-                retry_after: None,
-            },
-        }
+        Ok(request.headers(headers).body(payload))
     }
 }
 

@@ -27,6 +27,17 @@ pub struct HookMetrics {
     in_flight: Family<HookLabel, Gauge>,
     oldest: Family<HookLabel, Gauge>,
     attempt_seconds: Family<HookLabel, Histogram, fn() -> Histogram>,
+    answered: Family<HookLabel, Counter>,
+    unanswered: Family<HookLabel, Counter>,
+    answer_seconds: Family<HookLabel, Histogram, fn() -> Histogram>,
+}
+
+/// The metrics of a hook's calls that rules wait for.
+#[derive(Clone, Debug)]
+pub(super) struct AnsweringHook {
+    pub(super) answered: Counter,
+    pub(super) unanswered: Counter,
+    pub(super) seconds: Histogram,
 }
 
 /// The metrics of one hook.
@@ -56,6 +67,9 @@ impl Default for HookMetrics {
             in_flight: Family::default(),
             oldest: Family::default(),
             attempt_seconds: Family::new_with_constructor(new_histogram),
+            answered: Family::default(),
+            unanswered: Family::default(),
+            answer_seconds: Family::new_with_constructor(new_histogram),
         }
     }
 }
@@ -90,6 +104,31 @@ impl HookMetrics {
             Unit::Seconds,
             self.attempt_seconds.clone(),
         );
+        registry.register(
+            "answered",
+            "Calls of aws_lambda() that the hook answered",
+            self.answered.clone(),
+        );
+        registry.register(
+            "unanswered",
+            "Calls of aws_lambda() that failed or took too long",
+            self.unanswered.clone(),
+        );
+        registry.register_with_unit(
+            "answer",
+            "Time a call of aws_lambda() took, waiting for its turn included",
+            Unit::Seconds,
+            self.answer_seconds.clone(),
+        );
+    }
+
+    pub(super) fn answering(&self, hook: &str) -> AnsweringHook {
+        let label = HookLabel { hook: hook.to_owned() };
+        AnsweringHook {
+            answered: self.answered.get_or_create_owned(&label),
+            unanswered: self.unanswered.get_or_create_owned(&label),
+            seconds: self.answer_seconds.get_or_create_owned(&label),
+        }
     }
 
     pub(super) fn of(&self, hook: &Arc<str>) -> OneHook {

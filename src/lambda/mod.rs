@@ -25,11 +25,14 @@
 //! | `hook_retry` | the failed attempts of such a call | the call's key |
 //! | `hook_dead_letter` | a call that was given up | hook's row × 2^43 + letter number |
 //!
+//! A rule may also wait for an answer, with `aws_lambda()`: such a call is none of these ([`Caller`]).
+//!
 //! Here a row a call, not a block a commit: each call ends by itself.
 //!
 //! Calls of a hook that the configuration does not name any more wait until it does again.
 
 mod backlog;
+mod caller;
 mod client;
 mod metrics;
 mod reporter;
@@ -60,6 +63,7 @@ use crate::storage::ReadConnection;
 use crate::storage::SqliteError;
 
 pub use backlog::Backlogs;
+pub use caller::Caller;
 pub use client::ClientError;
 pub use metrics::HookMetrics;
 pub use reporter::DeadLetterSink;

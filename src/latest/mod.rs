@@ -176,12 +176,13 @@ pub async fn delete(executor: &Executor, table: &str, key: &str) -> Result<bool,
     Ok(executor.execute(move |transaction| table::forget(transaction, &table, &key)).await?)
 }
 
-/// The keys that are on disk, within `bounds` from here on.
-pub fn load(storage: &Storage, bounds: Bounds) -> Result<Keys, LatestError> {
+/// The tables that are on disk, within `bounds` from here on.
+pub fn load(storage: &Storage, bounds: Bounds) -> Result<Kept, LatestError> {
     let connection = storage.reader()?;
-    let mut keys = Keys::new(bounds);
-    table::for_each_key(connection.sqlite(), |table, key, size| keys.note(table, key, size))?;
-    Ok(keys)
+    let mut kept = Kept::new(bounds);
+    let mut note = |table: &str, key: &str, size| kept.keys.note(table, key, size);
+    table::for_each_key(connection.sqlite(), &mut note)?;
+    Ok(kept)
 }
 
 #[cfg(test)]

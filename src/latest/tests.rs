@@ -53,7 +53,7 @@ async fn the_value_committed_last_stays_over_a_restart() {
     assert!(matches!(reader.get("t", "c"), Err(LatestError::UnknownKey { .. })));
     assert!(matches!(reader.page("none", None, 1, 1), Err(LatestError::Unknown(_))));
 
-    let mut keys = load(&journal.storage, Bounds { keys_max: 2, bytes_max: 5 }).unwrap();
+    let mut keys = load(&journal.storage, Bounds { keys_max: 2, bytes_max: 5 }).unwrap().keys;
     let (t, u): (Arc<str>, Arc<str>) = (Arc::from("t"), Arc::from("u"));
     assert_eq!(keys.admit(&t, &"a".into(), 1), Ok(()), "what is on disk is known");
     assert_eq!(keys.admit(&t, &"c".into(), 1), Err(Full::Keys), "and counts");

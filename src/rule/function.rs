@@ -22,6 +22,8 @@ pub enum Function {
     Atan,
     /// `atan2`
     Atan2,
+    /// `aws_lambda`
+    AwsLambda,
     /// `bitand`
     BitAnd,
     /// `bitnot`
@@ -251,6 +253,7 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
     spec("asin", Function::Asin, (1, 1), V15, Purity::Pure),
     spec("atan", Function::Atan, (1, 1), V15, Purity::Pure),
     spec("atan2", Function::Atan2, (2, 2), V15, Purity::Pure),
+    spec("aws_lambda", Function::AwsLambda, (2, 2), V15, Purity::Contextual),
     spec("bitand", Function::BitAnd, (2, 2), V15, Purity::Pure),
     spec("bitnot", Function::BitNot, (1, 1), V15, Purity::Pure),
     spec("bitor", Function::BitOr, (2, 2), V15, Purity::Pure),
@@ -332,8 +335,7 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
 ];
 
 /// AWS functions that call an outside service that has no counterpart here; no rule may use them.
-pub const EXTERNAL_FUNCTIONS: &[&str] =
-    &["aws_lambda", "get_registry_data", "machinelearning_predict"];
+pub const EXTERNAL_FUNCTIONS: &[&str] = &["get_registry_data", "machinelearning_predict"];
 
 /// The function called `name`, in any case.
 pub fn lookup(name: &str) -> Option<&'static FunctionSpec> {

@@ -1,10 +1,18 @@
-//! Names of what functions for services of AWS ask: a secret, by its name or Amazon Resource Name.
+//! Names of what functions for services of AWS ask: a secret or hook, by its name or Amazon Resource Name.
 
 /// The type of secrets that are text.
 pub const SECRET_STRING: &str = "SecretString";
 
 /// Letters and digits that Secrets Manager adds to a name in an ARN, with their hyphen.
 const ARN_SUFFIX_BYTES: usize = 7;
+
+/// The name of a hook, which may be given as the ARN of a function:
+/// `arn:aws:lambda:REGION:ACCOUNT:function:NAME[:ALIAS]`.
+pub fn function_name(id: &str) -> &str {
+    let of_arn =
+        id.split_once(":function:").map(|(_, rest)| rest.split(':').next().unwrap_or(rest));
+    of_arn.unwrap_or(id)
+}
 
 /// The names that a secret's id may mean, the likeliest first: the id itself, and of an ARN
 /// (`arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-XXXXXX`) what stands last in it, without and with
@@ -21,6 +29,15 @@ pub fn secret_names(id: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hook_is_named_by_itself_or_by_an_arn() {
+        assert_eq!(function_name("score"), "score");
+        for end in ["", ":prod", ":$LATEST"] {
+            let arn = format!("arn:aws:lambda:us-east-1:123456789012:function:score{end}");
+            assert_eq!(function_name(&arn), "score");
+        }
+    }
 
     #[test]
     fn a_secret_is_named_by_itself_or_by_its_arn() {

@@ -404,7 +404,8 @@ fn shortened(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     found
 }
 
-fn hook(name: &str, span: &Span, targets: &Targets) -> Option<Diagnostic> {
+/// What is wrong with naming the hook `name`.
+pub(super) fn hook(name: &str, span: &Span, targets: &Targets) -> Option<Diagnostic> {
     if targets.is_open || targets.hooks.contains(name) {
         return None;
     }

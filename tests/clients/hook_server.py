@@ -1,7 +1,8 @@
 """An HTTP hook for tests: writes every call down as NDJSON, and fails when it is told to.
 
 Prints "ready: http://127.0.0.1:PORT" first. A line of --out is
-{"method", "path", "headers", "body" | "body_base64", "status"}. What it answers is set by the flags,
+{"method", "path", "headers", "body" | "body_base64", "status"}. A call of /echo that is answered with
+200 gets {"said": its body}. What it answers is set by the flags,
 and while it runs by POST /_control with any of {"status", "delay", "fail_next"}:
 
   status     answer all calls with it (200)
@@ -87,7 +88,8 @@ class Call(BaseHTTPRequestHandler):
         behaviour.write_down(call)
         if delay:
             behaviour.closing.wait(delay)
-        return self.answer(status, b"{}" if status == 200 else b"")
+        said = {"said": call.get("body")} if self.path == "/echo" else {}
+        return self.answer(status, json.dumps(said).encode() if status == 200 else b"")
 
     do_GET = do_POST = do_PUT = serve
 

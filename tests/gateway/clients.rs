@@ -60,10 +60,24 @@ impl HookServer {
         format!("{}/pager", self.address)
     }
 
+    /// Where calls go whose answer says what was sent.
+    pub(crate) fn echo_url(&self) -> String {
+        format!("{}/echo", self.address)
+    }
+
     /// Answers every call with `status` from now on.
     pub(crate) fn answer_with(&self, status: u16) {
+        self.control(&format!(r#"{{"status":{status}}}"#));
+    }
+
+    /// Answers every call after so many seconds from now on.
+    pub(crate) fn delay(&self, seconds: f64) {
+        self.control(&format!(r#"{{"delay":{seconds}}}"#));
+    }
+
+    fn control(&self, wanted: &str) {
         let control = format!("{}/_control", self.address);
-        let (code, body) = http("POST", &control, Some(&format!(r#"{{"status":{status}}}"#)));
+        let (code, body) = http("POST", &control, Some(wanted));
         assert_eq!(code, 204, "{body}");
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Scope<'e, 'd> {
     /// The aliases of the nested queries around: they hide rows of their name.
     aliases: Vec<&'e str>,
     pub(super) context: Context<'d>,
+    /// Why `aws_lambda()` cannot be called here, and what to do instead.
+    pub(super) no_calls: Option<&'static str>,
     pub(super) found: &'d mut Vec<Diagnostic>,
     file: &'d str,
 }
@@ -94,6 +96,7 @@ impl<'e, 'd> Scope<'e, 'd> {
             looks_back: false,
             aliases: Vec::new(),
             context,
+            no_calls: None,
             found,
             file,
         }
@@ -323,7 +326,9 @@ fn unknown_function(name: &Spanned<String>) -> Diagnostic {
             format!("{written} asks a model at AWS, which is not there"),
         )
         .at(name.span.clone(), "")
-        .help("serve the model over HTTP, declare it as a hook, and call it with DO INVOKE name");
+        .help(
+            "serve the model over HTTP, declare it as a hook, and call aws_lambda('hook', record)",
+        );
     }
     if function::is_external(written) {
         return Diagnostic::error(
@@ -331,7 +336,7 @@ fn unknown_function(name: &Spanned<String>) -> Diagnostic {
             format!("{written} calls an AWS service, which is not there"),
         )
         .at(name.span.clone(), "")
-        .help("call a hook with DO INVOKE name; rules themselves wait for nothing");
+        .help("call a hook that knows: aws_lambda('name', {…}), or DO INVOKE name");
     }
     let instead = match written.to_ascii_lowercase().as_str() {
         "if" | "iif" | "decode_case" => Some("CASE WHEN condition THEN a ELSE b END"),

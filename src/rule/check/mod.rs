@@ -45,6 +45,15 @@ use analytic::Unknown;
 use expression::HoldUse;
 use expression::Scope;
 
+/// Why `aws_lambda()` is refused, and what to do instead.
+const NO_CALLS_OVER_TIME: &str = "a rule that remembers is judged by the one writer of the journal, which \
+    waits for nobody: call in a rule that does not, REPUBLISH the answer, and watch that";
+const NO_CALLS_OVER_STREAMS: &str = "records are judged a page at a time: call in the rule that writes the stream, or INVOKE the hook";
+const NO_CALLS_IN_ERROR_ACTIONS: &str =
+    "AWS has no such calls in error actions either: INVOKE the hook";
+const NO_CALLS_ALONE: &str = "a statement by itself is evaluated without a gateway that would call: \
+    put it into a rule";
+
 /// What a rule may use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Language {
@@ -72,8 +81,12 @@ pub(super) fn create_rule(
         Language { version: rule.strict.unwrap_or_default(), strict: rule.strict.is_some() };
     let mut scope = Scope::new(language, file, context, found);
     scope.looks_back = Analytic::of(rule).is_some();
-    select(&rule.select, &mut scope);
     let has_when = rule.select.when.is_some();
+    scope.no_calls = match &rule.select.stream {
+        Some(_) => Some(NO_CALLS_OVER_STREAMS),
+        None => (has_when || scope.looks_back).then_some(NO_CALLS_OVER_TIME),
+    };
+    select(&rule.select, &mut scope);
     scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
     if has_when {
         scope.earlier = Earlier::Unknown(Unknown::Firing);
@@ -81,6 +94,7 @@ pub(super) fn create_rule(
     for list in [&rule.actions, &rule.on_cleared] {
         action::list(list, &mut scope);
     }
+    scope.no_calls = Some(NO_CALLS_IN_ERROR_ACTIONS);
     scope.without_earlier(Unknown::OnError, |scope| action::list(&rule.on_error, scope));
     analytic::whole(&rule.select, |visit| rule.for_each_expr(visit), found);
     format::fields_of_bytes(rule, found);
@@ -114,7 +128,9 @@ pub(super) fn bare_select(
 ) {
     let (language, targets) = (Language { version, strict: false }, Targets::default());
     let context = Context { tables, targets: &targets };
-    select(statement, &mut Scope::new(language, text, context, found));
+    let mut scope = Scope::new(language, text, context, found);
+    scope.no_calls = Some(NO_CALLS_ALONE);
+    select(statement, &mut scope);
     analytic::whole(statement, |visit| statement.for_each_expr(visit), found);
 }
 

@@ -9,6 +9,7 @@ use super::super::ast::Spanned;
 use super::super::function::Function;
 use super::super::schema::literal;
 use super::super::service;
+use super::super::set;
 use super::super::table::RowSource;
 use super::expression::Scope;
 use crate::diagnostic::Code;
@@ -22,6 +23,7 @@ pub(super) fn call(function: Function, args: &[Expr], call: &Expr, scope: &mut S
     match (function, args) {
         (Function::GetThingShadow, [_, _] | [_, _, _]) => shadow(call, scope),
         (Function::GetDynamodb, [table, rest @ ..]) => row(table, rest, call, scope),
+        (Function::AwsLambda, [name, _]) => lambda(name, call, scope),
         (Function::GetSecret, [id, kind, _] | [id, kind, _, _]) => secret(id, kind, scope),
         _ => {}
     }
@@ -38,6 +40,21 @@ fn literal_of<'e>(arg: &'e Expr, what: &str, scope: &mut Scope<'_, '_>) -> Optio
         );
     }
     literal(arg)
+}
+
+/// A hook that is called must be declared, and somebody must be able to wait for its answer.
+fn lambda(name: &Expr, call: &Expr, scope: &mut Scope<'_, '_>) {
+    if let Some(why) = scope.no_calls {
+        scope.found.push(
+            Diagnostic::error(Code::CALL_PLACE, "nobody can wait for an answer here")
+                .at(call.span.clone(), "")
+                .help(why),
+        );
+        return;
+    }
+    let Some(text) = literal_of(name, "the hook", scope) else { return };
+    let undeclared = set::hook(service::function_name(text), &name.span, scope.context.targets);
+    scope.found.extend(undeclared);
 }
 
 /// A thing's shadow is a row of one table.
