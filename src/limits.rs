@@ -15,6 +15,9 @@ pub const EXPRESSION_DEPTH_MAX: usize = 256;
 pub const RULE_FILE_BYTES_MAX: usize = 1024 * 1024;
 /// One statement, bytes (AWS: a rule document is at most 256 KB).
 pub const STATEMENT_BYTES_MAX: usize = 64 * 1024;
+/// Words, texts and signs of one statement: the parser takes up to 10 µs for each, so this and not the
+/// bytes bounds its time.
+pub const STATEMENT_TOKENS_MAX: usize = 10_000;
 /// Actions of one rule in each list (AWS: 10).
 pub const ACTIONS_MAX: usize = 10;
 /// Rule files of one set.
@@ -81,6 +84,9 @@ pub const CALL_ANSWER_BYTES_MAX: usize = 128 * 1024;
 pub const JOINS_MAX: usize = 8;
 /// Nested objects and arrays in a payload. Deeper ones are a fault.
 pub const PAYLOAD_DEPTH_MAX: usize = 128;
+/// Texts that are computed when a rule is compiled, bytes: `rpad('x', 1000000)` a thousand times must
+/// not fill the memory.
+pub const FOLDED_BYTES_MAX: usize = 64 * 1024;
 /// HEADERS of one REPUBLISH (AWS: 100 user properties).
 pub const HEADERS_MAX: usize = 100;
 /// The names and values of HEADERS of one republished message, bytes (AWS: 8 KB). No text of MQTT 5
@@ -179,8 +185,9 @@ pub const HISTORY_ADVANCE_MAX: usize = 8192;
 pub const PARTITION_KEY_CHARS_MAX: usize = 256;
 /// A stream record: data and partition key together, bytes (Kinesis: 1 MiB).
 pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
-/// Rules on one topic that ask the same kind of question of one field before the question is indexed.
-pub const PREDICATE_INDEX_MIN: usize = 8;
+/// Rules on one topic that ask the same kind of question of one field before the question is indexed: the
+/// search costs what evaluating one of them does.
+pub const PREDICATE_INDEX_MIN: usize = 4;
 /// Plans of topics that connections share; over it those that no connection holds are forgotten.
 pub const PLANS_SHARED_MAX: usize = 4096;
 /// Topics whose plan one connection remembers; all are forgotten when it is full.

@@ -11,7 +11,10 @@ pub mod render;
 use std::ops::Range;
 
 pub use code::RULE_CODES;
+#[cfg(test)]
+pub(crate) use near::SEARCHES;
 pub(crate) use near::nearest;
+pub(crate) use near::nearest_after;
 pub(crate) use near::suggestion;
 
 /// How bad it is.

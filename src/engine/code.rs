@@ -5,7 +5,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::function::Native;
-use super::function::Regexp;
+use super::function::Prepared;
 use crate::publish::QoS;
 use crate::rule::analytic::Lookback;
 use crate::rule::ast::BinaryOp;
@@ -79,8 +79,8 @@ pub(super) enum Code {
     Call { function: Function, native: Native, arguments: Box<[Code]> },
     /// A function of the message or the gateway.
     Context { function: Function, arguments: Box<[Code]> },
-    /// `regexp_…` with a literal expression; subject, and the replacement where there is one.
-    Regexp { regexp: Box<Regexp>, arguments: Box<[Code]> },
+    /// A function one of whose arguments is a program: compiled with the rule. The other arguments.
+    Prepared { call: Box<Prepared>, arguments: Box<[Code]> },
     /// `encode(*, 'base64')`, and `*` of BYTES: the payload's bytes, whatever they are.
     EncodedPayload,
     /// `decode(x, 'proto', …)` with its type known.
@@ -97,6 +97,22 @@ pub(super) enum Code {
     Subquery(Box<Subquery>),
     /// `EXISTS (SELECT …)`
     Exists(Box<Subquery>),
+}
+
+impl Code {
+    /// Whether evaluating it takes nothing of the [`Budget`](super::operators::Budget).
+    pub(super) fn cannot_fault(&self) -> bool {
+        match self {
+            Code::Constant(_) | Code::Field { .. } => true,
+            Code::Not(of) | Code::Is { value: of, .. } => of.cannot_fault(),
+            Code::And(terms) | Code::Or(terms) => terms.iter().all(Code::cannot_fault),
+            Code::Compare { sides, .. } | Code::In { sides, .. } | Code::Like { sides, .. } => {
+                sides.iter().all(Code::cannot_fault)
+            }
+            Code::Between { parts, .. } => parts.iter().all(Code::cannot_fault),
+            _ => false,
+        }
+    }
 }
 
 /// The time of a message.

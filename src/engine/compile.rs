@@ -4,7 +4,8 @@
 //! implementation, and what depends on nothing is computed. Cannot fail: `rule::check` has refused
 //! what does not resolve; a name that slipped through reads as Undefined.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use compact_str::CompactString;
@@ -24,12 +25,12 @@ use super::code::Text;
 use super::code::TimeCode;
 use super::code::Watch;
 use super::decode::Decoder;
+use super::fold::fold;
 use super::function;
 use super::function::Implementation;
+use super::function::Prepared;
 use super::history;
-use super::operators;
-use super::operators::Budget;
-use super::operators::Setting;
+use crate::limits::FOLDED_BYTES_MAX;
 use crate::limits::PAYLOAD_DEPTH_MAX;
 use crate::rule::Rule;
 use crate::rule::analytic::Analytic;
@@ -112,6 +113,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         decoder: Decoder::new(format, &rule.schemas),
         schemas: &rule.schemas,
         fields: Vec::new(),
+        numbers: HashMap::new(),
         variables: Vec::new(),
         tables: &rule.tables,
         latest: Vec::new(),
@@ -121,6 +123,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         each: select.foreach.as_ref().map(|each| each.alias.node.clone()),
         lookbacks: analytic.as_ref().map(|found| &*found.calls).unwrap_or_default(),
         whole,
+        folding_left: FOLDED_BYTES_MAX,
     };
     let mut variables = Vec::new();
     for (name, expr) in &select.sets {
@@ -172,6 +175,8 @@ struct Compiler<'r> {
     decoder: Decoder,
     schemas: &'r Schemas,
     fields: Vec<Box<[CompactString]>>,
+    /// The numbers of the fields.
+    numbers: HashMap<Box<[CompactString]>, usize>,
     variables: Vec<String>,
     tables: &'r Tables,
     /// The tables that UPSERT writes, as the rule reads them.
@@ -187,6 +192,8 @@ struct Compiler<'r> {
     /// The calls of analytic functions, by number.
     lookbacks: &'r [AnalyticCall<'r>],
     whole: Whole,
+    /// Bytes that folded constants may still have.
+    folding_left: usize,
 }
 
 impl Compiler<'_> {
@@ -203,13 +210,18 @@ impl Compiler<'_> {
     }
 
     fn expr(&mut self, expr: &Expr) -> Code {
+        let code = self.unfolded(expr);
+        fold(code, self.whole, &mut self.folding_left)
+    }
+
+    fn unfolded(&mut self, expr: &Expr) -> Code {
         match &expr.kind {
             ExprKind::Literal(value) => Code::Constant(value.clone()),
             ExprKind::Path { root, segments } => self.path(root, segments),
             ExprKind::Variable(name) => self.variable(name),
             ExprKind::Hold(field) => Code::Hold(*field),
             ExprKind::Star => self.star(),
-            ExprKind::Array(items) => self.array(items),
+            ExprKind::Array(items) => Code::Array(self.exprs(items)),
             ExprKind::Object(members) => Code::Object(
                 members.iter().map(|(key, member)| (key.into(), self.expr(member))).collect(),
             ),
@@ -239,7 +251,9 @@ impl Compiler<'_> {
             },
             ExprKind::Call { name, args } => self.call(&name.node, args),
             ExprKind::Over { call, .. } => self.expr(call),
-            ExprKind::Cast { value, target } => self.cast(value, *target),
+            ExprKind::Cast { value, target } => {
+                Code::Cast { value: self.boxed(value), target: *target }
+            }
             ExprKind::Subquery(query) => Code::Subquery(self.subquery(query)),
             ExprKind::Exists(query) => Code::Exists(self.subquery(query)),
         }
@@ -327,9 +341,10 @@ impl Compiler<'_> {
             return Code::Constant(Value::Undefined);
         }
         let steps = steps.get(names.len()..).unwrap_or_default().into();
-        let field = self.fields.iter().position(|known| *known == names).unwrap_or_else(|| {
-            self.fields.push(names);
-            self.fields.len() - 1
+        let number = self.numbers.len();
+        let field = *self.numbers.entry(names).or_insert_with_key(|names| {
+            self.fields.push(names.clone());
+            number
         });
         Code::Field { field, steps }
     }
@@ -343,19 +358,11 @@ impl Compiler<'_> {
         }
     }
 
-    fn array(&mut self, items: &[Expr]) -> Code {
-        let items = self.exprs(items);
-        match constants(&items) {
-            Some(values) => Code::Constant(Value::array(values)),
-            None => Code::Array(items),
-        }
-    }
-
     fn unary(&mut self, op: UnaryOp, operand: &Expr) -> Code {
-        match (op, self.expr(operand)) {
-            (UnaryOp::Negate, Code::Constant(value)) => Code::Constant(operators::negate(&value)),
-            (UnaryOp::Negate, operand) => Code::Negate(Box::new(operand)),
-            (UnaryOp::Not, operand) => Code::Not(Box::new(operand)),
+        let operand = self.boxed(operand);
+        match op {
+            UnaryOp::Negate => Code::Negate(operand),
+            UnaryOp::Not => Code::Not(operand),
         }
     }
 
@@ -380,7 +387,7 @@ impl Compiler<'_> {
             | BinaryOp::Subtract
             | BinaryOp::Multiply
             | BinaryOp::Divide
-            | BinaryOp::Remainder => self.arithmetic(op, left, right),
+            | BinaryOp::Remainder => Code::Arithmetic { op, sides: self.pair(left, right) },
         }
     }
 
@@ -392,27 +399,6 @@ impl Compiler<'_> {
                 self.terms(op, right, terms);
             }
             _ => terms.push(self.expr(expr)),
-        }
-    }
-
-    fn arithmetic(&mut self, op: BinaryOp, left: &Expr, right: &Expr) -> Code {
-        let sides = self.pair(left, right);
-        if let [Code::Constant(a), Code::Constant(b)] = &*sides {
-            let budget = Budget::default();
-            let setting = Setting { whole: self.whole, budget: &budget };
-            return Code::Constant(operators::arithmetic(op, a, b, setting));
-        }
-        Code::Arithmetic { op, sides }
-    }
-
-    fn cast(&mut self, value: &Expr, target: ast::CastTarget) -> Code {
-        match self.expr(value) {
-            Code::Constant(value) => {
-                let budget = Budget::default();
-                let setting = Setting { whole: self.whole, budget: &budget };
-                Code::Constant(operators::cast(&value, target, setting))
-            }
-            value => Code::Cast { value: Box::new(value), target },
         }
     }
 
@@ -435,27 +421,17 @@ impl Compiler<'_> {
             return code;
         }
         let mut arguments = self.exprs(args).into_vec();
-        if let Some(Code::Constant(Value::String(pattern))) = arguments.get(1)
-            && let Some(regexp) = function::Regexp::new(spec.function, pattern)
-        {
-            arguments.remove(1);
-            return Code::Regexp { regexp: Box::new(regexp), arguments: arguments.into() };
+        if let Some((place, call)) = Prepared::of_call(spec.function, &arguments) {
+            arguments.remove(place);
+            return Code::Prepared { call: Box::new(call), arguments: arguments.into() };
         }
-        let native = match function::implementation(spec.function) {
-            Implementation::Native(native) => native,
-            Implementation::Contextual => {
-                return Code::Context { function: spec.function, arguments: arguments.into() };
+        let arguments = arguments.into();
+        match function::implementation(spec.function) {
+            Implementation::Native(native) => {
+                Code::Call { function: spec.function, native, arguments }
             }
-        };
-        if let Some(values) = constants(&arguments) {
-            let budget = Budget::default();
-            let values: Vec<_> = values.into_iter().map(Cow::Owned).collect();
-            let result = native(&values, Setting { whole: self.whole, budget: &budget });
-            if budget.fault().is_none() {
-                return Code::Constant(result);
-            }
+            Implementation::Contextual => Code::Context { function: spec.function, arguments },
         }
-        Code::Call { function: spec.function, native, arguments: arguments.into() }
     }
 
     /// A call of a function for a service of AWS; `None` where `function` is none, or is called with a
@@ -574,11 +550,11 @@ impl Compiler<'_> {
         }
         let items: Vec<Item> =
             items.iter().zip(1..).map(|(item, position)| self.item(item, position)).collect();
-        let mut names: Vec<&CompactString> = Vec::new();
+        let mut names: HashSet<&CompactString> = HashSet::new();
         for item in &items {
             match item {
                 Item::Named(path, _) => match &**path {
-                    [name] if !names.contains(&name) => names.push(name),
+                    [name] if names.insert(name) => {}
                     _ => return Projected::Items(items.into()),
                 },
                 Item::Spread(_) => return Projected::Items(items.into()),
@@ -694,15 +670,6 @@ fn is_payload_as_base64(args: &[Expr]) -> bool {
         }
         _ => false,
     }
-}
-
-/// The values, when every one is known already.
-fn constants(items: &[Code]) -> Option<Vec<Value>> {
-    let constant = |item: &Code| match item {
-        Code::Constant(value) => Some(value.clone()),
-        _ => None,
-    };
-    items.iter().map(constant).collect()
 }
 
 /// The key of an item without AS: a path's last name, a function's name; AWS says nothing of other

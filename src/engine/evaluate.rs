@@ -35,7 +35,6 @@ use super::topic_index::visible_topic;
 use crate::clock::Timestamp;
 use crate::publish::Publish;
 use crate::rule::ast::HoldField;
-use crate::rule::ast::IsWhat;
 use crate::rule::ast::JoinKind;
 use crate::rule::ast::Segment;
 use crate::rule::function::Function;
@@ -297,13 +296,7 @@ impl<'f> Frame<'f> {
             }
             Code::Is { value, what, negated } => {
                 let value = self.value(value, scope);
-                let is = match what {
-                    IsWhat::Undefined => value.is_undefined(),
-                    // A missing field is no value to ask about: neither NULL nor NOT NULL.
-                    IsWhat::Null if value.is_undefined() => return None,
-                    IsWhat::Null => matches!(*value, Value::Null),
-                };
-                Some(is != *negated)
+                operators::is(&value, *what).map(|is| is != *negated)
             }
             Code::Exists(query) => self.exists(query, scope),
             _ => self.value(code, scope).to_bool(),
@@ -388,8 +381,8 @@ impl<'f> Frame<'f> {
                 native(&self.values(arguments, scope), self.setting())
             }
             Code::Context { function, arguments } => self.context(*function, arguments, scope),
-            Code::Regexp { regexp, arguments } => {
-                regexp.call(&self.values(arguments, scope), self.setting())
+            Code::Prepared { call, arguments } => {
+                call.call(&self.values(arguments, scope), self.setting())
             }
             Code::EncodedPayload => self.encoded_payload(),
             Code::Subquery(query) => self.subquery(query, scope),
@@ -649,7 +642,7 @@ impl<'f> Frame<'f> {
 }
 
 /// Follows the steps; Undefined where one leads nowhere.
-fn walk<'v>(value: &'v Value, steps: &[Segment]) -> &'v Value {
+pub(super) fn walk<'v>(value: &'v Value, steps: &[Segment]) -> &'v Value {
     steps.iter().fold(value, |at, step| {
         let next = match step {
             Segment::Name(name) => at.member(name),

@@ -480,7 +480,7 @@ impl Code {
             | Code::LookUp { key: codes, .. }
             | Code::Call { arguments: codes, .. }
             | Code::Context { arguments: codes, .. }
-            | Code::Regexp { arguments: codes, .. } => codes.iter().for_each(below),
+            | Code::Prepared { arguments: codes, .. } => codes.iter().for_each(below),
             Code::Secret { key, .. } => key.iter().for_each(|code| below(code)),
             Code::Object(members) => members.iter().for_each(|(_, code)| below(code)),
             Code::Earlier { otherwise, .. } => below(otherwise),
@@ -547,7 +547,7 @@ impl Cost {
             | Code::Lambda { .. }
             | Code::LookUp { .. }
             | Code::Secret { .. } => (true, false),
-            Code::Regexp { .. } => (true, true),
+            Code::Prepared { call, .. } => (true, call.is_search()),
             _ => (false, false),
         };
         *(if each { &mut self.operations_each } else { &mut self.operations }) += 1;

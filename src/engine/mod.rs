@@ -25,6 +25,7 @@ mod decode;
 mod evaluate;
 mod event_time;
 mod explain;
+mod fold;
 mod function;
 mod headers;
 pub mod history;

@@ -8,6 +8,7 @@ use crate::limits::ARRAY_GROWTH_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::rule::ast::BinaryOp;
 use crate::rule::ast::CastTarget;
+use crate::rule::ast::IsWhat;
 use crate::value::Number;
 use crate::value::Rounding;
 use crate::value::Value;
@@ -136,6 +137,15 @@ pub(super) fn between(value: &Value, low: &Value, high: &Value) -> Option<bool> 
         (Some(false), _) | (_, Some(false)) => Some(false),
         (Some(true), Some(true)) => Some(true),
         _ => None,
+    }
+}
+
+/// `x IS NULL`, `x IS UNDEFINED`. A missing field is no value to ask about: neither NULL nor NOT NULL.
+pub(super) fn is(value: &Value, what: IsWhat) -> Option<bool> {
+    match what {
+        IsWhat::Undefined => Some(value.is_undefined()),
+        IsWhat::Null if value.is_undefined() => None,
+        IsWhat::Null => Some(matches!(value, Value::Null)),
     }
 }
 

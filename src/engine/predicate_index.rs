@@ -394,7 +394,7 @@ fn terms(entry: &Entry, program: &Program) -> Vec<Term> {
     };
     let mut terms: Vec<Term> = Vec::new();
     let mut taken = 0;
-    for code in conjunction.iter().take_while(|code| cannot_fault(code)) {
+    for code in conjunction.iter().take_while(|code| code.cannot_fault()) {
         let Some((field, asked)) = question(code) else { continue };
         let Some(slot) = entry.slots.get(field).copied() else { continue };
         taken += 1;
@@ -413,20 +413,6 @@ fn terms(entry: &Entry, program: &Program) -> Vec<Term> {
         term.is_whole = taken == conjunction.len();
     }
     terms
-}
-
-/// Whether evaluating `code` takes nothing of the [`Budget`](super::operators::Budget).
-fn cannot_fault(code: &Code) -> bool {
-    match code {
-        Code::Constant(_) | Code::Field { .. } => true,
-        Code::Not(of) | Code::Is { value: of, .. } => cannot_fault(of),
-        Code::And(terms) | Code::Or(terms) => terms.iter().all(cannot_fault),
-        Code::Compare { sides, .. } | Code::In { sides, .. } | Code::Like { sides, .. } => {
-            sides.iter().all(cannot_fault)
-        }
-        Code::Between { parts, .. } => parts.iter().all(cannot_fault),
-        _ => false,
-    }
 }
 
 /// `field op constant`, as the field and what is asked of it.

@@ -533,7 +533,7 @@ fn what_a_rule_builds_is_bounded() {
 #[test]
 fn a_path_deeper_than_any_payload_reads_nothing() {
     let rule =
-        format!("CREATE RULE r AS SELECT a{} AS x, 1 AS one FROM 't' DO LOG;", ".a".repeat(20_000));
+        format!("CREATE RULE r AS SELECT a{} AS x, 1 AS one FROM 't' DO LOG;", ".a".repeat(4000));
     let hit = hit(&rule, "t", r#"{"a":{"a":{"a":1}}}"#);
     assert_eq!(hit.output.bytes(), r#"{"one":1}"#);
 }

@@ -8,6 +8,8 @@
 pub mod analytic;
 pub mod ast;
 pub mod aws_document;
+#[cfg(test)]
+mod bound_tests;
 mod check;
 pub mod function;
 pub mod java_regex;

@@ -12,6 +12,7 @@ use std::ops::Range;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::limits::NESTING_MAX;
+use crate::limits::STATEMENT_TOKENS_MAX;
 
 /// One statement without its `;`, from its first to its last character that is no blank.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +109,8 @@ struct Scan<'t, 'd> {
     open: Vec<(Opener, Range<usize>)>,
     last: Last,
     broken: bool,
+    /// Words, texts and signs of the statement so far.
+    tokens: usize,
     statements: Vec<Statement>,
     found: &'d mut Vec<Diagnostic>,
 }
@@ -124,6 +127,7 @@ impl<'t, 'd> Scan<'t, 'd> {
             open: Vec::new(),
             last: Last::Nothing,
             broken: false,
+            tokens: 0,
             statements: Vec::new(),
             found,
         }
@@ -161,6 +165,7 @@ impl<'t, 'd> Scan<'t, 'd> {
             );
         }
         self.start.get_or_insert(self.position);
+        self.count(1);
         match first {
             '\'' | '"' | '`' => self.quoted(rest, first),
             '(' => self.open(Opener::Round, 1),
@@ -185,6 +190,22 @@ impl<'t, 'd> Scan<'t, 'd> {
         self.position += bytes;
         self.end = self.position;
         self.last = Last::Other;
+    }
+
+    /// Counts what the parser will have to look at, which takes time for each and not for each byte.
+    fn count(&mut self, tokens: usize) {
+        let was_within = self.tokens <= STATEMENT_TOKENS_MAX;
+        self.tokens += tokens;
+        if was_within && self.tokens > STATEMENT_TOKENS_MAX && !self.broken {
+            let message = format!(
+                "the statement has more than {STATEMENT_TOKENS_MAX} words, texts and signs"
+            );
+            self.fail(
+                Diagnostic::error(Code::SIZE, message)
+                    .at(self.position..self.position, "the first too many")
+                    .help("split the rule, or put its lists into a table: CREATE TABLE, JOIN"),
+            );
+        }
     }
 
     fn fail(&mut self, diagnostic: Diagnostic) {
@@ -215,7 +236,14 @@ impl<'t, 'd> Scan<'t, 'd> {
         // A doubled quote is two quoted texts side by side, which comes to the same here.
         let closed = rest.get(1..).and_then(|inner| inner.find(quote)).map(|end| end + 2);
         match closed.filter(|end| !holds_a_statement(rest.get(..*end).unwrap_or_default())) {
-            Some(length) => self.take(length),
+            Some(length) => {
+                let text = rest.get(..length).unwrap_or_default();
+                if let Some((_, templates)) = text.split_once("${") {
+                    let is_sign = |byte: &u8| byte.is_ascii_punctuation();
+                    self.count(templates.as_bytes().iter().filter(|byte| is_sign(byte)).count());
+                }
+                self.take(length);
+            }
             None => {
                 let line = rest.find('\n').unwrap_or(rest.len());
                 let line = rest.get(..line).map_or(line, |line| line.trim_end().len());
@@ -324,6 +352,7 @@ impl<'t, 'd> Scan<'t, 'd> {
     }
 
     fn end_statement(&mut self) {
+        self.tokens = 0;
         let open = std::mem::take(&mut self.open);
         // An open CASE is told by the parser, which knows what could stand there.
         if let Some((opener, place)) = open.into_iter().find(|(o, _)| *o != Opener::Case)

@@ -100,7 +100,16 @@ impl Number {
             match byte {
                 b'0'..=b'9' => mantissa = mantissa * 10 + i64::from(byte - b'0'),
                 b'.' if point.is_none() && position > 0 => point = Some(position),
-                b'e' | b'E' => return parse_slowly(text, digits),
+                b'e' | b'E' => {
+                    let places = point.map_or(0, |point| position - point - 1);
+                    let is_mantissa = position > 0 && (point.is_none() || places > 0);
+                    let exponent = digits.get(position + 1..).and_then(small_exponent);
+                    let (true, Some(exponent)) = (is_mantissa, exponent) else {
+                        return parse_slowly(text, digits);
+                    };
+                    let mantissa = if negative { -mantissa } else { mantissa };
+                    return scaled(mantissa, i32::try_from(places).ok()? - exponent);
+                }
                 _ => return None,
             }
         }
@@ -545,6 +554,33 @@ fn from_wide(wide: Decimal128, kind: Kind) -> Option<Number> {
             Some(Number::Short { mantissa, scale })
         }
         _ => Some(Number::Wide(reduced)),
+    }
+}
+
+/// An exponent that leaves 18 digits in 128 bits: the ones that sensors write.
+fn small_exponent(text: &[u8]) -> Option<i32> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        all => (false, all),
+    };
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| i32::from(byte - b'0'));
+    let exponent = match digits {
+        [ones] => digit(ones)?,
+        [tens, ones] => digit(tens)? * 10 + digit(ones)?,
+        _ => return None,
+    };
+    (exponent <= 20).then_some(if negative { -exponent } else { exponent })
+}
+
+/// A Decimal of at most 18 digits, `mantissa` × 10^-`scale`; a negative scale is at most 20.
+fn scaled(mantissa: i64, scale: i32) -> Option<Number> {
+    match u32::try_from(scale) {
+        Ok(scale) => from_parts(mantissa.into(), scale, Kind::Decimal),
+        Err(_) => {
+            let whole = i128::from(mantissa) * pow10(scale.unsigned_abs());
+            from_parts(whole, 0, Kind::Decimal)
+        }
     }
 }
 

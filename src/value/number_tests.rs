@@ -228,6 +228,16 @@ proptest! {
     }
 
     #[test]
+    fn the_fast_way_with_an_exponent_reads_as_the_slow_one(
+        text in "-?[0-9]{0,3}(\\.[0-9]{0,8})?[eE][-+]?[0-9]{0,2}",
+    ) {
+        let digits = text.strip_prefix('-').unwrap_or(&text);
+        let slow = parse_slowly(text.as_bytes(), digits.as_bytes());
+        let shown = |number: Option<Number>| number.map(|n| (n.to_string(), n.is_int()));
+        prop_assert_eq!(shown(Number::parse(&text)), shown(slow));
+    }
+
+    #[test]
     fn parse_never_panics(text in "[-+.eE0-9]{0,40}") {
         let serde = serde_json::from_str::<serde_json::Number>(&text).is_ok();
         if serde {

@@ -21,6 +21,7 @@ mod sparkplug;
 mod text;
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use compact_str::CompactString;
@@ -160,16 +161,32 @@ impl Decoder {
     }
 }
 
+/// Keys up to this many are compared one by one, which is as fast as a hash.
+const FEW_KEYS: usize = 16;
+
 /// A key of the payload that some rule names, or leads to one.
 #[derive(Debug, Default)]
 struct Node {
     children: Vec<(CompactString, usize)>,
+    /// The children by their keys, where they are not few.
+    by_key: HashMap<CompactString, usize, foldhash::fast::RandomState>,
     /// Slots of the value here: one, or one for each SQL version.
     slots: SmallVec<[usize; 1]>,
 }
 
 impl Node {
+    fn add(&mut self, key: &CompactString, child: usize) {
+        self.children.push((key.clone(), child));
+        if self.children.len() > FEW_KEYS {
+            let known = self.children.iter().skip(self.by_key.len());
+            self.by_key.extend(known.cloned());
+        }
+    }
+
     fn child(&self, key: &str) -> Option<usize> {
+        if self.children.len() > FEW_KEYS {
+            return self.by_key.get(key).copied();
+        }
         self.children.iter().find(|(name, _)| name == key).map(|(_, node)| *node)
     }
 }
@@ -200,7 +217,7 @@ impl Projection {
                 None => {
                     let next = self.nodes.len();
                     self.nodes.push(Node::default());
-                    self.nodes[at].children.push((key.clone(), next));
+                    self.nodes[at].add(key, next);
                     next
                 }
             };

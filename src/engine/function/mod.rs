@@ -8,6 +8,7 @@ mod collection;
 mod encoding;
 mod math;
 mod message;
+mod prepared;
 mod regexp;
 mod string;
 mod time;
@@ -17,7 +18,7 @@ use std::borrow::Cow;
 pub(super) use collection::concat;
 pub(super) use message::call as call_contextual;
 pub(super) use message::trace_id;
-pub(super) use regexp::Regexp;
+pub(super) use prepared::Prepared;
 
 use super::operators::Setting;
 use crate::rule::function::Function;

@@ -127,9 +127,10 @@ impl<'e, 'd> Scope<'e, 'd> {
         match &expr.kind {
             ExprKind::Call { name, args } => self.call(name, args, expr),
             ExprKind::Variable(name) if !self.variables.contains(&name.as_str()) => {
-                let help = suggestion(name, self.variables.iter().copied(), || {
-                    "assign it before SELECT: SET @v = … SELECT …".to_owned()
-                });
+                let help =
+                    suggestion(self.found.len(), name, self.variables.iter().copied(), || {
+                        "assign it before SELECT: SET @v = … SELECT …".to_owned()
+                    });
                 self.found.push(
                     Diagnostic::error(Code::VARIABLE, format!("@{name} is not assigned"))
                         .at(expr.span.clone(), "")
@@ -227,7 +228,7 @@ impl<'e, 'd> Scope<'e, 'd> {
 
     fn call(&mut self, name: &Spanned<String>, args: &[Expr], call: &Expr) {
         let Some(spec) = function::lookup(&name.node) else {
-            self.found.push(unknown_function(name));
+            self.found.push(unknown_function(name, self.found.len()));
             return;
         };
         if self.language.version < spec.since {
@@ -318,7 +319,7 @@ impl<'e, 'd> Scope<'e, 'd> {
     }
 }
 
-fn unknown_function(name: &Spanned<String>) -> Diagnostic {
+fn unknown_function(name: &Spanned<String>, found: usize) -> Diagnostic {
     let written = &name.node;
     if written.eq_ignore_ascii_case("machinelearning_predict") {
         return Diagnostic::error(
@@ -359,7 +360,9 @@ fn unknown_function(name: &Spanned<String>) -> Diagnostic {
     let known = function::FUNCTIONS.iter().map(|spec| spec.name).chain(["cast"]);
     let help = match instead {
         Some(instead) => format!("use {instead}"),
-        None => suggestion(written, known, || "docs/language.md lists all functions".to_owned()),
+        None => {
+            suggestion(found, written, known, || "docs/language.md lists all functions".to_owned())
+        }
     };
     Diagnostic::error(Code::UNKNOWN_FUNCTION, format!("there is no function {written}"))
         .at(name.span.clone(), "")

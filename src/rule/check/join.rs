@@ -95,6 +95,7 @@ pub(super) fn column(expr: &Expr, root: &str, segments: &[Segment], scope: &mut 
             known.join(", ")
         )
     };
-    let help = suggestion(name, table.columns().iter().map(|column| column.as_str()), known);
+    let columns = table.columns().iter().map(|column| column.as_str());
+    let help = suggestion(scope.found.len(), name, columns, known);
     scope.found.push(wrong.at(expr.span.clone(), "").help(help));
 }

@@ -37,7 +37,7 @@ use super::set::Targets;
 use super::table::Tables;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
-use crate::diagnostic::nearest;
+use crate::diagnostic::nearest_after;
 use crate::limits::VARIABLE_NAME_CHARS_MAX;
 use crate::limits::VARIABLES_MAX;
 use analytic::Earlier;
@@ -255,11 +255,12 @@ fn declare<'e>(variable: &'e Spanned<String>, scope: &mut Scope<'e, '_>) {
     scope.variables.push(name);
 }
 
-/// "did you mean …?", or `otherwise`.
+/// "did you mean …?", or `otherwise`, for a finding of a file that has `found` already.
 pub(super) fn suggestion<'c>(
+    found: usize,
     word: &str,
     known: impl IntoIterator<Item = &'c str>,
     otherwise: impl FnOnce() -> String,
 ) -> String {
-    nearest(word, known).map_or_else(otherwise, |near| format!("did you mean {near}?"))
+    nearest_after(found, word, known).map_or_else(otherwise, |near| format!("did you mean {near}?"))
 }

@@ -9,7 +9,7 @@ use super::Rule;
 use super::children;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
-use crate::diagnostic::nearest;
+use crate::diagnostic::nearest_after;
 use crate::limits::HOLD_MAX;
 
 /// Units by their names and their length in milliseconds. A single `m` is none: minutes to some,
@@ -82,7 +82,8 @@ impl Builder<'_> {
         let written = unit.as_str();
         let found = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(written));
         let Some((_, unit_ms)) = found else {
-            let help = match nearest(written, UNITS.iter().map(|(name, _)| *name)) {
+            let names = UNITS.iter().map(|(name, _)| *name);
+            let help = match nearest_after(self.found.len(), written, names) {
                 Some(near) if written.len() > 1 => {
                     format!("did you mean {}?", near.to_uppercase())
                 }

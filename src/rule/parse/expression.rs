@@ -27,7 +27,7 @@ use super::quoted::name;
 use super::quoted::unquote;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
-use crate::diagnostic::nearest;
+use crate::diagnostic::nearest_after;
 use crate::limits::EXPRESSION_DEPTH_MAX;
 use crate::value::Number;
 use crate::value::Value;
@@ -294,7 +294,7 @@ impl Builder<'_> {
                 return ExprKind::Member { base, segments };
             }
             let names = HoldField::ALL.map(HoldField::as_str);
-            let help = match nearest(field, names) {
+            let help = match nearest_after(self.found.len(), field, names) {
                 Some(near) => format!("did you mean hold.{near}?"),
                 None => format!(
                     "a hold has {}; a field of the payload that is called hold is written `hold`",
@@ -393,7 +393,8 @@ impl Builder<'_> {
         let written = pair.as_str();
         let known = CAST_TYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(written));
         known.map(|(_, target)| *target).unwrap_or_else(|| {
-            let help = match nearest(written, CAST_TYPES.iter().map(|(name, _)| *name)) {
+            let names = CAST_TYPES.iter().map(|(name, _)| *name);
+            let help = match nearest_after(self.found.len(), written, names) {
                 Some(near) => format!("did you mean {near}?"),
                 None => "the types are String, Int, Decimal and Boolean".to_owned(),
             };

@@ -14,7 +14,7 @@ use super::only;
 use super::template::TemplateOf;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
-use crate::diagnostic::nearest;
+use crate::diagnostic::nearest_after;
 
 impl Builder<'_> {
     /// `HEADERS (name = 'value', …)`; one with an unknown name is told and left out.
@@ -50,7 +50,7 @@ impl Builder<'_> {
             return Some(name);
         }
         let names = HeaderName::WORDS.map(|(name, _)| name);
-        let help = match nearest(written, names) {
+        let help = match nearest_after(self.found.len(), written, names) {
             Some(near) => format!("did you mean {near}?"),
             None => format!(
                 "the headers are {}; any other is a user property: USER '{written}' = …",

@@ -290,7 +290,7 @@ fn no_key_column(column: &str, span: &Span, columns: &[CompactString]) -> Diagno
             shown => format!("its columns are {}", shown.join(", ")),
         }
     };
-    let help = suggestion(column, columns.iter().map(CompactString::as_str), shown);
+    let help = suggestion(0, column, columns.iter().map(CompactString::as_str), shown);
     Diagnostic::error(Code::TABLE_KEY, format!("the file has no column {column}"))
         .at(span.clone(), "")
         .help(help)

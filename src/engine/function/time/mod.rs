@@ -5,8 +5,10 @@ mod read;
 mod resolve;
 mod write;
 
+pub(super) use read::read;
 pub(super) use read::time_to_epoch;
 pub(super) use write::parse_time;
+pub(super) use write::write;
 
 #[cfg(test)]
 mod tests {

@@ -27,9 +27,22 @@ pub(in crate::engine::function) fn time_to_epoch(
     setting: Setting<'_>,
 ) -> Value {
     let Some([text, pattern]) = texts::<2>(arguments, setting) else { return Value::Undefined };
+    JdkPattern::parse(&pattern).map_or(Value::Undefined, |pattern| millis(&pattern, &text))
+}
+
+/// The same with its pattern known: the text.
+pub(in crate::engine::function) fn read(
+    pattern: &JdkPattern,
+    arguments: Arguments<'_, '_>,
+    setting: Setting<'_>,
+) -> Value {
+    let Some([text]) = texts::<1>(arguments, setting) else { return Value::Undefined };
+    millis(pattern, &text)
+}
+
+fn millis(pattern: &JdkPattern, text: &str) -> Value {
     let millis = || {
-        let pattern = JdkPattern::parse(&pattern).ok()?;
-        let mut reader = Reader { rest: &text, fields: Fields::default() };
+        let mut reader = Reader { rest: text, fields: Fields::default() };
         reader.items(pattern.items())?;
         if reader.rest.is_empty() { reader.fields.millis() } else { None }
     };

@@ -24,13 +24,23 @@ pub(in crate::engine::function) fn parse_time(
     arguments: Arguments<'_, '_>,
     setting: Setting<'_>,
 ) -> Value {
-    let (pattern, millis, zone_name) = match arguments {
-        [pattern, millis] => (pattern, millis, None),
-        [pattern, millis, zone] => (pattern, millis, Some(zone)),
+    let Some((pattern, others)) = arguments.split_first() else { return Value::Undefined };
+    let pattern = pattern.text(setting.whole).and_then(|text| JodaPattern::parse(&text).ok());
+    pattern.map_or(Value::Undefined, |pattern| write(&pattern, others, setting))
+}
+
+/// The same with its pattern known: milliseconds, and the zone where there is one.
+pub(in crate::engine::function) fn write(
+    pattern: &JodaPattern,
+    arguments: Arguments<'_, '_>,
+    setting: Setting<'_>,
+) -> Value {
+    let (millis, zone_name) = match arguments {
+        [millis] => (millis, None),
+        [millis, zone] => (millis, Some(zone)),
         _ => return Value::Undefined,
     };
     let written = || {
-        let pattern = JodaPattern::parse(&pattern.text(setting.whole)?).ok()?;
         let millis = millis.to_number()?.to_i64(Rounding::Floor)?;
         let zone = match zone_name {
             Some(name) => zone(&name.text(setting.whole)?)?,
