@@ -43,7 +43,7 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
-/// Memory of a key, bytes, measured by `cargo bench --bench holds`: beside the text of key and topic and its last TRUE message.
+/// Memory of a key, bytes, by the sizes of its parts (`cargo bench --bench holds` measures it): beside the text of key and topic and its last TRUE message.
 pub const KEY_BYTES: usize = 200;
 
 pub use encoding::RowError;

@@ -154,7 +154,10 @@ impl HoldTable {
         let numbers =
             numbers.flat_map(|(place, rule)| rule.keys.iter().map(move |key| (place, *key)));
         let mut numbers: Vec<(usize, u32)> = numbers.collect();
-        numbers.sort_by_key(|(_, key)| keys.get(*key).and_then(|key| key.alarm.wanted));
+        // Those that wait for no timer have an order too, by their text.
+        numbers.sort_by_cached_key(|(_, key)| {
+            keys.get(*key).map(|key| (key.alarm.wanted, key.text.clone()))
+        });
         for (place, number) in numbers {
             let Some(mut key) = keys.remove(number) else { continue };
             let rule = &old[place];
