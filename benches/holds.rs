@@ -22,7 +22,9 @@ use tidegate::engine::hold::HoldTable;
 use tidegate::engine::hold::KeyChange;
 use tidegate::engine::hold::Progress;
 use tidegate::engine::hold::Transitions;
-use tidegate::engine::hold::watched;
+use tidegate::engine::hold::WatchedRule;
+use tidegate::engine::hold::fingerprint;
+use tidegate::engine::hold::lateness;
 use tidegate::publish::Origin;
 use tidegate::publish::Publish;
 use tidegate::publish::QoS;
@@ -48,6 +50,20 @@ fn rules(when: &str) -> Vec<Arc<Rule>> {
     let checked = set::check(&[source], &rule_files::targets(&Config::default()), &mut NoFiles);
     assert!(!checked.has_errors(), "the rule is sound");
     checked.rules
+}
+
+fn watched(rules: &[Arc<Rule>], keys_max: usize) -> impl Iterator<Item = WatchedRule<'_>> {
+    rules.iter().filter_map(move |rule| {
+        Some(WatchedRule {
+            index: RuleIndex(0),
+            name: rule.name(),
+            when: rule.definition.select.when.as_ref()?,
+            lateness: lateness(rule),
+            listed: rule.listed(),
+            fingerprint: fingerprint(rule),
+            keys_max,
+        })
+    })
 }
 
 fn observe(table: &mut HoldTable, key: u32, condition: Truth, at: i64, out: &mut Transitions) {

@@ -181,6 +181,24 @@ pub const HISTORY_VALUE_BYTES_MAX: usize = 4096;
 pub const HISTORY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Messages that one advance of the histories hands over before the caller gets its turn.
 pub const HISTORY_ADVANCE_MAX: usize = 8192;
+/// Messages of a COUNT window.
+pub const WINDOW_COUNT_MAX: u64 = 1_000_000;
+/// Panes of one HOP window: what has to be merged when it closes.
+pub const WINDOW_PANES_MAX: u64 = 3600;
+/// Open windows or panes of one group, and messages that a SLIDE window keeps.
+pub const WINDOW_PANES_PER_GROUP_MAX: usize = 10_000;
+/// Open windows, panes and kept messages of all groups of a rule.
+pub const WINDOW_PANES_PER_RULE_MAX: usize = 1_000_000;
+/// Bytes of the values that the windows of one rule keep for first, last, collect and their like.
+pub const WINDOW_VALUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Values that one aggregate keeps of one window: of collect, and the different ones of count_distinct.
+pub const WINDOW_VALUES_MAX: usize = 1000;
+/// Bytes of those.
+pub const WINDOW_VALUES_BYTES_MAX: usize = 256 * 1024;
+/// Values up to which median and percentile are exact; beyond them a value is known within 0.5 %.
+pub const WINDOW_EXACT_VALUES_MAX: usize = 512;
+/// Aggregates of one rule.
+pub const AGGREGATES_MAX: usize = 64;
 /// A partition key, characters (Kinesis: 1 to 256).
 pub const PARTITION_KEY_CHARS_MAX: usize = 256;
 /// A stream record: data and partition key together, bytes (Kinesis: 1 MiB).

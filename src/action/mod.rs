@@ -56,7 +56,7 @@ pub fn carry_out(engine: &Engine, hit: Hit, outcome: &mut Outcome) {
     outcome.carried_out.push(hit.rule);
     let written = match hit.event {
         HitEvent::Cleared(..) => &rule.definition.on_cleared,
-        HitEvent::Match | HitEvent::Firing(_) => &rule.definition.actions,
+        HitEvent::Match | HitEvent::Firing(_) | HitEvent::Window(_) => &rule.definition.actions,
     };
     let cause = Cause {
         name: rule.name(),
@@ -256,6 +256,7 @@ fn hit_record(rule: &Arc<str>, hit: &Hit) -> HitRecord {
         HitEvent::Cleared(facts, reason) => {
             ("cleared", Some(Arc::clone(&facts.key)), Some(reason.as_str()))
         }
+        HitEvent::Window(facts) => ("window", Some(Arc::clone(&facts.key)), None),
     };
     HitRecord {
         at: hit.decided_at,

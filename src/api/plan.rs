@@ -9,8 +9,10 @@ use crate::engine::Cost;
 use crate::engine::Engine;
 use crate::engine::HoldPlan;
 use crate::engine::Moment;
+use crate::engine::Remembered;
 use crate::engine::RuleIndex;
 use crate::engine::Step;
+use crate::engine::WindowPlan;
 use crate::rule::Rule;
 
 /// The plan of a rule, read off what it was compiled to. `Display` draws it as a tree.
@@ -57,7 +59,7 @@ pub struct DecodePlan {
 /// What is done at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct StagePlan {
-    /// `message`, `match`, `firing`, `cleared` or `failure`.
+    /// `message`, `match`, `window`, `firing`, `cleared` or `failure`.
     pub moment: &'static str,
     /// `connection` (its task), `writer` (the journal's), or `where the action failed`.
     pub runs_on: &'static str,
@@ -87,24 +89,25 @@ pub struct StepPlan {
 /// What is remembered from message to message.
 #[derive(Clone, Debug, Serialize)]
 pub struct StatePlan {
-    /// `condition`, or `absence` for NO DATA.
+    /// `condition`, `absence` for NO DATA, or `windows`.
     pub kind: &'static str,
-    /// The expressions of the key; none is the topic.
+    /// The expressions of the key; none is the topic, and with GROUP BY one group.
     pub key: Vec<String>,
     /// Keys that may be watched at once (`rules.hold_keys_max`).
     pub keys_max: usize,
-    /// Memory of a key, bytes, beside its text and its last TRUE message.
+    /// Memory of a key, bytes, beside its text and its last TRUE message; of windows that of one.
     pub key_bytes: usize,
     /// The text of a key, bytes at most.
     pub key_text_bytes_max: usize,
-    /// The last TRUE messages of all keys together, bytes at most.
+    /// The last TRUE messages of all keys together, or the values that windows keep, bytes at most.
     pub message_bytes_max: usize,
-    /// How long the condition must hold.
-    pub for_ms: u128,
+    /// How long the condition must hold; left out for windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u128>,
     /// LATENESS; left out for a rule without TIMESTAMP BY.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lateness_ms: Option<u128>,
-    /// The WHEN clause, its lines joined.
+    /// The clause, its lines joined.
     pub clause: String,
 }
 
@@ -131,6 +134,7 @@ impl RulePlan {
         let plan = engine.explain(index)?;
         let cost = |moment| plan.cost(moment);
         let output = cost(Moment::Match).plus(cost(Moment::TurnMatch)).plus(cost(Moment::Firing));
+        let output = output.plus(cost(Moment::Window));
         Some(RulePlan {
             rule: rule.name().to_string(),
             place: place(rule),
@@ -175,7 +179,28 @@ impl StepPlan {
 }
 
 impl StatePlan {
-    fn of(state: HoldPlan, keys_max: usize) -> StatePlan {
+    fn of(state: Remembered, keys_max: usize) -> StatePlan {
+        match state {
+            Remembered::Condition(state) => StatePlan::of_condition(state, keys_max),
+            Remembered::Windows(state) => StatePlan::of_windows(state, keys_max),
+        }
+    }
+
+    fn of_windows(state: WindowPlan, keys_max: usize) -> StatePlan {
+        StatePlan {
+            kind: "windows",
+            key: state.key,
+            keys_max,
+            key_bytes: state.window_bytes,
+            key_text_bytes_max: state.key_text_bytes_max,
+            message_bytes_max: state.value_bytes_max,
+            for_ms: None,
+            lateness_ms: state.event_time.then_some(state.lateness.as_millis()),
+            clause: one_line(&state.clause),
+        }
+    }
+
+    fn of_condition(state: HoldPlan, keys_max: usize) -> StatePlan {
         StatePlan {
             kind: if state.is_absence { "absence" } else { "condition" },
             key: state.key,
@@ -183,11 +208,15 @@ impl StatePlan {
             key_bytes: state.key_bytes,
             key_text_bytes_max: state.key_text_bytes_max,
             message_bytes_max: state.message_bytes_max,
-            for_ms: state.hold_for.as_millis(),
+            for_ms: Some(state.hold_for.as_millis()),
             lateness_ms: state.event_time.then_some(state.lateness.as_millis()),
-            clause: state.clause.split_whitespace().collect::<Vec<_>>().join(" "),
+            clause: one_line(&state.clause),
         }
     }
+}
+
+fn one_line(clause: &str) -> String {
+    clause.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl CostPlan {
@@ -275,6 +304,7 @@ impl StagePlan {
             "message" => "each message",
             "turn" => "its turn among those of its key",
             "match" => "a match",
+            "window" => "a window closes",
             "firing" => "it fires",
             "cleared" => "it is cleared",
             _ => "an action fails",
@@ -298,20 +328,34 @@ impl StatePlan {
     fn branch(&self) -> Branch {
         let kind = match self.kind {
             "absence" => "the last message of each key",
+            "windows" => "the open windows of each group",
             _ => "one condition a key",
         };
-        let key = if self.key.is_empty() { "the topic".to_owned() } else { self.key.join(", ") };
+        let is_windows = self.kind == "windows";
+        let key = match self.key.as_slice() {
+            [] if is_windows => "none, one group".to_owned(),
+            [] => "the topic".to_owned(),
+            key => key.join(", "),
+        };
         let mib = self.message_bytes_max / (1024 * 1024);
+        let (bytes, text) = (self.key_bytes, self.key_text_bytes_max);
+        let memory = if is_windows {
+            format!(
+                "memory: about {bytes} bytes an open window, the text of its key (at most {text} \
+                 bytes) and the values it keeps (all of them at most {mib} MiB)"
+            )
+        } else {
+            format!(
+                "memory: about {bytes} bytes a key, its text (at most {text} bytes) and its last \
+                 TRUE message (all of them at most {mib} MiB)"
+            )
+        };
         Branch {
             text: format!("state, on the journal's writer: {kind}"),
             below: vec![
                 Branch::leaf(&*self.clause),
                 Branch::leaf(format!("key: {key}; at most {} keys", self.keys_max)),
-                Branch::leaf(format!(
-                    "memory: about {} bytes a key, its text (at most {} bytes) and its last TRUE \
-                     message (all of them at most {mib} MiB)",
-                    self.key_bytes, self.key_text_bytes_max
-                )),
+                Branch::leaf(memory),
             ],
         }
     }

@@ -182,7 +182,7 @@ async fn hits(State(shared): State<Shared>, params: Params) -> Result<Response, 
     let params = params.only(&["rule", "event", "before", "limit"])?;
     let filter = HitFilter {
         rule: params.text("rule").map(str::to_owned),
-        event: params.choice("event", &["match", "firing", "cleared"])?,
+        event: params.choice("event", &["match", "firing", "cleared", "window"])?,
         before: params.cursor("before")?,
     };
     let named = filter.rule.clone();

@@ -59,7 +59,7 @@ pub enum SourceError {
 pub struct HitFilter {
     /// Of this rule only.
     pub rule: Option<String>,
-    /// `match`, `firing` or `cleared` only.
+    /// `match`, `firing`, `cleared` or `window` only.
     pub event: Option<&'static str>,
     /// Older than the hit of this id.
     pub before: Option<u64>,

@@ -217,12 +217,24 @@ pub struct Rule {
     pub firing: u64,
     /// Keys whose earlier values are remembered.
     pub remembered: u64,
+    /// Its windows, where it has GROUP BY.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windows>,
     /// When it last hit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_hit: Option<Millis>,
     /// Its newest fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_fault: Option<Failure>,
+}
+
+/// The windows of a rule with GROUP BY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Windows {
+    /// Groups now.
+    pub groups: u64,
+    /// Open windows now; of HOP its panes, of SLIDE the messages kept.
+    pub open: u64,
 }
 
 /// A rule with its text and its keys.
@@ -299,7 +311,7 @@ pub struct HitView {
     pub at: Millis,
     /// Rule name.
     pub rule: Text,
-    /// `match`, `firing`, `cleared`.
+    /// `match`, `firing`, `cleared`, `window`.
     pub event: &'static str,
     /// Why the episode ended, of `cleared`: `false`, `clear_when`, `gap`…
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -120,6 +120,16 @@ impl Code {
     pub const AT_LEAST: Code = Code("R056");
     /// FOR EACH ROW OF where no row can be watched.
     pub const EACH_ROW: Code = Code("R057");
+    /// GROUP BY without a window, or with one that cannot be.
+    pub const WINDOW: Code = Code("R060");
+    /// GROUP BY beside a clause that it does not go with.
+    pub const GROUP_CLAUSE: Code = Code("R061");
+    /// What only one message has, where a rule speaks of a window.
+    pub const NOT_GROUPED: Code = Code("R062");
+    /// An aggregate where there is nothing to aggregate, or over what it cannot.
+    pub const AGGREGATE: Code = Code("R063");
+    /// `window.…` before the window is closed.
+    pub const WINDOW_FIELD: Code = Code("R064");
     /// An analytic function where no earlier messages are known.
     pub const ANALYTIC_PLACE: Code = Code("R067");
     /// An analytic function that looks back further than it may.
@@ -198,6 +208,11 @@ pub const RULE_CODES: &[Code] = &[
     Code::CALL_PLACE,
     Code::AT_LEAST,
     Code::EACH_ROW,
+    Code::WINDOW,
+    Code::GROUP_CLAUSE,
+    Code::NOT_GROUPED,
+    Code::AGGREGATE,
+    Code::WINDOW_FIELD,
     Code::ANALYTIC_PLACE,
     Code::LAG,
     Code::OVER,

@@ -6,6 +6,7 @@ use compact_str::CompactString;
 
 use super::function::Native;
 use super::function::Prepared;
+use super::window::WindowSpec;
 use crate::publish::QoS;
 use crate::rule::analytic::Lookback;
 use crate::rule::ast::BinaryOp;
@@ -15,6 +16,7 @@ use crate::rule::ast::IsWhat;
 use crate::rule::ast::JoinKind;
 use crate::rule::ast::Segment;
 use crate::rule::ast::TimeUnit;
+use crate::rule::ast::WindowField;
 use crate::rule::function::Function;
 use crate::rule::schema::Schema;
 use crate::rule::table::RowSource;
@@ -45,6 +47,12 @@ pub(super) enum Code {
     /// What an analytic function answers, by the number of its call, and what stands where nothing
     /// that early is remembered.
     Earlier { call: usize, otherwise: Box<Code> },
+    /// A key of the group, by its number.
+    Key(usize),
+    /// An aggregate of the window, by its number.
+    Aggregate(usize),
+    /// `window.…`
+    Window(WindowField),
     /// `*` of JSON: the whole payload.
     Payload,
     /// `[a, b]`
@@ -195,6 +203,19 @@ pub(super) struct Lookbacks {
     pub(super) partition_by: Box<[Code]>,
     /// WHERE asks nothing else of the message: it is judged before the payload is decoded again.
     pub(super) filter_is_alone: bool,
+}
+
+/// A GROUP BY clause.
+#[derive(Debug)]
+pub(super) struct Gather {
+    /// What messages of a group have in common.
+    pub(super) keys: Box<[Code]>,
+    /// What the aggregates are taken of.
+    pub(super) inputs: Box<[Code]>,
+    /// The windows and their aggregates.
+    pub(super) spec: Arc<WindowSpec>,
+    /// HAVING.
+    pub(super) having: Option<Code>,
 }
 
 /// Text with expressions in it.

@@ -12,6 +12,7 @@ use compact_str::CompactString;
 
 use super::code::ActionCode;
 use super::code::Code;
+use super::code::Gather;
 use super::code::HeaderCode;
 use super::code::HeaderText;
 use super::code::Item;
@@ -30,6 +31,9 @@ use super::function;
 use super::function::Implementation;
 use super::function::Prepared;
 use super::history;
+use super::window::WindowSpec;
+use super::window::spec::CellSpec;
+use super::window::spec::Shape;
 use crate::limits::FOLDED_BYTES_MAX;
 use crate::limits::PAYLOAD_DEPTH_MAX;
 use crate::rule::Rule;
@@ -40,6 +44,7 @@ use crate::rule::analytic::is_analytic;
 use crate::rule::ast;
 use crate::rule::ast::BinaryOp;
 use crate::rule::ast::Condition;
+use crate::rule::ast::CreateRule;
 use crate::rule::ast::Expr;
 use crate::rule::ast::ExprKind;
 use crate::rule::ast::Segment;
@@ -48,6 +53,11 @@ use crate::rule::ast::UnaryOp;
 use crate::rule::function::Function;
 use crate::rule::function::Purity;
 use crate::rule::function::lookup;
+use crate::rule::grouping;
+use crate::rule::grouping::AggregateCall;
+use crate::rule::grouping::Grouping;
+use crate::rule::grouping::Meaning;
+use crate::rule::grouping::Place;
 use crate::rule::schema::SchemaName;
 use crate::rule::schema::Schemas;
 use crate::rule::schema::literal;
@@ -72,7 +82,7 @@ pub(super) struct Program {
     pub(super) variables: Box<[Code]>,
     /// FOREACH: what it runs over.
     pub(super) foreach: Option<Code>,
-    /// TIMESTAMP BY, where there is a WHEN or an analytic function to use it.
+    /// TIMESTAMP BY, where there is a WHEN, a GROUP BY or an analytic function to use it.
     pub(super) timestamp: Option<TimeCode>,
     /// JOIN, in order.
     pub(super) joins: Box<[Join]>,
@@ -84,6 +94,8 @@ pub(super) struct Program {
     pub(super) watch: Option<Watch>,
     /// `lag` and its like, where there are any.
     pub(super) lookbacks: Option<Lookbacks>,
+    /// GROUP BY.
+    pub(super) gather: Option<Gather>,
     /// DO.
     pub(super) actions: Box<[ActionCode]>,
     /// ON CLEARED.
@@ -119,6 +131,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         latest: Vec::new(),
         makes_calls: false,
         rows: Vec::new(),
+        closed: None,
         scopes: Vec::new(),
         each: select.foreach.as_ref().map(|each| each.alias.node.clone()),
         lookbacks: analytic.as_ref().map(|found| &*found.calls).unwrap_or_default(),
@@ -132,12 +145,13 @@ pub(super) fn compile(rule: &Rule) -> Program {
         compiler.variables.push(name.node.clone());
     }
     let foreach = select.foreach.as_ref().map(|each| compiler.expr(&each.array));
-    let has_state = select.when.is_some() || analytic.is_some();
+    let has_state = select.when.is_some() || select.group.is_some() || analytic.is_some();
     let timed = select.timestamp.as_ref().filter(|_| has_state);
     let timestamp =
         timed.map(|clause| TimeCode { value: compiler.expr(&clause.expr), unit: clause.unit });
     let joins = compiler.joins(rule);
     let filter = select.filter.as_ref().map(|expr| compiler.expr(expr));
+    let gather = compiler.gather(&rule.definition);
     let projection = compiler.projection(&select.projection);
     let watch = select.when.as_ref().map(|when| Watch {
         condition: match &when.condition {
@@ -150,8 +164,9 @@ pub(super) fn compile(rule: &Rule) -> Program {
     });
     let lookbacks = analytic.as_ref().map(|analytic| compiler.lookbacks(rule, analytic));
     let definition = &rule.definition;
+    let (gather, actions) = compiler.behind_select(gather, definition);
     Program {
-        actions: compiler.actions(&definition.actions),
+        actions,
         on_cleared: compiler.actions(&definition.on_cleared),
         on_error: compiler.actions(&definition.on_error),
         variables: variables.into(),
@@ -162,6 +177,7 @@ pub(super) fn compile(rule: &Rule) -> Program {
         projection,
         watch,
         lookbacks,
+        gather,
         decoder: compiler.decoder,
         fields: compiler.fields,
         version: rule.version,
@@ -185,6 +201,8 @@ struct Compiler<'r> {
     /// The names of the rows joined so far, in the order of the joins, and whether each is of a table
     /// that UPSERT writes.
     rows: Vec<(String, bool)>,
+    /// The window is closed where the expression stands.
+    closed: Option<Closed<'r>>,
     /// The aliases of the sub-queries around, outermost first; `None` without AS.
     scopes: Vec<Option<String>>,
     /// The alias of FOREACH.
@@ -194,6 +212,91 @@ struct Compiler<'r> {
     whole: Whole,
     /// Bytes that folded constants may still have.
     folding_left: usize,
+}
+
+/// What a closed window has.
+struct Closed<'r> {
+    grouping: Grouping<'r>,
+    place: Place,
+    /// The aggregates by their numbers.
+    aggregates: Vec<AggregateCall<'r>>,
+}
+
+impl<'r> Compiler<'r> {
+    /// GROUP BY without HAVING. What is compiled behind it is evaluated over closed windows.
+    fn gather(&mut self, rule: &'r CreateRule) -> Option<Gather> {
+        let grouping = Grouping::of(&rule.select)?;
+        let group = grouping.group;
+        let aggregates = grouping::aggregates(rule);
+        let mut taken: Vec<(String, Code)> = Vec::new();
+        let mut cells = Vec::new();
+        for call in &aggregates {
+            let input = call.of.map(|of| {
+                let text = of.to_string();
+                taken.iter().position(|(known, _)| *known == text).unwrap_or_else(|| {
+                    let code = self.expr(of);
+                    taken.push((text, code));
+                    taken.len() - 1
+                })
+            });
+            cells.push(CellSpec { aggregate: call.aggregate, rank: call.rank, input });
+        }
+        let spec = WindowSpec { shape: Shape::of(&group.window.node), cells: cells.into() };
+        let gather = Gather {
+            keys: self.exprs(&group.keys),
+            inputs: taken.into_iter().map(|(_, code)| code).collect(),
+            spec: Arc::new(spec),
+            having: None,
+        };
+        self.closed = Some(Closed { grouping, place: Place::Select, aggregates });
+        Some(gather)
+    }
+
+    /// HAVING and DO. What is compiled behind them sees a message again.
+    fn behind_select(
+        &mut self,
+        gather: Option<Gather>,
+        rule: &'r CreateRule,
+    ) -> (Option<Gather>, Box<[ActionCode]>) {
+        if let Some(closed) = &mut self.closed {
+            closed.place = Place::BehindSelect;
+        }
+        let having = rule.select.group.as_ref().and_then(|group| group.having.as_ref());
+        let having = having.map(|having| self.expr(having));
+        let actions = self.actions(&rule.actions);
+        self.closed = None;
+        (gather.map(|gather| Gather { having, ..gather }), actions)
+    }
+
+    /// The code of what a closed window has; `None` for what its parts make.
+    fn of_window(&mut self, expr: &Expr) -> Option<Code> {
+        let closed = self.closed.as_ref().filter(|_| self.scopes.is_empty())?;
+        match closed.grouping.meaning(expr, closed.place) {
+            Meaning::Key(key) => Some(Code::Key(key)),
+            Meaning::Aggregate(spec, args) => {
+                let text = AggregateCall::new(spec, args).text;
+                let number = closed.aggregates.iter().position(|call| call.text == text);
+                Some(number.map_or(Code::Constant(Value::Undefined), Code::Aggregate))
+            }
+            Meaning::Column(column, steps) => {
+                let place = closed.place;
+                self.set_place(Place::Select);
+                let of = self.expr(column);
+                self.set_place(place);
+                Some(match steps {
+                    [] => of,
+                    steps => Code::Member { of: Box::new(of), steps: steps.into() },
+                })
+            }
+            Meaning::Parts => None,
+        }
+    }
+
+    fn set_place(&mut self, place: Place) {
+        if let Some(closed) = &mut self.closed {
+            closed.place = place;
+        }
+    }
 }
 
 impl Compiler<'_> {
@@ -210,6 +313,9 @@ impl Compiler<'_> {
     }
 
     fn expr(&mut self, expr: &Expr) -> Code {
+        if let Some(code) = self.of_window(expr) {
+            return code;
+        }
         let code = self.unfolded(expr);
         fold(code, self.whole, &mut self.folding_left)
     }
@@ -220,6 +326,7 @@ impl Compiler<'_> {
             ExprKind::Path { root, segments } => self.path(root, segments),
             ExprKind::Variable(name) => self.variable(name),
             ExprKind::Hold(field) => Code::Hold(*field),
+            ExprKind::Window(field) => Code::Window(*field),
             ExprKind::Star => self.star(),
             ExprKind::Array(items) => Code::Array(self.exprs(items)),
             ExprKind::Object(members) => Code::Object(
@@ -700,6 +807,7 @@ fn column_name(expr: &Expr, position: usize) -> CompactString {
             ast::HoldField::DurationMs => "duration_ms",
             ast::HoldField::Reason => "reason",
         })),
+        ExprKind::Window(field) => Some(CompactString::const_new(field.as_str())),
         _ => None,
     };
     named.unwrap_or_else(|| compact_str::format_compact!("expr_{position}"))

@@ -37,6 +37,7 @@ use crate::publish::Publish;
 use crate::rule::ast::HoldField;
 use crate::rule::ast::JoinKind;
 use crate::rule::ast::Segment;
+use crate::rule::ast::WindowField;
 use crate::rule::function::Function;
 use crate::rule::schema::Schema;
 use crate::rule::table::RowSource;
@@ -119,6 +120,31 @@ impl Hold {
     }
 }
 
+/// A closed window: what is left where there is no message.
+pub(super) struct Window {
+    pub(super) keys: Vec<Value>,
+    pub(super) values: Box<[Value]>,
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+}
+
+impl Window {
+    fn key(&self, number: usize) -> &Value {
+        self.keys.get(number).unwrap_or(&UNDEFINED)
+    }
+
+    fn aggregate(&self, number: usize) -> &Value {
+        self.values.get(number).unwrap_or(&UNDEFINED)
+    }
+
+    fn field(&self, field: WindowField) -> Value {
+        Value::int(match field {
+            WindowField::Start => self.start.as_millis(),
+            WindowField::End => self.end.as_millis(),
+        })
+    }
+}
+
 /// The element a sub-query is at, and the ones around it.
 pub(super) struct Scope<'s> {
     element: &'s Value,
@@ -146,6 +172,8 @@ pub(super) struct Frame<'f> {
     earlier: &'f [Value],
     /// What `aws_lambda()` has been answered; `None` in a program that does not call.
     replay: Option<&'f Replay>,
+    /// Where a window has closed.
+    pub(super) window: Option<&'f Window>,
     /// The element of FOREACH.
     each: Option<&'f Value>,
     variables: SmallVec<[OnceCell<Value>; 2]>,
@@ -173,6 +201,7 @@ impl<'f> Frame<'f> {
             budget,
             earlier: &[],
             replay: None,
+            window: None,
             each: None,
             variables,
             rows,
@@ -233,6 +262,12 @@ impl<'f> Frame<'f> {
     /// The frame of a program that calls.
     pub(super) fn with_replay(self, replay: &'f Replay) -> Self {
         Frame { replay: Some(replay), ..self }
+    }
+
+    /// The same rule over a window that has closed.
+    pub(super) fn of_window<'w>(&'w self, window: &'w Window) -> Frame<'w> {
+        let frame = Frame::new(self.message, self.program, self.slots, None, self.budget);
+        Frame { window: Some(window), ..frame }
     }
 
     pub(super) fn setting(&self) -> Setting<'_> {
@@ -347,22 +382,17 @@ impl<'f> Frame<'f> {
             Code::Earlier { call, otherwise } => return self.earlier(*call, otherwise, scope),
             Code::Variable(number) => return Cow::Borrowed(self.variable(*number)),
             Code::Payload => {
-                return Cow::Borrowed(
-                    self.message.payload(self.program.whole).unwrap_or(&UNDEFINED),
-                );
+                let payload = self.message.payload(self.program.whole);
+                return Cow::Borrowed(payload.unwrap_or(&UNDEFINED));
             }
             Code::Member { of, steps } => return self.member(of, steps, scope),
             Code::Case { operand, branches, otherwise } => {
                 return self.case(operand.as_deref(), branches, otherwise, scope);
             }
             Code::JoinedKey { join } => self.row_key(*join),
+            Code::Key(_) | Code::Aggregate(_) | Code::Window(_) => return self.of_closed(code),
             Code::Hold(field) => self.hold.map_or(Value::Undefined, |hold| hold.field(*field)),
-            Code::Array(items) => {
-                self.budget.take(items.len());
-                Value::array(
-                    items.iter().map(|item| self.value(item, scope).into_owned()).collect(),
-                )
-            }
+            Code::Array(items) => self.array(items, scope),
             Code::Object(members) => self.columns(members, scope),
             Code::Negate(operand) => operators::negate(&self.value(operand, scope)),
             Code::Arithmetic { op, sides } => {
@@ -531,6 +561,21 @@ impl<'f> Frame<'f> {
         let key = key.map(|key| self.value(key, scope));
         let secrets = self.message.surroundings.secrets;
         secrets.map_or(Value::Undefined, |secrets| secrets.get(names, key.as_deref()))
+    }
+
+    /// What a closed window has.
+    fn of_closed(&self, code: &Code) -> Cow<'_, Value> {
+        match (code, self.window) {
+            (Code::Key(number), Some(window)) => Cow::Borrowed(window.key(*number)),
+            (Code::Aggregate(number), Some(window)) => Cow::Borrowed(window.aggregate(*number)),
+            (Code::Window(field), Some(window)) => Cow::Owned(window.field(*field)),
+            _ => Cow::Borrowed(&UNDEFINED),
+        }
+    }
+
+    fn array<'s>(&'s self, items: &'s [Code], scope: Option<&'s Scope<'s>>) -> Value {
+        self.budget.take(items.len());
+        Value::array(items.iter().map(|item| self.value(item, scope).into_owned()).collect())
     }
 
     fn columns<'s>(

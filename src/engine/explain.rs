@@ -24,12 +24,15 @@ use super::code::Target;
 use super::code::Text;
 use super::compile::Program;
 use super::hold;
+use super::window;
 use crate::limits::HOLD_KEY_BYTES_MAX;
 use crate::limits::HOLD_MESSAGE_BYTES_MAX;
+use crate::limits::WINDOW_VALUE_BYTES_MAX;
 use crate::rule::Rule;
 use crate::rule::analytic::Analytic;
 use crate::rule::ast::Action;
 use crate::rule::ast::Expr;
+use crate::rule::ast::GroupBy;
 use crate::rule::ast::Projection;
 use crate::rule::ast::Spanned;
 use crate::rule::ast::When;
@@ -49,7 +52,35 @@ pub struct Explanation {
     /// What is done, in the order in which a message meets it; a stage without steps is left out.
     pub stages: Vec<Stage>,
     /// What is remembered; `None` for a rule that judges each message by itself.
-    pub state: Option<HoldPlan>,
+    pub state: Option<Remembered>,
+}
+
+/// What a rule remembers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Remembered {
+    /// With WHEN.
+    Condition(HoldPlan),
+    /// With GROUP BY.
+    Windows(WindowPlan),
+}
+
+/// What GROUP BY remembers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowPlan {
+    /// The clause as it is written, a line each.
+    pub clause: String,
+    /// The expressions of the key; none is one group.
+    pub key: Vec<String>,
+    /// Whether the times are the devices', with TIMESTAMP BY.
+    pub event_time: bool,
+    /// LATENESS.
+    pub lateness: Duration,
+    /// Memory of an open window, bytes, beside the values that it keeps.
+    pub window_bytes: usize,
+    /// The text of a key, bytes at most.
+    pub key_text_bytes_max: usize,
+    /// The values that all windows keep, bytes at most.
+    pub value_bytes_max: usize,
 }
 
 /// What is done at one moment.
@@ -68,10 +99,12 @@ pub enum Moment {
     Message,
     /// It has its turn among those of its key; rules with analytic functions.
     Turn,
-    /// It matches; rules without WHEN.
+    /// It matches; rules without WHEN and GROUP BY.
     Match,
     /// As [`Moment::Match`], of a message that has had its turn.
     TurnMatch,
+    /// A window has closed.
+    Window,
     /// An episode begins, or REPEAT EVERY comes round.
     Firing,
     /// An episode ends.
@@ -87,6 +120,7 @@ impl Moment {
             Moment::Message => "message",
             Moment::Turn => "turn",
             Moment::Match | Moment::TurnMatch => "match",
+            Moment::Window => "window",
             Moment::Firing => "firing",
             Moment::Cleared => "cleared",
             Moment::Failure => "failure",
@@ -98,7 +132,11 @@ impl Moment {
     pub fn runs_on(self) -> &'static str {
         match self {
             Moment::Message | Moment::Match => "connection",
-            Moment::Turn | Moment::TurnMatch | Moment::Firing | Moment::Cleared => "writer",
+            Moment::Turn
+            | Moment::TurnMatch
+            | Moment::Window
+            | Moment::Firing
+            | Moment::Cleared => "writer",
             Moment::Failure => "where the action failed",
         }
     }
@@ -205,10 +243,11 @@ fn explanation(rule: &Rule, program: &Program) -> Explanation {
         _ => stages.push(Stage { moment: Moment::Turn, steps: conditions }),
     }
     let definition = &rule.definition;
-    let decided = match (&program.watch, &program.lookbacks) {
-        (Some(_), _) => Moment::Firing,
-        (None, Some(_)) => Moment::TurnMatch,
-        (None, None) => Moment::Match,
+    let decided = match (&program.watch, &program.gather, &program.lookbacks) {
+        (Some(_), ..) => Moment::Firing,
+        (None, Some(_), _) => Moment::Window,
+        (None, None, Some(_)) => Moment::TurnMatch,
+        (None, None, None) => Moment::Match,
     };
     for (moment, actions, codes) in [
         (decided, &definition.actions, &program.actions),
@@ -219,8 +258,9 @@ fn explanation(rule: &Rule, program: &Program) -> Explanation {
         // ON ERROR sends a document of the gateway's making.
         let selects = moment == decided || (moment == Moment::Cleared && !actions.is_empty());
         let made = selects.then(|| select_step(&select.projection, program, moment, each));
+        let having = having_step(rule, program).filter(|_| moment == Moment::Window);
         let sent = actions.iter().zip(codes).map(|(action, code)| action_step(action, code, each));
-        let steps: Vec<Step> = made.into_iter().chain(sent).collect();
+        let steps: Vec<Step> = having.into_iter().chain(made).chain(sent).collect();
         stages.push(Stage { moment, steps });
     }
     stages.retain(|stage| !stage.steps.is_empty());
@@ -229,7 +269,7 @@ fn explanation(rule: &Rule, program: &Program) -> Explanation {
         fields: program.fields.iter().map(|path| field_name(path)).collect(),
         whole_payload: reads_whole_payload(program),
         stages,
-        state: select.when.as_ref().map(|when| hold_plan(rule, when)),
+        state: remembered(rule, program),
     }
 }
 
@@ -289,10 +329,19 @@ fn condition_steps(rule: &Rule, program: &Program) -> Vec<Step> {
     if let (Some(text), Some(code)) = (&select.filter, &program.filter) {
         steps.push(Step::new(format!("WHERE {text}"), Cost::of(code, each)));
     }
+    if program.lookbacks.is_none() {
+        steps.extend(time_step(rule, program));
+    }
+    if let (Some(group), Some(gather)) = (&select.group, &program.gather) {
+        let mut cost = Cost::default();
+        gather.keys.iter().chain(&gather.inputs).for_each(|code| cost.add(code, each));
+        let aggregates = gather.spec.cells.len();
+        let plural = if aggregates == 1 { "" } else { "s" };
+        let note = Some(format!("the key, and what {aggregates} aggregate{plural} take"));
+        let clause = GroupBy { having: None, ..group.clone() }.to_string();
+        steps.push(Step { note, ..Step::new(clause.trim().to_owned(), cost) });
+    }
     if let (Some(when), Some(watch)) = (&select.when, &program.watch) {
-        if program.lookbacks.is_none() {
-            steps.extend(time_step(rule, program));
-        }
         let condition =
             when.condition.expr().map_or("NO DATA".to_owned(), |condition| condition.to_string());
         steps.push(Step::new(format!("WHEN {condition}"), Cost::of(&watch.condition, each)));
@@ -319,6 +368,7 @@ fn select_step(projection: &Projection, program: &Program, moment: Moment, each:
     let note = match moment {
         Moment::Match => None,
         Moment::TurnMatch => Some("over the message, decoded again".to_owned()),
+        Moment::Window => Some("over the aggregates of the window".to_owned()),
         _ => Some("over the last TRUE message, decoded again".to_owned()),
     };
     Step { note, ..Step::new(projection.to_string(), cost) }
@@ -339,6 +389,30 @@ fn action_step(action: &Spanned<Action>, code: &ActionCode, each: bool) -> Step 
         },
     };
     Step { target: Some(target), ..Step::new(action.node.to_string(), cost) }
+}
+
+fn having_step(rule: &Rule, program: &Program) -> Option<Step> {
+    let text = rule.definition.select.group.as_ref()?.having.as_ref()?;
+    let code = program.gather.as_ref()?.having.as_ref()?;
+    Some(Step::new(format!("HAVING {text}"), Cost::of(code, false)))
+}
+
+fn remembered(rule: &Rule, program: &Program) -> Option<Remembered> {
+    let select = &rule.definition.select;
+    if let Some(when) = &select.when {
+        return Some(Remembered::Condition(hold_plan(rule, when)));
+    }
+    let (group, gather) = select.group.as_ref().zip(program.gather.as_ref())?;
+    let timestamp = select.timestamp.as_ref();
+    Some(Remembered::Windows(WindowPlan {
+        clause: group.to_string(),
+        key: group.keys.iter().map(ToString::to_string).collect(),
+        event_time: timestamp.is_some(),
+        lateness: timestamp.map_or(Duration::ZERO, |clause| clause.lateness),
+        window_bytes: window::pane_bytes(&gather.spec),
+        key_text_bytes_max: HOLD_KEY_BYTES_MAX,
+        value_bytes_max: WINDOW_VALUE_BYTES_MAX,
+    }))
 }
 
 fn hold_plan(rule: &Rule, when: &When) -> HoldPlan {
@@ -385,6 +459,10 @@ impl Program {
         if let Some(watch) = &self.watch {
             look(&watch.condition);
             watch.clear.iter().chain(&watch.partition_by).for_each(&mut *look);
+        }
+        if let Some(gather) = &self.gather {
+            let codes = gather.keys.iter().chain(&gather.inputs).chain(&gather.having);
+            codes.for_each(&mut *look);
         }
         let lists = [&self.actions, &self.on_cleared, &self.on_error];
         lists.into_iter().flatten().for_each(|action| action.codes(look));
@@ -472,6 +550,9 @@ impl Code {
             | Code::Each { .. }
             | Code::Variable(_)
             | Code::Hold(_)
+            | Code::Key(_)
+            | Code::Aggregate(_)
+            | Code::Window(_)
             | Code::Payload
             | Code::EncodedPayload => {}
             Code::Array(codes)

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::publish::Publish;
 use crate::publish::PublishProperties;
 use crate::publish::QoS;
+use crate::topic::TopicName;
 use crate::value::Value;
 
 /// A rule's place in the running [`super::Engine`].
@@ -70,6 +71,14 @@ pub enum FaultCode {
     HistoryFull,
     /// A value to be remembered is longer than [`crate::limits::HISTORY_VALUE_BYTES_MAX`].
     HistoryValueTooLarge,
+    /// The key of a group is too long.
+    GroupKeyInvalid,
+    /// The rule has as many groups, or open windows, as it may.
+    WindowsFull,
+    /// A value that first, last, collect, count_distinct or percentile can no longer keep.
+    AggregateFull,
+    /// An open window whose rule has changed.
+    WindowDiscarded,
     /// The message has passed [`crate::limits::HOPS_MAX`] REPUBLISH actions.
     HopsExceeded,
     /// A target's name with `${…}` came to the name of none that exists.
@@ -116,6 +125,10 @@ impl FaultCode {
         FaultCode::HoldKeysFull,
         FaultCode::HistoryFull,
         FaultCode::HistoryValueTooLarge,
+        FaultCode::GroupKeyInvalid,
+        FaultCode::WindowsFull,
+        FaultCode::AggregateFull,
+        FaultCode::WindowDiscarded,
         FaultCode::HopsExceeded,
         FaultCode::TargetUnknown,
         FaultCode::HeaderInvalid,
@@ -151,6 +164,10 @@ impl FaultCode {
             FaultCode::HoldKeysFull => "hold_keys_full",
             FaultCode::HistoryFull => "history_full",
             FaultCode::HistoryValueTooLarge => "history_value_too_large",
+            FaultCode::GroupKeyInvalid => "group_key_invalid",
+            FaultCode::WindowsFull => "windows_full",
+            FaultCode::AggregateFull => "aggregate_full",
+            FaultCode::WindowDiscarded => "window_discarded",
             FaultCode::HopsExceeded => "hops_exceeded",
             FaultCode::TargetUnknown => "target_unknown",
             FaultCode::HeaderInvalid => "header_invalid",
@@ -307,6 +324,21 @@ pub enum HitEvent {
     Firing(HoldFacts),
     /// A firing episode ended.
     Cleared(HoldFacts, Cleared),
+    /// A window closed.
+    Window(WindowFacts),
+}
+
+/// The facts of a window that has closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowFacts {
+    /// The key as JSON text: an array of the GROUP BY values.
+    pub key: Arc<str>,
+    /// When it begins, in the rule's time.
+    pub start: Timestamp,
+    /// When it ends.
+    pub end: Timestamp,
+    /// Messages in it.
+    pub messages: u64,
 }
 
 /// A rule decided: its output, and its actions ready to be carried out.
@@ -382,11 +414,30 @@ pub struct Recalled {
     pub earlier: Box<[Value]>,
 }
 
+/// What a message adds to the windows of its group: input of the window table.
+#[derive(Clone, Debug)]
+pub struct Contribution {
+    /// The rule.
+    pub rule: RuleIndex,
+    /// The key as JSON text: an array of the GROUP BY values.
+    pub key: CompactString,
+    /// The inputs of the aggregates.
+    pub values: Box<[Value]>,
+    /// When, by the gateway's clock.
+    pub at: Timestamp,
+    /// What TIMESTAMP BY says of it; `None` where the rule has none.
+    pub event_at: Option<Timestamp>,
+    /// The message, for ON ERROR.
+    pub publish: Publish,
+}
+
 /// What the stateful half of the gateway is given of a message.
 #[derive(Clone, Debug)]
 pub enum Observed {
     /// For the hold table.
     Condition(Observation),
+    /// For the window table.
+    Contribution(Contribution),
     /// For the history table, before anything else of the rule is decided.
     Message(Recall),
 }
@@ -396,6 +447,7 @@ impl Observed {
     pub fn publish(&self) -> Option<&Publish> {
         match self {
             Observed::Condition(observation) => observation.publish.as_ref(),
+            Observed::Contribution(contribution) => Some(&contribution.publish),
             Observed::Message(recall) => Some(&recall.publish),
         }
     }
@@ -407,9 +459,26 @@ impl Observed {
     pub(super) fn condition(&self) -> &Observation {
         match self {
             Observed::Condition(observation) => observation,
-            Observed::Message(recall) => panic!("{recall:?} is for the history table"),
+            other => panic!("{other:?} is not for the hold table"),
         }
     }
+}
+
+/// A window that has closed, before SELECT and HAVING have been evaluated over it.
+#[derive(Clone, Debug)]
+pub struct ClosedWindow {
+    /// The rule.
+    pub rule: RuleIndex,
+    /// Key, bounds, messages.
+    pub facts: WindowFacts,
+    /// The aggregates, in the order of the rule's.
+    pub values: Box<[Value]>,
+    /// When it closed, by the gateway's clock.
+    pub decided_at: Timestamp,
+    /// Topic of the last message that came to the group.
+    pub topic: TopicName,
+    /// The most REPUBLISH actions that one of its messages had passed.
+    pub hops: u8,
 }
 
 /// What an [`Episode`] reports.

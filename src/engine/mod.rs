@@ -10,7 +10,8 @@
 //!   [`Engine::judge`] does for them what is left: WHERE, and then a hit or an observation.
 //! - `hold::HoldTable` is the state of all WHEN clauses. Both tables are owned by the journal's writer, so
 //!   state changes happen in commit order and need no lock. It turns observations and the passing of
-//!   time into [`Episode`]s, which [`Engine::complete`] turns into hits.
+//!   time into [`Episode`]s, which [`Engine::complete`] turns into hits. `window::WindowTable` does the same
+//!   for GROUP BY: [`Contribution`]s into [`ClosedWindow`]s. [`stateful::StateTable`] is both.
 //!
 //! A rule's text has become a [`Program`](compile) without names; the rules of a topic share one
 //! [`Plan`], and those of one payload format one [projection](mod@decode) of the payload. Faults are values: a rule that fails
@@ -27,6 +28,7 @@ mod event_time;
 mod explain;
 mod fold;
 mod function;
+mod gather;
 mod headers;
 pub mod history;
 mod hit;
@@ -40,11 +42,15 @@ mod output;
 mod plan;
 mod predicate_index;
 mod secrets;
+pub mod stateful;
 #[cfg(test)]
 mod tests;
 mod timer;
 mod topic_index;
+pub mod window;
 
+use std::borrow::Borrow;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -78,9 +84,13 @@ pub use explain::Destination;
 pub use explain::Explanation;
 pub use explain::HoldPlan;
 pub use explain::Moment;
+pub use explain::Remembered;
 pub use explain::Stage;
 pub use explain::Step;
+pub use explain::WindowPlan;
 pub use hit::Cleared;
+pub use hit::ClosedWindow;
+pub use hit::Contribution;
 pub use hit::Episode;
 pub use hit::EpisodeEvent;
 pub use hit::Evaluation;
@@ -97,6 +107,7 @@ pub use hit::Recall;
 pub use hit::Recalled;
 pub use hit::RuleIndex;
 pub use hit::Truth;
+pub use hit::WindowFacts;
 pub use latest::LatestValues;
 pub use plan::Plan;
 pub use secrets::Secrets;
@@ -554,10 +565,11 @@ fn evaluate_rule(rule: RuleIndex, frame: &Frame<'_>, readable: bool, out: &mut E
             return;
         }
     };
-    let before = out.hits.len();
+    let before = (out.hits.len(), out.observations.len());
     if let Err(refusal) = evaluate_elements(rule, frame, elements, readable, out) {
         // All elements of a message, or none.
-        out.hits.truncate(before);
+        out.hits.truncate(before.0);
+        out.observations.truncate(before.1);
         out.faults.push(fault(rule, refusal));
     }
 }
@@ -640,19 +652,27 @@ fn judge_one(
         }
         Truth::True => {}
     }
-    let outcome = match &program.watch {
-        // Unknown changes no clock, and has been counted as a fault.
-        Some(watch) if !readable && !watch.is_absence => Ok(()),
-        Some(watch) => {
+    let outcome = match (&program.watch, &program.gather) {
+        (None, None) => hit(rule, frame, recalled).map(|hit| out.hits.push(hit)),
+        // Unknown changes no clock and adds nothing, and has been counted as a fault.
+        (Some(watch), _) if !readable && !watch.is_absence => Ok(()),
+        (None, Some(_)) if !readable => Ok(()),
+        (watch, gather) => {
             let times = match recalled {
                 Some(recalled) => Ok((recalled.at, recalled.event_at)),
                 None => event_time(frame).map(|event| (frame.message.publish.received_at, event)),
             };
             let times = times.inspect_err(|_| out.unknown.push(rule));
-            let observed = times.and_then(|times| observe(rule, frame, watch, times));
-            observed.map(|seen| out.observations.push(Observed::Condition(seen)))
+            let observed = times.and_then(|times| match (watch, gather) {
+                (Some(watch), _) => {
+                    observe(rule, frame, watch, times).map(|o| Some(Observed::Condition(o)))
+                }
+                (None, Some(gather)) => gather::contribute(rule, frame, gather, times)
+                    .map(|added| Some(Observed::Contribution(added))),
+                (None, None) => Ok(None),
+            });
+            observed.map(|seen| out.observations.extend(seen))
         }
-        None => hit(rule, frame, recalled).map(|hit| out.hits.push(hit)),
     };
     if let Err(refusal) = outcome {
         out.faults.push(fault(rule, refusal));
@@ -757,26 +777,31 @@ fn observed_key(
     partition_by: &[code::Code],
 ) -> Result<CompactString, output::Refusal> {
     let refuse = |problem: String| (FaultCode::HoldKeyInvalid, problem);
+    if partition_by.is_empty() {
+        return key_text([Cow::Owned(Value::string(frame.message.own_key()))]).map_err(refuse);
+    }
+    let values: SmallVec<[_; 3]> =
+        partition_by.iter().map(|code| frame.value(code, None)).collect();
+    if let Some(position) = values.iter().position(|value| value.is_undefined()) {
+        return Err(refuse(format!("PARTITION BY value {} is Undefined", position + 1)));
+    }
+    key_text(values).map_err(refuse)
+}
+
+/// The values of a key as the text of a JSON array, or why they are none.
+fn key_text(values: impl IntoIterator<Item: Borrow<Value>>) -> Result<CompactString, String> {
     let mut text = Vec::with_capacity(64);
     text.push(b'[');
-    if partition_by.is_empty() {
-        json::write_string(&mut text, frame.message.own_key());
-    }
-    for (position, code) in partition_by.iter().enumerate() {
-        let value = frame.value(code, None);
-        if value.is_undefined() {
-            let problem = format!("PARTITION BY value {} is Undefined", position + 1);
-            return Err(refuse(problem));
-        }
+    for (position, value) in values.into_iter().enumerate() {
         if position > 0 {
             text.push(b',');
         }
-        json::write(&mut text, &value, Whole::AsInt, HOLD_KEY_BYTES_MAX)
-            .map_err(|error| refuse(error.to_string()))?;
+        json::write(&mut text, value.borrow(), Whole::AsInt, HOLD_KEY_BYTES_MAX)
+            .map_err(|error| error.to_string())?;
     }
     text.push(b']');
     if text.len() > HOLD_KEY_BYTES_MAX {
-        return Err(refuse(format!("the key is longer than {HOLD_KEY_BYTES_MAX} bytes")));
+        return Err(format!("the key is longer than {HOLD_KEY_BYTES_MAX} bytes"));
     }
     Ok(CompactString::from_utf8(text).expect("JSON text of strings is UTF-8"))
 }

@@ -343,7 +343,7 @@ pub(super) fn of_episode(
     is_heard: impl FnOnce(&TopicName) -> bool,
 ) -> Result<Option<Publish>, Fault> {
     let (word, facts, reason) = match &hit.event {
-        HitEvent::Match => return Ok(None),
+        HitEvent::Match | HitEvent::Window(_) => return Ok(None),
         HitEvent::Firing(facts) => ("firing", facts, None),
         HitEvent::Cleared(facts, reason) => ("cleared", facts, Some(reason.as_str())),
     };

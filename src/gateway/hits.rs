@@ -119,6 +119,7 @@ fn event_word(stored: &str) -> &'static str {
     match stored {
         "firing" => "firing",
         "cleared" => "cleared",
+        "window" => "window",
         _ => "match",
     }
 }

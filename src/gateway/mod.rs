@@ -64,10 +64,10 @@ use crate::delivery::Deliveries;
 use crate::delivery::DeliverySetup;
 use crate::engine::Engine;
 use crate::engine::history::HistoryTable;
-use crate::engine::hold::HoldTable;
 use crate::engine::hold::Restored;
 use crate::engine::hold::Transitions;
 use crate::engine::hold::WaitingRow;
+use crate::engine::stateful::StateTable;
 use crate::hit_log::HitLog;
 use crate::journal::Journal;
 use crate::journal::JournalHealth;
@@ -393,29 +393,30 @@ fn remembered(
     rules: &Rules,
     now: Timestamp,
 ) -> anyhow::Result<Remembered> {
-    let (hold, transitions) = restore_holds(saved, rules, now)?;
+    let (states, transitions) = restore_states(saved, rules, now)?;
     let history = restore_histories(saved, rules, now)?;
-    Ok(Remembered { hold, history, kept, transitions })
+    Ok(Remembered { states, history, kept, transitions })
 }
 
-/// The hold table as the last run left it, and what the change of rules since then makes of it.
-fn restore_holds(
+/// Conditions and windows as the last run left them, and what the change of rules since then makes of it.
+fn restore_states(
     saved: &Saved,
     rules: &Rules,
     now: Timestamp,
-) -> anyhow::Result<(HoldTable, Transitions)> {
-    let mut hold = HoldTable::new(rules.watched());
+) -> anyhow::Result<(StateTable, Transitions)> {
+    let mut states = StateTable::new(rules.stateful());
     let mut transitions = Transitions::default();
     if let Some(alive_until) = saved.alive_until {
         let waiting = saved.waiting(Part::Hold)?;
-        let mut restoring = hold.restoring(rows_of(&waiting), alive_until, now);
+        let mut restoring = states.restoring(rows_of(&waiting), alive_until, now);
         saved.for_each_state(Part::Hold, |rule, key, state| {
             restoring.row(rule, key, state, &mut transitions);
         })?;
-        tell_restored(&restoring.finish(), alive_until, now, "conditions go on");
+        let restored = restoring.finish(&mut transitions);
+        tell_restored(&restored, alive_until, now, "conditions and windows go on");
     }
-    hold.list_rows(rules.watched(), now, &mut transitions);
-    Ok((hold, transitions))
+    states.list_rows(rules.stateful(), now, &mut transitions);
+    Ok((states, transitions))
 }
 
 /// The history table as the last run left it.

@@ -29,7 +29,7 @@ use crate::engine::Hit;
 use crate::engine::Observed;
 use crate::engine::Recalled;
 use crate::engine::Truth;
-use crate::engine::hold::LateRecord;
+use crate::engine::hold::PassedOver;
 use crate::lambda::Caller;
 use crate::limits;
 use crate::publish::Publish;
@@ -105,9 +105,9 @@ impl Pass {
         self.finish(rules, recalled.at);
     }
 
-    /// Counts a message that came too late, and runs its rule's ON ERROR over it.
-    pub(super) fn take_late(&mut self, rules: &Rules, record: LateRecord) {
-        self.take_refused(rules, "when", record.fault, &record.publish);
+    /// Counts a message that a table passed over, and runs its rule's ON ERROR over it.
+    pub(super) fn take_passed_over(&mut self, rules: &Rules, record: PassedOver) {
+        self.take_refused(rules, record.clause, record.fault, &record.publish);
     }
 
     /// Counts a message that `clause` of its rule does not take, and runs ON ERROR over it.

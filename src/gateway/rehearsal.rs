@@ -19,11 +19,11 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::RuleIndex;
 use crate::engine::history::HistoryTable;
-use crate::engine::hold::HoldTable;
 use crate::engine::hold::KeyChange;
 use crate::engine::hold::Transitions;
 use crate::engine::hold::WaitingChange;
 use crate::engine::hold::WaitingRow;
+use crate::engine::stateful::StateTable;
 use crate::journal::Batch;
 use crate::journal::Effect;
 use crate::journal::HitRecord;
@@ -151,11 +151,11 @@ impl Rehearsal {
         // Without a disk there is nothing that cannot be read.
         let engine = engine.with_latest(Arc::new(view.unwrap_or_default()));
         let rules = Arc::new(Rules::new(engine, config, None));
-        let mut hold = HoldTable::new(rules.watched());
+        let mut states = StateTable::new(rules.stateful());
         let mut transitions = Transitions::default();
-        hold.list_rows(rules.watched(), now, &mut transitions);
+        states.list_rows(rules.stateful(), now, &mut transitions);
         let history = HistoryTable::new(rules.remembering());
-        let remembered = Remembered { hold, history, kept, transitions };
+        let remembered = Remembered { states, history, kept, transitions };
         let outgoing = Outgoing::default();
         let stage = stage_over(&rules, remembered, &outgoing);
         Rehearsal {
@@ -241,17 +241,17 @@ impl Rehearsal {
     pub fn restart(&mut self, at: Timestamp, back: Timestamp) {
         self.advance(at);
         let (alive_until, now) = (self.now, back.max(self.now));
-        let mut hold = HoldTable::new(self.rules.watched());
+        let mut states = StateTable::new(self.rules.stateful());
         let mut transitions = Transitions::default();
         let rows = self.rows.entry(Part::Hold).or_default();
-        hold.restore(rows.states(), rows.waiting(), alive_until, now, &mut transitions);
-        hold.list_rows(self.rules.watched(), now, &mut transitions);
+        states.restore(rows.states(), rows.waiting(), alive_until, now, &mut transitions);
+        states.list_rows(self.rules.stateful(), now, &mut transitions);
         let mut history = HistoryTable::new(self.rules.remembering());
         let rows = self.rows.entry(Part::History).or_default();
         history.restore(rows.states(), rows.waiting(), alive_until, now);
         // The disk has the tables as they were committed, and here each step is.
         let kept = self.stage.kept().clone();
-        let remembered = Remembered { hold, history, kept, transitions };
+        let remembered = Remembered { states, history, kept, transitions };
         self.stage = stage_over(&self.rules, remembered, &self.outgoing);
         self.pass = Pass::default();
         self.advance(now);

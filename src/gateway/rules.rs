@@ -23,9 +23,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::RuleIndex;
 use crate::engine::history::RememberingRule;
-use crate::engine::hold::WatchedRule;
-use crate::engine::hold::lateness;
-use crate::engine::hold::watched;
+use crate::engine::stateful::StatefulRule;
 use crate::rule::Rule;
 use crate::rule::ast::StreamStart;
 use crate::stream::ConsumerSpec;
@@ -51,7 +49,7 @@ pub(super) struct Rules {
     pub(super) tallies: Tallies,
     plans: Plans,
     places: HashMap<Arc<str>, RuleIndex, foldhash::fast::RandomState>,
-    /// What each rule with WHEN watches, by [`RuleIndex`]; `None` for the others.
+    /// What each rule with WHEN or GROUP BY remembers, by [`RuleIndex`]; `None` for the others.
     fingerprints: Vec<Option<u64>>,
     hold_keys_max: usize,
     /// The rules that read streams, disabled ones too, as consumers.
@@ -64,8 +62,8 @@ impl Rules {
         let rules = engine.rules();
         let hold_keys_max = config.rules.hold_keys_max;
         let mut fingerprints = vec![None; rules.len()];
-        for rule in watched(rules, hold_keys_max) {
-            fingerprints[rule.index.0 as usize] = Some(rule.fingerprint);
+        for rule in engine.stateful(hold_keys_max) {
+            fingerprints[rule.index().0 as usize] = Some(rule.fingerprint());
         }
         let places = (0..).zip(rules).map(|(at, rule)| (Arc::clone(rule.name()), RuleIndex(at)));
         Rules {
@@ -128,24 +126,15 @@ impl Rules {
         reading.map(|consumer| Arc::clone(&consumer.stream))
     }
 
-    /// The rules whose conditions the hold table watches.
-    pub(super) fn watched(&self) -> impl Iterator<Item = WatchedRule<'_>> {
-        (0..).map(RuleIndex).zip(self.list()).filter_map(|(at, _)| self.watched_rule(at))
+    /// The rules with WHEN or GROUP BY.
+    pub(super) fn stateful(&self) -> impl Iterator<Item = StatefulRule<'_>> {
+        (0..).map(RuleIndex).zip(self.list()).filter_map(|(at, _)| self.stateful_rule(at))
     }
 
-    /// One of them; `None` for a rule that has no WHEN or is disabled.
-    pub(super) fn watched_rule(&self, rule: RuleIndex) -> Option<WatchedRule<'_>> {
+    /// One of them; `None` for a rule that has neither or is disabled.
+    pub(super) fn stateful_rule(&self, rule: RuleIndex) -> Option<StatefulRule<'_>> {
         let fingerprint = (*self.fingerprints.get(rule.0 as usize)?)?;
-        let found = &self.list()[rule.0 as usize];
-        Some(WatchedRule {
-            index: rule,
-            name: found.name(),
-            when: self.engine.hold_spec(rule)?,
-            lateness: lateness(found),
-            listed: found.listed(),
-            fingerprint,
-            keys_max: self.hold_keys_max,
-        })
+        self.engine.stateful_as(rule, fingerprint, self.hold_keys_max)
     }
 
     /// The rules with analytic functions.
@@ -164,12 +153,12 @@ impl Rules {
         (rule.fingerprint == fingerprint).then_some(rule.index)
     }
 
-    /// The rule of this set that goes on with the conditions that `rule` of `other` watched: the one
-    /// of the same name, if it watches the same.
+    /// The rule of this set that goes on with what `rule` of `other` remembered: the one of the same
+    /// name, if it remembers the same.
     pub(super) fn heir(&self, other: &Rules, rule: RuleIndex) -> Option<RuleIndex> {
-        let theirs = other.watched_rule(rule)?;
-        let ours = self.watched_rule(self.place(theirs.name)?)?;
-        (ours.fingerprint == theirs.fingerprint).then_some(ours.index)
+        let theirs = other.stateful_rule(rule)?;
+        let ours = self.stateful_rule(self.place(theirs.name())?)?;
+        (ours.fingerprint() == theirs.fingerprint()).then_some(ours.index())
     }
 }
 

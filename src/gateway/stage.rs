@@ -25,21 +25,23 @@ use crate::checkpoint::Part;
 use crate::clock::Timestamp;
 use crate::engine::ActionFailure;
 use crate::engine::Cleared;
+use crate::engine::Contribution;
 use crate::engine::Fault;
 use crate::engine::FaultCode;
 use crate::engine::Hit;
 use crate::engine::Observation;
 use crate::engine::Observed;
 use crate::engine::Recall;
+use crate::engine::RuleIndex;
 use crate::engine::history::HistoryTable;
 use crate::engine::history::Recollections;
 use crate::engine::history::Refused;
-use crate::engine::hold::HoldTable;
 use crate::engine::hold::HoldView;
 use crate::engine::hold::KeyChange;
 use crate::engine::hold::Orphan;
 use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
+use crate::engine::stateful::StateTable;
 use crate::journal::Batch;
 use crate::journal::Effect;
 use crate::journal::HitRecord;
@@ -135,8 +137,8 @@ pub(super) trait AfterCommit: Send + 'static {
 
 /// What rules remember: new, or as the last run left it.
 pub(super) struct Remembered {
-    /// Conditions over time.
-    pub(super) hold: HoldTable,
+    /// Conditions over time, and windows.
+    pub(super) states: StateTable,
     /// Earlier values of keys.
     pub(super) history: HistoryTable,
     /// The tables of latest values.
@@ -160,7 +162,7 @@ pub(super) struct GatewayStage<A> {
 /// What rules remember, and what comes of it.
 struct Episodes<A> {
     pass: Pass,
-    hold: HoldTable,
+    states: StateTable,
     history: HistoryTable,
     /// The tables of latest values: what is too much for one is refused here.
     kept: Kept,
@@ -174,11 +176,11 @@ struct Episodes<A> {
 impl<A: AfterCommit> GatewayStage<A> {
     /// A stage over what the `running` rules remember.
     pub(super) fn new(running: Arc<RunningRules>, remembered: Remembered, after: A) -> Self {
-        let Remembered { hold, history, kept, transitions } = remembered;
+        let Remembered { states, history, kept, transitions } = remembered;
         let (pass, outgoing) = (Pass::default(), Vec::new());
         let recollections = Recollections::default();
         let episodes =
-            Episodes { pass, hold, history, kept, transitions, recollections, outgoing, after };
+            Episodes { pass, states, history, kept, transitions, recollections, outgoing, after };
         let (rules, changes) = (running.get(), Vec::new());
         GatewayStage { rules, running, episodes, changes, has_taken_over: false }
     }
@@ -195,7 +197,7 @@ impl<A: AfterCommit> GatewayStage<A> {
         history.release(|name, of| rules.remembers(name, of).is_some(), recollections);
         self.episodes.settle(&self.rules, batch);
         self.episodes.history.rebuild(rules.remembering(), at);
-        self.episodes.hold.rebuild(rules.watched(), at, &mut self.episodes.transitions);
+        self.episodes.states.rebuild(rules.stateful(), at, &mut self.episodes.transitions);
         rules.tallies.forget_state();
         self.running.replace(Arc::clone(&rules));
         let before = mem::replace(&mut self.rules, rules);
@@ -221,7 +223,8 @@ impl<A: AfterCommit> Episodes<A> {
     /// Gives an input to the table that it is for.
     fn hear(&mut self, observed: Observed) {
         match observed {
-            Observed::Condition(seen) => self.hold.observe(seen, &mut self.transitions),
+            Observed::Condition(seen) => self.states.observe(seen, &mut self.transitions),
+            Observed::Contribution(added) => self.states.gather(added, &mut self.transitions),
             Observed::Message(recall) => self.history.observe(recall, &mut self.recollections),
         }
     }
@@ -236,23 +239,25 @@ impl<A: AfterCommit> Episodes<A> {
     ) {
         let mut late = VecDeque::from(observations);
         while let Some(observed) = late.pop_front() {
-            let observation = match observed {
-                Observed::Condition(observation) => observation,
+            let (rule, at) = match &observed {
+                Observed::Condition(seen) => (seen.rule, seen.at),
+                Observed::Contribution(added) => (added.rule, added.at),
                 Observed::Message(recall) => {
-                    late.extend(self.recall_late(rules, old, recall, batch));
+                    late.extend(self.recall_late(rules, old, recall.clone(), batch));
                     continue;
                 }
             };
-            if let Some(rule) = rules.heir(old, observation.rule) {
-                let observation = Observation { rule, ..observation };
-                self.observe(rules, vec![Observed::Condition(observation)], batch);
+            if let Some(rule) = rules.heir(old, rule) {
+                self.observe(rules, vec![of_rule(observed, rule)], batch);
                 continue;
             }
-            let Some(watched) = old.watched_rule(observation.rule) else { continue };
-            let successor = rules.place(watched.name).and_then(|rule| rules.watched_rule(rule));
-            let at = observation.at;
-            let mut alone = HoldTable::new([watched]);
-            alone.observe(observation, &mut self.transitions);
+            let Some(stateful) = old.stateful_rule(rule) else { continue };
+            let successor = rules.place(stateful.name());
+            let successor = successor.and_then(|rule| rules.stateful_rule(rule));
+            let mut alone = StateTable::new([stateful]);
+            mem::swap(&mut alone, &mut self.states);
+            self.hear(observed);
+            mem::swap(&mut alone, &mut self.states);
             late.extend(self.complete(old, batch));
             alone.rebuild(successor, at, &mut self.transitions);
             self.settle(rules, batch);
@@ -292,7 +297,9 @@ impl<A: AfterCommit> Episodes<A> {
 
     /// Turns what there is into effects; answers what was observed on the way.
     fn complete(&mut self, rules: &Rules, batch: &mut Batch) -> Vec<Observed> {
-        let now = self.transitions.episodes.last().map(|episode| episode.decided_at);
+        let episodes = self.transitions.episodes.iter().map(|episode| episode.decided_at);
+        let windows = self.transitions.windows.iter().map(|closed| closed.decided_at);
+        let now = episodes.chain(windows).max();
         for orphan in self.transitions.orphans.drain(..) {
             batch.hits.push(ended(rules, orphan));
         }
@@ -311,9 +318,16 @@ impl<A: AfterCommit> Episodes<A> {
                 Err(fault) => faults.push(fault),
             }
         }
+        for closed in self.transitions.windows.drain(..) {
+            match rules.engine.complete_window(&closed) {
+                Ok(Some(hit)) => self.pass.take_hit(rules, hit),
+                Ok(None) => {}
+                Err(fault) => faults.push(fault),
+            }
+        }
         rules.tallies.count_faults(&mut faults, now.unwrap_or(Timestamp::EPOCH));
-        for record in self.transitions.late.drain(..) {
-            self.pass.take_late(rules, record);
+        for record in self.transitions.passed_over.drain(..) {
+            self.pass.take_passed_over(rules, record);
         }
         self.recall(rules);
         let outcome = self.pass.take_outcome();
@@ -413,7 +427,8 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
             Work::Replace(rules) => self.replace(at, rules, batch),
             Work::View { rule, limit, answer } => {
                 self.advance(at, batch);
-                let keys = self.rules.place(&rule).map(|rule| self.episodes.hold.view(rule, limit));
+                let keys =
+                    self.rules.place(&rule).map(|rule| self.episodes.states.view(rule, limit));
                 // Whoever asked may have gone away.
                 drop(answer.send(keys.unwrap_or_default()));
             }
@@ -431,7 +446,7 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
             }
         }
         loop {
-            let progress = self.episodes.hold.advance(now, &mut self.episodes.transitions);
+            let progress = self.episodes.states.advance(now, &mut self.episodes.transitions);
             self.episodes.settle(&self.rules, batch);
             if progress == Progress::Done {
                 return;
@@ -440,20 +455,20 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
     }
 
     fn seal(&mut self, batch: &mut Batch) {
-        let Episodes { hold, history, .. } = &mut self.episodes;
+        let Episodes { states, history, .. } = &mut self.episodes;
         let changed = |part| move |change: KeyChange| StateChange { part, change };
-        hold.take_changes(&mut self.changes);
+        states.take_changes(&mut self.changes);
         batch.states.extend(self.changes.drain(..).map(changed(Part::Hold)));
         history.take_changes(&mut self.changes);
         batch.states.extend(self.changes.drain(..).map(changed(Part::History)));
-        self.rules.tallies.show_state(hold, history);
+        self.rules.tallies.show_state(states, history);
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        let Episodes { hold, history, transitions, recollections, .. } = &self.episodes;
+        let Episodes { states, history, transitions, recollections, .. } = &self.episodes;
         // What restoring the table gave and changed is to be on disk before anything depends on it.
-        if transitions.is_empty() && recollections.is_empty() && !hold.has_changes() {
-            hold.next_deadline().into_iter().chain(history.next_deadline()).min()
+        if transitions.is_empty() && recollections.is_empty() && !states.has_changes() {
+            states.next_deadline().into_iter().chain(history.next_deadline()).min()
         } else {
             Some(Timestamp::EPOCH)
         }
@@ -470,6 +485,15 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
         if mem::take(&mut self.has_taken_over) {
             self.running.settle();
         }
+    }
+}
+
+/// The same, of the rule at another place.
+fn of_rule(observed: Observed, rule: RuleIndex) -> Observed {
+    match observed {
+        Observed::Condition(seen) => Observed::Condition(Observation { rule, ..seen }),
+        Observed::Contribution(added) => Observed::Contribution(Contribution { rule, ..added }),
+        Observed::Message(recall) => Observed::Message(Recall { rule, ..recall }),
     }
 }
 

@@ -17,9 +17,9 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::history::HistoryTable;
-use crate::engine::hold::HoldTable;
 use crate::engine::hold::HoldView;
 use crate::engine::hold::Transitions;
+use crate::engine::stateful::StateTable;
 use crate::journal::Batch;
 use crate::journal::Effect;
 use crate::journal::Stage;
@@ -76,7 +76,7 @@ impl Bench {
     fn new(text: &str) -> Self {
         let (rules, config) = (compile(text, None), Config::default());
         let remembered = Remembered {
-            hold: HoldTable::new(rules.watched()),
+            states: StateTable::new(rules.stateful()),
             history: HistoryTable::new(rules.remembering()),
             kept: Kept::new(super::table_bounds(&config)),
             transitions: Transitions::default(),

@@ -27,7 +27,7 @@ use crate::engine::Fault;
 use crate::engine::FaultCode;
 use crate::engine::RuleIndex;
 use crate::engine::history::HistoryTable;
-use crate::engine::hold::HoldTable;
+use crate::engine::stateful::StateTable;
 use crate::rule::Rule;
 
 use super::rules::Rules;
@@ -40,7 +40,7 @@ pub(super) struct RuleTally {
     /// Messages whose topic matched FROM. Counted by plan first, as part of `unknown` is:
     /// [`Plans`](super::plans::Plans).
     pub(super) topic_matches: Counter,
-    /// Hits: matches, firings and clearings.
+    /// Hits: matches, firings, clearings and windows.
     pub(super) hits: Counter,
     /// Messages whose WHERE or WHEN was neither true nor false.
     pub(super) unknown: Counter,
@@ -62,6 +62,10 @@ pub(super) struct RuleTally {
     pub(super) lag_seconds: Gauge<f64, AtomicU64>,
     /// Records that retention took before the rule had read them.
     pub(super) skipped: Counter,
+    /// Groups of windows. Written by the journal's stage.
+    pub(super) groups: Gauge,
+    /// Open windows. Written by the journal's stage.
+    pub(super) windows: Gauge,
     /// When the last hit was, epoch ms; `i64::MIN` before the first. Written by whoever makes a hit.
     last_hit: AtomicI64,
     /// The newest fault's text. Taken only when there is a fault.
@@ -84,6 +88,8 @@ impl RuleTally {
             lag_records: Gauge::default(),
             lag_seconds: Gauge::default(),
             skipped: Counter::default(),
+            groups: Gauge::default(),
+            windows: Gauge::default(),
             last_hit: AtomicI64::new(i64::MIN),
             last_fault: Mutex::new(None),
         }
@@ -189,11 +195,15 @@ impl Tallies {
         self.rules.iter().map(Arc::as_ref)
     }
 
-    /// Shows how many keys the tables hold.
-    pub(super) fn show_state(&self, hold: &HoldTable, history: &HistoryTable) {
+    /// Shows how many keys and windows the tables hold.
+    pub(super) fn show_state(&self, states: &StateTable, history: &HistoryTable) {
         for (position, tally) in self.rules.iter().enumerate() {
             let index = RuleIndex(u32::try_from(position).expect("rules are counted in 32 bits"));
-            let held = hold.counts(index);
+            if let Some(counts) = states.window_counts(index) {
+                tally.groups.set(gauge(counts.groups));
+                tally.windows.set(gauge(counts.parts));
+            }
+            let held = states.hold_counts(index);
             if let Some(counts) = held {
                 tally.pending.set(gauge(counts.pending));
                 tally.firing.set(gauge(counts.firing));
@@ -207,13 +217,15 @@ impl Tallies {
         }
     }
 
-    /// Shows no keys: a rule may have lost its WHEN, or look back on nothing any more.
+    /// Shows no keys: a rule may have lost its WHEN or GROUP BY, or look back on nothing any more.
     pub(super) fn forget_state(&self) {
         for tally in &self.rules {
             tally.pending.set(0);
             tally.firing.set(0);
             tally.waiting.set(0);
             tally.remembered.set(0);
+            tally.groups.set(0);
+            tally.windows.set(0);
         }
     }
 
@@ -278,7 +290,12 @@ impl Collector for RuleMetrics {
             |tally| &tally.topic_matches,
             counter,
         )?;
-        encode("rule_hits", "Matches, firings and clearings.", |tally| &tally.hits, counter)?;
+        encode(
+            "rule_hits",
+            "Matches, firings, clearings and windows.",
+            |tally| &tally.hits,
+            counter,
+        )?;
         encode(
             "rule_unknown",
             "Messages whose condition was neither true nor false.",
@@ -292,6 +309,13 @@ impl Collector for RuleMetrics {
             "rule_messages_waiting",
             "Messages waiting for their turn in event time.",
             |tally| &tally.waiting,
+            gauge,
+        )?;
+        encode("rule_groups", "Groups of a rule with GROUP BY.", |tally| &tally.groups, gauge)?;
+        encode(
+            "rule_windows_open",
+            "Open windows; of HOP its panes, of SLIDE the messages kept.",
+            |tally| &tally.windows,
             gauge,
         )?;
         encode(

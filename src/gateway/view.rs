@@ -221,6 +221,10 @@ impl GatewayView {
             pending: count(tally.pending.get()),
             firing: count(tally.firing.get()),
             remembered: count(tally.remembered.get()),
+            windows: definition.select.group.as_ref().map(|_| view::Windows {
+                groups: count(tally.groups.get()),
+                open: count(tally.windows.get()),
+            }),
             last_hit: tally.last_hit().map(Into::into),
             last_fault: last_fault.map(|(at, fault)| view::Failure {
                 at: at.into(),

@@ -59,7 +59,7 @@ pub struct Hit {
     pub at: Timestamp,
     /// Rule name.
     pub rule: String,
-    /// `match`, `firing`, `cleared`.
+    /// `match`, `firing`, `cleared`, `window`.
     pub event: String,
     /// Why the episode ended, of `cleared`.
     pub reason: Option<String>,

@@ -155,7 +155,7 @@ pub struct HitRecord {
     pub at: Timestamp,
     /// Rule name.
     pub rule: Arc<str>,
-    /// `match`, `firing`, `cleared`.
+    /// `match`, `firing`, `cleared`, `window`.
     pub event: &'static str,
     /// Why the episode ended, of `cleared`.
     pub reason: Option<&'static str>,

@@ -7,6 +7,7 @@ mod action;
 mod expression;
 mod format;
 mod source;
+mod window;
 
 use std::fmt;
 use std::ops::Range;
@@ -33,6 +34,9 @@ pub use format::Format;
 pub use format::TextPattern;
 pub use source::StreamSource;
 pub use source::StreamStart;
+pub use window::GroupBy;
+pub use window::Window;
+pub use window::WindowField;
 
 use crate::topic::TopicFilter;
 
@@ -151,6 +155,8 @@ pub struct Select {
     pub filter: Option<Expr>,
     /// `WHEN … FOR …`.
     pub when: Option<When>,
+    /// `GROUP BY …`: the rule speaks of windows, not of messages.
+    pub group: Option<GroupBy>,
     /// From SELECT (or SET) to the end of the last clause.
     pub span: Span,
 }
@@ -322,6 +328,9 @@ impl Select {
         if let Some(when) = &self.when {
             when.condition.expr().into_iter().for_each(&mut *visit);
             when.clear_when.iter().chain(&when.partition_by).for_each(&mut *visit);
+        }
+        if let Some(group) = &self.group {
+            group.keys.iter().chain(&group.having).for_each(&mut *visit);
         }
     }
 }

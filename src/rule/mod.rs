@@ -5,6 +5,7 @@
 //! the tree of [`ast`], and `check` proves what can be proved before anything runs. Nothing here
 //! evaluates, and nothing reads a file.
 
+pub mod aggregate;
 pub mod analytic;
 pub mod ast;
 pub mod aws_document;
@@ -12,6 +13,7 @@ pub mod aws_document;
 mod bound_tests;
 mod check;
 pub mod function;
+pub(crate) mod grouping;
 pub mod java_regex;
 mod join;
 pub mod parse;
@@ -80,6 +82,12 @@ impl Rule {
             let wrong = Diagnostic::error(Code::STATEMENT, "WHEN watches over time")
                 .at(when.span.clone(), "a bare SELECT is evaluated over one message")
                 .help("take WHEN out, or run the whole rule with `tidegate simulate`");
+            return Err(vec![wrong]);
+        }
+        if let Some(group) = &select.group {
+            let wrong = Diagnostic::error(Code::STATEMENT, "GROUP BY gathers over time")
+                .at(group.span.clone(), "a bare SELECT is evaluated over one message")
+                .help("take GROUP BY out, or run the whole rule with `tidegate simulate`");
             return Err(vec![wrong]);
         }
         let mut found = Vec::new();

@@ -101,6 +101,7 @@ pub(crate) fn rule(name: &str) -> Rule {
         pending: 0,
         firing: 0,
         remembered: 0,
+        windows: None,
         last_hit: None,
         last_fault: None,
     }

@@ -84,10 +84,10 @@ fn a_table_adds_up_what_each_rule_did() {
     let output = simulate_with(&case("lab.rule"), &case("lab.ndjson"), &["--format", "table"]);
     assert_eq!(
         text(&output.stdout),
-        "rule         matches  episodes     longest  keys  unknown  faults\n\
-         low_voltage        1         0           –     0        0       0\n\
-         overheat           0         2  1 min 35 s     2        2       0\n\
-         echo               0         0           –     0        0       0\n\
+        "rule         matches  episodes  windows     longest  keys  unknown  faults\n\
+         low_voltage        1         0        0           –     0        0       0\n\
+         overheat           0         2        0  1 min 35 s     2        2       0\n\
+         echo               0         0        0           –     0        0       0\n\
          3 rules\n",
         "{}",
         text(&output.stderr)
@@ -325,6 +325,94 @@ fn a_day_of_three_homes_gives_the_silences_that_others_computed() {
         assert_eq!(told, wanted, "{limit}");
     }
     assert!(compared > 50, "{compared} silences");
+}
+
+/// The windows of `recording` under rules with the given key, value and bound, row by row against
+/// the file of each.
+fn check_windows(recording: &str, filter: &str, answers: &[(&str, &str, &str, f64)]) {
+    let Some(data) = shared_data() else { return };
+    let rule = |(place, (_, key, value, least)): (usize, &(&str, &str, &str, f64))| {
+        format!(
+            "CREATE RULE r{place} AS SELECT {key} AS device, window.start AS start, count({value}) AS n,
+               avg({value}) AS mean
+             FROM '{filter}' GROUP BY {key}, TUMBLE(60 SECONDS) HAVING mean > {least} DO LOG;"
+        )
+    };
+    let rules: Vec<String> = answers.iter().enumerate().map(rule).collect();
+    let (_folder, rules, _) = scene(&rules.join("\n"), "");
+    // The last windows end behind the last line.
+    let end = ["--to", "2030-01-01T00:00:00Z"];
+    let output = simulate_with(&rules, &data.join("replay").join(recording), &end);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let mut told: BTreeMap<String, Vec<(String, i64, u64, f64)>> = BTreeMap::new();
+    for line in text(&output.stdout).lines() {
+        let record: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(record["event"], "window", "{line}");
+        let made = &record["output"];
+        let (start, mean) = (made["start"].as_i64(), made["mean"].as_f64());
+        assert_eq!(
+            (record["start"].as_i64(), record["t"].as_i64()),
+            (start, record["end"].as_i64())
+        );
+        let device = made["device"].to_string().trim_matches('"').to_owned();
+        let rule = record["rule"].as_str().expect("a rule").to_owned();
+        let row = (
+            device,
+            start.expect("a start"),
+            made["n"].as_u64().expect("n"),
+            mean.expect("a mean"),
+        );
+        told.entry(rule).or_default().push(row);
+    }
+    for (place, (file, ..)) in answers.iter().enumerate() {
+        let rows = fs::read_to_string(data.join("expected").join(file)).expect("readable");
+        let mut wanted: Vec<_> = rows
+            .lines()
+            .skip(1)
+            .map(|row| {
+                let mut cells = row.split(',');
+                let mut next = || cells.next().expect("four columns");
+                let (device, start, n) = (next().to_owned(), next(), next());
+                let number = |text: &str| text.parse::<i64>().expect("a number");
+                (
+                    device,
+                    number(start),
+                    number(n).unsigned_abs(),
+                    next().parse::<f64>().expect("a mean"),
+                )
+            })
+            .collect();
+        let mut found = told.remove(&format!("r{place}")).unwrap_or_default();
+        for rows in [&mut wanted, &mut found] {
+            rows.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        }
+        assert_eq!(found.len(), wanted.len(), "{file}");
+        assert!(wanted.len() > 20, "{file}: {} rows", wanted.len());
+        for (found, wanted) in found.iter().zip(&wanted) {
+            // The files have nine places.
+            let is_same = (&found.0, found.1, found.2) == (&wanted.0, wanted.1, wanted.2)
+                && (found.3 - wanted.3).abs() < 1e-8;
+            assert!(is_same, "{file}: {found:?}, not {wanted:?}");
+        }
+    }
+    assert!(told.is_empty(), "{told:?}");
+}
+
+#[test]
+fn days_of_real_devices_give_the_windows_that_others_computed() {
+    check_windows(
+        "aws_iot_home_3dev_24h.ndjson.gz",
+        "iot/+/telemetry",
+        &[
+            ("aws_home.tumble.avg60s_humidity_gt_75.03.csv", "device", "data.humidity", 75.03),
+            ("aws_home.tumble.avg60s_temp_gt_22.503.csv", "device", "data.temp", 22.503),
+        ],
+    );
+    check_windows(
+        "intel_lab_52motes_day3.ndjson.gz",
+        "intel/+/temperature",
+        &[("intel_day3.tumble.avg60s_temp_gt_30.003.csv", "mote", "temp", 30.003)],
+    );
 }
 
 #[test]

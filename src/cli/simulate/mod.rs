@@ -1,7 +1,7 @@
 //! `tidegate simulate`: rules over recorded telemetry, in virtual time.
 //!
 //! A thread reads ahead; the rest happens on the calling thread, in the order of the lines: timers due
-//! by a line's time, then the line, each record written as it comes. The engine and the hold table are
+//! by a line's time, then the line, each record written as it comes. The engine and the state of its rules are
 //! the gateway's own. Nothing is carried out: a record is all that becomes of a hit. On a terminal the
 //! records are added up to a table instead.
 
@@ -54,7 +54,8 @@ A line of the input is {\"t\":<ms>,\"topic\":\"…\",\"payload\":<JSON>} with an
 last line's t fire, no later ones.
 
 The answer is a line a record, or on a terminal a table of what each rule did. A line is
-{\"t\",\"rule\",\"event\":\"match|firing|cleared\",\"topic\",\"output\"}, for firing and cleared also \"key\", \"since\", \"fired_at\", \"samples\", for cleared also \"reason\". Output that is
+{\"t\",\"rule\",\"event\":\"match|firing|cleared|window\",\"topic\",\"output\"}, for firing and cleared also \"key\", \"since\", \"fired_at\", \"samples\", for cleared also \"reason\", for window
+\"key\", \"start\", \"end\", \"messages\". Output that is
 not JSON stands in \"output_base64\". No action has an effect: what a rule would REPUBLISH reaches
 no rule, and a hook need not be declared.
 
@@ -193,13 +194,14 @@ fn summarise(
     // Exact below 2^53 messages.
     let rate = tally.messages as f64 / took.as_secs_f64().max(1e-3);
     let mut line = format!(
-        "{} over {} in {:.1} s ({rate:.0}/s): {}, {} firing, {} cleared",
+        "{} over {} in {:.1} s ({rate:.0}/s): {}, {} firing, {} cleared, {}",
         counted(tally.messages, "line"),
         in_words(recorded),
         took.as_secs_f64(),
         counted(tally.matches, "match"),
         tally.firing,
         tally.cleared,
+        counted(tally.windows, "window"),
     );
     if passed_over.count > 0 {
         line.push_str(&format!("; {} passed over", counted(passed_over.count, "line")));

@@ -9,9 +9,10 @@ use crate::engine::Hit;
 use crate::engine::HitEvent;
 use crate::engine::HoldFacts;
 use crate::engine::Output;
+use crate::engine::WindowFacts;
 
-/// `{"t","rule","event","key"?,"since"?,"fired_at"?,"reason"?,"samples"?,"topic","output"}`; times in
-/// epoch milliseconds. Output that is not JSON stands in `output_base64`.
+/// `{"t","rule","event","key"?,"since"?,"fired_at"?,"reason"?,"samples"?,"topic","output"}`, of a window with
+/// `start`, `end` and `messages`; times in epoch milliseconds. Output that is not JSON stands in `output_base64`.
 #[derive(Serialize)]
 struct Record<'a> {
     t: i64,
@@ -19,6 +20,8 @@ struct Record<'a> {
     event: &'static str,
     #[serde(flatten)]
     episode: Option<EpisodePart<'a>>,
+    #[serde(flatten)]
+    window: Option<WindowPart<'a>>,
     topic: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a RawValue>,
@@ -37,6 +40,15 @@ struct EpisodePart<'a> {
     samples: u64,
 }
 
+#[derive(Serialize)]
+struct WindowPart<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a RawValue>,
+    start: i64,
+    end: i64,
+    messages: u64,
+}
+
 /// JSON text as it is; `None` when it is not JSON.
 fn raw(text: &[u8]) -> Option<&RawValue> {
     serde_json::from_slice(text).ok()
@@ -52,14 +64,24 @@ fn episode_part<'a>(facts: &'a HoldFacts, reason: Option<&'static str>) -> Episo
     }
 }
 
+fn window_part(facts: &WindowFacts) -> WindowPart<'_> {
+    WindowPart {
+        key: raw(facts.key.as_bytes()),
+        start: facts.start.as_millis(),
+        end: facts.end.as_millis(),
+        messages: facts.messages,
+    }
+}
+
 /// Appends the hit's line.
 pub(super) fn append(line: &mut Vec<u8>, rule: &str, hit: &Hit) {
-    let (event, episode) = match &hit.event {
-        HitEvent::Match => ("match", None),
-        HitEvent::Firing(facts) => ("firing", Some(episode_part(facts, None))),
+    let (event, episode, window) = match &hit.event {
+        HitEvent::Match => ("match", None, None),
+        HitEvent::Firing(facts) => ("firing", Some(episode_part(facts, None)), None),
         HitEvent::Cleared(facts, reason) => {
-            ("cleared", Some(episode_part(facts, Some(reason.as_str()))))
+            ("cleared", Some(episode_part(facts, Some(reason.as_str()))), None)
         }
+        HitEvent::Window(facts) => ("window", None, Some(window_part(facts))),
     };
     let output = match &hit.output {
         Output::Json(json) => raw(json),
@@ -70,6 +92,7 @@ pub(super) fn append(line: &mut Vec<u8>, rule: &str, hit: &Hit) {
         rule,
         event,
         episode,
+        window,
         topic: hit.publish.topic.as_str(),
         output,
         output_base64: output.is_none().then(|| STANDARD.encode(hit.output.bytes())),

@@ -26,10 +26,9 @@ use crate::engine::PreparedAction;
 use crate::engine::RuleIndex;
 use crate::engine::history::HistoryTable;
 use crate::engine::history::Recollections;
-use crate::engine::hold;
-use crate::engine::hold::HoldTable;
 use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
+use crate::engine::stateful::StateTable;
 use crate::gateway::Arrived;
 use crate::gateway::VirtualStreams;
 use crate::latest::Bounds;
@@ -55,6 +54,7 @@ pub(super) struct Tally {
     pub(super) matches: u64,
     pub(super) firing: u64,
     pub(super) cleared: u64,
+    pub(super) windows: u64,
     /// How often, and what the first one said.
     pub(super) faults: BTreeMap<(RuleIndex, FaultCode), (u64, String)>,
 }
@@ -83,6 +83,7 @@ impl Scribe {
             HitEvent::Match => self.tally.matches += 1,
             HitEvent::Firing(_) => self.tally.firing += 1,
             HitEvent::Cleared(..) => self.tally.cleared += 1,
+            HitEvent::Window(_) => self.tally.windows += 1,
         }
         self.line.clear();
         match &mut self.summary {
@@ -121,7 +122,7 @@ impl Scribe {
 /// Rules over a recording.
 pub(super) struct Simulation {
     engine: Engine,
-    table: HoldTable,
+    table: StateTable,
     history: HistoryTable,
     scribe: Scribe,
     /// Topics of one recording are few and come again; all are forgotten when there are too many.
@@ -147,7 +148,7 @@ impl Simulation {
         let streams = VirtualStreams::new(engine.rules(), shards_of, VirtualStreams::default());
         let tally = Tally::default();
         Simulation {
-            table: HoldTable::new(hold::watched(engine.rules(), HOLD_KEYS_MAX)),
+            table: StateTable::new(engine.stateful(HOLD_KEYS_MAX)),
             history: HistoryTable::new(engine.remembering(HOLD_KEYS_MAX)),
             engine,
             scribe: Scribe { tally, kept, streams, summary: None, line: Vec::new() },
@@ -175,7 +176,7 @@ impl Simulation {
         let publish = self.publish(recorded);
         if self.scribe.tally.messages == 0 {
             // The recording begins: what is listed is watched from here on.
-            let rules = hold::watched(self.engine.rules(), HOLD_KEYS_MAX);
+            let rules = self.engine.stateful(HOLD_KEYS_MAX);
             self.table.list_rows(rules, publish.received_at, &mut self.transitions);
         }
         self.advance(publish.received_at, answer)?;
@@ -245,6 +246,7 @@ impl Simulation {
         for observed in self.evaluation.observations.drain(..) {
             match observed {
                 Observed::Condition(seen) => self.table.observe(seen, &mut self.transitions),
+                Observed::Contribution(added) => self.table.gather(added, &mut self.transitions),
                 Observed::Message(recall) => self.history.observe(recall, &mut self.recollections),
             }
         }
@@ -262,7 +264,7 @@ impl Simulation {
     pub(super) fn write_table(&mut self, end: Timestamp, answer: &mut dyn Write) -> io::Result<()> {
         let Some(summary) = self.scribe.summary.take() else { return Ok(()) };
         let troubles = |rule| {
-            let unknown = self.table.counts(rule).map_or(0, |counts| counts.unknown);
+            let unknown = self.table.hold_counts(rule).map_or(0, |counts| counts.unknown);
             let faults = self.scribe.tally.faults.iter().filter(|((of, _), _)| *of == rule);
             (unknown, faults.map(|(_, (count, _))| count).sum())
         };
@@ -282,7 +284,7 @@ impl Simulation {
     /// How many messages left the condition of a rule UNKNOWN.
     pub(super) fn unknown(&self) -> impl Iterator<Item = (&str, u64)> {
         (0_u32..).zip(self.engine.rules()).filter_map(|(place, rule)| {
-            let counts = self.table.counts(RuleIndex(place))?;
+            let counts = self.table.hold_counts(RuleIndex(place))?;
             (counts.unknown > 0).then_some((&**rule.name(), counts.unknown))
         })
     }
@@ -316,13 +318,19 @@ impl Simulation {
             self.engine.judge(&recalled, &mut self.evaluation);
             self.take_evaluation(answer)?;
         }
-        let late = self.transitions.late.drain(..).map(|record| record.fault);
-        for fault in self.transitions.faults.drain(..).chain(late) {
+        let passed_over = self.transitions.passed_over.drain(..).map(|record| record.fault);
+        for fault in self.transitions.faults.drain(..).chain(passed_over) {
             self.scribe.tally.count_fault(fault);
         }
         for episode in self.transitions.episodes.drain(..) {
             match self.engine.complete(&episode) {
                 Ok(hit) => self.scribe.tell(&self.engine, hit, answer)?,
+                Err(fault) => self.scribe.tally.count_fault(fault),
+            }
+        }
+        for closed in self.transitions.windows.drain(..) {
+            match self.engine.complete_window(&closed) {
+                Ok(hit) => hit.map_or(Ok(()), |hit| self.scribe.tell(&self.engine, hit, answer))?,
                 Err(fault) => self.scribe.tally.count_fault(fault),
             }
         }

@@ -19,9 +19,10 @@ use crate::engine::RuleIndex;
 #[derive(Debug, Default)]
 struct RuleLine {
     matches: u64,
+    windows: u64,
     episodes: u64,
     longest: Option<Duration>,
-    /// Keys that fired. As many as the hold table holds at most over the time of an episode; over a
+    /// Keys that fired, or had a window. As many as the hold table holds at most over the time of an episode; over a
     /// recording there may be more.
     keys: HashSet<Arc<str>, RandomState>,
     /// Episodes that have not ended: their keys, and since when.
@@ -39,6 +40,10 @@ impl RuleLine {
                 self.open.push((Arc::clone(&facts.key), facts.since));
             }
             HitEvent::Firing(_) => {}
+            HitEvent::Window(facts) => {
+                self.windows += 1;
+                self.keys.insert(Arc::clone(&facts.key));
+            }
             HitEvent::Cleared(facts, _) => {
                 self.open.retain(|(key, _)| *key != facts.key);
                 self.saw(hit.at.since(facts.since));
@@ -88,6 +93,7 @@ impl Summary {
                 rule.name().to_string(),
                 line.matches.to_string(),
                 line.episodes.to_string(),
+                line.windows.to_string(),
                 line.longest.map_or_else(|| "–".to_owned(), in_words),
                 line.keys.len().to_string(),
                 unknown.to_string(),
@@ -108,7 +114,8 @@ impl Summary {
     }
 }
 
-const HEAD: [&str; 7] = ["rule", "matches", "episodes", "longest", "keys", "unknown", "faults"];
+const HEAD: [&str; 8] =
+    ["rule", "matches", "episodes", "windows", "longest", "keys", "unknown", "faults"];
 
 /// Two units are enough: `24 h 3 min`.
 pub(super) fn in_words(duration: Duration) -> String {

@@ -48,7 +48,7 @@ A scenario, in the first lines of the rule file or in NAME.scenario (without the
 
 Steps: TIME publish TOPIC [client=ID] [qos=N] PAYLOAD, TIME tick, TIME restart DURATION, TIME reload
 FILE or TIME reload CREATE RULE …;
-Expectations: TIME match RULE OUTPUT, firing RULE KEY OUTPUT, cleared RULE KEY REASON OUTPUT, fault
+Expectations: TIME match RULE OUTPUT, firing RULE KEY OUTPUT, cleared RULE KEY REASON OUTPUT, window RULE KEY OUTPUT, fault
 RULE CODE; where there is one of them also unknown RULE, and the actions stream, deliver, invoke,
 republish. <any> stands for any text. A line without a time is prose; == TITLE begins a scenario.
 

@@ -93,7 +93,7 @@ pub(super) enum NewRules {
 /// Kinds of what may be expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// `match`, `firing`, `cleared`, `fault`: always compared.
+    /// `match`, `firing`, `cleared`, `window`, `fault`: always compared.
     Decision,
     /// `unknown`: compared where a scenario has one.
     Unknown,
@@ -104,7 +104,7 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) fn of(word: &str) -> Option<Kind> {
         match word {
-            "match" | "firing" | "cleared" | "fault" => Some(Kind::Decision),
+            "match" | "firing" | "cleared" | "window" | "fault" => Some(Kind::Decision),
             "unknown" => Some(Kind::Unknown),
             "stream" | "deliver" | "invoke" | "republish" | "upsert" => Some(Kind::Action),
             _ => None,
@@ -242,7 +242,7 @@ fn parse_line(text: &str, scenario: &mut Scenario) -> Result<Line, String> {
         _ => {
             return Err(format!(
                 "'{word}' is neither a step (publish, put, tick, restart, reload) nor an expectation (match, \
-                 firing, cleared, fault, unknown, stream, deliver, invoke, republish)"
+                 firing, cleared, window, fault, unknown, stream, deliver, invoke, republish)"
             ));
         }
     };

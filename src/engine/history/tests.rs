@@ -89,7 +89,7 @@ impl Bench {
         for observed in mem::take(&mut self.evaluation.observations) {
             match observed {
                 Observed::Message(recall) => self.table.observe(recall, &mut self.out),
-                Observed::Condition(seen) => panic!("{seen:?}"),
+                other => panic!("{other:?}"),
             }
         }
         self.settle();

@@ -336,7 +336,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], RowError> {
+    pub(in crate::engine) fn array<const N: usize>(&mut self) -> Result<[u8; N], RowError> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(RowError::Length)?;
         self.rest = rest;
         Ok(*taken)
@@ -362,7 +362,7 @@ impl<'a> Reader<'a> {
         self.i64().map(Timestamp::from_millis)
     }
 
-    fn flag(&mut self, field: &'static str) -> Result<bool, RowError> {
+    pub(in crate::engine) fn flag(&mut self, field: &'static str) -> Result<bool, RowError> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -370,7 +370,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], RowError> {
+    pub(in crate::engine) fn bytes(&mut self) -> Result<&'a [u8], RowError> {
         let length = usize::try_from(self.u32()?).map_err(|_| RowError::Length)?;
         self.take(length)
     }

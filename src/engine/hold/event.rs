@@ -22,7 +22,7 @@ use crate::engine::hold::encoding;
 use crate::engine::hold::hold_table::Desk;
 use crate::engine::hold::hold_table::HoldCounts;
 use crate::engine::hold::hold_table::Key;
-use crate::engine::hold::hold_table::LateRecord;
+use crate::engine::hold::hold_table::PassedOver;
 use crate::engine::hold::hold_table::Transitions;
 use crate::engine::hold::hold_table::WaitingChange;
 use crate::engine::hold::state::Phase;
@@ -164,7 +164,7 @@ impl Key {
         }
         if side.watermark.is_late(event) {
             desk.counts.late += 1;
-            out.late.extend(late(&self.text, observation, event, side.watermark.passed));
+            out.passed_over.extend(late(&self.text, observation, event, side.watermark.passed));
             return;
         }
         side.watermark.hear(event, desk.now, desk.lateness);
@@ -344,9 +344,9 @@ fn late(
     observation: Observation,
     event: Timestamp,
     watermark: Timestamp,
-) -> Option<LateRecord> {
+) -> Option<PassedOver> {
     let message =
         format!("late record: its time {event} is before {watermark}, the watermark of key {key}");
     let fault = Fault { rule: observation.rule, code: FaultCode::LateRecord, message };
-    Some(LateRecord { fault, publish: observation.publish? })
+    Some(PassedOver { fault, publish: observation.publish?, clause: "when" })
 }

@@ -1,11 +1,8 @@
 //! Whether an edited rule still watches the same thing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::RuleIndex;
 use crate::engine::hold::encoding::fnv1a;
-use crate::engine::hold::hold_table::WatchedRule;
 use crate::rule::Rule;
 use crate::rule::analytic::Analytic;
 use crate::rule::ast::AtLeast;
@@ -16,19 +13,7 @@ use crate::rule::ast::Format;
 use crate::rule::ast::Projection;
 use crate::rule::ast::SelectItem;
 use crate::rule::ast::Subquery;
-
-/// The enabled rules with WHEN, under their places in `rules`, as [`super::HoldTable::new`] takes them.
-pub fn watched(rules: &[Arc<Rule>], keys_max: usize) -> impl Iterator<Item = WatchedRule<'_>> {
-    (0_u32..).zip(rules).filter(|(_, rule)| !rule.definition.disabled).filter_map(
-        move |(place, rule)| {
-            let select = &rule.definition.select;
-            let (when, lateness) = (select.when.as_ref()?, lateness(rule));
-            let (index, fingerprint) = (RuleIndex(place), fingerprint(rule));
-            let (listed, name) = (rule.listed(), rule.name());
-            Some(WatchedRule { index, name, when, lateness, listed, fingerprint, keys_max })
-        },
-    )
-}
+use crate::rule::grouping::aggregates;
 
 /// How long messages of a rule wait in the hold table for those before them. Not at all where they have
 /// waited in the history table already.
@@ -39,7 +24,8 @@ pub fn lateness(rule: &Rule) -> Duration {
 }
 
 /// A number that changes with what a rule's state means: SQL version, SET, FROM (and where it starts),
-/// TIMESTAMP BY, JOIN, WHERE, the condition, AT LEAST, PARTITION BY and the table of FOR EACH ROW OF. Made
+/// TIMESTAMP BY, JOIN, WHERE, the condition, AT LEAST, PARTITION BY and the table of FOR EACH ROW OF; with
+/// GROUP BY its keys, its window and the aggregates. Made
 /// of the tree, so that spacing, comments and the case of keywords do not
 /// matter; the same in every build. Durations (LATENESS too), CLEAR WHEN, SELECT, the actions and the rows of
 /// tables are left out: they may change under a firing key.
@@ -67,6 +53,20 @@ pub fn fingerprint(rule: &Rule) -> u64 {
         for key in &when.partition_by {
             part(&mut text, "by", "");
             outline(&mut text, key);
+        }
+    }
+    if let Some(group) = &select.group {
+        if let Some(each) = &select.foreach {
+            part(&mut text, "foreach", &each.alias.node);
+            outline(&mut text, &each.array);
+        }
+        for key in &group.keys {
+            part(&mut text, "group", "");
+            outline(&mut text, key);
+        }
+        part(&mut text, "window", &format!("{:?}", group.window.node));
+        for call in aggregates(&rule.definition) {
+            part(&mut text, "aggregate", &call.text);
         }
     }
     fnv1a(text.as_bytes())
@@ -128,6 +128,7 @@ fn node(expr: &Expr) -> (&'static str, String) {
         ExprKind::Path { root, segments } => ("path", format!("{root:?}{segments:?}")),
         ExprKind::Variable(name) => ("variable", name.clone()),
         ExprKind::Hold(field) => ("hold", format!("{field:?}")),
+        ExprKind::Window(field) => ("window", format!("{field:?}")),
         ExprKind::Star => ("star", String::new()),
         ExprKind::Array(_) => ("array", String::new()),
         ExprKind::Object(entries) => {
@@ -171,6 +172,8 @@ fn subquery(query: &Subquery) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::rule::ast::SqlVersion;
     use crate::rule::parse::parse_file;
@@ -258,20 +261,5 @@ mod tests {
     #[test]
     fn it_is_the_same_in_every_build() {
         assert_eq!(of(RULE), 18_398_650_372_141_974_597);
-    }
-
-    #[test]
-    fn disabled_rules_and_rules_without_when_are_not_watched() {
-        let text = "CREATE RULE a AS SELECT * FROM 'x' DO LOG;
-                    CREATE RULE b DISABLED AS SELECT * FROM 'x' WHEN y > 1 FOR 1 SECOND DO LOG;
-                    CREATE RULE c AS SELECT * FROM 'x' WHEN y > 1 FOR 1 SECOND DO LOG;";
-        let rules = parse_file(text).rules.into_iter().map(|definition| {
-            let (version, tables) = (SqlVersion::default(), Arc::default());
-            let (text, schemas) = (String::new(), Schemas::default());
-            Arc::new(Rule { definition, version, tables, schemas, text, file: None, line: 1 })
-        });
-        let rules: Vec<Arc<Rule>> = rules.collect();
-        let found: Vec<RuleIndex> = watched(&rules, 1).map(|rule| rule.index).collect();
-        assert_eq!(found, [RuleIndex(2)]);
     }
 }

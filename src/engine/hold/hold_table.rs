@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::clock::Timestamp;
+use crate::engine::ClosedWindow;
 use crate::engine::Episode;
 use crate::engine::EpisodeEvent;
 use crate::engine::Fault;
@@ -69,8 +70,10 @@ pub struct Transitions {
     pub orphans: Vec<Orphan>,
     /// Keys that were refused; messages judged before their turn.
     pub faults: Vec<Fault>,
-    /// Messages that came after their key's watermark had passed them.
-    pub late: Vec<LateRecord>,
+    /// Windows that have closed, in the order of their ends.
+    pub windows: Vec<ClosedWindow>,
+    /// Messages that came after their key's watermark had passed them, or found no room.
+    pub passed_over: Vec<PassedOver>,
 }
 
 impl Transitions {
@@ -79,7 +82,8 @@ impl Transitions {
         self.episodes.is_empty()
             && self.orphans.is_empty()
             && self.faults.is_empty()
-            && self.late.is_empty()
+            && self.windows.is_empty()
+            && self.passed_over.is_empty()
     }
 
     /// Forgets all, keeps the memory.
@@ -87,17 +91,21 @@ impl Transitions {
         self.episodes.clear();
         self.orphans.clear();
         self.faults.clear();
-        self.late.clear();
+        self.windows.clear();
+        self.passed_over.clear();
     }
 }
 
-/// A message that changed nothing because it came too late. Not among [`Transitions::faults`].
+/// A message that changed nothing because it came too late, or found no room. Not among
+/// [`Transitions::faults`].
 #[derive(Clone, Debug)]
-pub struct LateRecord {
+pub struct PassedOver {
     /// What to count, and to say.
     pub fault: Fault,
     /// The message, for ON ERROR.
     pub publish: Publish,
+    /// The clause, as the error document names it.
+    pub clause: &'static str,
 }
 
 /// An episode that ends because its rule is no longer there: [`crate::engine::Cleared::RuleRemoved`]. A rule by
@@ -169,6 +177,13 @@ pub enum Progress {
     Done,
     /// [`HOLD_ADVANCE_EPISODES_MAX`] episodes are out; call again.
     More,
+}
+
+impl Progress {
+    /// Done when both are.
+    pub fn and(self, other: Progress) -> Progress {
+        if self == Progress::Done { other } else { self }
+    }
 }
 
 /// A key that is watched. There may be millions: whatever most of them lack is boxed.

@@ -339,6 +339,15 @@ impl Restored {
         }
     }
 
+    /// Adds what another table found.
+    pub(in crate::engine) fn add(&mut self, mut other: Restored) {
+        self.kept += other.kept;
+        self.ended += other.ended;
+        self.rejected += other.rejected;
+        self.rejected_rows.append(&mut other.rejected_rows);
+        self.rejected_rows.truncate(HOLD_REJECTED_ROWS_SHOWN);
+    }
+
     pub(in crate::engine) fn reject(&mut self, rule: &str, key: &str, error: RowError) {
         self.rejected += 1;
         if self.rejected_rows.len() < HOLD_REJECTED_ROWS_SHOWN {

@@ -3,6 +3,7 @@
 use super::Projection;
 use super::Span;
 use super::Spanned;
+use super::WindowField;
 use crate::value::Value;
 
 /// An expression and where it stands.
@@ -39,6 +40,8 @@ pub enum ExprKind {
     Variable(String),
     /// `hold.since` and its like; only where WHEN stands.
     Hold(HoldField),
+    /// `window.start` and its like; only where GROUP BY stands.
+    Window(WindowField),
     /// `*`: the whole payload.
     Star,
     /// `[a, b]`.
@@ -271,6 +274,7 @@ impl Expr {
             | ExprKind::Path { .. }
             | ExprKind::Variable(_)
             | ExprKind::Hold(_)
+            | ExprKind::Window(_)
             | ExprKind::Star => {}
             ExprKind::Array(items) | ExprKind::Call { args: items, .. } => {
                 items.iter().for_each(visit);

@@ -24,6 +24,8 @@ use super::Language;
 use super::analytic;
 use super::analytic::Earlier;
 use super::analytic::Unknown;
+use super::group;
+use super::group::Closed;
 use super::join;
 use super::pattern;
 use super::service;
@@ -53,6 +55,12 @@ pub(super) struct Scope<'e, 'd> {
     pub(super) hold: HoldUse,
     /// Whether the rule has FROM STREAM.
     pub(super) reads_stream: bool,
+    /// The rule has GROUP BY.
+    pub(super) has_group: bool,
+    /// Its window is closed where the expression stands.
+    pub(super) closed: Option<Closed<'e>>,
+    /// Aggregates so far.
+    pub(super) aggregates: usize,
     /// Literal regular expressions so far.
     pub(super) regexes: usize,
     /// Assigned so far.
@@ -87,6 +95,9 @@ impl<'e, 'd> Scope<'e, 'd> {
             language,
             hold: HoldUse::Absent,
             reads_stream: false,
+            has_group: false,
+            closed: None,
+            aggregates: 0,
             regexes: 0,
             variables: Vec::new(),
             rows: Vec::new(),
@@ -124,7 +135,18 @@ impl<'e, 'd> Scope<'e, 'd> {
             self.version(expr);
         }
         types::operands(expr, self);
+        if group::expression(expr, self) {
+            return;
+        }
         match &expr.kind {
+            ExprKind::Window(field) if self.closed.is_none() => self.found.push(
+                Diagnostic::error(
+                    Code::WINDOW_FIELD,
+                    format!("window.{} is known only once the window is closed", field.as_str()),
+                )
+                .at(expr.span.clone(), "evaluated before")
+                .help("use it in SELECT, in HAVING and in actions"),
+            ),
             ExprKind::Call { name, args } => self.call(name, args, expr),
             ExprKind::Variable(name) if !self.variables.contains(&name.as_str()) => {
                 let help =
@@ -176,12 +198,15 @@ impl<'e, 'd> Scope<'e, 'd> {
 
     fn subquery(&mut self, query: &'e Subquery) {
         self.expression(&query.source);
+        // Inside, names are those of the element.
+        let closed = self.closed.take();
         self.aliases.extend(query.alias.as_deref());
         query.projection.for_each_expr(&mut |expr| self.expression(expr));
         query.filter.iter().for_each(|filter| self.expression(filter));
         if query.alias.is_some() {
             self.aliases.pop();
         }
+        self.closed = closed;
     }
 
     /// Whether `root` is the alias of a nested query around.
@@ -228,7 +253,9 @@ impl<'e, 'd> Scope<'e, 'd> {
 
     fn call(&mut self, name: &Spanned<String>, args: &[Expr], call: &Expr) {
         let Some(spec) = function::lookup(&name.node) else {
-            self.found.push(unknown_function(name, self.found.len()));
+            let wrong = group::misplaced(name, self)
+                .unwrap_or_else(|| unknown_function(name, self.found.len()));
+            self.found.push(wrong);
             return;
         };
         if self.language.version < spec.since {
@@ -347,14 +374,6 @@ fn unknown_function(name: &Spanned<String>, found: usize) -> Diagnostic {
         "pow" => Some("power(a, b)"),
         "ceiling" => Some("ceil(x)"),
         "substr" => Some("substring(text, from, to)"),
-        "count" | "sum" | "avg" | "min" | "max" => {
-            return Diagnostic::error(
-                Code::UNKNOWN_FUNCTION,
-                format!("there is no function {written}"),
-            )
-            .at(name.span.clone(), "")
-            .help("aggregates over several messages are not part of this version yet");
-        }
         _ => None,
     };
     let known = function::FUNCTIONS.iter().map(|spec| spec.name).chain(["cast"]);

@@ -4,7 +4,8 @@
 //! an error here compiles and evaluates without a failure of its own. Expressions are judged in
 //! `expression` (names, arity, versions, strict AWS, variables, `hold.…`), conditions that are never
 //! true in `never`, operands and arguments of a type that never does in `types`, literals that are
-//! patterns in `pattern`, what AWS does not have in `strict`, actions in `action` and `header`, joins
+//! patterns in `pattern`, what AWS does not have in `strict`, actions in `action` and `header`, GROUP BY in
+//! `group`, joins
 //! in `join`, functions for services of AWS in `service`, FOREACH in `foreach`, what FROM says of
 //! messages and records in `source`, functions that look back in `analytic`, FOR
 //! EACH ROW OF in `each_row`. What only the set of all rules can tell (names, targets, loops between
@@ -16,6 +17,7 @@ mod each_row;
 mod expression;
 mod foreach;
 mod format;
+mod group;
 mod header;
 mod join;
 mod never;
@@ -33,6 +35,7 @@ use super::ast::Spanned;
 use super::ast::SqlVersion;
 use super::ast::TimestampBy;
 use super::ast::When;
+use super::grouping::Place;
 use super::set::Targets;
 use super::table::Tables;
 use crate::diagnostic::Code;
@@ -44,6 +47,7 @@ use analytic::Earlier;
 use analytic::Unknown;
 use expression::HoldUse;
 use expression::Scope;
+use group::Closed;
 
 /// Why `aws_lambda()` is refused, and what to do instead.
 const NO_CALLS_OVER_TIME: &str = "a rule that remembers is judged by the one writer of the journal, which \
@@ -84,18 +88,25 @@ pub(super) fn create_rule(
     let has_when = rule.select.when.is_some();
     scope.no_calls = match &rule.select.stream {
         Some(_) => Some(NO_CALLS_OVER_STREAMS),
-        None => (has_when || scope.looks_back).then_some(NO_CALLS_OVER_TIME),
+        None => {
+            let remembers = has_when || scope.looks_back || rule.select.group.is_some();
+            remembers.then_some(NO_CALLS_OVER_TIME)
+        }
     };
     select(&rule.select, &mut scope);
     scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
-    if has_when {
+    if has_when || rule.select.group.is_some() {
         scope.earlier = Earlier::Unknown(Unknown::Firing);
     }
-    for list in [&rule.actions, &rule.on_cleared] {
-        action::list(list, &mut scope);
-    }
+    scope.closed = Closed::of(&rule.select, Place::BehindSelect);
+    action::list(&rule.actions, &mut scope);
+    scope.closed = None;
+    action::list(&rule.on_cleared, &mut scope);
     scope.no_calls = Some(NO_CALLS_IN_ERROR_ACTIONS);
     scope.without_earlier(Unknown::OnError, |scope| action::list(&rule.on_error, scope));
+    if let Some(group) = &rule.select.group {
+        group::how_many(group, &mut scope);
+    }
     analytic::whole(&rule.select, |visit| rule.for_each_expr(visit), found);
     format::fields_of_bytes(rule, found);
     if let Some(each) = &rule.select.foreach {
@@ -136,6 +147,7 @@ pub(super) fn bare_select(
 
 fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
     let has_when = select.when.is_some();
+    scope.has_group = select.group.is_some();
     scope.hold = if has_when { HoldUse::NotYet } else { HoldUse::Absent };
     scope.not_joined_yet = &select.joins;
     source::stream(select, scope);
@@ -156,7 +168,7 @@ fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
     }
     source::filters(select, scope.found);
     if let Some(clause) = &select.timestamp {
-        timestamp_by(clause, has_when, scope);
+        timestamp_by(clause, has_when || scope.has_group, scope);
     }
     scope.without_earlier(Unknown::Source, |scope| join::clauses(&select.joins, scope));
     if let (true, Some(format)) = (scope.language.strict, &select.format) {
@@ -177,18 +189,28 @@ fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
             each_row::clause(table, clause, select, scope);
         }
     }
+    if let Some(clause) = &select.group {
+        group::clause(clause, select, scope);
+    }
     never::conditions(
         [select.filter.as_ref(), select.when.as_ref().and_then(|when| when.condition.expr())],
         scope.found,
     );
     scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
-    if has_when {
+    if has_when || scope.has_group {
         scope.earlier = Earlier::Unknown(Unknown::Firing);
     }
+    scope.closed = Closed::of(select, Place::Select);
     scope.projection(&select.projection);
+    scope.closed = Closed::of(select, Place::BehindSelect);
+    if let Some(having) = select.group.as_ref().and_then(|group| group.having.as_ref()) {
+        scope.expression(having);
+        scope.has_condition(having);
+    }
+    scope.closed = None;
 }
 
-fn timestamp_by<'e>(clause: &'e TimestampBy, has_when: bool, scope: &mut Scope<'e, '_>) {
+fn timestamp_by<'e>(clause: &'e TimestampBy, is_over_time: bool, scope: &mut Scope<'e, '_>) {
     if scope.language.strict {
         let advice = "a message's time is when it came";
         strict::refuse(scope, "TIMESTAMP BY", clause.span.clone(), advice);
@@ -206,14 +228,14 @@ fn timestamp_by<'e>(clause: &'e TimestampBy, has_when: bool, scope: &mut Scope<'
                 .at(clause.expr.span.clone(), "")
                 .help("name the field that holds it, as in TIMESTAMP BY ts SECONDS"),
         );
-    } else if !has_when && !scope.looks_back && !scope.language.strict {
+    } else if !is_over_time && !scope.looks_back && !scope.language.strict {
         scope.found.push(
             Diagnostic::warning(
                 Code::EVENT_TIME,
-                "without WHEN the time of a message changes nothing",
+                "without WHEN or GROUP BY the time of a message changes nothing",
             )
             .at(clause.span.clone(), "has no effect")
-            .help("every message is judged by itself here; take the clause out, or add WHEN …"),
+            .help("every message is judged by itself here; take the clause out, or add WHEN … or GROUP BY …"),
         );
     }
 }

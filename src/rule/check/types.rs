@@ -79,6 +79,7 @@ impl<'e> Type<'e> {
                 | HoldField::Samples
                 | HoldField::DurationMs => Type::Number,
             },
+            ExprKind::Window(_) => Type::Number,
             ExprKind::Call { name, .. } => {
                 return function::lookup(&name.node).and_then(|spec| signature(spec.function).1);
             }

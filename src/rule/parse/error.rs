@@ -13,6 +13,9 @@ use crate::diagnostic::nearest;
 const ACTIONS: [&str; 5] = ["STREAM", "DELIVER", "INVOKE", "REPUBLISH", "LOG"];
 const PLACE_OF_OVER: &str =
     "OVER (PARTITION BY key) stands behind lag(…), delta(…) or had_changed(…)";
+/// The words that begin clauses which have their place.
+const CLAUSES: [&str; 8] =
+    ["WHEN", "WHERE", "FROM", "FOREACH", "TIMESTAMP", "JOIN", "LEFT", "GROUP"];
 /// More alternatives than this would not be read.
 const ALTERNATIVES_MAX: usize = 8;
 
@@ -164,11 +167,10 @@ fn advice(place: &Place<'_>, expected: &[Rule]) -> Option<String> {
             "ORDER" | "LIMIT" | "OFFSET" | "DISTINCT" | "UNION" | "INTO" => {
                 "a rule looks at one message at a time: there are no rows to sort, cut or merge"
             }
-            "WHEN" | "WHERE" | "FROM" | "FOREACH" | "TIMESTAMP" | "JOIN" | "LEFT"
-                if has(Rule::k_do) =>
-            {
-                "the clauses stand in the order SELECT, FROM, FOREACH, TIMESTAMP BY, JOIN, WHERE, WHEN, DO"
+            word if has(Rule::k_do) && CLAUSES.contains(&word) => {
+                "the clauses stand in the order SELECT, FROM, FOREACH, TIMESTAMP BY, JOIN, WHERE, WHEN, GROUP BY, DO"
             }
+            "HAVING" => "HAVING stands behind GROUP BY: GROUP BY TUMBLE(1 HOUR) HAVING a > 3",
             "LATENESS" => "LATENESS belongs to TIMESTAMP BY: TIMESTAMP BY ts LATENESS 10 SECONDS",
             "" if has(Rule::k_do) => "say where matches go: DO STREAM alerts KEY topic()",
             _ => return None,
@@ -199,9 +201,6 @@ fn later(place: &Place<'_>) -> Option<&'static str> {
     let word = place.found.to_ascii_uppercase();
     let after = place.word_after();
     Some(match word.as_str() {
-        "GROUP" | "HAVING" | "TUMBLE" | "HOP" | "SLIDE" | "SESSION" => {
-            "windows and aggregates (GROUP BY, HAVING) are"
-        }
         "AT" if after == "LEAST" => "repetition (AT LEAST … TIMES) is",
         "QUEUE" => "the action QUEUE is",
         _ => return None,
@@ -217,22 +216,24 @@ fn phrase(rule: Rule) -> Option<&'static str> {
         Rule::rule_name => "a rule name",
         Rule::table_name => "the name of a table",
         Rule::table_file => "the file of the table in quotes",
-        Rule::key_columns => "the name of a column",
         Rule::join => "JOIN",
+        Rule::group_by => "GROUP BY",
+        Rule::tumble | Rule::hop | Rule::slide | Rule::session | Rule::count_window => {
+            "a window such as TUMBLE(1 MINUTE)"
+        }
         Rule::select | Rule::subquery => "SELECT",
         Rule::topic_filter => "a topic filter in quotes",
         Rule::stream_source => "STREAM and the name of a stream",
         Rule::starting_at => "STARTING AT",
         Rule::start_word => "LATEST, TRIM_HORIZON",
         Rule::columns => "columns such as (id, celsius)",
-        Rule::column => "the name of a column",
+        Rule::key_columns | Rule::column => "the name of a column",
         Rule::template | Rule::string | Rule::quoted => "a text in quotes",
         Rule::target | Rule::target_word => "the name of a target",
         Rule::action | Rule::actions => {
             "an action (STREAM, DELIVER, INVOKE, REPUBLISH, UPSERT, LOG)"
         }
-        Rule::duration | Rule::duration_part => "a duration such as 5 MINUTES",
-        Rule::amount => "a duration such as 5 MINUTES",
+        Rule::duration | Rule::duration_part | Rule::amount => "a duration such as 5 MINUTES",
         Rule::whole => "a whole number",
         Rule::qos_level => "0, 1 or 2",
         Rule::unit => "a unit of time such as SECONDS",
@@ -250,6 +251,13 @@ fn phrase(rule: Rule) -> Option<&'static str> {
         Rule::spread => "`.*`",
         Rule::index => "an index such as [0]",
         Rule::entry => "a key in quotes",
+        _ => return phrase_in_expression(rule),
+    })
+}
+
+/// The same for the productions that only expressions have.
+fn phrase_in_expression(rule: Rule) -> Option<&'static str> {
+    Some(match rule {
         Rule::compare_op
         | Rule::add_op
         | Rule::multiply_op
@@ -322,10 +330,13 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_foreach, "FOREACH"),
     (Rule::k_from, "FROM"),
     (Rule::k_gap, "GAP"),
+    (Rule::k_group, "GROUP"),
     (Rule::k_hash, "HASH"),
+    (Rule::k_having, "HAVING"),
     (Rule::k_header, "HEADER"),
     (Rule::k_headers, "HEADERS"),
     (Rule::k_hold, "HOLD"),
+    (Rule::k_hop, "HOP"),
     (Rule::k_in, "IN"),
     (Rule::k_inner, "INNER"),
     (Rule::k_invoke, "INVOKE"),
@@ -368,7 +379,9 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_rule, "RULE"),
     (Rule::k_seconds, "SECONDS"),
     (Rule::k_select, "SELECT"),
+    (Rule::k_session, "SESSION"),
     (Rule::k_set, "SET"),
+    (Rule::k_slide, "SLIDE"),
     (Rule::k_sparkplug, "SPARKPLUG"),
     (Rule::k_starting, "STARTING"),
     (Rule::k_stream, "STREAM"),
@@ -380,6 +393,7 @@ const KEYWORDS: &[(Rule, &str)] = &[
     (Rule::k_timestamp, "TIMESTAMP"),
     (Rule::k_trim_horizon, "TRIM_HORIZON"),
     (Rule::k_true, "TRUE"),
+    (Rule::k_tumble, "TUMBLE"),
     (Rule::k_undefined, "UNDEFINED"),
     (Rule::k_user, "USER"),
     (Rule::k_upsert, "UPSERT"),

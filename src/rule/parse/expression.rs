@@ -18,6 +18,7 @@ use super::super::ast::Span;
 use super::super::ast::Spanned;
 use super::super::ast::Subquery;
 use super::super::ast::UnaryOp;
+use super::super::ast::WindowField;
 
 use super::Builder;
 use super::Rule;
@@ -279,7 +280,7 @@ impl Builder<'_> {
         }
     }
 
-    /// A path, or the hold's field of that name where a hold is.
+    /// A path, or the field of that name of the hold or the window.
     fn path(&mut self, root: &str, mut segments: Vec<Segment>, span: &Span) -> ExprKind {
         if self.holds
             && root.eq_ignore_ascii_case("hold")
@@ -306,6 +307,18 @@ impl Builder<'_> {
                     .at(span.clone(), "")
                     .help(help),
             );
+        }
+        if self.windows
+            && root.eq_ignore_ascii_case("window")
+            && let Some(Segment::Name(field)) = segments.first()
+            && let Some(field) = WindowField::parse(field)
+        {
+            segments.remove(0);
+            if segments.is_empty() {
+                return ExprKind::Window(field);
+            }
+            let base = Box::new(Expr { kind: ExprKind::Window(field), span: span.clone() });
+            return ExprKind::Member { base, segments };
         }
         ExprKind::Path { root: name(root), segments }
     }

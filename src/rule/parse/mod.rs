@@ -22,6 +22,7 @@ mod template;
 #[cfg(test)]
 pub(super) mod tests;
 mod when;
+mod window;
 
 use pest::Parser;
 use pest::iterators::Pair;
@@ -104,6 +105,8 @@ struct Builder<'d> {
     offsets: Offsets,
     /// Whether `hold.since` and its like mean the hold: the rule has WHEN.
     holds: bool,
+    /// Whether `window.start` and `window.end` mean the window: the rule has GROUP BY.
+    windows: bool,
     /// How many findings there were before this statement.
     own_from: usize,
     /// Everything wrong so far, of earlier statements too.
@@ -112,7 +115,7 @@ struct Builder<'d> {
 
 impl<'d> Builder<'d> {
     fn new(offsets: Offsets, found: &'d mut Vec<Diagnostic>) -> Self {
-        Builder { offsets, holds: false, own_from: found.len(), found }
+        Builder { offsets, holds: false, windows: false, own_from: found.len(), found }
     }
 
     /// Looks over `text`, which these offsets are about; whether it may go to the parser.

@@ -116,6 +116,7 @@ fn clause(word: &str, next: &str) -> Option<Piece> {
         ("FROM", _) => Piece::Of(Rule::whole_sources),
         ("WHERE", _) => Piece::Of(Rule::whole_where),
         ("WHEN", _) => Piece::Of(Rule::whole_when),
+        ("GROUP", "BY") => Piece::Of(Rule::whole_group),
         ("AT", "LEAST")
         | ("FOR", "EACH")
         | ("PARTITION", "BY")

@@ -97,11 +97,13 @@ impl Builder<'_> {
     /// `CREATE RULE …`
     pub(super) fn create_rule(&mut self, pair: Pair<'_, Rule>) -> CreateRule {
         let span = self.span(&pair);
-        // Whether `hold.…` is the hold must be known before SELECT is built.
-        self.holds =
-            pair.clone().into_inner().find(|part| part.as_rule() == Rule::select).is_some_and(
-                |select| select.into_inner().any(|part| part.as_rule() == Rule::when_clause),
-            );
+        // What `hold.…` and `window.…` are must be known before SELECT is built.
+        let select = pair.clone().into_inner().find(|part| part.as_rule() == Rule::select);
+        let has = |clause| {
+            let parts = select.iter().flat_map(|select| select.clone().into_inner());
+            parts.into_iter().any(|part| part.as_rule() == clause)
+        };
+        (self.holds, self.windows) = (has(Rule::when_clause), has(Rule::group_by));
         let mut name = None;
         let mut strict = None;
         let mut description = None;
@@ -152,7 +154,7 @@ impl Builder<'_> {
         sql_version(&unquote(pair.as_str()).0, self.span(pair), self.found)
     }
 
-    /// `SET … SELECT … FROM … TIMESTAMP BY … WHERE … WHEN …`
+    /// `SET … SELECT … FROM … TIMESTAMP BY … WHERE … WHEN … GROUP BY …`
     pub(super) fn select(&mut self, pair: Pair<'_, Rule>) -> Select {
         let span = self.span(&pair);
         let mut select = Select {
@@ -166,6 +168,7 @@ impl Builder<'_> {
             format: None,
             filter: None,
             when: None,
+            group: None,
             span,
         };
         for part in children(pair) {
@@ -182,7 +185,8 @@ impl Builder<'_> {
                     select.joins.push(join);
                 }
                 Rule::where_clause => select.filter = Some(self.expression(only(part), 0)),
-                _ => select.when = Some(self.when(part)),
+                Rule::when_clause => select.when = Some(self.when(part)),
+                _ => select.group = self.group_by(part),
             }
         }
         select

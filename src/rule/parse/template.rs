@@ -85,8 +85,13 @@ impl Builder<'_> {
             );
             return None;
         }
-        let mut inner =
-            Builder { offsets, holds: self.holds, own_from: self.own_from, found: self.found };
+        let mut inner = Builder {
+            offsets,
+            holds: self.holds,
+            windows: self.windows,
+            own_from: self.own_from,
+            found: self.found,
+        };
         if !inner.scan(source) {
             return None;
         }

@@ -18,6 +18,7 @@ use super::super::ast::SqlVersion;
 use super::super::ast::Subquery;
 use super::super::ast::TemplatePart;
 use super::super::ast::UnaryOp;
+use super::super::ast::WindowField;
 use super::super::set;
 use super::super::set::Source;
 use super::super::set::Targets;
@@ -29,14 +30,14 @@ use crate::limits::SYNTAX_ERRORS_MAX;
 use crate::value::Number;
 use crate::value::Value;
 
-/// An expression as it stands in the SELECT of a rule with WHEN.
+/// An expression as it stands in the SELECT of a rule with WHEN and GROUP BY.
 fn expression(text: &str) -> Result<Expr, Vec<Diagnostic>> {
     let mut found = Vec::new();
     if !scan::is_sound(text, &mut found) {
         return Err(found);
     }
     let mut builder = Builder::new(Offsets::starting_at(0), &mut found);
-    builder.holds = true;
+    (builder.holds, builder.windows) = (true, true);
     let built =
         builder.parse(super::Rule::whole_expression, text).map(|pair| builder.argument(pair, 0));
     built.filter(|_| found.is_empty()).ok_or(found)
@@ -48,7 +49,7 @@ pub(in crate::rule) fn shape(tree: &impl std::fmt::Debug) -> String {
     places.replace_all(&format!("{tree:?}"), "…").into_owned()
 }
 
-/// Any expression, as it may stand in a rule with WHEN.
+/// Any expression, as it may stand in a rule with WHEN and GROUP BY.
 pub(in crate::rule) fn tree() -> impl Strategy<Value = Expr> {
     leaf().prop_recursive(4, 24, 3, node)
 }
@@ -207,6 +208,7 @@ fn field() -> impl Strategy<Value = String> {
         "[a-z_]{1,4}",
         Just("value".to_owned()),
         Just("hold".to_owned()),
+        Just("window".to_owned()),
         Just("like".to_owned()),
         Just("end".to_owned()),
         Just("odd `name`".to_owned()),
@@ -234,6 +236,7 @@ fn leaf() -> impl Strategy<Value = Expr> {
         Just(ExprKind::Star),
         "[a-z]{1,3}".prop_map(ExprKind::Variable),
         (0_usize..6).prop_map(|i| ExprKind::Hold(HoldField::ALL[i])),
+        (0_usize..2).prop_map(|i| ExprKind::Window(WindowField::ALL[i])),
         (field(), segments()).prop_map(|(root, segments)| ExprKind::Path { root, segments }),
     ]
     .prop_map(expr)

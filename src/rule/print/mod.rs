@@ -41,7 +41,7 @@ enum Level {
 /// Words that a value does not start with, or that say something else there.
 const QUOTED_ROOTS: &[&str] = &[
     "and", "as", "between", "case", "do", "else", "end", "false", "from", "hold", "in", "is",
-    "like", "not", "null", "or", "select", "then", "true", "value", "when", "where",
+    "like", "not", "null", "or", "select", "then", "true", "value", "when", "where", "window",
 ];
 
 impl fmt::Display for Expr {
@@ -74,6 +74,7 @@ fn level(expr: &Expr) -> Level {
         | ExprKind::Path { .. }
         | ExprKind::Variable(_)
         | ExprKind::Hold(_)
+        | ExprKind::Window(_)
         | ExprKind::Star
         | ExprKind::Array(_)
         | ExprKind::Object(_)
@@ -124,6 +125,7 @@ fn write(expr: &Expr, place: Level, f: &mut Formatter<'_>) -> fmt::Result {
         }
         ExprKind::Variable(name) => write!(f, "@{name}"),
         ExprKind::Hold(field) => write!(f, "hold.{}", field.as_str()),
+        ExprKind::Window(field) => write!(f, "window.{}", field.as_str()),
         ExprKind::Star => f.write_str("*"),
         ExprKind::Array(items) => {
             f.write_str("[")?;

@@ -13,6 +13,7 @@ use super::super::ast::Condition;
 use super::super::ast::CreateRule;
 use super::super::ast::CreateTable;
 use super::super::ast::Foreach;
+use super::super::ast::GroupBy;
 use super::super::ast::Header;
 use super::super::ast::HeaderName;
 use super::super::ast::Join;
@@ -31,6 +32,7 @@ use super::super::ast::TemplatePart;
 use super::super::ast::TimeUnit;
 use super::super::ast::TimestampBy;
 use super::super::ast::When;
+use super::super::ast::Window;
 use super::super::target::TargetName;
 use super::name;
 use super::quoted;
@@ -112,6 +114,7 @@ impl fmt::Display for Select {
             joins,
             filter,
             when,
+            group,
             span: _,
         } = self;
         if !sets.is_empty() {
@@ -145,8 +148,11 @@ impl fmt::Display for Select {
         if let Some(filter) = filter {
             write!(f, "\n  WHERE {filter}")?;
         }
-        match when {
-            Some(when) => write!(f, "\n{when}"),
+        if let Some(when) = when {
+            write!(f, "\n{when}")?;
+        }
+        match group {
+            Some(group) => write!(f, "\n{group}"),
             None => Ok(()),
         }
     }
@@ -172,6 +178,23 @@ impl fmt::Display for StreamSource {
             StreamStart::TrimHorizon => f.write_str(" STARTING AT TRIM_HORIZON"),
             StreamStart::Timestamp(time) => write!(f, " STARTING AT '{time}'"),
         }
+    }
+}
+
+impl fmt::Display for GroupBy {
+    /// On one line, and HAVING on the next.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let GroupBy { keys, window, having, span: _ } = self;
+        f.write_str("  GROUP BY ")?;
+        keys.iter().try_for_each(|key| write!(f, "{key}, "))?;
+        match &window.node {
+            Window::Tumble { size } => write!(f, "TUMBLE({})", Span(*size)),
+            Window::Hop { size, every } => write!(f, "HOP({}, {})", Span(*size), Span(*every)),
+            Window::Slide { size } => write!(f, "SLIDE({})", Span(*size)),
+            Window::Session { gap } => write!(f, "SESSION({})", Span(*gap)),
+            Window::Count { messages } => write!(f, "COUNT({messages})"),
+        }?;
+        having.iter().try_for_each(|having| write!(f, "\n  HAVING {having}"))
     }
 }
 

@@ -17,6 +17,7 @@ use super::super::ast::CsvFormat;
 use super::super::ast::Expr;
 use super::super::ast::Foreach;
 use super::super::ast::Format;
+use super::super::ast::GroupBy;
 use super::super::ast::Header;
 use super::super::ast::HeaderName;
 use super::super::ast::Join;
@@ -35,6 +36,7 @@ use super::super::ast::TextPattern;
 use super::super::ast::TimeUnit;
 use super::super::ast::TimestampBy;
 use super::super::ast::When;
+use super::super::ast::Window;
 use super::super::parse::parse_file;
 use super::super::parse::tests::shape;
 use super::super::parse::tests::tree;
@@ -43,6 +45,7 @@ use super::ExprKind;
 use super::Projection;
 use super::SelectItem;
 use crate::clock::Timestamp;
+use crate::limits::WINDOW_COUNT_MAX;
 use crate::publish::QoS;
 use crate::topic::TopicFilter;
 
@@ -52,8 +55,25 @@ fn spanned<T>(node: T) -> Spanned<T> {
 
 /// An expression; `hold.…` in it only where the rule has WHEN.
 fn expr(holds: bool) -> BoxedStrategy<Expr> {
+    let has = |expr: &Expr, what: &str| format!("{expr:?}").contains(what);
+    let is_known = move |expr: &Expr| !has(expr, "Window(") && (holds || !has(expr, "Hold("));
+    tree().prop_filter("known here", is_known).boxed()
+}
+
+fn group(holds: bool) -> impl Strategy<Value = GroupBy> {
+    let sizes = || (duration(1), duration(1));
+    let window = prop_oneof![
+        duration(1).prop_map(|size| Window::Tumble { size }),
+        sizes().prop_map(|(size, every)| Window::Hop { size, every }),
+        duration(1).prop_map(|size| Window::Slide { size }),
+        duration(1).prop_map(|gap| Window::Session { gap }),
+        (1..=WINDOW_COUNT_MAX).prop_map(|messages| Window::Count { messages }),
+    ];
     let has_hold = |expr: &Expr| format!("{expr:?}").contains("Hold(");
-    tree().prop_filter("no hold", move |expr| holds || !has_hold(expr)).boxed()
+    let having = tree().prop_filter("known here", move |expr| holds || !has_hold(expr));
+    (vec(expr(holds), 0..3), window, option::of(having)).prop_map(|(keys, window, having)| {
+        GroupBy { keys, window: spanned(window), having, span: 0..0 }
+    })
 }
 
 fn duration(from_ms: u64) -> impl Strategy<Value = Duration> {
@@ -240,8 +260,10 @@ fn clauses(when: Option<When>) -> impl Strategy<Value = Select> {
         stream.prop_map(|stream| (Vec::new(), Some(stream))),
     ];
     let sources = (from, option::of(foreach), form, vec(join(holds), 0..3));
-    (vec(set, 0..3), projection(holds), sources, option::of(expr(holds))).prop_map(
-        move |(sets, projection, ((from, stream), foreach, (format, timestamp), joins), filter)| {
+    let behind = (option::of(expr(holds)), option::of(group(holds)));
+    (vec(set, 0..3), projection(holds), sources, behind).prop_map(
+        move |(sets, projection, source, (filter, group))| {
+            let ((from, stream), foreach, (format, timestamp), joins) = source;
             Select {
                 sets,
                 projection,
@@ -253,6 +275,7 @@ fn clauses(when: Option<When>) -> impl Strategy<Value = Select> {
                 joins,
                 filter,
                 when: when.clone(),
+                group,
                 span: 0..0,
             }
         },

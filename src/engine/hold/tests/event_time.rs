@@ -59,7 +59,7 @@ fn a_late_message_is_counted_handed_over_and_changes_nothing() {
     assert_eq!(bench.told(), "");
     assert_eq!(counts(&bench).0, 1);
     bench.play("F101@4");
-    let [late] = &bench.out.late[..] else { panic!("{:?}", bench.out.late) };
+    let [late] = &bench.out.passed_over[..] else { panic!("{:?}", bench.out.passed_over) };
     assert_eq!(late.fault.code, FaultCode::LateRecord);
     assert_eq!(&*late.publish.payload, b"a 101");
     assert_eq!(

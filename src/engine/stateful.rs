@@ -1,0 +1,288 @@
+//! All that rules remember: the conditions of WHEN and the windows of GROUP BY, as one table.
+//!
+//! [`StateTable`] is what the journal's writer owns, and whatever rehearses it. What a message was seen
+//! to say goes to the table of its rule; time passes for both in one order; rows are told apart by what
+//! they are. A rule has a clause of one kind at most, so the two never share a row.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::engine::Contribution;
+use crate::engine::Engine;
+use crate::engine::Observation;
+use crate::engine::RuleIndex;
+use crate::engine::hold::HoldCounts;
+use crate::engine::hold::HoldTable;
+use crate::engine::hold::HoldView;
+use crate::engine::hold::KeyChange;
+use crate::engine::hold::Progress;
+use crate::engine::hold::Restored;
+use crate::engine::hold::Transitions;
+use crate::engine::hold::WaitingRow;
+use crate::engine::hold::WatchedRule;
+use crate::engine::hold::fingerprint;
+use crate::engine::hold::lateness;
+use crate::engine::hold::restore::Restoring;
+use crate::engine::window::WindowCounts;
+use crate::engine::window::WindowTable;
+use crate::engine::window::WindowedRule;
+use crate::engine::window::is_of_window;
+use crate::rule::Rule;
+
+/// A rule that remembers.
+#[derive(Clone, Debug)]
+pub enum StatefulRule<'a> {
+    /// With WHEN.
+    Watched(WatchedRule<'a>),
+    /// With GROUP BY.
+    Windowed(WindowedRule<'a>),
+}
+
+impl<'a> StatefulRule<'a> {
+    /// Its place in the running engine.
+    pub fn index(&self) -> RuleIndex {
+        match self {
+            StatefulRule::Watched(rule) => rule.index,
+            StatefulRule::Windowed(rule) => rule.index,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'a Arc<str> {
+        match self {
+            StatefulRule::Watched(rule) => rule.name,
+            StatefulRule::Windowed(rule) => rule.name,
+        }
+    }
+
+    /// Changes with what its state means.
+    pub fn fingerprint(&self) -> u64 {
+        match self {
+            StatefulRule::Watched(rule) => rule.fingerprint,
+            StatefulRule::Windowed(rule) => rule.fingerprint,
+        }
+    }
+}
+
+impl Engine {
+    /// The enabled rules that remember, each with at most `keys_max` keys or groups.
+    pub fn stateful(&self, keys_max: usize) -> impl Iterator<Item = StatefulRule<'_>> {
+        let rules = (0..).map(RuleIndex).zip(self.rules());
+        rules.filter_map(move |(index, rule)| self.stateful_as(index, fingerprint(rule), keys_max))
+    }
+
+    /// One of them, with its fingerprint known.
+    pub fn stateful_as(
+        &self,
+        index: RuleIndex,
+        fingerprint: u64,
+        keys_max: usize,
+    ) -> Option<StatefulRule<'_>> {
+        let rule: &Rule = self.rule(index)?;
+        let (name, lateness, listed) = (rule.name(), lateness(rule), rule.listed());
+        if rule.definition.disabled {
+            return None;
+        }
+        if let Some(when) = self.hold_spec(index) {
+            let rule = WatchedRule { index, name, when, lateness, listed, fingerprint, keys_max };
+            return Some(StatefulRule::Watched(rule));
+        }
+        let gather = self.compiled(index)?.program.gather.as_ref()?;
+        Some(StatefulRule::Windowed(WindowedRule {
+            index,
+            name,
+            spec: Arc::clone(&gather.spec),
+            lateness,
+            fingerprint,
+            groups_max: keys_max,
+        }))
+    }
+}
+
+/// All state of all rules.
+#[derive(Debug)]
+pub struct StateTable {
+    hold: HoldTable,
+    windows: WindowTable,
+}
+
+fn parted<'a>(
+    rules: impl IntoIterator<Item = StatefulRule<'a>>,
+) -> (Vec<WatchedRule<'a>>, Vec<WindowedRule<'a>>) {
+    let (mut watched, mut windowed) = (Vec::new(), Vec::new());
+    for rule in rules {
+        match rule {
+            StatefulRule::Watched(rule) => watched.push(rule),
+            StatefulRule::Windowed(rule) => windowed.push(rule),
+        }
+    }
+    (watched, windowed)
+}
+
+impl StateTable {
+    /// A table that remembers nothing yet.
+    pub fn new<'a>(rules: impl IntoIterator<Item = StatefulRule<'a>>) -> Self {
+        let (watched, windowed) = parted(rules);
+        StateTable { hold: HoldTable::new(watched), windows: WindowTable::new(windowed) }
+    }
+
+    /// Takes in what a rule with WHEN saw in a message. Whatever is due at or before its time comes
+    /// first.
+    pub fn observe(&mut self, observation: Observation, out: &mut Transitions) {
+        while self.advance(observation.at, out) == Progress::More {}
+        self.hold.observe(observation, out);
+    }
+
+    /// As [`StateTable::observe`], for a rule with GROUP BY.
+    pub fn gather(&mut self, contribution: Contribution, out: &mut Transitions) {
+        while self.advance(contribution.at, out) == Progress::More {}
+        self.windows.observe(contribution, out);
+    }
+
+    /// Does what is due at or before `now`, in the order of time; at one instant conditions come before
+    /// windows. Stops early so that the caller can deal with what there is in that order.
+    pub fn advance(&mut self, now: Timestamp, out: &mut Transitions) -> Progress {
+        let is_due = |at: &Timestamp| *at <= now;
+        let hold = self.hold.next_deadline().filter(is_due);
+        let windows = self.windows.next_deadline().filter(is_due);
+        let Some((hold, windows)) = hold.zip(windows) else {
+            let progress = self.hold.advance(now, out);
+            return self.windows.advance(now, out).and(progress);
+        };
+        // The one that is first goes on to where the other one is; then the caller has its turn.
+        let progress = match hold <= windows {
+            true => self.hold.advance(windows, out),
+            false => self.windows.advance(hold, out),
+        };
+        progress.and(Progress::More)
+    }
+
+    /// When [`StateTable::advance`] is wanted next. May be early, never late.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.hold.next_deadline().into_iter().chain(self.windows.next_deadline()).min()
+    }
+
+    /// Hands over the rows that changed since the last call. Rows of rules that are gone come first: a
+    /// rule that now remembers something else may have a row of the same key.
+    pub fn take_changes(&mut self, out: &mut Vec<KeyChange>) {
+        self.windows.take_orphaned(out);
+        self.hold.take_changes(out);
+        self.windows.take_changes(out);
+    }
+
+    /// As [`StateTable::take_changes`], for callers without a disk: nothing is encoded.
+    pub fn forget_changes(&mut self) {
+        self.hold.forget_changes();
+        self.windows.forget_changes();
+    }
+
+    /// Takes over what an earlier process left, as [`HoldTable::restore`] and [`WindowTable::restore`] say.
+    pub fn restore<'a>(
+        &mut self,
+        rows: impl IntoIterator<Item = (&'a str, &'a str, &'a [u8])>,
+        parts: impl IntoIterator<Item = WaitingRow<'a>>,
+        alive_until: Timestamp,
+        now: Timestamp,
+        out: &mut Transitions,
+    ) -> Restored {
+        let mut restoring = self.restoring(parts, alive_until, now);
+        for (rule, key, state) in rows {
+            restoring.row(rule, key, state, out);
+        }
+        restoring.finish(out)
+    }
+
+    /// As [`StateTable::restore`], row by row.
+    pub fn restoring<'a>(
+        &mut self,
+        parts: impl IntoIterator<Item = WaitingRow<'a>>,
+        alive_until: Timestamp,
+        now: Timestamp,
+    ) -> StateRestoring<'_, 'a> {
+        let (parts, waiting): (Vec<WaitingRow<'a>>, Vec<WaitingRow<'a>>) =
+            parts.into_iter().partition(|row| is_of_window(row.message));
+        let hold = self.hold.restoring(waiting, alive_until, now);
+        StateRestoring {
+            hold,
+            windows: &mut self.windows,
+            groups: Vec::new(),
+            parts,
+            alive_until,
+            now,
+        }
+    }
+
+    /// Watches the rows of the tables that `rules` list, as [`HoldTable::list_rows`] says.
+    pub fn list_rows<'a>(
+        &mut self,
+        rules: impl IntoIterator<Item = StatefulRule<'a>>,
+        now: Timestamp,
+        out: &mut Transitions,
+    ) {
+        self.hold.list_rows(parted(rules).0, now, out);
+    }
+
+    /// Whether there are changes to take.
+    pub fn has_changes(&self) -> bool {
+        self.hold.has_changes() || self.windows.has_changes()
+    }
+
+    /// Goes over to another rule set. Call [`StateTable::advance`] to `now` before it.
+    pub fn rebuild<'a>(
+        &mut self,
+        rules: impl IntoIterator<Item = StatefulRule<'a>>,
+        now: Timestamp,
+        out: &mut Transitions,
+    ) {
+        let (watched, windowed) = parted(rules);
+        self.hold.rebuild(watched, now, out);
+        self.windows.rebuild(windowed, now, out);
+    }
+
+    /// Figures of a rule's conditions; `None` for one without WHEN.
+    pub fn hold_counts(&self, rule: RuleIndex) -> Option<HoldCounts> {
+        self.hold.counts(rule)
+    }
+
+    /// Figures of a rule's windows; `None` for one without GROUP BY.
+    pub fn window_counts(&self, rule: RuleIndex) -> Option<WindowCounts> {
+        self.windows.counts(rule)
+    }
+
+    /// The keys worth looking at of a rule with WHEN, as [`HoldTable::view`] has them.
+    pub fn view(&self, rule: RuleIndex, limit: usize) -> HoldView {
+        self.hold.view(rule, limit)
+    }
+}
+
+/// A table that takes over what an earlier process left; see [`StateTable::restore`].
+#[derive(Debug)]
+pub struct StateRestoring<'t, 'a> {
+    hold: Restoring<'t, 'a>,
+    windows: &'t mut WindowTable,
+    /// Rule, key and state of each group: there is little in them beside the parts.
+    groups: Vec<(String, String, Vec<u8>)>,
+    parts: Vec<WaitingRow<'a>>,
+    alive_until: Timestamp,
+    now: Timestamp,
+}
+
+impl StateRestoring<'_, '_> {
+    /// Takes a row.
+    pub fn row(&mut self, rule: &str, key: &str, state: &[u8], out: &mut Transitions) {
+        if is_of_window(state) {
+            self.groups.push((rule.to_owned(), key.to_owned(), state.to_vec()));
+        } else {
+            self.hold.row(rule, key, state, out);
+        }
+    }
+
+    /// There are no more rows.
+    pub fn finish(self, out: &mut Transitions) -> Restored {
+        let mut restored = self.hold.finish();
+        let rows = self.groups.iter().map(|(rule, key, row)| (&**rule, &**key, &**row));
+        let parts = self.parts.iter().copied();
+        restored.add(self.windows.restore(rows, parts, self.alive_until, self.now, out));
+        restored
+    }
+}
