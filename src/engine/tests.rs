@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::limits::ARRAY_GROWTH_MAX;
 use crate::limits::FOREACH_ELEMENTS_MAX;
 use crate::limits::HEADERS_BYTES_MAX;
+use crate::limits::HOLD_KEY_BYTES_MAX;
 use crate::limits::HOPS_MAX;
 use crate::publish::Origin;
 use crate::publish::PublishProperties;
@@ -18,6 +19,7 @@ use crate::rule::ast::SqlVersion;
 use crate::rule::parse::parse_file;
 use crate::rule::schema::Schemas;
 use crate::rule::set::Targets;
+use crate::value::json_reader;
 
 pub(super) fn engine(text: &str) -> Engine {
     let parsed = parse_file(text);
