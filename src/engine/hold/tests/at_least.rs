@@ -78,6 +78,22 @@ fn a_gap_ends_the_count() {
 }
 
 #[test]
+fn a_gap_that_hold_held_starts_the_count_over_when_the_episode_ends() {
+    let plan = Plan { gap: Some((2, true)), ..counted(2, 7) };
+    check(plan, "T@0 T@1 T@8 .@99", "fire@1/1x2 false@7/1x2");
+    check(plan, "T@0 T@1 T@8 T@9 .@9", "fire@1/1x2 false@7/1x2 fire@9/9x2");
+    // The FALSE is known too, and 8 is not past its limit.
+    check(plan, "T@0 T@1 F@6 T@8 .@8", "fire@1/1x2 false@7/1x2 fire@8/8x2");
+    // KEEP ends at the instant of the message, before it.
+    check(Plan { keep: 1, ..plan }, "T@0 T@1 T@8 .@99", "fire@1/1x2 false@8/1x2");
+    for timeline in ["T0@0 T1@1 T8@2 .@99", "T8@0 T0@1 T1@2 .@99"] {
+        let mut bench = event_time::bench(when(&plan), 8);
+        bench.play(timeline);
+        assert_eq!(bench.told(), "fire@1/1x2 false@7/1x2", "for {timeline}");
+    }
+}
+
+#[test]
 fn it_repeats_while_the_count_is_reached() {
     let plan = Plan { repeat: Some(5), ..counted(2, 10) };
     check(plan, "T@0 T@2 .@99", "fire@2/2x2 fire@7/2x2 false@10/2x2");
