@@ -1,8 +1,9 @@
 //! The writer's thread.
 //!
 //! A round: wait for submissions, jobs, the stage's next deadline or the next sign of life; gather a
-//! little longer under a load that nobody waits for; apply; commit; tell. The thread has a small runtime of its own, only to wait on several things at once;
-//! SQLite blocks it, and nothing else runs on it.
+//! little longer under a load that nobody waits for; apply; commit; tell. The thread has a small
+//! runtime of its own, only to wait on several things at once; SQLite blocks it, and nothing else
+//! runs on it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
