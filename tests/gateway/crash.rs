@@ -329,3 +329,67 @@ fn messages_that_wait_to_be_remembered_survive_a_kill() {
     assert_eq!(deltas, expected);
     drop(gateway);
 }
+
+const WINDOWS: &str = "
+CREATE RULE minute AS
+  SELECT id, count(*) AS n, sum(t) AS sum, avg(t) AS mean, stddev(t) AS spread, collect(t) AS all, window.start AS at
+  FROM 'lab/+/telemetry' TIMESTAMP BY ts SECONDS LATENESS 10 SECONDS
+  GROUP BY id, TUMBLE(1 MINUTE)
+DO STREAM minutes KEY id;
+CREATE RULE half_minute AS
+  SELECT max(t) AS max, window.start AS at
+  FROM 'lab/+/telemetry' TIMESTAMP BY ts SECONDS LATENESS 10 SECONDS
+  GROUP BY HOP(1 MINUTE, 30 SECONDS)
+DO STREAM hops KEY 'all';
+CREATE RULE visit AS
+  SELECT count(*) AS n, window.start AS at, window.end AS until
+  FROM 'lab/+/telemetry' TIMESTAMP BY ts SECONDS LATENESS 10 SECONDS
+  GROUP BY SESSION(30 SECONDS)
+DO STREAM visits KEY 'all';
+CREATE RULE three AS
+  SELECT id, collect(t) AS all FROM 'lab/+/telemetry' GROUP BY id, COUNT(3)
+DO STREAM threes KEY id;
+";
+
+/// What windows give for the same messages; with kills, after each of them.
+fn windows(kills: bool) -> Vec<Vec<serde_json::Value>> {
+    let site = Site::with_rules(WINDOWS);
+    let mut gateway = site.start();
+    let port = gateway.mqtt.port();
+    let base = 1_699_999_980;
+    for (after, t) in [(5, 1.5), (20, 2.0), (15, 0.1), (45, 9.0), (100, 3.0), (95, 4.0), (190, 5.0)]
+    {
+        let reading = format!(r#"{{"id":7,"ts":{},"t":{t}}}"#, base + after);
+        gateway.publish("lab/7/telemetry", &reading);
+        if kills {
+            gateway.kill();
+            gateway = site.start_on(port);
+        }
+    }
+    ["minutes", "hops", "visits", "threes"].map(|stream| site.stream_data(stream)).into()
+}
+
+#[test]
+fn kills_within_a_window_change_no_record() {
+    let uninterrupted = windows(false);
+    let at = |after: i64| (1_699_999_980 + after) * 1000;
+    let spread = uninterrupted[0][0]["spread"].clone();
+    assert!(spread.as_f64().is_some_and(|spread| (spread - 3.982).abs() < 0.001), "{spread}");
+    assert_eq!(
+        uninterrupted[0][0],
+        json!({
+            "id": 7, "n": 4, "sum": 12.6, "mean": 3.15, "spread": spread,
+            "all": [1.5, 0.1, 2, 9], "at": at(0),
+        }),
+    );
+    assert_eq!(uninterrupted[0].len(), 2, "{:?}", uninterrupted[0]);
+    assert_eq!(uninterrupted[1].len(), 5, "{:?}", uninterrupted[1]);
+    let visits = [
+        json!({"n": 4, "at": at(5), "until": at(75)}),
+        json!({"n": 2, "at": at(95), "until": at(130)}),
+    ];
+    assert_eq!(uninterrupted[2], visits);
+    let threes = [json!({"id": 7, "all": [1.5, 2, 0.1]}), json!({"id": 7, "all": [9, 3, 4]})];
+    assert_eq!(uninterrupted[3], threes);
+    assert_eq!(windows(true), uninterrupted);
+}
