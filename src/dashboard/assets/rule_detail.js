@@ -161,9 +161,11 @@ export class RuleDetail {
       ["Unknown", rule.unknown],
       ["Faults", rule.faults],
     ];
-    if (!parts.counters.hasChildNodes()) {
-      for (const [label] of counters) parts.counters.append(el("div", {}, el("dt", {}, label), el("dd", {})));
-    }
+    if (rule.windows) counters.push(["Groups", rule.windows.groups], ["Open windows", rule.windows.open]);
+    if (parts.counters.children.length !== counters.length)
+      parts.counters.replaceChildren(
+        ...counters.map(([label]) => el("div", {}, el("dt", {}, label), el("dd", {}))),
+      );
     counters.forEach(([, value], n) => setText(parts.counters.children[n].lastChild, count(value)));
     this.#showFaults(rule);
     if (this.#shown?.text !== rule.text) parts.text.replaceChildren(highlightRule(rule.text));
