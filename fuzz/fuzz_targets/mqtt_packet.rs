@@ -54,7 +54,7 @@ impl Lane for Nobody {
 
     fn submit(
         &mut self,
-        _: u64,
+        _: Option<u64>,
     ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>> {
         Box::pin(std::future::ready(Ok(Submitted::Settled)))
     }

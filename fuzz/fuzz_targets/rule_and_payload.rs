@@ -83,7 +83,7 @@ fn complete(engine: &Engine, rule: RuleIndex, publish: &Publish) {
             samples: 3,
         };
         let at = Timestamp::from_millis(2);
-        let episode = Episode { rule, event, at, facts, publish: publish.clone() };
+        let episode = Episode { rule, event, at, decided_at: at, facts, publish: publish.clone() };
         if let Ok(hit) = engine.complete(&episode) {
             check(&hit.output);
         }
