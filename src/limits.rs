@@ -251,6 +251,25 @@ pub const CONNECTIONS_MIN: usize = 16;
 /// MQTT connections over `connections_max` that are still answered with the reason; more are closed
 /// unread.
 pub const REFUSALS_MAX: usize = 64;
+/// `[listener.NAME]` sections. Each costs a task and a socket.
+pub const LISTENERS_MAX: usize = 64;
+/// A file of certificates, a key or a revocation list, bytes: every public authority there is takes
+/// 250 KB.
+pub const TLS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Certificates that a listener shows: each client gets all of them.
+pub const TLS_CHAIN_MAX: usize = 16;
+/// Encrypted bytes of one connection that wait for its socket: one record. Who takes less than them in
+/// [`WRITE_STALL_MAX`] counts as stalled, so it may be no more on a slow radio.
+pub const TLS_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// A WebSocket connection's read buffer, beside [`READ_BUFFER_MIN`]: it is kept while it is idle.
+pub const WEBSOCKET_READ_BUFFER: usize = 4 * 1024;
+/// The largest WebSocket message when `mqtt.packet_bytes_max` is less: clients put what they have
+/// gathered into one.
+pub const WEBSOCKET_MESSAGE_BYTES_MIN: usize = 1024 * 1024;
+/// Answers to pings that wait for a WebSocket client that does not read.
+pub const WEBSOCKET_PONG_BYTES_MAX: usize = 4 * 1024;
+/// How often listeners' certificates are looked at for changes.
+pub const TLS_LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// Submissions waiting for the journal's writer. A full queue stops the sockets being read.
 pub const JOURNAL_QUEUE_MAX: usize = 4096;
 /// Bytes that those submissions hold in memory. A disk that stalls must not fill the memory with what

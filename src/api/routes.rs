@@ -38,6 +38,7 @@ use crate::api::source::HitFilter;
 use crate::api::source::NewRecord;
 use crate::api::source::Source;
 use crate::api::source::SourceError;
+use crate::api::view::ListenerView;
 use crate::api::view::Overview;
 use crate::api::view::Placed;
 use crate::api::view::Readiness;
@@ -89,6 +90,8 @@ pub(crate) fn router(source: Arc<dyn Source>, body_timeout: Duration) -> Router 
         .route("/api/hooks", get(hooks))
         .route("/api/hooks/:name/dead-letters", get(dead_letters))
         .route("/api/clients", get(clients))
+        .route("/api/listeners", get(listeners))
+        .route("/api/listeners/reload", post(reload_certificates))
         .fallback(no_such_route)
         .with_state(Shared { source, event_permits, body_timeout })
 }
@@ -410,6 +413,29 @@ async fn clients(State(shared): State<Shared>, params: Params) -> Result<Respons
     let clients = shared.source.clients(params.limit()?);
     let total = shared.source.overview().totals.clients;
     Ok(Json(json!({"clients": clients, "total": total})).into_response())
+}
+
+async fn listeners(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    Ok(Json(json!({"listeners": shared.source.listeners()})).into_response())
+}
+
+/// 200 when all certificates on disk are served; 422 when one of them is no good.
+async fn reload_certificates(
+    State(shared): State<Shared>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    let listeners = shared.source.reload_certificates().await?;
+    let is_bad = |listener: &&ListenerView| {
+        listener.certificate.as_ref().is_some_and(|certificate| certificate.error.is_some())
+    };
+    let Some(bad) = listeners.iter().find(is_bad) else {
+        return Ok(Json(json!({"listeners": listeners})).into_response());
+    };
+    let message = format!("the certificate of {} stays as it was: the new one is bad", bad.name);
+    let refused = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "certificate_refused", message);
+    Ok(refused.with("listeners", &listeners).into_response())
 }
 
 async fn no_such_route(uri: Uri) -> ApiError {

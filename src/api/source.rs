@@ -20,6 +20,7 @@ use crate::api::view::DeadLetter;
 use crate::api::view::DeliveryView;
 use crate::api::view::HitView;
 use crate::api::view::HookView;
+use crate::api::view::ListenerView;
 use crate::api::view::Overview;
 use crate::api::view::Placed;
 use crate::api::view::Readiness;
@@ -107,6 +108,13 @@ pub trait Source: Send + Sync + 'static {
     /// Reads the rules on disk again and lets them take over; answers when that is committed or
     /// refused. An error says that there is no end yet: it goes on without whoever asked.
     fn reload_rules(&self) -> Answer<'_, Arc<ReloadReport>>;
+
+    /// The listeners of MQTT and their certificates, in the order of the configuration.
+    fn listeners(&self) -> Vec<ListenerView>;
+
+    /// Reads the certificates of all listeners again; those that are good take over. Answers the
+    /// listeners then.
+    fn reload_certificates(&self) -> Answer<'_, Vec<ListenerView>>;
 
     /// Messages and hits over time.
     fn series(&self, span: SeriesSpan) -> SeriesView;

@@ -492,6 +492,46 @@ pub struct DeadLetter {
     pub payload: Payload,
 }
 
+/// An address that is listened on.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListenerView {
+    /// `mqtt`, or the NAME of `[listener.NAME]`.
+    pub name: String,
+    /// `mqtt`, `mqtts`, …
+    pub protocol: &'static str,
+    /// The address in use.
+    pub address: String,
+    /// Open connections.
+    pub connections: usize,
+    /// How many it takes.
+    pub connections_max: usize,
+    /// What it shows its clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateView>,
+}
+
+/// The certificate of a listener.
+#[derive(Clone, Debug, Serialize)]
+pub struct CertificateView {
+    /// In the form of RFC 4514.
+    pub subject: String,
+    /// The same of who signed it.
+    pub issuer: String,
+    /// Names and addresses that it is good for.
+    pub names: Vec<String>,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+    /// Begin of its validity.
+    pub not_before: Millis,
+    /// End of its validity.
+    pub not_after: Millis,
+    /// When it was read.
+    pub loaded_at: Millis,
+    /// Why the files are not what is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// A connected client.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClientView {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
@@ -42,6 +43,22 @@ pub(crate) struct Exchange {
     version_number: AtomicU64,
     /// Whether the broker is shutting down.
     closing: watch::Sender<bool>,
+    /// Connections behind all doors, those that are being refused too.
+    open: AtomicUsize,
+}
+
+/// A connection among all that are open; one less when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Open {
+    exchange: Arc<Exchange>,
+    /// How many there were before it.
+    pub(crate) before: usize,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.exchange.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Subscribers to be woken at the end of a batch: woken at its first message, they would write each
@@ -70,7 +87,14 @@ impl Exchange {
                 u64::try_from(clock.now().as_millis()).unwrap_or_default(),
             ),
             closing: watch::Sender::new(false),
+            open: AtomicUsize::new(0),
         }
+    }
+
+    /// One more connection.
+    pub(crate) fn open(exchange: &Arc<Exchange>) -> Open {
+        let before = exchange.open.fetch_add(1, Ordering::Relaxed);
+        Open { exchange: Arc::clone(exchange), before }
     }
 
     /// Shuts down: no connection comes to be from now on, and those that are get the order to go.

@@ -1,48 +1,48 @@
-//! The listening socket: accepts within the limit, and shuts down in order.
+//! Who comes in: clients are let through the doors within their limits, and shown out in order.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::Intake;
 use super::connection;
 use super::connection::Admission;
+use super::connection::Arrival;
 use super::exchange::Exchange;
 use super::metrics::BrokerMetrics;
 use super::packet::Version;
-use super::session::Control;
 use super::session::Session;
+use super::transport;
+use super::transport::Stage;
+use super::transport::Stream;
 use crate::accept::Acceptor;
+use crate::accept::Door;
+use crate::accept::DoorError;
+use crate::accept::ListenerMetrics;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
+use crate::config::ListenerConfig;
 use crate::config::MqttConfig;
+use crate::config::Protocol;
 use crate::limits::CLIENT_SUBSCRIPTIONS_SHOWN;
 use crate::limits::REFUSALS_MAX;
+use crate::limits::WEBSOCKET_MESSAGE_BYTES_MIN;
+use crate::peer::Peer;
+use crate::peer::Transport;
 use crate::publish::Publish;
+use crate::tls::Gate;
 use crate::topic::TopicName;
 
-/// The broker could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
-    /// The address is taken, not ours, or not allowed.
-    #[error("cannot listen for MQTT on {address}")]
-    Listen {
-        /// As configured.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
-/// A listening MQTT broker, ready to [`Broker::run`].
+/// A broker whose doors are open, ready to [`Broker::run`].
 #[derive(Debug)]
 pub struct Broker {
-    acceptor: Acceptor,
+    doors: Vec<(Acceptor, Arc<Door>)>,
     exchange: Arc<Exchange>,
 }
 
@@ -78,28 +78,43 @@ pub struct ClientStatus {
 }
 
 impl Broker {
-    /// Listens on `config.listen` (port 0 picks one) and takes `retained` as the retained messages of
-    /// the last run. Clients wait in the system's backlog until [`Broker::run`].
+    /// A broker of its own on `config.listen` (port 0 picks one), as tests and benchmarks want it.
+    ///
+    /// # Errors
+    /// The address is taken, not ours, or not allowed.
     pub async fn bind(
         config: &MqttConfig,
         clock: Clock,
         retained: Vec<Publish>,
-    ) -> Result<Broker, BrokerError> {
-        let address = config.listen;
-        let acceptor = Acceptor::bind(address, "MQTT").await;
-        let acceptor = acceptor.map_err(|source| BrokerError::Listen { address, source })?;
+    ) -> Result<Broker, DoorError> {
+        let listener = ListenerConfig::of_mqtt(config);
+        let opened = Door::open("mqtt", &listener, &ListenerMetrics::default(), clock).await?;
+        Ok(Broker::new(config, vec![opened], clock, retained))
+    }
+
+    /// The address of the first door.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.doors.first().expect("a broker has a door").1.address
+    }
+
+    /// A broker behind `doors`, with `retained` as the retained messages of the last run. Clients wait
+    /// in the system's backlog until [`Broker::run`].
+    pub(crate) fn new(
+        config: &MqttConfig,
+        doors: Vec<(Acceptor, Arc<Door>)>,
+        clock: Clock,
+        retained: Vec<Publish>,
+    ) -> Broker {
         let exchange = Exchange::new(config, clock);
         let connections_max = i64::try_from(config.connections_max).unwrap_or(i64::MAX);
         exchange.metrics.connections_max.set(connections_max);
         for publish in &retained {
             exchange.retain(publish);
         }
-        Ok(Broker { acceptor, exchange: Arc::new(exchange) })
-    }
-
-    /// The address in use.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.acceptor.local_addr()
+        Broker { doors, exchange: Arc::new(exchange) }
     }
 
     /// A handle for the rest of the gateway.
@@ -111,23 +126,30 @@ impl Broker {
     /// acknowledgements out until `patience`, first polled then, ends, and cuts those that are left.
     /// `intake` gets every publish.
     pub async fn run(self, intake: Arc<dyn Intake>, patience: impl Future<Output = ()>) {
-        let Broker { mut acceptor, exchange } = self;
-        let mut connections = JoinSet::new();
-        let closed = exchange.closed();
-        let mut closed = std::pin::pin!(closed);
-        loop {
-            tokio::select! {
-                () = closed.as_mut() => break,
-                (stream, address) = acceptor.accept() => {
-                    admit(&exchange, &intake, stream, address, &mut connections);
-                }
-                Some(ended) = connections.join_next() => reap(ended),
+        let Broker { doors, exchange } = self;
+        let gate = Gate::default();
+        let mut attended = JoinSet::new();
+        for (acceptor, door) in doors {
+            let entry = Entry {
+                exchange: Arc::clone(&exchange),
+                intake: Arc::clone(&intake),
+                door,
+                gate: gate.clone(),
+            };
+            attended.spawn(entry.attend(acceptor));
+        }
+        let mut left = Vec::new();
+        while let Some(ended) = attended.join_next().await {
+            match ended {
+                Ok(connections) => left.push(connections),
+                Err(error) => tracing::error!(%error, "a listener's task panicked"),
             }
         }
-        drop(acceptor);
         let drained = async {
-            while let Some(ended) = connections.join_next().await {
-                reap(ended);
+            for connections in &mut left {
+                while let Some(ended) = connections.join_next().await {
+                    reap(ended);
+                }
             }
         };
         let is_drained = tokio::select! {
@@ -135,32 +157,100 @@ impl Broker {
             () = patience => false,
         };
         if !is_drained {
-            tracing::warn!(connections = connections.len(), "connections cut at shutdown");
-            connections.shutdown().await;
+            let connections: usize = left.iter().map(JoinSet::len).sum();
+            tracing::warn!(connections, "connections cut at shutdown");
+            for mut connections in left {
+                connections.shutdown().await;
+            }
         }
     }
 }
 
-/// Starts a connection's task, or closes the socket when there are too many even to be refused.
-fn admit(
-    exchange: &Arc<Exchange>,
-    intake: &Arc<dyn Intake>,
-    stream: TcpStream,
-    address: SocketAddr,
-    connections: &mut JoinSet<()>,
-) {
-    let limit = exchange.config.connections_max;
-    let admission = match connections.len() {
-        n if n < limit => Admission::Open,
-        n if n < limit + REFUSALS_MAX => Admission::OverLimit,
-        _ => {
-            exchange.metrics.count_refused("connections_max");
-            return;
+/// A door and what is behind it.
+#[derive(Clone)]
+struct Entry {
+    exchange: Arc<Exchange>,
+    intake: Arc<dyn Intake>,
+    door: Arc<Door>,
+    /// What all doors' TLS handshakes pass.
+    gate: Gate,
+}
+
+impl Entry {
+    /// Lets clients in until the broker closes; answers the connections that there still are.
+    async fn attend(self, mut acceptor: Acceptor) -> JoinSet<()> {
+        let mut connections = JoinSet::new();
+        let exchange = Arc::clone(&self.exchange);
+        let mut closed = std::pin::pin!(exchange.closed());
+        loop {
+            tokio::select! {
+                () = closed.as_mut() => return connections,
+                (socket, address) = acceptor.accept() => {
+                    self.admit(socket, address, &mut connections);
+                }
+                Some(ended) = connections.join_next() => reap(ended),
+            }
         }
-    };
-    let (exchange, intake) = (Arc::clone(exchange), Arc::clone(intake));
-    let control = Arc::new(Control::default());
-    connections.spawn(connection::run(exchange, intake, stream, address, control, admission));
+    }
+
+    /// Starts a connection's task, or closes the socket when there are too many even to be refused.
+    fn admit(&self, socket: TcpStream, address: SocketAddr, connections: &mut JoinSet<()>) {
+        let place = Door::enter(&self.door);
+        let open = Exchange::open(&self.exchange);
+        let is_within = |spare| {
+            place.before < self.door.config.connections_max + spare
+                && open.before < self.exchange.config.connections_max + spare
+        };
+        let admission = if is_within(0) {
+            Admission::Open
+        } else if is_within(REFUSALS_MAX) {
+            Admission::OverLimit
+        } else {
+            self.exchange.metrics.count_refused("connections_max");
+            return;
+        };
+        let limit = self.exchange.config.connect_timeout;
+        let arrival = Arrival {
+            peer: Peer::anonymous(address, Arc::clone(&self.door.name), Transport::Tcp),
+            admission,
+            deadline: Instant::from_std(Clock::instant() + limit),
+        };
+        let entry = self.clone();
+        connections.spawn(async move {
+            entry.serve(socket, arrival).await;
+            drop((place, open));
+        });
+    }
+
+    async fn serve(self, socket: TcpStream, mut arrival: Arrival) {
+        let stream = match self.door.config.protocol {
+            Protocol::Mqtt => Some(Stream::Tcp(socket)),
+            // Apart, so that the task of a connection over TCP is no larger for it.
+            _ => Box::pin(self.arrive(socket, &mut arrival)).await,
+        };
+        let Some(stream) = stream else { return };
+        let Entry { exchange, intake, .. } = self;
+        connection::run(exchange, intake, stream, arrival, Arc::default()).await;
+    }
+
+    /// What is layered over TCP, made within the connection's time and before the broker closes.
+    async fn arrive(&self, socket: TcpStream, arrival: &mut Arrival) -> Option<Stream> {
+        let (peer, stage) = (&mut arrival.peer, Mutex::new(Stage::Tls));
+        let message_bytes_max = self.exchange.config.packet_bytes_max;
+        let message_bytes_max = message_bytes_max.max(WEBSOCKET_MESSAGE_BYTES_MIN);
+        let arriving =
+            transport::arrive(&self.door, socket, peer, &self.gate, message_bytes_max, &stage);
+        tokio::select! {
+            arrived = tokio::time::timeout_at(arrival.deadline, arriving) => match arrived {
+                Ok(stream) => stream,
+                Err(_) => {
+                    stage.lock().count_timeout(&self.door);
+                    None
+                }
+            },
+            () = self.exchange.closed() => None,
+        }
+    }
 }
 
 /// A connection's task ended; a panic in it is our bug, and has cost that connection only.

@@ -1,4 +1,4 @@
-//! The MQTT protocol edge: both versions on one port, sessions, fan-out, retained messages, wills.
+//! The MQTT protocol edge: both versions over TCP, TLS and WebSocket, sessions, fan-out, retained messages, wills.
 //!
 //! A task per connection ([`connection`]) reads a batch of packets ([`packet`]), hands each PUBLISH to
 //! its [`Lane`] (the rules) and to the subscribers ([`exchange`], [`subscriptions`]), and acknowledges
@@ -25,6 +25,9 @@ mod session;
 mod sessions;
 mod subscriptions;
 mod topics;
+mod transport;
+mod upgrade;
+mod websocket;
 mod will;
 
 use std::future::Future;
@@ -36,12 +39,12 @@ pub use lifecycle::Change;
 pub use lifecycle::ClientEvent;
 pub use lifecycle::ConnectionFacts;
 pub use listener::Broker;
-pub use listener::BrokerError;
 pub use listener::BrokerHandle;
 pub use listener::ClientStatus;
 pub use metrics::BrokerMetrics;
 pub use packet::Version;
 
+pub use crate::accept::DoorError;
 use crate::journal::AckSlot;
 use crate::publish::Origin;
 use crate::publish::Publish;

@@ -10,7 +10,6 @@ use super::Outcome;
 use super::report::tell_findings;
 use crate::api;
 use crate::config;
-use crate::config::Config;
 use crate::config::LoadError;
 use crate::diagnostic::Severity;
 use crate::diagnostic::render::Finding;
@@ -47,19 +46,15 @@ enum Format {
 }
 
 pub(super) fn run(args: &CheckArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let (config, rejected) = match config::load(args.config.as_deref()) {
-        Ok(config) => (config, None),
-        Err(LoadError::Rejected(rejected)) => (Config::default(), Some(rejected)),
+    // Without a configuration that can be read nothing is known of targets: its errors come alone.
+    let (loaded, remarks) = match config::load(args.config.as_deref()) {
+        Ok((config, remarks)) => (rule_files::load(&args.paths, &config), remarks),
+        Err(LoadError::Rejected(remarks)) => (Loaded::default(), Some(remarks)),
         Err(other) => return Err(other.into()),
     };
-    // Without a configuration that can be read nothing is known of targets: its errors come alone.
-    let loaded = match rejected {
-        Some(_) => Loaded::default(),
-        None => rule_files::load(&args.paths, &config),
-    };
-    let wrong = rejected.iter().flat_map(|rejected| rejected.findings());
-    let told: Vec<Finding<'_>> = wrong.chain(loaded.findings()).collect();
-    let files = loaded.sources.len() + usize::from(rejected.is_some());
+    let of_configuration = remarks.iter().flat_map(|remarks| remarks.findings());
+    let told: Vec<Finding<'_>> = of_configuration.chain(loaded.findings()).collect();
+    let files = loaded.sources.len() + usize::from(remarks.is_some());
     match args.format {
         Format::Json => write_json(&told, answer)?,
         Format::Text => tell_findings(&told, files),

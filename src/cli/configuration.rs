@@ -8,10 +8,15 @@ use crate::config::Config;
 use crate::config::LoadError;
 
 /// Reads `path`, or what stands in for it when it is not given. `None`: the file is wrong, and
-/// standard error says why.
+/// standard error says why. Warnings are told too.
 pub(super) fn load(path: Option<&Path>) -> anyhow::Result<Option<Config>> {
     match config::load(path) {
-        Ok(config) => Ok(Some(config)),
+        Ok((config, remarks)) => {
+            if let Some(remarks) = remarks {
+                tell_findings(&remarks.findings().collect::<Vec<_>>(), 1);
+            }
+            Ok(Some(config))
+        }
         Err(LoadError::Rejected(rejected)) => {
             let found: Vec<_> = rejected.findings().collect();
             tell_findings(&found, 1);

@@ -1,4 +1,4 @@
-//! `tidegate reload`: a running gateway takes its rules from disk again.
+//! `tidegate reload`: a running gateway takes its rules and its certificates from disk again.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,10 +21,11 @@ Examples:
   tidegate reload --data /var/lib/tidegate
   tidegate check rules/ && tidegate reload --format json | jq .changed
 
-Answers when the new rules run. Errors and warnings go to standard error; with errors nothing
-changes and the exit code is 1.";
+Answers when the new rules run. Errors and warnings go to standard error; with errors the rules stay
+as they are and the exit code is 1. Certificates of listeners are read again first; one that is bad
+leaves the one before it in use.";
 
-/// Have a running gateway load its rule files again
+/// Have a running gateway load its rule files and certificates again
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ReloadArgs {
@@ -53,9 +54,15 @@ pub(super) fn run(args: &ReloadArgs, answer: &mut dyn Write) -> anyhow::Result<O
         }
         None => bail!("no gateway runs on {folder}; --data names its data directory"),
     };
-    let (path, nothing) = (["api", "rules", "reload"], json!({}));
-    let asked = gateway_api::send(http, reqwest::Method::POST, &path, Some(&nothing));
-    let (status, body) = super::runtime()?.block_on(asked)?;
+    let runtime = super::runtime()?;
+    let nothing = json!({});
+    let post = |path: [&'static str; 3]| {
+        let nothing = &nothing;
+        async move { gateway_api::send(http, reqwest::Method::POST, &path, Some(nothing)).await }
+    };
+    let (_, body) = runtime.block_on(post(["api", "listeners", "reload"]))?;
+    let has_bad_certificate = tell_certificates(&body["listeners"]);
+    let (status, body) = runtime.block_on(post(["api", "rules", "reload"]))?;
     let refused = &body["reload"];
     let report = if refused.is_object() { refused } else { &body };
     let Some(result) = report["result"].as_str() else {
@@ -72,10 +79,24 @@ pub(super) fn run(args: &ReloadArgs, answer: &mut dyn Write) -> anyhow::Result<O
         (Format::Text, _) => tell(&format!("not reloaded: {message}")),
     }
     match result {
+        "applied" if has_bad_certificate => Ok(Outcome::Rejected),
         "applied" => Ok(Outcome::Done),
         "refused" => Ok(Outcome::Rejected),
         _ => bail!("the gateway at http://{http} could not reload its rules: {message}"),
     }
+}
+
+/// Says which certificates are no good. Answers whether there is one.
+fn tell_certificates(listeners: &Value) -> bool {
+    let mut is_told = false;
+    for listener in listeners.as_array().into_iter().flatten() {
+        if let Some(error) = listener["certificate"]["error"].as_str() {
+            let name = listener["name"].as_str().unwrap_or_default();
+            tell(&format!("the certificate of listener {name} was not reloaded: {error}"));
+            is_told = true;
+        }
+    }
+    is_told
 }
 
 fn applied(report: &Value, message: &str) -> String {

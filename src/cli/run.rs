@@ -30,8 +30,8 @@ Examples:
 
 Without --config, tidegate.toml in the working directory is read if it is there; without that,
 everything has its default (docs/configuration.md). When all is listening, one line goes to
-standard output:
-  ready: mqtt=127.0.0.1:1883 http=http://127.0.0.1:8080
+standard output; further listeners follow by name:
+  ready: mqtt=127.0.0.1:1883 http=http://127.0.0.1:8080 devices=mqtts://0.0.0.0:8883
 Changed rule files are loaded while it runs; SIGHUP and `tidegate reload` do it at once. SIGTERM or Ctrl-C stops taking messages in, stores what is under way, and ends with exit code 0.";
 
 /// Run the gateway: MQTT broker, rules, streams, deliveries, hooks and dashboard
@@ -118,7 +118,11 @@ async fn serve(
         started = Gateway::start(config, loaded) => started?,
         () = stop.recv() => return Ok(()),
     };
-    writeln!(answer, "ready: mqtt={} http=http://{}", gateway.mqtt(), gateway.http())?;
+    write!(answer, "ready: mqtt={} http=http://{}", gateway.mqtt(), gateway.http())?;
+    for (name, protocol, address) in gateway.listeners() {
+        write!(answer, " {name}={protocol}://{address}")?;
+    }
+    writeln!(answer)?;
     answer.flush()?;
     let (end_demo, demo_ended) = oneshot::channel::<()>();
     let device =

@@ -25,8 +25,37 @@ pub(super) const CONTRADICTION: Code = Code("C009");
 pub(super) const URL: Code = Code("C010");
 /// A header that HTTP, or the gateway, does not allow.
 pub(super) const HEADER: Code = Code("C011");
+/// A file of a listener's certificate, key or authorities that cannot be used.
+pub(super) const CERTIFICATE: Code = Code("C012");
+/// A key that is not the certificate's.
+pub(super) const KEY_MISMATCH: Code = Code("C013");
+/// A warning: a certificate that is not valid now.
+pub(super) const OUT_OF_DATE: Code = Code("C014");
+/// Two listeners on one address.
+pub(super) const ADDRESS: Code = Code("C015");
+/// A setting that means nothing for the listener's protocol.
+pub(super) const UNFIT: Code = Code("C016");
+/// A warning: a private key that everybody on the machine can read.
+pub(super) const READABLE_KEY: Code = Code("C017");
 
 /// All of them, in order.
 #[cfg(test)]
-pub(super) const ALL: [Code; 11] =
-    [SYNTAX, UNKNOWN, TYPE, VALUE, RANGE, NAME, MISSING, EXPOSED, CONTRADICTION, URL, HEADER];
+pub(super) const ALL: [Code; 17] = [
+    SYNTAX,
+    UNKNOWN,
+    TYPE,
+    VALUE,
+    RANGE,
+    NAME,
+    MISSING,
+    EXPOSED,
+    CONTRADICTION,
+    URL,
+    HEADER,
+    CERTIFICATE,
+    KEY_MISMATCH,
+    OUT_OF_DATE,
+    ADDRESS,
+    UNFIT,
+    READABLE_KEY,
+];

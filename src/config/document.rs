@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use toml::de::DeTable;
 
 use super::Config;
+use super::listener;
 use super::mask::mask_secrets;
 use super::read;
 use super::section::Findings;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::Severity;
 use crate::diagnostic::render::Finding;
 use crate::limits::CONFIG_FILE_BYTES_MAX;
 
@@ -49,22 +51,22 @@ pub enum LoadError {
     },
     /// The text is wrong.
     #[error("the configuration {} is rejected", .0.path.display())]
-    Rejected(Box<Rejected>),
+    Rejected(Box<Remarks>),
 }
 
-/// A configuration text and everything that is wrong with it.
+/// A configuration text and what there is to say of it.
 #[derive(Debug)]
-pub struct Rejected {
+pub struct Remarks {
     /// The file.
     pub path: PathBuf,
     /// Its text with secrets masked, for excerpts; spans fit it.
     pub text: String,
-    /// At least one error, in the order of the text.
+    /// In the order of the text. Of a configuration that is rejected at least one is an error.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-impl Rejected {
-    /// What is wrong, with its excerpt.
+impl Remarks {
+    /// What is said, with its excerpt.
     pub fn findings(&self) -> impl Iterator<Item = Finding<'_>> {
         let file = self.path.display().to_string();
         self.diagnostics.iter().map(move |diagnostic| Finding {
@@ -76,8 +78,11 @@ impl Rejected {
 }
 
 /// Reads `path`; without one, `tidegate.toml` in the working directory if it is there, and the
-/// defaults if not.
-pub fn load(path: Option<&Path>) -> Result<Config, LoadError> {
+/// defaults if not. What is only odd about it, such as a certificate that has expired, comes with it.
+///
+/// # Errors
+/// It cannot be read, or something in it is wrong: nothing of it is taken then.
+pub fn load(path: Option<&Path>) -> Result<(Config, Option<Box<Remarks>>), LoadError> {
     let (path, is_wanted) = match path {
         Some(path) => (path, true),
         None => (Path::new(DEFAULT_FILE), false),
@@ -85,7 +90,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, LoadError> {
     let error = |source| LoadError::Read { path: path.to_owned(), source };
     let file = match File::open(path) {
         Err(missing) if missing.kind() == io::ErrorKind::NotFound && !is_wanted => {
-            return Ok(Config::default());
+            return Ok((Config::default(), None));
         }
         opened => opened.map_err(error)?,
     };
@@ -99,25 +104,28 @@ pub fn load(path: Option<&Path>) -> Result<Config, LoadError> {
         path: path.to_owned(),
         offset: error.utf8_error().valid_up_to(),
     })?;
-    parse(&text).map_err(|diagnostics| {
-        LoadError::Rejected(Box::new(Rejected {
-            path: path.to_owned(),
-            text: mask_secrets(&text),
-            diagnostics,
-        }))
-    })
+    let remarks = |diagnostics| {
+        Box::new(Remarks { path: path.to_owned(), text: mask_secrets(&text), diagnostics })
+    };
+    match parse(&text) {
+        Ok((config, warnings)) if warnings.is_empty() => Ok((config, None)),
+        Ok((config, warnings)) => Ok((config, Some(remarks(warnings)))),
+        Err(diagnostics) => Err(LoadError::Rejected(remarks(diagnostics))),
+    }
 }
 
-/// Reads the text of a configuration file.
-pub(super) fn parse(text: &str) -> Result<Config, Vec<Diagnostic>> {
+/// Reads the text of a configuration file, and opens the certificates that it names. Answers the
+/// configuration with its warnings, or everything that is wrong.
+pub(super) fn parse(text: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut findings = Findings::default();
     let config = parse_into(text, &mut findings);
     let mut diagnostics = findings.diagnostics;
-    if diagnostics.is_empty() {
-        return Ok(config);
-    }
+    diagnostics.extend(listener::inspect(&findings.unopened));
     diagnostics.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span.start));
-    Err(diagnostics)
+    match diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        true => Err(diagnostics),
+        false => Ok((config, diagnostics)),
+    }
 }
 
 pub(super) fn parse_into(text: &str, findings: &mut Findings) -> Config {

@@ -7,6 +7,7 @@
 
 mod code;
 mod document;
+mod listener;
 mod mask;
 mod quantity;
 mod read;
@@ -20,8 +21,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use document::LoadError;
-pub use document::Rejected;
+pub use document::Remarks;
 pub use document::load;
+pub use listener::ClientCertificate;
+pub use listener::ListenerConfig;
+pub use listener::PrincipalKind;
+pub use listener::Protocol;
+pub use listener::TlsConfig;
 
 /// Everything `tidegate.toml` can say. `Config::default()` is the gateway without a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub struct Config {
     pub mqtt: MqttConfig,
     /// `[http]`
     pub http: HttpConfig,
+    /// `[listener.NAME]`
+    pub listeners: BTreeMap<String, ListenerConfig>,
     /// `[rules]`
     pub rules: RulesConfig,
     /// `[journal]`
@@ -261,6 +269,7 @@ impl Default for Config {
             account_id: "000000000000".to_owned(),
             mqtt: MqttConfig::default(),
             http: HttpConfig::default(),
+            listeners: BTreeMap::new(),
             rules: RulesConfig::default(),
             journal: JournalConfig::default(),
             streams: BTreeMap::new(),

@@ -1,7 +1,6 @@
 //! The document → [`Config`]: which keys there are, their ranges, and what must fit together.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -24,7 +23,11 @@ use super::SecretConfig;
 use super::ShadowConfig;
 use super::StreamConfig;
 use super::code;
-use super::is_reachable_from_outside;
+use super::listener::Claim;
+use super::listener::ListenerConfig;
+use super::listener::check_addresses;
+use super::listener::check_exposure;
+use super::listener::read_listener;
 use super::quantity::duration_text;
 use super::quantity::size_text;
 use super::section::Findings;
@@ -39,6 +42,7 @@ use super::section::size;
 use super::section::text;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Label;
+use crate::limits::LISTENERS_MAX;
 use crate::limits::SECRET_BYTES_MAX;
 use crate::limits::TARGET_NAME_BYTES_MAX;
 
@@ -55,8 +59,11 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     let mut root = Section::root(table);
     root.read("data_dir", &mut config.data_dir, path, findings);
     root.read("account_id", &mut config.account_id, account_id, findings);
-    config.mqtt = read_mqtt(root.section("mqtt", findings), findings);
-    config.http = read_http(root.section("http", findings), findings);
+    let mut claims = Vec::new();
+    config.mqtt = read_mqtt(root.section("mqtt", findings), &mut claims, findings);
+    config.http = read_http(root.section("http", findings), &mut claims, findings);
+    config.listeners = read_listeners(root.named("listener", findings), &mut claims, findings);
+    check_addresses(&claims, findings);
     config.rules = read_rules(root.section("rules", findings), findings);
     config.journal = read_journal(root.section("journal", findings), findings);
     config.streams = read_named(root.named("stream", findings), read_stream, findings);
@@ -68,7 +75,11 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     config
 }
 
-fn read_mqtt(mut section: Section<'_>, findings: &mut Findings) -> MqttConfig {
+fn read_mqtt(
+    mut section: Section<'_>,
+    claims: &mut Vec<Claim>,
+    findings: &mut Findings,
+) -> MqttConfig {
     let mut mqtt = MqttConfig::default();
     let listen = section.read("listen", &mut mqtt.listen, address, findings);
     section.read("allow_anonymous", &mut mqtt.allow_anonymous, boolean, findings);
@@ -89,7 +100,8 @@ fn read_mqtt(mut section: Section<'_>, findings: &mut Findings) -> MqttConfig {
     section.read("retained_max", &mut mqtt.retained_max, integer(0..=10_000_000), findings);
     section.finish(findings);
 
-    check_exposure("mqtt", mqtt.listen, listen, mqtt.allow_anonymous, findings);
+    check_exposure("mqtt", mqtt.listen, listen.clone(), mqtt.allow_anonymous, findings);
+    claims.push(Claim { section: "mqtt".to_owned(), listen: mqtt.listen, at: listen });
     if mqtt.session_queue_bytes_max < mqtt.packet_bytes_max
         && let Some(span) = queue_at.or(packet_at)
     {
@@ -105,7 +117,11 @@ fn read_mqtt(mut section: Section<'_>, findings: &mut Findings) -> MqttConfig {
     mqtt
 }
 
-fn read_http(mut section: Section<'_>, findings: &mut Findings) -> HttpConfig {
+fn read_http(
+    mut section: Section<'_>,
+    claims: &mut Vec<Claim>,
+    findings: &mut Findings,
+) -> HttpConfig {
     let mut http = HttpConfig::default();
     let listen = section.read("listen", &mut http.listen, address, findings);
     section.read("allow_anonymous", &mut http.allow_anonymous, boolean, findings);
@@ -116,26 +132,37 @@ fn read_http(mut section: Section<'_>, findings: &mut Findings) -> HttpConfig {
     section.read("idle_timeout", &mut http.idle_timeout, idle, findings);
     section.read("body_timeout", &mut http.body_timeout, patience(), findings);
     section.finish(findings);
-    check_exposure("http", http.listen, listen, http.allow_anonymous, findings);
+    check_exposure("http", http.listen, listen.clone(), http.allow_anonymous, findings);
+    claims.push(Claim { section: "http".to_owned(), listen: http.listen, at: listen });
     http
 }
 
-fn check_exposure(
-    section: &str,
-    listen: SocketAddr,
-    listen_at: Option<Range<usize>>,
-    is_allowed: bool,
+fn read_listeners(
+    sections: Named<'_>,
+    claims: &mut Vec<Claim>,
     findings: &mut Findings,
-) {
-    if is_allowed || !is_reachable_from_outside(listen) {
-        return;
+) -> BTreeMap<String, ListenerConfig> {
+    let taken = ["mqtt", "http"];
+    let mut listeners = BTreeMap::new();
+    for (name, section) in sections {
+        let span = name.span();
+        let checked = match taken.contains(&name.get_ref().as_str()) {
+            true => Err(Problem::new(code::NAME, "[mqtt] and [http] have these names", "")),
+            false => check_target_name(name.get_ref()),
+        };
+        if let Err(problem) = checked {
+            findings.diagnostics.push(problem.at(span.clone(), ""));
+        }
+        let listener = read_listener(section, name.get_ref(), span, claims, findings);
+        listeners.insert(name.into_inner(), listener);
     }
-    let message = format!("{listen} is reachable from other machines, and nobody has to log in");
-    let help = format!(
-        "listen on 127.0.0.1, or, in a network you trust, set allow_anonymous = true in [{section}]"
-    );
-    let span = listen_at.expect("the default address is on loopback, so this one was given");
-    findings.diagnostics.push(Problem::new(code::EXPOSED, message, help).at(span, ""));
+    if listeners.len() > LISTENERS_MAX {
+        let message = format!("there are {} listeners", listeners.len());
+        let help = format!("at most {LISTENERS_MAX}");
+        let at = claims.last().and_then(|claim| claim.at.clone()).unwrap_or_default();
+        findings.diagnostics.push(Problem::new(code::RANGE, message, help).at(at, ""));
+    }
+    listeners
 }
 
 fn read_rules(mut section: Section<'_>, findings: &mut Findings) -> RulesConfig {

@@ -17,6 +17,7 @@ use toml::de::DeTable;
 use toml::de::DeValue;
 
 use super::code;
+use super::listener::Unopened;
 use super::quantity::duration_text;
 use super::quantity::parse_duration;
 use super::quantity::parse_size;
@@ -54,6 +55,8 @@ impl Problem {
 #[derive(Default)]
 pub(super) struct Findings {
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// Files of listeners, which are opened when the whole text has been read.
+    pub(super) unopened: Vec<Unopened>,
     /// Keys that were asked for and are not in the document: the rest of the documentation's list.
     #[cfg(test)]
     pub(super) absent: Vec<String>,

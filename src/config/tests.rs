@@ -6,6 +6,7 @@ use toml::de::DeValue;
 
 use super::*;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::Severity;
 
 const EXAMPLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tidegate.example.toml"));
 const MANUAL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md"));
@@ -38,7 +39,19 @@ fn the_example_lists_every_key_at_its_default() {
     let mut findings = section::Findings::default();
     let mut config = document::parse_into(EXAMPLE, &mut findings);
     assert_eq!(told(EXAMPLE, &findings.diagnostics), "");
-    assert_eq!(findings.absent, ["delivery.archive.directory"], "its default depends on data_dir");
+    let without_default = [
+        "listener.browsers.certificate",
+        "listener.browsers.key",
+        "listener.browsers.client_ca",
+        "listener.browsers.client_crl",
+        "listener.browsers.client_certificate",
+        "listener.browsers.principal",
+        // It depends on data_dir.
+        "delivery.archive.directory",
+    ];
+    assert_eq!(findings.absent, without_default);
+    let browsers = ListenerConfig::new(Protocol::Ws, "127.0.0.1:8083".parse().unwrap());
+    assert_eq!(config.listeners.remove("browsers"), Some(browsers));
     let alerts = config.streams.remove("alerts");
     assert_eq!(alerts, Some(StreamConfig::default()));
     assert_eq!(config.deliveries.remove("archive"), Some(DeliveryConfig::default()));
@@ -63,6 +76,18 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
     // Those that have no default to put into the example.
     listed.insert("delivery.NAME.directory".to_owned(), "data_dir`/delivery/NAME".to_owned());
     listed.insert("hook.NAME.url".to_owned(), "required".to_owned());
+    for (key, default) in [
+        ("protocol", "required"),
+        ("listen", "required"),
+        ("certificate", "required with TLS"),
+        ("key", "required with TLS"),
+        ("client_ca", "none"),
+        ("client_crl", "none"),
+        ("client_certificate", "\"none\""),
+        ("principal", "\"subject\""),
+    ] {
+        listed.insert(format!("listener.NAME.{key}"), default.to_owned());
+    }
     for place in ["value", "file", "env"] {
         listed.insert(format!("secret.NAME.{place}"), "one of these".to_owned());
     }
@@ -71,8 +96,11 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
 
 fn collect(table: &DeTable<'_>, path: &str, listed: &mut BTreeMap<String, String>) {
     for (key, value) in table {
-        let name =
-            if ["stream", "delivery", "hook"].contains(&path) { "NAME" } else { key.get_ref() };
+        let name = if ["stream", "delivery", "hook", "listener"].contains(&path) {
+            "NAME"
+        } else {
+            key.get_ref()
+        };
         let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         match value.get_ref() {
             DeValue::Table(table) => collect(table, &path, listed),
@@ -105,7 +133,7 @@ fn every_code_has_its_paragraph_and_its_case() {
 
 #[test]
 fn no_text_is_the_default_configuration() {
-    assert_eq!(document::parse("").unwrap(), Config::default());
+    assert_eq!(document::parse("").unwrap().0, Config::default());
 }
 
 #[test]
@@ -238,7 +266,7 @@ fn headers_are_checked_and_their_values_never_repeated() {
     insta::assert_snapshot!(super::tests::told(&mask::mask_secrets(text), &diagnostics));
 
     let good = "[hook.page]\nurl = \"http://localhost/\"\nheaders = { X-Key = \"s3cret\" }";
-    let config = document::parse(good).unwrap();
+    let config = document::parse(good).unwrap().0;
     assert_eq!(config.hooks["page"].headers["X-Key"], "s3cret");
     let debug = format!("{config:?}");
     assert!(debug.contains("X-Key") && !debug.contains("s3cret"), "{debug}");
@@ -257,7 +285,7 @@ fn secrets_are_in_one_place_and_their_texts_never_repeated() {
 
     let good =
         "[secret.a]\nvalue = \"s3cret\"\n[secret.b]\nfile = \"f\"\n[secret.c]\nenv = \"E\"\n";
-    let config = document::parse(good).unwrap();
+    let config = document::parse(good).unwrap().0;
     assert_eq!(config.secrets["a"], SecretConfig::Value("s3cret".to_owned()));
     assert_eq!(config.secrets["b"], SecretConfig::File("f".into()));
     assert_eq!(config.secrets["c"], SecretConfig::Env("E".to_owned()));
@@ -293,6 +321,109 @@ fn listening_beyond_this_machine_must_be_allowed() {
 }
 
 #[test]
+fn what_a_listener_says_must_fit_its_protocol_and_its_neighbours() {
+    insta::assert_snapshot!(rejection(
+        r#"
+[mqtt]
+listen = "127.0.0.1:1884"
+allow_anonymous = true
+[listener.mqtt]
+protocol = "mqtt"
+listen = "127.0.0.1:0"
+[listener.same]
+protocol = "mqtt"
+listen = "127.0.0.1:1884"
+[listener.all]
+protocol = "mqtt"
+listen = "0.0.0.0:8080"
+[listener.plain]
+protocol = "mqtt"
+listen = "127.0.0.1:1"
+certificate = "server.pem"
+path = "/mqtt"
+[listener.none]
+[listener.bare]
+protocol = "mqtts"
+listen = "127.0.0.1:2"
+client_certificate = "always"
+principal = "name"
+[listener.odd]
+protocol = "tls"
+listen = "localhost:8883"
+path = "mqtt"
+origins = ["https://a.example/", 5]
+"#
+    ));
+}
+
+const SAMPLES: &str = "src/tls/samples";
+
+fn secure(certificate: &str, key: &str, rest: &str) -> String {
+    format!(
+        "[listener.devices]\nprotocol = \"mqtts\"\nlisten = \"127.0.0.1:0\"\n\
+         certificate = \"{SAMPLES}/{certificate}\"\nkey = \"{SAMPLES}/{key}\"\n{rest}\n"
+    )
+}
+
+#[test]
+fn a_listeners_files_are_opened_and_judged() {
+    let mut told = String::new();
+    for (certificate, key, rest) in [
+        ("none.pem", "none.key", ""),
+        ("server.key", "server.pem", ""),
+        ("server.pem", "other.key", ""),
+        ("server.pem", "server.key", "client_ca = \"src/tls/samples/ca.pem\""),
+        ("server.pem", "server.key", "client_certificate = \"required\""),
+        (
+            "server.pem",
+            "server.key",
+            "client_certificate = \"required\"\nclient_ca = \"src/tls/samples/server.key\"",
+        ),
+        (
+            "server.pem",
+            "server.key",
+            "client_certificate = \"required\"\nclient_ca = \"src/tls/samples/ca.pem\"\n\
+             client_crl = \"src/tls/samples/ca.pem\"",
+        ),
+    ] {
+        let text = secure(certificate, key, rest);
+        let mut diagnostics = document::parse(&text).unwrap_err();
+        // Who may read the samples' keys is the checkout's business.
+        diagnostics.retain(|diagnostic| diagnostic.severity == Severity::Error);
+        told.push_str(&super::tests::told(&text, &diagnostics));
+        told.push('\n');
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn an_expired_certificate_and_a_readable_key_are_warnings() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["expired.pem", "expired.key"] {
+        std::fs::copy(format!("{SAMPLES}/{file}"), folder.path().join(file)).unwrap();
+    }
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(folder.path().join("expired.key"), readable).unwrap();
+    let folder = folder.path().display().to_string();
+    let text = secure("expired.pem", "expired.key", "").replace(SAMPLES, &folder);
+    let (config, warnings) = document::parse(&text).unwrap();
+    assert!(config.listeners["devices"].tls.is_some());
+    insta::assert_snapshot!(told(&text, &warnings).replace(&folder, "certs"));
+}
+
+#[test]
+fn a_listener_that_asks_for_certificates_may_be_reached_by_strangers() {
+    let text = secure("server.pem", "server.key", "client_certificate = \"required\"");
+    let text = format!("{text}client_ca = \"{SAMPLES}/ca.pem\"\n");
+    let open = text.replace("127.0.0.1:0", "0.0.0.0:8883");
+    assert!(document::parse(&open).is_ok());
+    let optional = open.replace("required", "optional");
+    let refused = rejection(&optional);
+    assert!(refused.contains("C008"), "{refused}");
+    assert!(document::parse(&format!("{optional}allow_anonymous = true\n")).is_ok());
+}
+
+#[test]
 fn all_syntax_errors_are_reported() {
     insta::assert_snapshot!(rejection("[mqtt\nlisten = \n[http]\nlisten = \"x\nlisten = 5 5\n"));
     insta::assert_snapshot!(rejection("[mqtt]\n[mqtt]\n"));
@@ -310,7 +441,7 @@ fn a_file_that_is_not_there_is_an_error_only_when_it_was_named() {
     std::fs::write(&missing, vec![b'#'; crate::limits::CONFIG_FILE_BYTES_MAX + 1]).unwrap();
     assert!(matches!(load(Some(&missing)), Err(LoadError::TooLarge { .. })));
     std::fs::write(&missing, "data_dir = \"elsewhere\"").unwrap();
-    assert_eq!(load(Some(&missing)).unwrap().data_dir, PathBuf::from("elsewhere"));
+    assert_eq!(load(Some(&missing)).unwrap().0.data_dir, PathBuf::from("elsewhere"));
     std::fs::write(&missing, "data_dir = 5").unwrap();
     let Err(LoadError::Rejected(rejected)) = load(Some(&missing)) else { panic!("accepted") };
     assert_eq!(rejected.diagnostics.len(), 1);

@@ -12,6 +12,7 @@
 //! Start reading at [`Gateway::start`]; the two halves of a publish's way are `intake` and `stage`.
 //! [`Rehearsal`] runs both in virtual time.
 
+mod doors;
 mod events;
 mod hits;
 mod intake;
@@ -99,6 +100,7 @@ pub use rehearsal::Seen;
 pub use virtual_streams::Arrived;
 pub use virtual_streams::VirtualStreams;
 
+use doors::Doors;
 use events::Events;
 use hits::Hits;
 use intake::RuleIntake;
@@ -184,7 +186,8 @@ impl Gateway {
         let mirror = Arc::clone(&kept.mirror);
         let remembered = remembered(&checkpoint::load(&storage)?, kept, &rules, started_at)?;
         let retained = retained::load(&storage, config.mqtt.retained_max)?;
-        let broker = Broker::bind(&config.mqtt, clock, retained).await?;
+        let doors = Doors::open(&config, clock, &mut registry).await?;
+        let broker = Broker::new(&config.mqtt, doors.mqtt, clock, retained);
         let http_metrics = HttpMetrics::default();
         let http = Server::bind(&config.http, http_metrics.clone())
             .await
@@ -204,10 +207,7 @@ impl Gateway {
         let stream_rules = parts.stream_rules(&running).await?;
         let deliveries = parts.start_deliveries(&mut registry).await?;
         let hooks = parts.start_hooks(&running, &caller, hook_metrics).await?;
-        journal.metrics().register(&mut registry);
-        handle.metrics().register(&mut registry);
-        hits.feed().metrics().register(&mut registry);
-        http_metrics.register(&mut registry);
+        register_metrics(&journal, &handle, &hits, &http_metrics, &mut registry);
 
         let (reloader, reloads) = parts.reloader(&running, mirror, loaded.inputs, &mut registry)?;
         let life = Arc::new(Life::default());
@@ -218,6 +218,7 @@ impl Gateway {
             rules_path: config.rules.path.clone(),
             mqtt: broker.local_addr(),
             http: http.local_addr(),
+            certificates: doors.certificates,
             life: Arc::clone(&life),
             rates: Arc::new(Rates::new(Arc::clone(&running))),
             running,
@@ -254,10 +255,19 @@ impl Gateway {
         self.view.http
     }
 
-    /// Has the rules read again, on a task of its own; how that ends is on the log.
+    /// The further listeners: name, protocol, address in use.
+    pub fn listeners(&self) -> impl Iterator<Item = (&str, &'static str, SocketAddr)> {
+        let doors = self.view.certificates.doors().iter().skip(1);
+        doors.map(|door| (&*door.name, door.config.protocol.as_str(), door.address))
+    }
+
+    /// Has the rules and the certificates read again, on a task of its own; how that ends is on the
+    /// log.
     pub fn reload(&self) {
         let reloads = Arc::clone(&self.view.reloads);
+        let certificates = Arc::clone(&self.view.certificates);
         tokio::spawn(async move {
+            certificates.reload().await;
             if let Err(error) = reloads.reload(ReloadCause::Signal).await {
                 tracing::error!(%error, "the rules were not reloaded");
             }
@@ -325,6 +335,7 @@ fn open(
     let tasks = vec![
         tokio::spawn(Arc::clone(&view.hits).follow()),
         tokio::spawn(sample(Arc::clone(view))),
+        tokio::spawn(Arc::clone(&view.certificates).watch()),
         tokio::spawn(stream::retain(view.executor.clone(), view.clock)),
     ];
     tracing::info!(
@@ -335,6 +346,20 @@ fn open(
         "the gateway is ready"
     );
     (tokio::spawn(broker.run(intake, patience(view.health.clone()))), tasks)
+}
+
+/// Puts what the parts count on `/metrics`.
+fn register_metrics(
+    journal: &Journal<Work>,
+    broker: &BrokerHandle,
+    hits: &Hits,
+    http: &HttpMetrics,
+    registry: &mut Registry,
+) {
+    journal.metrics().register(registry);
+    broker.metrics().register(registry);
+    hits.feed().metrics().register(registry);
+    http.register(registry);
 }
 
 /// What calls hooks for rules that wait, and what hooks count.

@@ -66,7 +66,8 @@ fn own_files(config: &Config, rules: &[Arc<Rule>]) -> usize {
     // A file and the folder that it is moved into. One that is named twice counts twice.
     let named = rules.iter().flat_map(|rule| rule.deliveries()).count();
     let files = 2 * (config.deliveries.len() + named);
-    OWN_FILES + REFUSALS_MAX + HTTP_REFUSALS_MAX + calls + files
+    let listeners = config.listeners.len();
+    OWN_FILES + REFUSALS_MAX + HTTP_REFUSALS_MAX + calls + files + listeners
 }
 
 /// The limit of open files, raised to `needed` where it is less and may be raised. `None`: there is

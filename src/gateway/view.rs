@@ -62,6 +62,8 @@ use crate::stream::Reader;
 use crate::stream::StartAt;
 use crate::stream::StreamError;
 
+use super::doors::Certificates;
+use super::doors::listener_view;
 use super::hits;
 use super::hits::Hits;
 use super::rates::Rates;
@@ -100,6 +102,7 @@ pub(super) struct GatewayView {
     pub(super) rules_path: PathBuf,
     pub(super) mqtt: SocketAddr,
     pub(super) http: SocketAddr,
+    pub(super) certificates: Arc<Certificates>,
     pub(super) life: Arc<Life>,
     pub(super) running: Arc<RunningRules>,
     pub(super) reloads: Arc<Reloads>,
@@ -683,6 +686,17 @@ impl Source for GatewayView {
         Box::pin(async move {
             let letters = self.hooks.dead_letters(hook, before, limit).await?;
             Ok(letters.iter().map(dead_letter_view).collect())
+        })
+    }
+
+    fn listeners(&self) -> Vec<view::ListenerView> {
+        self.certificates.doors().iter().map(|door| listener_view(door.status())).collect()
+    }
+
+    fn reload_certificates(&self) -> Answer<'_, Vec<view::ListenerView>> {
+        Box::pin(async move {
+            self.certificates.reload().await;
+            Ok(self.listeners())
         })
     }
 

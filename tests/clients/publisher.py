@@ -31,6 +31,10 @@ def arguments():
     parser.add_argument("--count", type=int, default=0, help="0: until SIGTERM")
     parser.add_argument("--rate", type=float, default=0, help="messages a second; 0: as fast as it goes")
     parser.add_argument("--inflight", type=int, default=50)
+    parser.add_argument("--cafile", help="authority of the gateway's certificate: TLS")
+    parser.add_argument("--cert", help="certificate to show")
+    parser.add_argument("--key", help="its private key")
+    parser.add_argument("--websocket", help="path: WebSocket")
     parser.add_argument("--drain", type=float, default=30, help="seconds for the last acknowledgements")
     return parser.parse_args()
 
@@ -52,7 +56,12 @@ class Publisher:
             mqtt.CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
             protocol=mqtt.MQTTv5 if options.protocol == 5 else mqtt.MQTTv311,
+            transport="websockets" if options.websocket else "tcp",
         )
+        if options.websocket:
+            self.client.ws_set_options(path=options.websocket)
+        if options.cafile:
+            self.client.tls_set(options.cafile, options.cert, options.key)
         self.client.max_inflight_messages_set(options.inflight)
         self.client.reconnect_delay_set(min_delay=1, max_delay=1)
         self.client.on_connect = self.on_connect

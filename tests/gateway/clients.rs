@@ -119,16 +119,21 @@ impl Publisher {
 
     /// As [`Publisher::start`], under another client id, with which the numbers begin.
     pub(crate) fn start_as(client_id: &str, port: u16, topic: &str, out: &Path) -> Publisher {
+        Publisher::start_with(client_id, port, topic, out, &[])
+    }
+
+    /// As [`Publisher::start_as`], with further arguments.
+    pub(crate) fn start_with(
+        client_id: &str,
+        port: u16,
+        topic: &str,
+        out: &Path,
+        arguments: &[&str],
+    ) -> Publisher {
         let child = python("publisher.py")
-            .args([
-                "--client-id",
-                client_id,
-                "--port",
-                &port.to_string(),
-                "--topic",
-                topic,
-                "--out",
-            ])
+            .args(["--client-id", client_id, "--port", &port.to_string(), "--topic", topic])
+            .args(arguments)
+            .arg("--out")
             .arg(out)
             .stdout(Stdio::null())
             .spawn()

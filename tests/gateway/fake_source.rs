@@ -30,6 +30,7 @@ use tidegate::api::view::HitView;
 use tidegate::api::view::Holds;
 use tidegate::api::view::HookView;
 use tidegate::api::view::Key;
+use tidegate::api::view::ListenerView;
 use tidegate::api::view::Overview;
 use tidegate::api::view::Placed;
 use tidegate::api::view::Readiness;
@@ -406,6 +407,21 @@ impl Source for FakeSource {
             error: "connection refused".to_owned(),
             payload: Payload::preview(br#"{"moteid":7}"#),
         }]))
+    }
+
+    fn listeners(&self) -> Vec<ListenerView> {
+        vec![ListenerView {
+            name: "mqtt".to_owned(),
+            protocol: "mqtt",
+            address: "127.0.0.1:1883".to_owned(),
+            connections: 0,
+            connections_max: 10_000,
+            certificate: None,
+        }]
+    }
+
+    fn reload_certificates(&self) -> Answer<'_, Vec<ListenerView>> {
+        ready(Ok(self.listeners()))
     }
 
     fn clients(&self, limit: usize) -> Vec<ClientView> {

@@ -166,6 +166,8 @@ pub(crate) struct Gateway {
     pub(crate) mqtt: SocketAddr,
     /// Base URL of the HTTP listener.
     pub(crate) http: String,
+    /// The `ready:` line.
+    ready: String,
     stderr: Option<thread::JoinHandle<String>>,
 }
 
@@ -209,7 +211,17 @@ impl Gateway {
             start.split_whitespace().next().unwrap_or_default().to_owned()
         };
         let mqtt = field("mqtt=").parse().expect("an MQTT address");
-        Gateway { child, mqtt, http: field("http="), stderr: Some(log) }
+        let http = field("http=");
+        Gateway { child, mqtt, http, ready, stderr: Some(log) }
+    }
+
+    /// The port of a further listener.
+    pub(crate) fn port_of(&self, listener: &str) -> u16 {
+        let field = format!(" {listener}=");
+        let (_, rest) = self.ready.split_once(&field).expect("the listener is in the ready line");
+        let url = rest.split_whitespace().next().unwrap_or_default();
+        let port = url.rsplit(':').next().unwrap_or_default();
+        port.parse().unwrap_or_else(|e| panic!("{e}: {url}"))
     }
 
     /// kill -9.

@@ -25,5 +25,6 @@ mod stream_rules;
 mod tables;
 mod templates;
 mod tidy;
+mod transport;
 mod types;
 mod web;

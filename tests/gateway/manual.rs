@@ -9,12 +9,17 @@ use tidegate::rule_files;
 use tidegate::rule_files::Inputs;
 
 fn manual() -> String {
-    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/language.md");
-    std::fs::read_to_string(manual).expect("the manual")
+    page("docs/language.md")
+}
+
+/// A page of the manual.
+pub(crate) fn page(name: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(page).expect("a page")
 }
 
 /// The blocks of this kind.
-fn blocks<'m>(manual: &'m str, kind: &str) -> impl Iterator<Item = &'m str> {
+pub(crate) fn blocks<'m>(manual: &'m str, kind: &str) -> impl Iterator<Item = &'m str> {
     let fence = format!("\n```{kind}\n");
     let blocks: Vec<&str> = manual.split(fence.as_str()).skip(1).collect();
     blocks.into_iter().map(|rest| rest.split("```").next().unwrap_or_default())

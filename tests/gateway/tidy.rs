@@ -16,7 +16,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("json_line", &[]),
     ("retry", &["clock"]),
-    ("accept", &["clock", "limits"]),
+    ("accept", &["clock", "config", "limits", "tls"]),
+    ("peer", &[]),
+    ("tls", &["clock", "config", "limits", "peer"]),
     ("topic", &[]),
     ("publish", &["topic", "clock"]),
     ("diagnostic", &["limits"]),
@@ -35,7 +37,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "action",
         &["journal", "latest", "engine", "rule", "clock", "limits", "publish", "topic", "value"],
     ),
-    ("broker", &["accept", "journal", "config", "clock", "limits", "publish", "topic"]),
+    (
+        "broker",
+        &["accept", "journal", "config", "clock", "limits", "peer", "publish", "tls", "topic"],
+    ),
 ];
 
 /// Stands for every noun that persists.
@@ -48,8 +53,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("pest", &["src/rule/parse"]),
     ("pest_derive", &["src/rule/parse"]),
     ("axum", &["src/api/", "src/dashboard/", "src/gateway/"]),
-    ("hyper", &["src/api/"]),
-    ("hyper_util", &["src/api/"]),
+    ("hyper", &["src/api/", "src/broker/upgrade.rs"]),
+    ("hyper_util", &["src/api/", "src/broker/upgrade.rs"]),
+    ("tokio_tungstenite", &["src/broker/websocket.rs"]),
+    ("x509_parser", &["src/tls/"]),
+    ("tokio_rustls", &["src/tls/", "src/accept/wire.rs"]),
     ("rustix", &["src/gateway/open_files.rs"]),
     ("rumqttc", &["src/demo.rs", "src/cli/replay", "src/replay"]),
     (

@@ -17,6 +17,7 @@ use nix::sys::socket::sockopt::SetUsize;
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 
+use crate::broker::transport::Half;
 use crate::clock::Timestamp;
 use crate::limits::GATHER_BYTES_MAX;
 use crate::limits::GATHER_BYTES_MIN;
@@ -42,6 +43,14 @@ impl LowWater for ReadHalf<'_> {
     fn set_low_water(&self, bytes: usize) -> io::Result<()> {
         let stream: &TcpStream = self.as_ref();
         Ok(nix::sys::socket::setsockopt(stream, ReceiveLowWater, &bytes)?)
+    }
+}
+
+/// What is layered over TCP holds back nothing that it has read, so its socket's mark does the same.
+impl LowWater for Half {
+    fn set_low_water(&self, bytes: usize) -> io::Result<()> {
+        let set = |stream: &_| nix::sys::socket::setsockopt(stream, ReceiveLowWater, &bytes);
+        Ok(self.with_socket(set)?)
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 use super::Admission;
+use super::Arrival;
 use super::Client;
 use super::Connected;
 use super::farewell;
@@ -41,6 +42,7 @@ use crate::limits::CLIENT_ID_BYTES_MAX;
 use crate::limits::READ_BUFFER_MIN;
 use crate::limits::SUBSCRIBER_WINDOW;
 use crate::limits::TOPIC_ALIAS_MAX;
+use crate::peer::Peer;
 use crate::publish::Origin;
 
 /// Why there is no connection. The label goes to the metrics.
@@ -57,27 +59,26 @@ pub(super) async fn greet<R, W>(
     intake: &Arc<dyn Intake>,
     reader: &mut R,
     writer: &mut W,
-    address: SocketAddr,
+    arrival: &Arrival,
     control: &Arc<Control>,
-    admission: Admission,
 ) -> Option<(Connected, BytesMut, BytesMut)>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let mut buffer = BytesMut::new();
-    let limit = exchange.config.connect_timeout;
+    let peer = &arrival.peer;
     let connect = tokio::select! {
-        read = tokio::time::timeout(limit, read_connect(exchange, reader, &mut buffer)) => {
+        read = tokio::time::timeout_at(arrival.deadline, read_connect(exchange, reader, &mut buffer)) => {
             read.unwrap_or(Err(Failure::Silent("connect_timeout")))
         }
         () = exchange.closed() => Err(Failure::Silent("shutdown")),
     };
     let entered = match connect {
-        Ok(connect) if admission == Admission::OverLimit => {
+        Ok(connect) if arrival.admission == Admission::OverLimit => {
             Err(Failure::Refused(connect.version, Refusal::Quota, "connections_max"))
         }
-        Ok(connect) => enter(exchange, intake, connect, address, control).await,
+        Ok(connect) => enter(exchange, intake, connect, peer, control).await,
         Err(failure) => Err(failure),
     };
     let (label, answer) = match entered {
@@ -90,6 +91,7 @@ where
         }
     };
     exchange.metrics.count_refused(label);
+    let address = peer.address;
     tracing::debug!(%address, reason = label, "connection refused");
     if !answer.is_empty() {
         let answered = async {
@@ -146,7 +148,7 @@ async fn enter(
     exchange: &Arc<Exchange>,
     intake: &Arc<dyn Intake>,
     mut connect: Connect,
-    address: SocketAddr,
+    peer: &Peer,
     control: &Arc<Control>,
 ) -> Result<(Connected, BytesMut), Failure> {
     let version = connect.version;
@@ -167,8 +169,8 @@ async fn enter(
     let client_id: Arc<str> = Arc::from(connect.client_id.as_str());
     let origin = Arc::new(Origin {
         client_id: Some(Arc::clone(&client_id)),
-        principal: connect.user_name.take().map(Arc::from),
-        source_ip: Some(address.ip()),
+        principal: peer.principal().or_else(|| connect.user_name.take().map(Arc::from)),
+        source_ip: Some(peer.address.ip()),
         record: None,
     });
     let will = match connect.will.take().map(|will| Will::new(will, &origin)).transpose() {
@@ -196,13 +198,14 @@ async fn enter(
     let session_id = *state.id.get_or_insert_with(Uuid::new_v4);
     state.inflight.reconnect();
     let (session_expiry, told) = session_expiry(exchange, &connect);
-    session.attach(Arc::clone(control), Contact { address, version, since: exchange.clock.now() });
+    let contact = Contact { address: peer.address, version, since: exchange.clock.now() };
+    session.attach(Arc::clone(control), contact);
     let welcome = welcome(exchange, &connect, session_present, is_assigned, told);
     let client = Client {
         exchange: Arc::clone(exchange),
         intake: Arc::clone(intake),
         session_id,
-        facts: facts(exchange, &origin, address),
+        facts: facts(exchange, &origin, peer.address),
         session,
         control: Arc::clone(control),
         origin,

@@ -17,14 +17,13 @@ mod outlet;
 mod request;
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio::time::Sleep;
 use uuid::Uuid;
 
@@ -45,10 +44,13 @@ use super::session::Order;
 use super::session::Session;
 use super::session::SessionState;
 use super::session::StateGuard;
+use super::transport::Half;
+use super::transport::Stream;
 use super::will::Will;
 use crate::clock::Timestamp;
 use crate::limits::READ_BUFFER_REST;
 use crate::limits::WRITE_STALL_MAX;
+use crate::peer::Peer;
 use crate::publish::Origin;
 
 /// Whether a new connection is within the limit.
@@ -57,6 +59,14 @@ pub(crate) enum Admission {
     Open,
     /// Its CONNECT is answered with the reason, and no more.
     OverLimit,
+}
+
+/// A connection that has come, before its first packet.
+pub(crate) struct Arrival {
+    pub(crate) peer: Peer,
+    pub(crate) admission: Admission,
+    /// By when its CONNECT is to be there.
+    pub(crate) deadline: Instant,
 }
 
 /// What does not change while a connection lives.
@@ -161,39 +171,56 @@ impl Close {
     }
 }
 
-/// Serves one socket from accept to close.
+/// Serves one connection from its first packet to its close.
 pub(crate) async fn run(
     exchange: Arc<Exchange>,
     intake: Arc<dyn Intake>,
-    mut stream: TcpStream,
-    address: SocketAddr,
+    stream: Stream,
+    arrival: Arrival,
     control: Arc<Control>,
-    admission: Admission,
 ) {
-    let (mut reader, mut writer) = stream.split();
-    let greeted = handshake::greet(
-        &exchange,
-        &intake,
-        &mut reader,
-        &mut writer,
-        address,
-        &control,
-        admission,
-    )
-    .await;
+    match stream {
+        Stream::Tcp(mut socket) => {
+            let (reader, writer) = socket.split();
+            run_over(exchange, intake, reader, writer, arrival, control).await;
+        }
+        // Apart, so that the task of a connection over TCP is no larger for it.
+        Stream::Layered(layered) => {
+            let (reader, mut writer) = Half::both(layered);
+            let run = run_over(exchange, intake, reader, writer.by_ref(), arrival, control);
+            Box::pin(run).await;
+            writer.part().await;
+        }
+    }
+}
+
+async fn run_over<R, W>(
+    exchange: Arc<Exchange>,
+    intake: Arc<dyn Intake>,
+    mut reader: R,
+    mut writer: W,
+    arrival: Arrival,
+    control: Arc<Control>,
+) where
+    R: AsyncRead + LowWater + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let (reader, writer) = (&mut reader, &mut writer);
+    let greeted = handshake::greet(&exchange, &intake, reader, writer, &arrival, &control).await;
     let Some((connected, unread, welcome)) = greeted else { return };
     let Connected { client, mut state, will } = connected;
+    let address = arrival.peer.address;
     tracing::debug!(client_id = %client.session.client_id, %address, "client connected");
     exchange.metrics.connections.inc();
     let slot = Arc::default();
     let lane = intake.lane(Arc::clone(&client.origin), Arc::clone(&slot));
     let mut inlet = Inlet::new(lane, unread);
     let mut outlet = Outlet::new(slot, welcome);
-    let close = serve(&client, &mut state, &mut inlet, &mut outlet, &mut reader, &mut writer).await;
+    let close = serve(&client, &mut state, &mut inlet, &mut outlet, reader, writer).await;
     exchange.metrics.connections.dec();
     farewell::detach(&client, &mut outlet, close).await;
     farewell::settle(&client, state, will, close).await;
-    farewell::last_words(&client, &mut outlet, &mut reader, &mut writer, close).await;
+    farewell::last_words(&client, &mut outlet, reader, writer, close).await;
 }
 
 /// The loop between CONNECT and close. Answers why it ended.

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
+use std::task::ready;
 
 use bytes::Buf;
 use bytes::BytesMut;
@@ -56,6 +57,8 @@ pub(super) struct Outlet {
     finished: usize,
     sent: PacketCounts,
     written: u64,
+    /// The transport has taken bytes that its socket may not have (TLS, WebSocket).
+    unflushed: bool,
 }
 
 impl Outlet {
@@ -75,6 +78,7 @@ impl Outlet {
             finished: 0,
             sent,
             written: 0,
+            unflushed: false,
         }
     }
 
@@ -85,7 +89,7 @@ impl Outlet {
 
     /// Whether bytes wait for the socket.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.out.is_empty()
+        !self.out.is_empty() || self.unflushed
     }
 
     /// Bytes that the socket took so far.
@@ -159,7 +163,7 @@ impl Outlet {
             self.advance(client, state);
             self.flush(client, writer)?;
             // Nobody wakes us for a rest that only our own buffer's bound held back.
-            if !self.cut_short || self.is_waiting() {
+            if !self.cut_short || !self.out.is_empty() {
                 return Ok(());
             }
         }
@@ -349,6 +353,10 @@ impl Outlet {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Close::from(error))),
             }
         }
+        if self.unflushed {
+            ready!(Pin::new(&mut *writer).poll_flush(context))?;
+            self.unflushed = false;
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -356,6 +364,7 @@ impl Outlet {
         self.out.advance(n);
         let bytes = u64::try_from(n).unwrap_or(u64::MAX);
         self.written += bytes;
+        self.unflushed = true;
         let metrics = &client.exchange.metrics;
         metrics.bytes_sent.inc_by(bytes);
         let publishes = u64::from(self.sent[Kind::Publish as usize]);
@@ -371,7 +380,7 @@ impl Outlet {
         state: &mut SessionState,
         writer: &mut W,
     ) -> Result<(), Close> {
-        let (awaits_commit, awaits_socket) = (!self.acks.is_empty(), !self.out.is_empty());
+        let (awaits_commit, awaits_socket) = (!self.acks.is_empty(), self.is_waiting());
         let slot = Arc::clone(&self.slot);
         tokio::select! {
             () = slot.changed(), if awaits_commit => {}

@@ -1,4 +1,4 @@
-//! A listening socket that is never given up: what the MQTT and the HTTP side share.
+//! A listening socket that is never given up.
 //!
 //! [`Acceptor::accept`] answers connections and nothing else. A peer that left before it was accepted
 //! is passed over. A shortage of file descriptors is waited out, because a loop that asks again at
