@@ -98,7 +98,7 @@ struct Cause<'a> {
     rule: RuleIndex,
     publish: &'a Publish,
     at: Timestamp,
-    /// Whether a failure that shows later, in the journal's stage, goes to ON ERROR.
+    /// Whether a failure that shows later, in the journal's stage or at a hook, goes to ON ERROR.
     for_error: bool,
 }
 
@@ -144,8 +144,9 @@ impl Cause<'_> {
             }
             PreparedAction::Invoke { hook, payload } => {
                 self.check_sizes(std::slice::from_ref(&payload), 0)?;
-                let rule = Arc::clone(self.name);
-                outcome.effects.push(Effect::Invoke { hook, rule, payload, at });
+                let (rule, hops) = (Arc::clone(self.name), self.publish.hops);
+                let for_error = self.for_error;
+                outcome.effects.push(Effect::Invoke { hook, rule, payload, at, hops, for_error });
             }
             PreparedAction::Republish { topic, qos, retain, properties, payload } => {
                 // What goes to one rule has no subscribers, so there is nobody to retain it for.

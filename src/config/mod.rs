@@ -220,10 +220,10 @@ impl HookConfig {
 }
 
 impl fmt::Debug for HookConfig {
-    /// All but the values of the headers.
+    /// All but the URL and the values of the headers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let HookConfig {
-            url,
+            url: _,
             timeout,
             answer_timeout,
             concurrency,
@@ -233,7 +233,6 @@ impl fmt::Debug for HookConfig {
             headers,
         } = self;
         f.debug_struct("HookConfig")
-            .field("url", url)
             .field("timeout", timeout)
             .field("answer_timeout", answer_timeout)
             .field("concurrency", concurrency)
@@ -241,7 +240,7 @@ impl fmt::Debug for HookConfig {
             .field("backoff", backoff)
             .field("backoff_max", backoff_max)
             .field("headers", &headers.keys().collect::<Vec<_>>())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

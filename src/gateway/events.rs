@@ -123,9 +123,13 @@ impl Events {
     ) {
         // A client identifier may be no part of a topic that there could be.
         let Ok(topic) = TopicName::parse(topic) else { return };
-        if pass.reaches_a_rule(rules, &topic) || self.broker.hears(&topic) {
+        if self.is_heard(rules, pass, &topic) {
             pass.announce(rules, message(topic, at, document.to_string().into(), 0));
         }
+    }
+
+    fn is_heard(&self, rules: &Rules, pass: &mut Pass, topic: &TopicName) -> bool {
+        pass.reaches_a_rule(rules, topic) || self.broker.hears(topic)
     }
 
     /// Adds the event of a call that was given up. A rule that listens to events must not be told of
@@ -142,6 +146,15 @@ impl Events {
         if rules.engine.hears_events_itself(rule) {
             return;
         }
+        let Ok(topic) = TopicName::parse(&format!("$events/hook/{hook}/failed")) else { return };
+        if !self.is_heard(rules, pass, &topic) {
+            return;
+        }
+        let hops = letter.hops.saturating_add(1);
+        if hops > limits::HOPS_MAX {
+            pass.outcome.faults.push(one_hop_too_many(rule, &topic));
+            return;
+        }
         let document = json!({
             "eventType": "failed",
             "timestamp": at.as_millis(),
@@ -151,7 +164,7 @@ impl Events {
             "error": letter.error,
             "base64OriginalPayload": STANDARD.encode(&letter.payload),
         });
-        self.announce(rules, pass, &format!("$events/hook/{hook}/failed"), at, &document);
+        pass.announce(rules, message(topic, at, document.to_string().into(), hops));
     }
 }
 
@@ -355,15 +368,7 @@ pub(super) fn of_episode(
         return Ok(None);
     }
     if hit.publish.hops >= limits::HOPS_MAX {
-        return Err(Fault {
-            rule: hit.rule,
-            code: FaultCode::HopsExceeded,
-            message: format!(
-                "the message has passed {} rules that were told of each other; '{topic}' is left out to \
-                 end a loop",
-                limits::HOPS_MAX
-            ),
-        });
+        return Err(one_hop_too_many(hit.rule, &topic));
     }
     let mut document = json!({
         "eventType": word,
@@ -382,6 +387,18 @@ pub(super) fn of_episode(
     }
     let payload = with_json(&document, &facts.key, &hit.output);
     Ok(Some(message(topic, hit.decided_at, payload, hit.publish.hops + 1)))
+}
+
+fn one_hop_too_many(rule: RuleIndex, topic: &TopicName) -> Fault {
+    Fault {
+        rule,
+        code: FaultCode::HopsExceeded,
+        message: format!(
+            "the message has passed {} rules that were told of each other; '{topic}' is left out to \
+             end a loop",
+            limits::HOPS_MAX
+        ),
+    }
 }
 
 /// The document with the key and the output, which are JSON already and keep every digit.

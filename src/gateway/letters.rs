@@ -2,7 +2,9 @@
 //!
 //! A dead letter is noticed long after its message was acknowledged and forgotten. So the error
 //! document speaks of the call: `base64OriginalPayload` is the body that could not be delivered, the
-//! topic is `$events/hook/<name>/failed`, and there is no client.
+//! topic is `$events/hook/<name>/failed`, and there is no client. It has passed one hop more than the
+//! message that caused the call, so rules whose calls and events cause one another come to an end. A
+//! call that ON ERROR made itself has no ON ERROR.
 
 use std::future::Future;
 use std::mem;
@@ -64,7 +66,9 @@ impl LetterSink {
                 failed_resource: hook.to_owned(),
                 error_message: letter.error.clone(),
             };
-            action::report(&rules.engine, rule, &publish, now, &[failure], &mut pass.outcome);
+            if letter.for_error {
+                action::report(&rules.engine, rule, &publish, now, &[failure], &mut pass.outcome);
+            }
             self.events.announce_letter(&rules, &mut pass, hook, rule, letter, now);
         }
         pass.finish(&rules, now);
@@ -100,7 +104,7 @@ fn message(hook: &str, letter: &DeadLetter, now: Timestamp) -> Option<Publish> {
         received_at: now,
         origin: Origin::internal(),
         properties: None,
-        hops: 0,
+        hops: letter.hops.saturating_add(1),
     })
 }
 

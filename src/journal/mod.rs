@@ -105,6 +105,10 @@ pub enum Effect {
         payload: Bytes,
         /// Arrival time.
         at: Timestamp,
+        /// How many REPUBLISH and STREAM actions the message that causes it has passed.
+        hops: u8,
+        /// Whether the rule's ON ERROR actions run if it is given up.
+        for_error: bool,
     },
     /// A retained message; an empty payload removes it.
     Retain(Publish),

@@ -13,6 +13,7 @@ use crate::delivery;
 use crate::hit_log::NewHit;
 use crate::hit_log::Recorder;
 use crate::lambda;
+use crate::lambda::NewCall;
 use crate::latest;
 use crate::retained;
 use crate::storage::Job;
@@ -110,8 +111,10 @@ impl Tables {
                 Effect::Deliver { delivery, data, at } => {
                     self.deliveries.push(&transaction, delivery, data, *at)?;
                 }
-                Effect::Invoke { hook, rule, payload, at } => {
-                    self.hooks.push(&transaction, hook, rule, payload, *at)?;
+                Effect::Invoke { hook, rule, payload, at, hops, for_error } => {
+                    let (at, hops, for_error) = (*at, *hops, *for_error);
+                    let call = NewCall { rule, payload, at, hops, for_error };
+                    self.hooks.push(&transaction, hook, &call)?;
                 }
                 Effect::Retain(publish) => retained::save(&transaction, publish)?,
                 Effect::Upsert(upsert) => latest::save(&transaction, upsert)?,

@@ -2,7 +2,8 @@
 //!
 //! Only the status counts. 2xx is success; 408, 429 and 5xx, a time-out and a connection that fails
 //! are worth another attempt; every other status, redirects included, says that trying again changes
-//! nothing.
+//! nothing. A connection that fails, no answer in time, 429, 502, 503 and 504 speak of the destination
+//! as a whole.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,9 +37,9 @@ const ATTEMPT: HeaderName = HeaderName::from_static("x-tidegate-attempt");
 /// Why a hook cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The URL does not parse, or is of another scheme.
-    #[error("'{0}' is not an http or https URL")]
-    Url(String),
+    /// The URL does not parse, or is of another scheme. It is not shown: it may hold a secret.
+    #[error("its URL is not an http or https URL")]
+    Url,
     /// A configured header is none. Its value is not shown: it may be a secret.
     #[error("'{0}' is not a header that can be sent")]
     Header(String),
@@ -91,7 +92,7 @@ impl HookClient {
         let url = Url::parse(&config.url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
-            .ok_or_else(|| ClientError::Url(config.url.clone()))?;
+            .ok_or(ClientError::Url)?;
         let mut headers = HeaderMap::new();
         for (name, value) in &config.headers {
             let pair = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
@@ -120,13 +121,12 @@ impl HookClient {
         Ok(HookClient { http: http.build()?, url, headers })
     }
 
-    /// The URL as it may be shown: without user and password.
+    /// The URL as it may be shown: scheme, host and port. Of many receivers the path or the query is the
+    /// secret; that there is more is told by `…`.
     pub(super) fn shown_url(&self) -> String {
-        let mut url = self.url.clone();
-        // Only URLs without a host refuse this, and they have neither.
-        url.set_username("").ok();
-        url.set_password(None).ok();
-        url.into()
+        let origin = self.url.origin().ascii_serialization();
+        let is_whole = self.url.path() == "/" && self.url.query().is_none();
+        if is_whole { origin } else { format!("{origin}/…") }
     }
 
     /// Makes one attempt. `now` is for a Retry-After that is a date.
@@ -138,7 +138,7 @@ impl HookClient {
         match request.send().await {
             Ok(response) => judge(response, now).await,
             Err(error) => Reply::Retry {
-                is_outage: error.is_connect(),
+                is_outage: error.is_connect() || error.is_timeout(),
                 error: shorten(&describe(&error.without_url())),
                 retry_after: None,
             },
@@ -203,8 +203,13 @@ async fn judge(response: Response, now: Timestamp) -> Reply {
         (false, false) => format!("{status}: {said}"),
     };
     let error = shorten(&error);
-    let is_outage =
-        matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let is_outage = matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    );
     if is_outage || status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() {
         Reply::Retry { error, retry_after, is_outage }
     } else {
@@ -268,7 +273,7 @@ mod tests {
     fn what_cannot_be_called_is_refused() {
         for url in ["", "ftp://host/", "nothing", "http://"] {
             let refused = HookClient::new(&HookConfig::with_url(url));
-            assert!(matches!(refused, Err(ClientError::Url(_))), "{url}");
+            assert!(matches!(refused, Err(ClientError::Url)), "{url}");
         }
         let mut config = HookConfig::with_url("http://127.0.0.1/");
         config.headers.insert("Authorization".to_owned(), "secret\n".to_owned());
@@ -277,10 +282,12 @@ mod tests {
     }
 
     #[test]
-    fn the_shown_url_has_no_password() {
-        let client =
-            HookClient::new(&HookConfig::with_url("http://user:secret@localhost:1/x?y=z")).unwrap();
-        assert_eq!(client.shown_url(), "http://localhost:1/x?y=z");
+    fn the_shown_url_has_nothing_that_may_be_a_secret() {
+        let shown =
+            |url| HookClient::new(&HookConfig::with_url(url)).map(|client| client.shown_url());
+        assert_eq!(shown("http://user:secret@localhost:1/x?y=z").unwrap(), "http://localhost:1/…");
+        assert_eq!(shown("https://chat.example/hooks/T0/B0/x").unwrap(), "https://chat.example/…");
+        assert_eq!(shown("https://u:p@chat.example").unwrap(), "https://chat.example");
     }
 
     #[test]

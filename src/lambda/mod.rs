@@ -56,6 +56,7 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::HookConfig;
+use crate::limits;
 use crate::retry::Failure;
 use crate::storage::ExecuteError;
 use crate::storage::Executor;
@@ -68,6 +69,7 @@ pub use client::ClientError;
 pub use metrics::HookMetrics;
 pub use reporter::DeadLetterSink;
 pub use table::Appender;
+pub(crate) use table::NewCall;
 pub(crate) use table::SCHEMA;
 
 use backlog::Backlog;
@@ -119,6 +121,10 @@ pub struct DeadLetter {
     pub attempts: u32,
     /// Why the last one failed, or why there was none.
     pub error: String,
+    /// How many REPUBLISH and STREAM actions the message that caused the call had passed.
+    pub hops: u8,
+    /// Whether the rule's ON ERROR actions run: not after a call that they made themselves.
+    pub for_error: bool,
 }
 
 /// One hook as it stands.
@@ -126,7 +132,7 @@ pub struct DeadLetter {
 pub struct HookStatus {
     /// Its name.
     pub name: Arc<str>,
-    /// What is called, without user and password; `None` when the configuration does not name it.
+    /// What is called: scheme, host and port; `None` when the configuration does not name it.
     pub url: Option<String>,
     /// Calls that wait or are under way.
     pub pending: u64,
@@ -188,9 +194,10 @@ impl Hooks {
                 .map_err(|source| HookError::Client { name: name.clone(), source })?;
             clients.insert(name.as_str(), client);
         }
-        let names: Vec<Arc<str>> = config.keys().map(|name| Arc::from(name.as_str())).collect();
+        let declared: Vec<(Arc<str>, Duration)> =
+            config.iter().map(|(name, one)| (Arc::from(name.as_str()), retry_max(one))).collect();
         let now = clock.now();
-        executor.execute(move |tx| table::declare(tx, &names, now)).await?;
+        executor.execute(move |tx| table::declare(tx, &declared, now)).await?;
         for (name, row) in table::list(reader.sqlite())? {
             let extent = table::load_extent(reader.sqlite(), row)?;
             backlogs.register(&name, &Arc::new(Backlog::new(Arc::clone(&name), row, extent)));
@@ -276,6 +283,11 @@ impl Hooks {
     fn find(&self, hook: &str) -> Result<Arc<Backlog>, HookError> {
         self.tools.backlogs.find(hook).ok_or_else(|| HookError::Unknown(hook.to_owned()))
     }
+}
+
+/// The longest that a call waits for its next attempt.
+fn retry_max(config: &HookConfig) -> Duration {
+    config.backoff_max.max(limits::HOOK_RETRY_AFTER_MAX)
 }
 
 fn to_status(backlog: &Backlog, hook: Option<&Hook>) -> HookStatus {

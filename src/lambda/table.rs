@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::Connection;
@@ -34,7 +35,9 @@ CREATE TABLE hook_call (
     id INTEGER PRIMARY KEY,
     rule TEXT NOT NULL,
     payload BLOB NOT NULL,
-    at INTEGER NOT NULL
+    at INTEGER NOT NULL,
+    hops INTEGER NOT NULL,
+    for_error INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE hook_retry (
     call INTEGER PRIMARY KEY,
@@ -50,14 +53,18 @@ CREATE TABLE hook_dead_letter (
     at INTEGER NOT NULL,
     died_at INTEGER NOT NULL,
     attempts INTEGER NOT NULL,
-    error TEXT NOT NULL
+    error TEXT NOT NULL,
+    hops INTEGER NOT NULL,
+    for_error INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX hook_retry_due ON hook_retry (call >> 43, next_at, call);
 ";
 
 /// The low bits of a call's or letter's row id are its number, those above it the hook's row: ten
 /// thousand calls a second for 28 years.
 const NUMBER_BITS: u32 = 43;
 const NUMBER_MASK: i64 = (1 << NUMBER_BITS) - 1;
+const _: () = assert!(NUMBER_BITS == 43, "the shift in the SQL of hook_retry is NUMBER_BITS");
 /// What is said of a call that was refused because too many wait.
 const BACKLOG_FULL: &str = "too many calls of the hook wait already";
 
@@ -80,6 +87,16 @@ impl HookRow {
     }
 }
 
+/// A call that a commit adds; see [`crate::journal::Effect::Invoke`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewCall<'a> {
+    pub(crate) rule: &'a str,
+    pub(crate) payload: &'a [u8],
+    pub(crate) at: Timestamp,
+    pub(crate) hops: u8,
+    pub(crate) for_error: bool,
+}
+
 /// A stored call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Call {
@@ -90,8 +107,28 @@ pub(super) struct Call {
     pub(super) at: Timestamp,
     /// Attempts made.
     pub(super) attempts: u32,
-    /// Not before; `None` before the first attempt.
-    pub(super) next_at: Option<Timestamp>,
+}
+
+/// A place in the order in which retries are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RetryPlace {
+    pub(super) next_at: Timestamp,
+    pub(super) number: i64,
+}
+
+impl RetryPlace {
+    /// Before all that there can be.
+    pub(super) const START: RetryPlace =
+        RetryPlace { next_at: Timestamp::from_millis(i64::MIN), number: 0 };
+}
+
+/// Retries that are due.
+#[derive(Debug, Default)]
+pub(super) struct DueRetries {
+    /// With the place of each.
+    pub(super) calls: Vec<(RetryPlace, Call)>,
+    /// When the first retry behind them is due.
+    pub(super) then_at: Option<Timestamp>,
 }
 
 /// What became of an attempt.
@@ -155,12 +192,12 @@ impl Appender {
         &mut self,
         transaction: &Connection,
         hook: &Arc<str>,
-        rule: &str,
-        payload: &[u8],
-        at: Timestamp,
+        call: &NewCall<'_>,
     ) -> rusqlite::Result<()> {
+        let NewCall { rule, payload, at, hops, for_error } = *call;
         let backlogs = &self.backlogs;
         let open = self.open.touch(hook, || OpenHook::open(transaction, backlogs, hook, at))?;
+        let at = at.as_millis();
         let left = open.backlog.extent().left + open.refused.left;
         let is_full = u64::try_from(open.last - left).unwrap_or(0) >= self.backlog_max;
         open.last += 1;
@@ -169,16 +206,25 @@ impl Appender {
             let letter = next_letter(transaction, open.row)?;
             transaction
                 .prepare_cached(
-                    "INSERT INTO hook_dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, ?6)",
+                    "INSERT INTO hook_dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, ?6, ?7, ?8)",
                 )?
-                .execute(params![letter, open.last, rule, payload, at.as_millis(), BACKLOG_FULL])?;
+                .execute(params![
+                    letter,
+                    open.last,
+                    rule,
+                    payload,
+                    at,
+                    BACKLOG_FULL,
+                    hops,
+                    for_error
+                ])?;
             open.refused.left += 1;
             open.refused.letters += 1;
             return Ok(());
         }
         transaction
-            .prepare_cached("INSERT INTO hook_call VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![id, rule, payload, at.as_millis()])?;
+            .prepare_cached("INSERT INTO hook_call VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![id, rule, payload, at, hops, for_error])?;
         Ok(())
     }
 
@@ -254,13 +300,22 @@ fn read_hook(row: &Row<'_>, column: usize) -> rusqlite::Result<HookRow> {
     Ok(HookRow { id: row.get(column)?, base: row.get(column + 1)? })
 }
 
-/// Makes the hooks that are not there.
+/// Makes the hooks that are not there. No retry of one waits until later than `retry_max` from now: the
+/// wall clock may have been set back between two runs.
 pub(super) fn declare(
     transaction: &Connection,
-    names: &[Arc<str>],
+    hooks: &[(Arc<str>, Duration)],
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    names.iter().try_for_each(|name| find_or_create(transaction, name, now).map(drop))
+    for (name, retry_max) in hooks {
+        let row = find_or_create(transaction, name, now)?;
+        transaction
+            .prepare_cached(
+                "UPDATE hook_retry SET next_at = ?2 WHERE call >> 43 = ?1 AND next_at > ?2",
+            )?
+            .execute([row.id, (now + *retry_max).as_millis()])?;
+    }
+    Ok(())
 }
 
 /// All hooks, by name.
@@ -292,8 +347,63 @@ pub(super) fn load_extent(connection: &Connection, row: HookRow) -> rusqlite::Re
     )
 }
 
-/// Reads calls behind the number `after`, in order, until `bytes_max` bytes of payload or
-/// [`limits::HOOK_PAGE_MAX`] calls are there.
+/// Arrival of the oldest call that has not left.
+pub(super) fn read_oldest(
+    connection: &Connection,
+    row: HookRow,
+) -> rusqlite::Result<Option<Timestamp>> {
+    connection
+        .prepare_cached("SELECT at FROM hook_call WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 1")?
+        .query_row(<[i64; 2]>::from(row.after(0)), |found| found.get(0))
+        .optional()
+        .map(|at| at.map(Timestamp::from_millis))
+}
+
+/// Reads retries behind `behind` that are due at `until`, in order of their times, as many as
+/// [`read_calls`] would.
+pub(super) fn read_retries(
+    connection: &Connection,
+    row: HookRow,
+    behind: RetryPlace,
+    until: Timestamp,
+    bytes_max: usize,
+) -> rusqlite::Result<DueRetries> {
+    let mut select = connection.prepare_cached(
+        "SELECT id & ?4, rule, payload, at, attempts, next_at
+         FROM hook_retry JOIN hook_call ON id = call
+         WHERE call >> 43 = ?1 AND (next_at, call) > (?2, ?3) ORDER BY next_at, call LIMIT ?5",
+    )?;
+    let page = i64::try_from(limits::HOOK_PAGE_MAX).unwrap_or(i64::MAX);
+    let (next_at, call) = (behind.next_at.as_millis(), row.row_id(behind.number));
+    let mut rows = select.query([row.id, next_at, call, NUMBER_MASK, page + 1])?;
+    let mut due = DueRetries::default();
+    let mut bytes = 0;
+    while let Some(found) = rows.next()? {
+        let next_at = Timestamp::from_millis(found.get(5)?);
+        if next_at > until || bytes >= bytes_max || due.calls.len() == limits::HOOK_PAGE_MAX {
+            due.then_at = Some(next_at);
+            break;
+        }
+        let call = read_call(found)?;
+        bytes += call.payload.len();
+        due.calls.push((RetryPlace { next_at, number: call.number }, call));
+    }
+    Ok(due)
+}
+
+/// Of the columns number, rule, payload, at, attempts.
+fn read_call(row: &Row<'_>) -> rusqlite::Result<Call> {
+    Ok(Call {
+        number: row.get(0)?,
+        rule: row.get_ref(1)?.as_str()?.into(),
+        payload: Bytes::copy_from_slice(row.get_ref(2)?.as_blob()?),
+        at: Timestamp::from_millis(row.get(3)?),
+        attempts: row.get(4)?,
+    })
+}
+
+/// Reads calls behind the number `after` that have not been tried, in order, until `bytes_max` bytes
+/// of payload or [`limits::HOOK_PAGE_MAX`] calls are there.
 pub(super) fn read_calls(
     connection: &Connection,
     row: HookRow,
@@ -302,9 +412,9 @@ pub(super) fn read_calls(
 ) -> rusqlite::Result<Vec<Call>> {
     let (first, last) = row.after(after);
     let mut select = connection.prepare_cached(
-        "SELECT id & ?3, rule, payload, at, coalesce(attempts, 0), next_at
-         FROM hook_call LEFT JOIN hook_retry ON call = id
-         WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?4",
+        "SELECT id & ?3, rule, payload, at, 0 FROM hook_call
+         WHERE id BETWEEN ?1 AND ?2 AND NOT EXISTS (SELECT 1 FROM hook_retry WHERE call = id)
+         ORDER BY id LIMIT ?4",
     )?;
     let page = i64::try_from(limits::HOOK_PAGE_MAX).unwrap_or(i64::MAX);
     let mut rows = select.query([first, last, NUMBER_MASK, page])?;
@@ -313,16 +423,9 @@ pub(super) fn read_calls(
     while bytes < bytes_max
         && let Some(row) = rows.next()?
     {
-        let payload = Bytes::copy_from_slice(row.get_ref(2)?.as_blob()?);
-        bytes += payload.len();
-        calls.push(Call {
-            number: row.get(0)?,
-            rule: row.get_ref(1)?.as_str()?.into(),
-            payload,
-            at: Timestamp::from_millis(row.get(3)?),
-            attempts: row.get(4)?,
-            next_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_millis),
-        });
+        let call = read_call(row)?;
+        bytes += call.payload.len();
+        calls.push(call);
     }
     Ok(calls)
 }
@@ -349,7 +452,8 @@ pub(super) fn record(
                 let added = transaction
                     .prepare_cached(
                         "INSERT INTO hook_dead_letter
-                         SELECT ?2, ?3, rule, payload, at, ?4, ?5, ?6 FROM hook_call WHERE id = ?1",
+                         SELECT ?2, ?3, rule, payload, at, ?4, ?5, ?6, hops, for_error
+                         FROM hook_call WHERE id = ?1",
                     )?
                     .execute(params![call, letter, number, died_at.as_millis(), attempts, error])?;
                 recorded.letters += i64::try_from(added).unwrap_or(0);
@@ -404,7 +508,7 @@ fn prune_letters(transaction: &Connection, row: HookRow) -> rusqlite::Result<i64
 }
 
 const LETTER_COLUMNS: &str =
-    "id & 8796093022207, call, rule, payload, at, died_at, attempts, error";
+    "id & 8796093022207, call, rule, payload, at, died_at, attempts, error, hops, for_error";
 const _: () =
     assert!(NUMBER_MASK == 8_796_093_022_207, "the mask in LETTER_COLUMNS is NUMBER_MASK");
 
@@ -420,6 +524,8 @@ fn read_letter(row: &Row<'_>, hook: HookRow) -> rusqlite::Result<DeadLetter> {
         died_at: Timestamp::from_millis(row.get(5)?),
         attempts: row.get(6)?,
         error: row.get(7)?,
+        hops: row.get(8)?,
+        for_error: row.get(9)?,
     })
 }
 
@@ -492,7 +598,8 @@ pub(super) fn replay(
     for (letter, call) in &letters {
         transaction
             .prepare_cached(
-                "INSERT INTO hook_call SELECT ?2, rule, payload, at FROM hook_dead_letter WHERE id = ?1",
+                "INSERT INTO hook_call SELECT ?2, rule, payload, at, hops, for_error
+                 FROM hook_dead_letter WHERE id = ?1",
             )?
             .execute([*letter, row.row_id(*call)])?;
         transaction

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -211,6 +212,8 @@ impl Ground {
             rule: "hot".into(),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             at,
+            hops: 0,
+            for_error: true,
         });
         self.journal.commit(effects.collect()).await;
     }
@@ -380,6 +383,77 @@ async fn a_receiver_that_does_not_answer_in_time_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_takes_no_calls_costs_most_of_them_no_attempt() {
+    for status in ["504 Gateway Timeout", "502 Bad Gateway"] {
+        let receiver = Receiver::start(move |number, _| match number {
+            0..8 => (status, ""),
+            _ => ("200 OK", ""),
+        })
+        .await;
+        check_outage(receiver.config(), &receiver).await;
+    }
+    let receiver = Receiver::start(|_, _| ("200 OK", "")).await;
+    receiver.gate.send_replace(false);
+    let config = HookConfig { timeout: Duration::from_millis(30), ..receiver.config() };
+    check_outage(config, &receiver).await;
+}
+
+/// 40 calls of which a few find out that the receiver is away; then it is back.
+async fn check_outage(config: HookConfig, receiver: &Receiver) {
+    let folder = folder();
+    let config = HookConfig { attempts: 100, ..config };
+    let mut ground = Ground::start(folder.path(), &[("page", config)]).await;
+    let many: Vec<String> = (0..40).map(|call| call.to_string()).collect();
+    ground.call("page", &many.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    ground.eventually("page", |status| status.failed_attempts >= 8).await;
+    receiver.gate.send_replace(true);
+    ground.eventually("page", |status| status.pending == 0).await;
+    let retried: BTreeSet<String> = receiver
+        .seen()
+        .iter()
+        .filter(|seen| seen.attempt() != "1")
+        .map(|seen| seen.call_id().to_owned())
+        .collect();
+    assert!(retried.len() <= 10, "{} of 40 calls had a second attempt", retried.len());
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_their_next_attempt_hold_back_no_other() {
+    let receiver = Receiver::start(|_, seen| match seen.body.as_str() {
+        "good" => ("200 OK", ""),
+        _ => ("500 Internal Server Error", ""),
+    })
+    .await;
+    let folder = folder();
+    let hour = Duration::from_secs(3600);
+    let config =
+        HookConfig { concurrency: 64, backoff: hour, backoff_max: hour, ..receiver.config() };
+    let mut ground = Ground::start(folder.path(), &[("page", config.clone())]).await;
+    let bad = 2 * u64::try_from(limits::HOOK_CALLS_HELD_MAX).unwrap();
+    for _ in 0..4 {
+        let many = vec!["bad"; usize::try_from(bad / 4).unwrap()];
+        ground.call("page", &many).await;
+    }
+    ground.eventually("page", |status| status.failed_attempts >= bad).await;
+    ground.call("page", &["good"; 10]).await;
+    ground.eventually("page", |status| status.succeeded == 10).await;
+    let status = ground.eventually("page", |status| status.pending == bad).await;
+    assert!(status.oldest.is_some());
+    ground.stop().await;
+
+    // After a restart too; and when their time has come, all have their next attempt.
+    let mut ground = Ground::start(folder.path(), &[("page", config.clone())]).await;
+    ground.call("page", &["good"; 10]).await;
+    ground.eventually("page", |status| status.succeeded == 10).await;
+    ground.hooks.tools.executor.execute(|tx| table::make_due(tx)).await.unwrap();
+    ground.stop().await;
+    let ground = Ground::start(folder.path(), &[("page", config)]).await;
+    let second = || receiver.seen().iter().filter(|seen| seen.attempt() == "2").count();
+    // By chance a few have come earlier, and have their third now.
+    ground.eventually("page", |_| u64::try_from(second()).unwrap() == bad).await;
+}
+
+#[tokio::test]
 async fn calls_wait_out_an_outage_and_cost_another_hook_nothing() {
     let alive = Receiver::start(|_, _| ("200 OK", "")).await;
     let address = Receiver::start(|_, _| ("200 OK", "")).await.address;
@@ -473,7 +547,17 @@ async fn a_full_backlog_makes_dead_letters() {
     let appended = ground.hooks.tools.executor.execute(move |tx| {
         let mut appender = Appender::with_backlog_max(Arc::clone(&backlogs), 2);
         for payload in ["1", "2", "3"] {
-            appender.push(tx, &"page".into(), "hot", payload.as_bytes(), Timestamp::EPOCH)?;
+            appender.push(
+                tx,
+                &"page".into(),
+                &NewCall {
+                    rule: "hot",
+                    payload: payload.as_bytes(),
+                    at: Timestamp::EPOCH,
+                    hops: 0,
+                    for_error: true,
+                },
+            )?;
         }
         appender.flush(tx)?;
         appender.committed();

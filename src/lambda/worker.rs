@@ -1,9 +1,10 @@
 //! One hook at work: reads calls ahead, starts attempts, records what came of them.
 //!
 //! Attempts start in the order of call numbers among the calls that are due; with a concurrency above
-//! one they overlap. A call that waits for its next attempt holds back no other. While the destination
-//! as a whole fails (no connection, 429, 503) the hook pauses with growing waits and sends one call at
-//! a time, so that an outage does not use up the attempts of everything that waits.
+//! one they overlap. A call that waits for its next attempt does so in the table, and holds back no
+//! other. While the destination as a whole fails (no connection, no answer in time, 429, 502, 503, 504)
+//! the hook pauses with growing waits and sends one call at a time, so that an outage does not use up
+//! the attempts of everything that waits.
 //!
 //! Outcomes are recorded by one job at a time, each with all that came meanwhile. A call leaves memory
 //! when its outcome is on disk; what is not recorded in a crash is called again, under the same id.
@@ -42,8 +43,11 @@ use super::client::Request;
 use super::metrics::OneHook;
 use super::table;
 use super::table::Call;
+use super::table::DueRetries;
+use super::table::HookRow;
 use super::table::Outcome;
 use super::table::Recorded;
+use super::table::RetryPlace;
 
 /// How long attempts under way may take to end when the gateway stops.
 pub(super) const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -95,16 +99,22 @@ type Outcomes = BTreeMap<i64, Outcome>;
 /// One hook at work.
 pub(super) struct Worker {
     hook: Hook,
-    /// Calls in memory: due, waiting, under way, or waiting for their outcome to be recorded.
+    /// Calls in memory: due, under way, or waiting for their outcome to be recorded.
     held: BTreeMap<i64, Call>,
     held_bytes: usize,
     /// Of those, the ones to be sent now.
     due: BTreeSet<i64>,
-    /// And the ones to be sent later.
-    waiting: BTreeSet<(Timestamp, i64)>,
     attempts: JoinSet<Ended>,
-    /// Number of the last call read.
+    /// Number of the last call read that had not been tried.
     cursor: i64,
+    /// Retries up to here have been read.
+    retried: RetryPlace,
+    /// When there may be a retry to be read.
+    retry_at: Option<Timestamp>,
+    /// Arrival of the oldest call that has not left, as it was last read.
+    oldest: Option<Timestamp>,
+    /// Calls have left since.
+    is_oldest_stale: bool,
     /// To be recorded; a later outcome of a call replaces an earlier one.
     outcomes: Outcomes,
     /// One job at most.
@@ -132,9 +142,12 @@ impl Worker {
             held: BTreeMap::new(),
             held_bytes: 0,
             due: BTreeSet::new(),
-            waiting: BTreeSet::new(),
             attempts: JoinSet::new(),
             cursor: 0,
+            retried: RetryPlace::START,
+            retry_at: Some(Timestamp::EPOCH),
+            oldest: None,
+            is_oldest_stale: true,
             outcomes: Outcomes::new(),
             recording: JoinSet::new(),
             store_retry_at: None,
@@ -210,63 +223,96 @@ impl Worker {
         self.store_retry_at = Some(self.now() + STORE_RETRY);
     }
 
-    /// Reads calls while there are too few to be sent and there is room.
+    /// Reads calls while there is room: all whose next attempt is due, and new ones while there are too
+    /// few to be sent.
     async fn read_ahead(&mut self) {
         if let Some(before) = self.hook.backlog.take_rewind() {
             self.cursor = self.cursor.min(before);
         }
+        while self.has_room() && self.retry_at.is_some_and(|at| at <= self.now()) {
+            self.read_retries().await;
+        }
         while self.due.len() < self.hook.config.concurrency
+            && self.has_room()
             && self.cursor < self.hook.backlog.extent().last
-            && self.held.len() + limits::HOOK_PAGE_MAX <= limits::HOOK_CALLS_HELD_MAX
+        {
+            self.read_new().await;
+        }
+        self.read_oldest().await;
+    }
+
+    fn has_room(&self) -> bool {
+        self.held.len() + limits::HOOK_PAGE_MAX <= limits::HOOK_CALLS_HELD_MAX
             && self.held_bytes < limits::HOOK_CALL_BYTES_HELD_MAX
             && self.is_store_back()
-        {
-            let room = limits::HOOK_CALL_BYTES_HELD_MAX - self.held_bytes;
-            // What is committed after this is behind it, and not missed when the page is empty.
-            let last = self.hook.backlog.extent().last;
-            match self.read_page(room).await {
-                Ok(calls) => {
-                    self.cursor = calls.last().map_or(last, |call| call.number);
-                    calls.into_iter().for_each(|call| self.hold(call));
-                }
+    }
+
+    async fn read_retries(&mut self) {
+        let (behind, until) = (self.retried, self.now());
+        let room = limits::HOOK_CALL_BYTES_HELD_MAX - self.held_bytes;
+        let read = move |reader: &ReadConnection, row| {
+            table::read_retries(reader.sqlite(), row, behind, until, room)
+        };
+        match self.read(read).await {
+            Ok(DueRetries { calls, then_at }) => {
+                self.retried = calls.last().map_or(behind, |(place, _)| *place);
+                self.retry_at = then_at;
+                calls.into_iter().for_each(|(_, call)| self.hold(call));
+            }
+            Err(error) => self.note_store_failure(&error),
+        }
+    }
+
+    async fn read_new(&mut self) {
+        let (cursor, room) = (self.cursor, limits::HOOK_CALL_BYTES_HELD_MAX - self.held_bytes);
+        // What is committed after this is behind it, and not missed when the page is empty.
+        let last = self.hook.backlog.extent().last;
+        let read = move |reader: &ReadConnection, row| {
+            table::read_calls(reader.sqlite(), row, cursor, room)
+        };
+        match self.read(read).await {
+            Ok(calls) => {
+                self.cursor = calls.last().map_or(last, |call| call.number);
+                calls.into_iter().for_each(|call| self.hold(call));
+            }
+            Err(error) => self.note_store_failure(&error),
+        }
+    }
+
+    async fn read_oldest(&mut self) {
+        if self.hook.backlog.extent().pending() == 0 {
+            self.oldest = None;
+        } else if (self.is_oldest_stale || self.oldest.is_none()) && self.is_store_back() {
+            match self.read(|reader, row| table::read_oldest(reader.sqlite(), row)).await {
+                Ok(oldest) => (self.oldest, self.is_oldest_stale) = (oldest, false),
                 Err(error) => self.note_store_failure(&error),
             }
         }
     }
 
-    async fn read_page(&self, bytes_max: usize) -> Result<Vec<Call>, SqliteError> {
-        let reader = Arc::clone(&self.hook.tools.reader);
-        let (row, cursor) = (self.hook.backlog.row, self.cursor);
-        let read = move || table::read_calls(reader.lock().sqlite(), row, cursor, bytes_max);
-        spawn_blocking(read).await.expect("reading a page does not panic")
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&ReadConnection, HookRow) -> Result<T, SqliteError> + Send + 'static,
+    ) -> Result<T, SqliteError> {
+        let (reader, row) = (Arc::clone(&self.hook.tools.reader), self.hook.backlog.row);
+        spawn_blocking(move || read(&reader.lock(), row))
+            .await
+            .expect("reading calls does not panic")
     }
 
-    /// Takes a call into memory. One that is there already comes from reading again after a replay.
+    /// Takes a call that is due into memory. It is there already when it was read again: after a replay,
+    /// or as a retry whose outcome is not recorded yet.
     fn hold(&mut self, call: Call) {
         if self.held.contains_key(&call.number) {
             return;
         }
-        match call.next_at {
-            // The wall clock may have been set back between two runs.
-            Some(at) => {
-                let latest =
-                    self.now() + self.hook.config.backoff_max.max(limits::HOOK_RETRY_AFTER_MAX);
-                self.waiting.insert((at.min(latest), call.number))
-            }
-            None => self.due.insert(call.number),
-        };
+        self.due.insert(call.number);
         self.held_bytes += call.payload.len();
         self.held.insert(call.number, call);
     }
 
     fn start_attempts(&mut self) {
         let now = self.now();
-        while let Some((at, number)) = self.waiting.first().copied()
-            && at <= now
-        {
-            self.waiting.pop_first();
-            self.due.insert(number);
-        }
         if self.paused_until.is_some_and(|until| until > now) {
             return;
         }
@@ -321,7 +367,7 @@ impl Worker {
                 if attempts >= self.hook.config.attempts {
                     self.give_up(attempts, error)
                 } else {
-                    self.try_later(number, attempts, error, retry_after)
+                    self.try_later(attempts, error, retry_after)
                 }
             }
         };
@@ -348,18 +394,10 @@ impl Worker {
         Backoff { first: self.hook.config.backoff, max: self.hook.config.backoff_max }
     }
 
-    fn try_later(
-        &mut self,
-        number: i64,
-        attempts: u32,
-        error: String,
-        retry_after: Option<Duration>,
-    ) -> Outcome {
+    fn try_later(&self, attempts: u32, error: String, retry_after: Option<Duration>) -> Outcome {
         self.note_error(&error);
         let wait = self.backoff().wait(attempts).max(retry_after.unwrap_or_default());
-        let next_at = self.now() + wait;
-        self.waiting.insert((next_at, number));
-        Outcome::Retry { attempts, next_at, error }
+        Outcome::Retry { attempts, next_at: self.now() + wait, error }
     }
 
     fn give_up(&mut self, attempts: u32, error: String) -> Outcome {
@@ -404,11 +442,13 @@ impl Worker {
                 if recorded.letters > 0 {
                     self.hook.tools.backlogs.note_letters();
                 }
+                self.is_oldest_stale |= recorded.left > 0;
                 for (number, outcome) in outcomes {
-                    if !matches!(outcome, Outcome::Retry { .. })
-                        && let Some(call) = self.held.remove(&number)
-                    {
+                    if let Some(call) = self.held.remove(&number) {
                         self.held_bytes -= call.payload.len();
+                    }
+                    if let Outcome::Retry { next_at, .. } = outcome {
+                        self.note_retry(RetryPlace { next_at, number });
                     }
                 }
                 Next::Go
@@ -424,9 +464,17 @@ impl Worker {
         }
     }
 
+    /// A retry is in the table.
+    fn note_retry(&mut self, place: RetryPlace) {
+        let before = RetryPlace { number: place.number - 1, ..place };
+        self.retried = self.retried.min(before);
+        self.retry_at = Some(self.retry_at.map_or(place.next_at, |at| at.min(place.next_at)));
+    }
+
     /// When there is something to do although nothing ends and nothing comes.
     fn next_wake(&self) -> Option<Timestamp> {
-        let waiting = self.waiting.first().map(|(at, _)| *at);
+        // Without room, what waits is read when something has gone.
+        let waiting = if self.has_room() { self.retry_at } else { None };
         let is_idle = self.due.is_empty();
         let sending = match self.paused_until {
             // A pause matters when there is something to send behind it.
@@ -444,7 +492,7 @@ impl Worker {
         let refused = &self.hook.metrics.refused;
         refused.inc_by(self.hook.backlog.refused().saturating_sub(refused.get()));
         let mut progress = self.hook.progress.lock();
-        progress.oldest = self.held.first_key_value().map(|(_, call)| call.at);
+        progress.oldest = self.oldest;
         self.hook.metrics.oldest.set(to_unix_seconds(progress.oldest));
         progress.paused_until = self.paused_until;
     }

@@ -252,15 +252,49 @@ fn a_hook_that_gives_up_and_a_delivery_that_fails_are_events() {
     assert_eq!((&lakes[0]["delivery"], &lakes[0]["eventType"]), (&json!("lake"), &json!("failed")));
     assert!(lakes[0]["error"].as_str().is_some_and(|error| error.contains("lake")), "{lakes:?}");
     // The call that the event's rule makes fails too, and is no event.
-    eventually("the second call is given up", || (dead_letters(&gateway) == 2).then_some(()));
+    eventually("the second call is given up", || {
+        (dead_letters(&gateway, "pager") == 2).then_some(())
+    });
     gateway.publish("x", r#"{"n":8}"#);
     let hooks = records(&site, "hooks", 2);
     assert_eq!(hooks[1]["base64OriginalPayload"], "eyJuIjo4fQ==");
     assert_eq!(site.stream_data("lakes").len(), 1, "once until a batch is written");
 }
 
-fn dead_letters(gateway: &Gateway) -> usize {
-    let answer = gateway.get_json("/api/hooks/pager/dead-letters");
+#[test]
+fn hooks_that_fail_and_rules_that_are_told_of_it_come_to_an_end() {
+    let site = Site::with_rules(
+        "CREATE RULE call AS SELECT n FROM 'alarms' DO INVOKE pager;
+         CREATE RULE told AS SELECT 1 AS n FROM '$events/hook/pager/failed' DO REPUBLISH 'alarms';
+         CREATE RULE work AS SELECT n FROM 'work' DO INVOKE main ON ERROR DO INVOKE oncall;",
+    );
+    let hook = |name: &str| {
+        let port = dead_port();
+        format!(
+            "[hook.{name}]\nurl = \"http://127.0.0.1:{port}/\"\nattempts = 1\nbackoff = \"10ms\"\n"
+        )
+    };
+    site.write("tidegate.toml", &["pager", "main", "oncall"].map(hook).concat());
+    let gateway = site.start();
+    gateway.publish("alarms", r#"{"n":0}"#);
+    eventually("the loop of two rules is cut", || {
+        gateway.get_json("/api/rules").to_string().contains("hops_exceeded").then_some(())
+    });
+    // Hops 0, 2 and 4; each event between them is a hop too.
+    assert_eq!(dead_letters(&gateway, "pager"), 3);
+    gateway.publish("work", r#"{"n":1}"#);
+    gateway.publish("work", r#"{"n":2}"#);
+    // They are reported in order: had ON ERROR run for the first, its call would come before the last.
+    eventually("the calls of ON ERROR are given up", || {
+        (dead_letters(&gateway, "oncall") == 2).then_some(())
+    });
+    gateway.publish("work", r#"{"n":3}"#);
+    eventually("a third", || (dead_letters(&gateway, "oncall") >= 3).then_some(()));
+    assert_eq!((dead_letters(&gateway, "main"), dead_letters(&gateway, "oncall")), (3, 3));
+}
+
+fn dead_letters(gateway: &Gateway, hook: &str) -> usize {
+    let answer = gateway.get_json(&format!("/api/hooks/{hook}/dead-letters"));
     answer["dead_letters"].as_array().map_or(0, Vec::len)
 }
 
