@@ -34,6 +34,7 @@ use rumqttd::RouterConfig;
 use rumqttd::local::LinkBuilder;
 use rumqttd::local::LinkRx;
 use rumqttd::protocol::Packet;
+use tidegate::access::Access;
 use tidegate::broker::Broker;
 use tidegate::broker::ClientEvent;
 use tidegate::broker::Intake;
@@ -85,6 +86,10 @@ impl Lane for Settles {
     }
 }
 
+fn access() -> Arc<Access> {
+    Arc::new(Access::open(Clock::start()))
+}
+
 fn main() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
@@ -126,7 +131,8 @@ fn main() {
 
 async fn serve(listen: SocketAddr) {
     let config = MqttConfig { listen, ..MqttConfig::default() };
-    let broker = Broker::bind(&config, Clock::start(), Vec::new()).await.expect("listens");
+    let broker =
+        Broker::bind(&config, Clock::start(), access(), Vec::new()).await.expect("listens");
     println!("ready: mqtt={}", broker.local_addr());
     let patience = async { tokio::time::sleep(Duration::from_secs(1)).await };
     broker.run(Arc::new(Settles), patience).await;
@@ -142,7 +148,7 @@ async fn ours(subscribers: usize, count: usize) -> (Duration, Duration) {
         ..MqttConfig::default()
     };
     let clock = Clock::start();
-    let broker = Broker::bind(&config, clock, Vec::new()).await.expect("listens");
+    let broker = Broker::bind(&config, clock, access(), Vec::new()).await.expect("listens");
     let (address, handle) = (broker.local_addr(), broker.handle());
     let run = tokio::spawn(broker.run(Arc::new(Settles), std::future::ready(())));
     let mut readers = Vec::new();

@@ -12,6 +12,8 @@ pub mod gateway;
 
 pub mod broker;
 
+pub mod access;
+
 pub mod action;
 pub mod engine;
 pub mod rule;

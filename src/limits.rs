@@ -221,6 +221,27 @@ pub const SUBSCRIBER_WINDOW: usize = 256;
 pub const TOPIC_ALIAS_MAX: u16 = 64;
 /// Retained messages, bytes in all, payload and topic.
 pub const RETAINED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Access rules, those of a file included.
+pub const ACL_RULES_MAX: usize = 100_000;
+/// Users of a users file.
+pub const USERS_MAX: usize = 100_000;
+/// A users file, or one of access rules or keys, bytes: [`USERS_MAX`] lines of 160 bytes.
+pub const ACCESS_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A user or group name, bytes.
+pub const USER_NAME_BYTES_MAX: usize = 256;
+/// A password that is compared with a hash, bytes.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// Memory that one comparison with a hash may take, KiB: 256 MiB, thirteen times argon2's default.
+pub const HASH_MEMORY_KIB_MAX: u32 = 256 * 1024;
+/// Passes over it.
+pub const HASH_PASSES_MAX: u32 = 16;
+/// Clients that wait for their password to be compared: what is done in ten seconds, the default of
+/// `mqtt.connect_timeout`, at a hundred a second.
+pub const LOGINS_WAITING_MAX: usize = 1024;
+/// Those of them from one address.
+pub const LOGINS_WAITING_PER_ADDRESS_MAX: usize = 512;
+/// Addresses, and user names of an address, whose failed logins are remembered.
+pub const FAILURES_TRACKED_MAX: usize = 100_000;
 /// A connection's read buffer while it is idle.
 pub const READ_BUFFER_MIN: usize = 512;
 /// A connection's read buffer under load: what one read can bring. Larger packets grow it as they arrive.

@@ -19,6 +19,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
+use tidegate::access::Access;
 use tidegate::broker::Broker;
 use tidegate::broker::ClientEvent;
 use tidegate::broker::Intake;
@@ -65,7 +66,8 @@ static BROKER: LazyLock<(Runtime, SocketAddr)> = LazyLock::new(|| {
     let runtime = Runtime::new().expect("a runtime");
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = MqttConfig { listen, packet_bytes_max: 4096, ..MqttConfig::default() };
-    let bound = Broker::bind(&config, Clock::start(), Vec::new());
+    let access = Arc::new(Access::open(Clock::start()));
+    let bound = Broker::bind(&config, Clock::start(), access, Vec::new());
     let broker = runtime.block_on(bound).expect("a free port");
     let address = broker.local_addr();
     runtime.spawn(broker.run(Arc::new(Nobody), std::future::ready(())));

@@ -25,6 +25,7 @@ use super::sessions::Sessions;
 use super::subscriptions::Group;
 use super::subscriptions::Route;
 use super::subscriptions::Subscriptions;
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::config::MqttConfig;
 use crate::publish::Publish;
@@ -35,6 +36,7 @@ use crate::topic::Reserved;
 pub(crate) struct Exchange {
     pub(crate) config: MqttConfig,
     pub(crate) clock: Clock,
+    pub(crate) access: Arc<Access>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: Retained,
     pub(crate) sessions: Sessions,
@@ -71,7 +73,7 @@ pub(crate) struct Wakes {
 }
 
 impl Exchange {
-    pub(crate) fn new(config: &MqttConfig, clock: Clock) -> Self {
+    pub(crate) fn new(config: &MqttConfig, clock: Clock, access: Arc<Access>) -> Self {
         let bounds = QueueBounds {
             messages_max: config.session_queue_max,
             bytes_max: config.session_queue_bytes_max,
@@ -79,6 +81,7 @@ impl Exchange {
         Exchange {
             config: config.clone(),
             clock,
+            access,
             subscriptions: Subscriptions::default(),
             retained: Retained::new(config.retained_max),
             sessions: Sessions::new(bounds),

@@ -25,6 +25,7 @@ use crate::accept::Acceptor;
 use crate::accept::Door;
 use crate::accept::DoorError;
 use crate::accept::ListenerMetrics;
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::ListenerConfig;
@@ -78,18 +79,20 @@ pub struct ClientStatus {
 }
 
 impl Broker {
-    /// A broker of its own on `config.listen` (port 0 picks one), as tests and benchmarks want it.
+    /// A broker of its own on `config.listen` (port 0 picks one), as tests and benchmarks want it. `access`
+    /// decides who may come in.
     ///
     /// # Errors
     /// The address is taken, not ours, or not allowed.
     pub async fn bind(
         config: &MqttConfig,
         clock: Clock,
+        access: Arc<Access>,
         retained: Vec<Publish>,
     ) -> Result<Broker, DoorError> {
         let listener = ListenerConfig::of_mqtt(config);
         let opened = Door::open("mqtt", &listener, &ListenerMetrics::default(), clock).await?;
-        Ok(Broker::new(config, vec![opened], clock, retained))
+        Ok(Broker::new(config, vec![opened], clock, access, retained))
     }
 
     /// The address of the first door.
@@ -106,9 +109,10 @@ impl Broker {
         config: &MqttConfig,
         doors: Vec<(Acceptor, Arc<Door>)>,
         clock: Clock,
+        access: Arc<Access>,
         retained: Vec<Publish>,
     ) -> Broker {
-        let exchange = Exchange::new(config, clock);
+        let exchange = Exchange::new(config, clock, access);
         let connections_max = i64::try_from(config.connections_max).unwrap_or(i64::MAX);
         exchange.metrics.connections_max.set(connections_max);
         for publish in &retained {
@@ -277,6 +281,11 @@ impl BrokerHandle {
     /// Whether anybody subscribes to `topic`.
     pub fn hears(&self, topic: &TopicName) -> bool {
         self.exchange.subscriptions.route(topic.as_str(), None).1.is_some()
+    }
+
+    /// Has every connection look again at what its client may do: users or access rules have changed.
+    pub fn recheck(&self) {
+        self.exchange.sessions.wake_all();
     }
 
     /// Begins the shutdown; [`Broker::run`] returns when it is done.

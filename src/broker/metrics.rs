@@ -27,6 +27,8 @@ pub(crate) enum Dropped {
     PayloadFormat,
     /// Refused: only the gateway publishes there.
     ReservedTopic,
+    /// Refused: its sender may not publish there.
+    NotAuthorized,
     /// Refused: `$aws/rules/NAME/…`, and no running rule has that name.
     UnknownRule,
 }
@@ -41,6 +43,7 @@ impl Dropped {
             Dropped::RetainedFull => "retained_full",
             Dropped::PayloadFormat => "payload_format",
             Dropped::ReservedTopic => "reserved_topic",
+            Dropped::NotAuthorized => "not_authorized",
             Dropped::UnknownRule => "unknown_rule",
         }
     }
@@ -66,6 +69,7 @@ pub struct BrokerMetrics {
     refused: Labelled,
     violations: Labelled,
     dropped: Labelled,
+    pub(crate) subscriptions_refused: Counter,
     /// The families' counters by kind, so that a batch takes no lock of a family.
     received_by_kind: [Counter; Kind::COUNT],
     sent_by_kind: [Counter; Kind::COUNT],
@@ -100,6 +104,7 @@ impl Default for BrokerMetrics {
             refused: Labelled::default(),
             violations: Labelled::default(),
             dropped: Labelled::default(),
+            subscriptions_refused: Counter::default(),
         }
     }
 }
@@ -147,6 +152,11 @@ impl BrokerMetrics {
             "mqtt_messages_dropped",
             "Messages that a subscriber, the retained store or a rule did not get, by reason",
             m.dropped,
+        );
+        registry.register(
+            "mqtt_subscriptions_refused",
+            "Subscriptions that their client may not have",
+            m.subscriptions_refused,
         );
     }
 

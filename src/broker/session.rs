@@ -255,6 +255,21 @@ impl Session {
         outbox.queue.is_empty()
     }
 
+    /// Keeps of the queue the messages whose topic `is_wanted`; answers how many it forgot.
+    pub(crate) fn retain_queued(&self, is_wanted: impl Fn(&str) -> bool) -> usize {
+        let mut outbox = self.outbox.lock();
+        let Outbox { queue, bytes, .. } = &mut *outbox;
+        let before = queue.len();
+        queue.retain(|delivery| {
+            let is_kept = is_wanted(delivery.message.publish.topic.as_str());
+            if !is_kept {
+                *bytes = bytes.saturating_sub(delivery.message.bytes());
+            }
+            is_kept
+        });
+        before - queue.len()
+    }
+
     /// Empties the queue: the session ends.
     pub(crate) fn drain(&self) -> VecDeque<Delivery> {
         let mut outbox = self.outbox.lock();

@@ -95,6 +95,13 @@ impl Sessions {
         }
     }
 
+    /// Wakes every current control, without an order.
+    pub(crate) fn wake_all(&self) {
+        for entry in self.map.lock().by_client_id.values() {
+            entry.current.notify.notify_one();
+        }
+    }
+
     /// All sessions, in no order.
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
         self.map.lock().by_client_id.values().map(|entry| Arc::clone(&entry.session)).collect()

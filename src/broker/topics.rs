@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::exchange::Exchange;
 use super::packet::Violation;
 use super::subscriptions::Route;
+use crate::access::Permissions;
 use crate::limits::TOPIC_ALIAS_MAX;
 use crate::limits::TOPIC_CACHE_MAX;
 use crate::topic::TopicError;
@@ -18,6 +19,9 @@ pub(crate) struct Topic {
     /// Who gets it; good while `version` is the index's.
     pub(crate) route: Option<Arc<Route>>,
     version: u64,
+    /// Whether the client may publish there; good while `permitted` is the permissions' version.
+    pub(crate) is_allowed: bool,
+    permitted: u64,
 }
 
 /// The topics of one connection.
@@ -37,31 +41,35 @@ impl Topics {
         text: &[u8],
         alias: Option<u16>,
         publisher: u64,
+        permissions: &Permissions,
         exchange: &Exchange,
     ) -> Result<&Topic, Violation> {
-        let Some(alias) = alias else { return self.find(text, publisher, exchange) };
+        let Some(alias) = alias else {
+            return self.find(text, publisher, permissions, exchange);
+        };
         if alias > TOPIC_ALIAS_MAX {
             return Err(Violation::TopicAlias);
         }
         let at = usize::from(alias) - 1;
         if text.is_empty() {
             let name = self.aliases.get(at).cloned().flatten().ok_or(Violation::TopicAlias)?;
-            return self.find(name.as_str().as_bytes(), publisher, exchange);
+            return self.find(name.as_str().as_bytes(), publisher, permissions, exchange);
         }
-        let name = self.find(text, publisher, exchange)?.name.clone();
+        let name = self.find(text, publisher, permissions, exchange)?.name.clone();
         if self.aliases.len() <= at {
             self.aliases.resize(at + 1, None);
         }
         if let Some(place) = self.aliases.get_mut(at) {
             *place = Some(name);
         }
-        self.find(text, publisher, exchange)
+        self.find(text, publisher, permissions, exchange)
     }
 
     fn find(
         &mut self,
         text: &[u8],
         publisher: u64,
+        permissions: &Permissions,
         exchange: &Exchange,
     ) -> Result<&Topic, Violation> {
         let at = match self.places.get(text) {
@@ -72,6 +80,10 @@ impl Topics {
         if topic.version != exchange.subscriptions.version() {
             (topic.version, topic.route) =
                 exchange.subscriptions.route(topic.name.as_str(), Some(publisher));
+        }
+        if topic.permitted != permissions.version() {
+            topic.is_allowed = permissions.may_publish(topic.name.as_str());
+            topic.permitted = permissions.version();
         }
         Ok(topic)
     }
@@ -89,8 +101,9 @@ impl Topics {
             self.places.clear();
         }
         let at = self.known.len();
-        // No index has this version: the first look makes the route.
-        self.known.push(Topic { name, route: None, version: u64::MAX });
+        // Nothing has this version: the first look makes the route, and asks the permissions.
+        let (version, permitted) = (u64::MAX, u64::MAX);
+        self.known.push(Topic { name, route: None, version, is_allowed: false, permitted });
         self.places.insert(Box::from(text), at);
         Ok(at)
     }

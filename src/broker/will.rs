@@ -41,6 +41,11 @@ impl Will {
         })
     }
 
+    /// Where it goes.
+    pub(crate) fn topic(&self) -> &str {
+        self.publish.topic.as_str()
+    }
+
     /// Publishes it as its client's message, through rules and to subscribers.
     pub(crate) async fn publish(self, exchange: &Exchange, intake: &Arc<dyn Intake>) {
         let mut publish = self.publish;

@@ -15,6 +15,7 @@ mod explain;
 mod gateway_api;
 mod import;
 mod logging;
+mod passwd;
 mod progress;
 mod reload;
 mod replay;
@@ -66,6 +67,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Explain(explain::ExplainArgs),
     Import(import::ImportArgs),
+    Passwd(passwd::PasswdArgs),
     Reload(reload::ReloadArgs),
     Replay(replay::ReplayArgs),
     Simulate(simulate::SimulateArgs),
@@ -146,6 +148,7 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
         Command::Eval(args) => eval::run(&args, answer),
         Command::Explain(args) => explain::run(&args, answer),
         Command::Import(args) => import::run(&args, answer),
+        Command::Passwd(args) => passwd::run(&args, answer),
         Command::Run(args) => run::run(&args, answer),
         Command::Reload(args) => reload::run(&args, answer),
         Command::Replay(args) => replay::run(&args, answer),

@@ -68,7 +68,8 @@ impl RunArgs {
             config.data_dir.clone_from(data);
         }
         if let Some(listen) = self.mqtt {
-            refuse_exposure("mqtt", listen, config.mqtt.allow_anonymous)?;
+            let is_asked = !config.access.auth.methods.is_empty();
+            refuse_exposure("mqtt", listen, is_asked || config.mqtt.allow_anonymous)?;
             config.mqtt.listen = listen;
         }
         if let Some(listen) = self.http {

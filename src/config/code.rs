@@ -38,9 +38,12 @@ pub(super) const UNFIT: Code = Code("C016");
 /// A warning: a private key that everybody on the machine can read.
 pub(super) const READABLE_KEY: Code = Code("C017");
 
+/// A line of access rules that is none.
+pub(super) const ACCESS_RULE: Code = Code("C024");
+
 /// All of them, in order.
 #[cfg(test)]
-pub(super) const ALL: [Code; 17] = [
+pub(super) const ALL: [Code; 18] = [
     SYNTAX,
     UNKNOWN,
     TYPE,
@@ -58,4 +61,5 @@ pub(super) const ALL: [Code; 17] = [
     ADDRESS,
     UNFIT,
     READABLE_KEY,
+    ACCESS_RULE,
 ];

@@ -191,11 +191,13 @@ impl ListenerConfig {
     }
 }
 
-/// Reads the section of one listener, whose name stands at `name_at`.
+/// Reads the section of one listener, whose name stands at `name_at`. `is_asked`: clients have to say who
+/// they are.
 pub(super) fn read_listener(
     mut section: Section<'_>,
     name: &str,
     name_at: Range<usize>,
+    is_asked: bool,
     claims: &mut Vec<Claim>,
     findings: &mut Findings,
 ) -> ListenerConfig {
@@ -225,7 +227,7 @@ pub(super) fn read_listener(
     section.finish(findings);
     if let Some(at) = listen_at {
         let section = format!("listener.{name}");
-        let is_allowed = listener.allow_anonymous || listener.asks_who_it_is();
+        let is_allowed = is_asked || listener.allow_anonymous || listener.asks_who_it_is();
         check_exposure(&section, listener.listen, Some(at.clone()), is_allowed, findings);
         claims.push(Claim { section, listen: listener.listen, at: Some(at) });
     }
@@ -340,9 +342,12 @@ pub(super) fn check_exposure(
         return;
     }
     let message = format!("{listen} is reachable from other machines, and nobody has to log in");
-    let help = format!(
-        "listen on 127.0.0.1, or, in a network you trust, set allow_anonymous = true in [{section}]"
-    );
+    let ask = match section {
+        "http" => "listen on 127.0.0.1",
+        _ => "name the ways to log in ([auth] methods)",
+    };
+    let help =
+        format!("{ask}, or, in a network you trust, set allow_anonymous = true in [{section}]");
     let span = listen_at.expect("the default address is on loopback, so this one was given");
     findings.diagnostics.push(Problem::new(code::EXPOSED, message, help).at(span, ""));
 }

@@ -5,6 +5,7 @@
 //! compares with these structs. Values of hook headers and of `[secret.NAME]` are secrets: neither
 //! diagnostics nor `Debug` show them.
 
+mod access;
 mod code;
 mod document;
 mod listener;
@@ -20,6 +21,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use access::AccessConfig;
+pub use access::AclConfig;
+pub use access::AuthConfig;
+pub use access::Method;
 pub use document::LoadError;
 pub use document::Remarks;
 pub use document::load;
@@ -42,6 +47,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// `[listener.NAME]`
     pub listeners: BTreeMap<String, ListenerConfig>,
+    /// `[auth]` and `[acl]`
+    pub access: AccessConfig,
     /// `[rules]`
     pub rules: RulesConfig,
     /// `[journal]`
@@ -63,8 +70,8 @@ pub struct Config {
 pub struct MqttConfig {
     /// `listen`
     pub listen: SocketAddr,
-    /// `allow_anonymous`: whether `listen` may be reachable from other machines although nobody is
-    /// asked who they are.
+    /// `allow_anonymous`: whether clients may come in that do not say who they are, also where `listen`
+    /// can be reached from other machines.
     pub allow_anonymous: bool,
     /// `connections_max`
     pub connections_max: usize,
@@ -269,6 +276,7 @@ impl Default for Config {
             mqtt: MqttConfig::default(),
             http: HttpConfig::default(),
             listeners: BTreeMap::new(),
+            access: AccessConfig::default(),
             rules: RulesConfig::default(),
             journal: JournalConfig::default(),
             streams: BTreeMap::new(),

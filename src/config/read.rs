@@ -22,6 +22,8 @@ use super::RulesConfig;
 use super::SecretConfig;
 use super::ShadowConfig;
 use super::StreamConfig;
+use super::access::read_acl;
+use super::access::read_auth;
 use super::code;
 use super::listener::Claim;
 use super::listener::ListenerConfig;
@@ -59,10 +61,15 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     let mut root = Section::root(table);
     root.read("data_dir", &mut config.data_dir, path, findings);
     root.read("account_id", &mut config.account_id, account_id, findings);
+    config.access.auth = read_auth(root.section("auth", findings), findings);
+    config.access.acl = read_acl(root.section("acl", findings), findings);
+    let is_asked = !config.access.auth.methods.is_empty();
     let mut claims = Vec::new();
-    config.mqtt = read_mqtt(root.section("mqtt", findings), &mut claims, findings);
+    config.mqtt = read_mqtt(root.section("mqtt", findings), is_asked, &mut claims, findings);
+    config.access.allow_anonymous = config.mqtt.allow_anonymous;
     config.http = read_http(root.section("http", findings), &mut claims, findings);
-    config.listeners = read_listeners(root.named("listener", findings), &mut claims, findings);
+    let listeners = root.named("listener", findings);
+    config.listeners = read_listeners(listeners, is_asked, &mut claims, findings);
     check_addresses(&claims, findings);
     config.rules = read_rules(root.section("rules", findings), findings);
     config.journal = read_journal(root.section("journal", findings), findings);
@@ -75,8 +82,10 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     config
 }
 
+/// `is_asked`: clients have to say who they are.
 fn read_mqtt(
     mut section: Section<'_>,
+    is_asked: bool,
     claims: &mut Vec<Claim>,
     findings: &mut Findings,
 ) -> MqttConfig {
@@ -100,7 +109,7 @@ fn read_mqtt(
     section.read("retained_max", &mut mqtt.retained_max, integer(0..=10_000_000), findings);
     section.finish(findings);
 
-    check_exposure("mqtt", mqtt.listen, listen.clone(), mqtt.allow_anonymous, findings);
+    check_exposure("mqtt", mqtt.listen, listen.clone(), is_asked || mqtt.allow_anonymous, findings);
     claims.push(Claim { section: "mqtt".to_owned(), listen: mqtt.listen, at: listen });
     if mqtt.session_queue_bytes_max < mqtt.packet_bytes_max
         && let Some(span) = queue_at.or(packet_at)
@@ -139,6 +148,7 @@ fn read_http(
 
 fn read_listeners(
     sections: Named<'_>,
+    is_asked: bool,
     claims: &mut Vec<Claim>,
     findings: &mut Findings,
 ) -> BTreeMap<String, ListenerConfig> {
@@ -153,7 +163,7 @@ fn read_listeners(
         if let Err(problem) = checked {
             findings.diagnostics.push(problem.at(span.clone(), ""));
         }
-        let listener = read_listener(section, name.get_ref(), span, claims, findings);
+        let listener = read_listener(section, name.get_ref(), span, is_asked, claims, findings);
         listeners.insert(name.into_inner(), listener);
     }
     if listeners.len() > LISTENERS_MAX {

@@ -145,6 +145,32 @@ impl<'t> Section<'t> {
         Some(value.span())
     }
 
+    /// As [`Section::read`], for a list: what is wrong with an item is told at its place.
+    pub(super) fn read_list(
+        &mut self,
+        key: &'static str,
+        mut take: impl FnMut(&DeValue<'_>) -> Result<(), Problem>,
+        findings: &mut Findings,
+    ) -> Option<Range<usize>> {
+        let Some(value) = self.value(key) else {
+            #[cfg(test)]
+            findings.absent.push(self.path_of(key));
+            return None;
+        };
+        let path = self.path_of(key);
+        let Some(items) = value.get_ref().as_array() else {
+            let problem = wrong_type("a list in brackets", value.get_ref(), "");
+            findings.diagnostics.push(problem.at(value.span(), &path));
+            return Some(value.span());
+        };
+        for item in items.iter() {
+            if let Err(problem) = take(item.get_ref()) {
+                findings.diagnostics.push(problem.at(item.span(), &path));
+            }
+        }
+        Some(value.span())
+    }
+
     /// Notes the keys that nobody asked for.
     pub(super) fn finish(self, findings: &mut Findings) {
         for (key, _) in self.table.into_iter().flatten() {

@@ -40,6 +40,7 @@ fn the_example_lists_every_key_at_its_default() {
     let mut config = document::parse_into(EXAMPLE, &mut findings);
     assert_eq!(told(EXAMPLE, &findings.diagnostics), "");
     let without_default = [
+        "acl.file",
         "listener.browsers.certificate",
         "listener.browsers.key",
         "listener.browsers.client_ca",
@@ -75,6 +76,7 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
     collect(table.get_ref(), "", &mut listed);
     // Those that have no default to put into the example.
     listed.insert("delivery.NAME.directory".to_owned(), "data_dir`/delivery/NAME".to_owned());
+    listed.insert("acl.file".to_owned(), "no file".to_owned());
     listed.insert("hook.NAME.url".to_owned(), "required".to_owned());
     for (key, default) in [
         ("protocol", "required"),
@@ -421,6 +423,31 @@ fn a_listener_that_asks_for_certificates_may_be_reached_by_strangers() {
     let refused = rejection(&optional);
     assert!(refused.contains("C008"), "{refused}");
     assert!(document::parse(&format!("{optional}allow_anonymous = true\n")).is_ok());
+}
+
+#[test]
+fn access_rules_are_checked_each_at_its_place() {
+    insta::assert_snapshot!(rejection(
+        r#"
+[auth]
+methods = ["users", "ldap", "users", 5]
+users_file = ""
+failures_max = 0
+[acl]
+rules = [
+    "allow publish user alice devices/%c/#",
+    "allow read any #",
+    "deny both any a/#/b",
+    "allow both any %{cert.cm}/#",
+    "allow subscribe any $share/g/a",
+    7,
+]
+file = 5
+"#
+    ));
+    let text =
+        "[mqtt]\nlisten = \"0.0.0.0:1\"\n[auth]\nmethods = [\"users\"]\n[acl]\nrules = \"x\"";
+    assert_eq!(document::parse(text).unwrap_err().len(), 1, "logging in is a stated choice");
 }
 
 #[test]

@@ -442,6 +442,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::access::Access;
     use crate::broker::Broker;
     use crate::clock::Clock;
     use crate::config::Config;
@@ -460,7 +461,14 @@ mod tests {
         let mut registry = Registry::default();
         let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let config = MqttConfig { listen, ..MqttConfig::default() };
-        let broker = Broker::bind(&config, Clock::start(), Vec::new()).await.unwrap();
+        let broker = Broker::bind(
+            &config,
+            Clock::start(),
+            Arc::new(Access::open(Clock::start())),
+            Vec::new(),
+        )
+        .await
+        .unwrap();
         let rules = Arc::new(Rules::new(engine, &Config::default(), None));
         let running = Arc::new(RunningRules::new(rules));
         let (events, desk) = Events::new(running, broker.handle(), &mut registry);

@@ -12,6 +12,7 @@
 //! Start reading at [`Gateway::start`]; the two halves of a publish's way are `intake` and `stage`.
 //! [`Rehearsal`] runs both in virtual time.
 
+mod access_files;
 mod doors;
 mod events;
 mod hits;
@@ -46,6 +47,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use crate::access::Access;
+use crate::access::AccessError;
 use crate::api::HttpMetrics;
 use crate::api::Server;
 use crate::api::rule_set::ReloadCause;
@@ -100,6 +103,7 @@ pub use rehearsal::Seen;
 pub use virtual_streams::Arrived;
 pub use virtual_streams::VirtualStreams;
 
+use access_files::AccessFiles;
 use doors::Doors;
 use events::Events;
 use hits::Hits;
@@ -185,13 +189,12 @@ impl Gateway {
         let rules = running.get();
         let mirror = Arc::clone(&kept.mirror);
         let remembered = remembered(&checkpoint::load(&storage)?, kept, &rules, started_at)?;
+        let access = access(&config, clock, &mut registry)?;
+        let http_metrics = HttpMetrics::default();
         let retained = retained::load(&storage, config.mqtt.retained_max)?;
         let doors = Doors::open(&config, clock, &mut registry).await?;
-        let broker = Broker::new(&config.mqtt, doors.mqtt, clock, retained);
-        let http_metrics = HttpMetrics::default();
-        let http = Server::bind(&config.http, http_metrics.clone())
-            .await
-            .with_context(|| format!("cannot listen for HTTP on {}", config.http.listen))?;
+        let broker = Broker::new(&config.mqtt, doors.mqtt, clock, Arc::clone(&access), retained);
+        let http = listen(&config, &http_metrics).await?;
         let hits = Arc::new(Hits::new(HitLog::new(storage.reader()?)));
         let handle = broker.handle();
 
@@ -209,7 +212,9 @@ impl Gateway {
         let hooks = parts.start_hooks(&running, &caller, hook_metrics).await?;
         register_metrics(&journal, &handle, &hits, &http_metrics, &mut registry);
 
-        let (reloader, reloads) = parts.reloader(&running, mirror, loaded.inputs, &mut registry)?;
+        let access_files = AccessFiles::new(access, handle.clone());
+        let (reloader, reloads) =
+            parts.reloader(&running, mirror, loaded.inputs, access_files.clone(), &mut registry)?;
         let life = Arc::new(Life::default());
         let view = Arc::new(GatewayView {
             clock,
@@ -239,7 +244,7 @@ impl Gateway {
         let site = dashboard::site(Arc::clone(&view) as _, config.http.body_timeout, http_metrics);
         let http = tokio::spawn(http.run(site, stopped.clone()));
         let (broker, mut tasks) = open(broker, parts.events, caller, &view);
-        tasks.push(tokio::spawn(reloader.run()));
+        tasks.extend([tokio::spawn(reloader.run()), tokio::spawn(access_files.watch())]);
         let feeders = [tokio::spawn(desk), tokio::spawn(stream_rules.run(stopped))];
         life.begin();
         Ok(Gateway { view, broker, http, feeders, journal, stop, tasks, storage })
@@ -321,6 +326,23 @@ impl Gateway {
         tracing::info!("the gateway has stopped");
         Ok(())
     }
+}
+
+/// Who may come in.
+fn access(
+    config: &Config,
+    clock: Clock,
+    registry: &mut Registry,
+) -> Result<Arc<Access>, AccessError> {
+    let access = Access::load(&config.access, clock)?;
+    access.metrics().register(registry);
+    Ok(Arc::new(access))
+}
+
+/// The HTTP listener, with nobody let in yet.
+async fn listen(config: &Config, metrics: &HttpMetrics) -> anyhow::Result<Server> {
+    let bound = Server::bind(&config.http, metrics.clone()).await;
+    bound.with_context(|| format!("cannot listen for HTTP on {}", config.http.listen))
 }
 
 /// Lets messages in: the broker's task, and the others.
@@ -537,6 +559,7 @@ impl Parts<'_> {
         running: &Arc<RunningRules>,
         mirror: Arc<Mirror>,
         inputs: Inputs,
+        access_files: AccessFiles,
         registry: &mut Registry,
     ) -> Result<(Reloader, Arc<Reloads>), StorageError> {
         let setup = ReloadSetup {
@@ -548,6 +571,7 @@ impl Parts<'_> {
             executor: self.storage.executor(),
             clock: self.clock,
             inputs,
+            access_files,
         };
         Ok(Reloader::new(setup, registry))
     }

@@ -61,6 +61,7 @@ use crate::storage::Executor;
 use crate::storage::ReadConnection;
 
 use super::EngineError;
+use super::access_files::AccessFiles;
 use super::declare_streams;
 use super::engine;
 use super::named_streams;
@@ -162,6 +163,8 @@ pub(super) struct ReloadSetup {
     pub(super) disk: ReadConnection,
     /// What the running set was made of.
     pub(super) inputs: Inputs,
+    /// Taken over with the rules when a reload is asked for; by itself when its files change.
+    pub(super) access_files: AccessFiles,
 }
 
 /// The task behind [`Reloads`].
@@ -178,12 +181,23 @@ pub(super) struct Reloader {
     disk: Arc<Mutex<ReadConnection>>,
     /// Of the last reading.
     inputs: Arc<Inputs>,
+    access_files: AccessFiles,
 }
 
 impl Reloader {
     /// A reloader that has to be [run](Reloader::run), and where to ask it.
     pub(super) fn new(setup: ReloadSetup, registry: &mut Registry) -> (Reloader, Arc<Reloads>) {
-        let ReloadSetup { config, running, journal, executor, clock, mirror, disk, inputs } = setup;
+        let ReloadSetup {
+            config,
+            running,
+            journal,
+            executor,
+            clock,
+            mirror,
+            disk,
+            inputs,
+            access_files,
+        } = setup;
         let (sender, requests) = mpsc::channel(RELOADS_WAITING_MAX);
         let now = clock.now();
         let metrics = ReloadMetrics::new(registry);
@@ -205,6 +219,7 @@ impl Reloader {
             mirror,
             disk: Arc::new(Mutex::new(disk)),
             inputs: Arc::new(inputs),
+            access_files,
         };
         (reloader, reloads)
     }
@@ -237,6 +252,11 @@ impl Reloader {
             Ok((rules, found)) => {
                 let ended = match self.refusal(cause, &rules, &found) {
                     Some(reason) => Err((ReloadResult::Refused, reason)),
+                    None if cause != ReloadCause::Watch
+                        && let Err(error) = self.access_files.refresh().await =>
+                    {
+                        Err((ReloadResult::Refused, error))
+                    }
                     None => self.take_over(rules).await.map_err(|e| (ReloadResult::Failed, e)),
                 };
                 (found, ended)

@@ -1,5 +1,6 @@
 //! The built binary and its parts against real clients.
 
+mod access;
 mod aws;
 mod bad_input;
 mod broker;

@@ -37,9 +37,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "action",
         &["journal", "latest", "engine", "rule", "clock", "limits", "publish", "topic", "value"],
     ),
+    ("access", &["config", "clock", "limits", "topic"]),
     (
         "broker",
-        &["accept", "journal", "config", "clock", "limits", "peer", "publish", "tls", "topic"],
+        &[
+            "accept", "access", "journal", "config", "clock", "limits", "peer", "publish", "tls",
+            "topic",
+        ],
     ),
 ];
 

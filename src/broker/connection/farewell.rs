@@ -67,7 +67,10 @@ pub(super) async fn last_words<R, W>(
 {
     let Some(reason) = close.reason_code() else { return };
     if client.version == Version::V5 {
-        codec::write_disconnect(reason, outlet.answer(Kind::Disconnect));
+        // A packet beyond the client's maximum must not be sent [MQTT-3.1.2-24].
+        let words = close.words().filter(|words| words.len() + 8 <= client.packet_bytes_max);
+        let out = outlet.answer(Kind::Disconnect);
+        codec::write_disconnect(reason, words.unwrap_or_default(), out);
     }
     let said = async {
         outlet.flush_all(client, writer).await?;

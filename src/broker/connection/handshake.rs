@@ -17,6 +17,11 @@ use super::Arrival;
 use super::Client;
 use super::Connected;
 use super::farewell;
+use super::request::forget_forbidden;
+use crate::access::Credentials;
+use crate::access::Denied;
+use crate::access::Identity;
+use crate::access::Permissions;
 use crate::broker::Change;
 use crate::broker::ConnectionFacts;
 use crate::broker::Intake;
@@ -166,13 +171,9 @@ async fn enter(
         }
         connect.client_id = format!("auto-{}", uuid::Uuid::new_v4().simple());
     }
+    let (identity, permissions) = login(exchange, &connect, peer).await?;
     let client_id: Arc<str> = Arc::from(connect.client_id.as_str());
-    let origin = Arc::new(Origin {
-        client_id: Some(Arc::clone(&client_id)),
-        principal: peer.principal().or_else(|| connect.user_name.take().map(Arc::from)),
-        source_ip: Some(peer.address.ip()),
-        record: None,
-    });
+    let origin = origin(&client_id, &identity, peer);
     let will = match connect.will.take().map(|will| Will::new(will, &origin)).transpose() {
         Ok(will) => will,
         Err(v) => return refuse(Refusal::Violation(v), v.label()),
@@ -195,6 +196,7 @@ async fn enter(
         lifecycle::tell_lost(intake, &session, &state, now, "clean_start");
         exchange.clear(&session, &mut state);
     }
+    forget_forbidden(exchange, &session, &mut state, &permissions);
     let session_id = *state.id.get_or_insert_with(Uuid::new_v4);
     state.inflight.reconnect();
     let (session_expiry, told) = session_expiry(exchange, &connect);
@@ -209,6 +211,7 @@ async fn enter(
         session,
         control: Arc::clone(control),
         origin,
+        identity,
         version,
         keep_alive: keep_alive(&connect),
         window: window(&connect),
@@ -216,7 +219,49 @@ async fn enter(
         session_expiry,
     };
     client.tell(|connection| Change::Connected { connection, session_present });
-    Ok((Connected { client, state, will }, welcome))
+    Ok((Connected { client, state, permissions, will }, welcome))
+}
+
+/// Finds out who the client is and what it may do. As long as a client waits for CONNACK.
+async fn login(
+    exchange: &Exchange,
+    connect: &Connect,
+    peer: &Peer,
+) -> Result<(Identity, Permissions), Failure> {
+    let refused = |refusal, label| Failure::Refused(connect.version, refusal, label);
+    let shown = Credentials {
+        client_id: &connect.client_id,
+        user_name: connect.user_name.as_deref(),
+        password: connect.password.as_ref().map(|password| &*password.0),
+        address: peer.address.ip(),
+    };
+    let asked = tokio::time::timeout(exchange.config.connect_timeout, exchange.access.login(shown));
+    let identity = asked.await.unwrap_or(Err(Denied::Busy)).map_err(|denied| {
+        let refusal = match denied {
+            Denied::WrongCredentials => Refusal::Credentials,
+            Denied::NoCredentials | Denied::NotAllowed => Refusal::NotAuthorized,
+            Denied::TooManyFailures => Refusal::Rate,
+            Denied::Busy => Refusal::Busy,
+        };
+        refused(refusal, denied.label())
+    })?;
+    let permissions = exchange.access.permissions(&identity, &connect.client_id);
+    let permissions = permissions.ok_or(refused(Refusal::Credentials, "bad_credentials"))?;
+    if let Some(will) = &connect.will
+        && !permissions.may_publish(&will.topic)
+    {
+        return Err(refused(Refusal::NotAuthorized, "will_not_authorized"));
+    }
+    Ok((identity, permissions))
+}
+
+fn origin(client_id: &Arc<str>, identity: &Identity, peer: &Peer) -> Arc<Origin> {
+    Arc::new(Origin {
+        client_id: Some(Arc::clone(client_id)),
+        principal: identity.user.clone().or_else(|| peer.principal()),
+        source_ip: Some(peer.address.ip()),
+        record: None,
+    })
 }
 
 fn facts(exchange: &Exchange, origin: &Origin, address: SocketAddr) -> Arc<ConnectionFacts> {
@@ -238,11 +283,17 @@ async fn hold(
     if exchange.is_closing() {
         return Err((Refusal::ShuttingDown, "shutdown"));
     }
-    tokio::select! {
-        state = tokio::time::timeout(exchange.config.connect_timeout, session.state()) => {
-            state.map_err(|_| (Refusal::Busy, "session_busy"))
+    let state = tokio::time::timeout(exchange.config.connect_timeout, session.state());
+    let mut state = std::pin::pin!(state);
+    loop {
+        tokio::select! {
+            state = state.as_mut() => return state.map_err(|_| (Refusal::Busy, "session_busy")),
+            () = control.notify.notified() => {}
         }
-        () = control.notify.notified() => Err((Refusal::Busy, "taken_over")),
+        // Woken without an order, it is to look at its permissions, which are new.
+        if control.order().is_some() {
+            return Err((Refusal::Busy, "taken_over"));
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::gathering::LowWater;
 use super::outlet::Outlet;
 use super::outlet::PendingAck;
 use super::request;
+use crate::access::Permissions;
 use crate::broker::Lane;
 use crate::broker::Submitted;
 use crate::broker::exchange::Exchange;
@@ -48,6 +49,7 @@ const PINGRESP: [u8; 2] = [0xd0, 0];
 pub(super) struct Inlet {
     lane: Box<dyn Lane>,
     topics: Topics,
+    permissions: Permissions,
     /// Read, not yet cut into frames.
     buffer: BytesMut,
     /// Whole frames that wait for their turn.
@@ -69,12 +71,13 @@ pub(super) struct Inlet {
 
 impl Inlet {
     /// `unread` is what came with CONNECT.
-    pub(super) fn new(lane: Box<dyn Lane>, unread: BytesMut) -> Self {
+    pub(super) fn new(lane: Box<dyn Lane>, permissions: Permissions, unread: BytesMut) -> Self {
         let mut received = PacketCounts::default();
         received[Kind::Connect as usize] = 1;
         Inlet {
             lane,
             topics: Topics::default(),
+            permissions,
             buffer: unread,
             frames: Bytes::new(),
             read_size: READ_BUFFER_MIN,
@@ -91,6 +94,37 @@ impl Inlet {
     /// When the last bytes were handled.
     pub(super) fn last_read(&self) -> Timestamp {
         self.last_read
+    }
+
+    /// When the access rules or users have changed: what the client may do from now on. One that has a
+    /// subscription that it may not have any more loses it, and its connection with it: the protocol has
+    /// no other word for that.
+    pub(super) fn recheck(
+        &mut self,
+        client: &Client,
+        state: &mut SessionState,
+    ) -> Result<(), Close> {
+        let access = &client.exchange.access;
+        if access.version() == self.permissions.version() {
+            return Ok(());
+        }
+        let version = access.version();
+        let permissions = access.permissions(&client.identity, &client.session.client_id);
+        let is_known = permissions.is_some();
+        self.permissions = permissions.unwrap_or_else(|| Permissions::none(version));
+        if !is_known {
+            return Err(Close::NotAuthorized);
+        }
+        match request::forget_forbidden(&client.exchange, &client.session, state, &self.permissions)
+        {
+            0 => Ok(()),
+            _ => Err(Close::NotAuthorized),
+        }
+    }
+
+    /// Whether the client may publish to a topic, as far as is known.
+    pub(super) fn may_publish(&self, topic: &str) -> bool {
+        self.permissions.may_publish(topic)
     }
 
     /// Before a read is waited for: adapts the socket to what its client sends.
@@ -235,8 +269,13 @@ impl Inlet {
     ) -> Result<(), Close> {
         let exchange = &*client.exchange;
         let incoming = publish::read(header, frame, client.version)?;
-        let topic =
-            self.topics.resolve(incoming.topic, incoming.alias, client.session.key, exchange)?;
+        let topic = self.topics.resolve(
+            incoming.topic,
+            incoming.alias,
+            client.session.key,
+            &self.permissions,
+            exchange,
+        )?;
         let packet_id = incoming.packet_id;
         let payload = frame.slice(incoming.payload);
         self.gathering.count(frame.len());
@@ -269,6 +308,7 @@ impl Inlet {
             hops: 0,
         };
         let accepted = match Exchange::refuse(&publish) {
+            _ if !topic.is_allowed => Err(Dropped::NotAuthorized),
             Some(reason) => Err(reason),
             None => {
                 accept(exchange, publish, topic.route.as_deref(), &mut *self.lane, &mut self.wakes)
@@ -311,7 +351,7 @@ impl Inlet {
             Kind::PingReq => Err(Violation::Malformed("PINGREQ with a body").into()),
             Kind::Subscribe | Kind::Unsubscribe | Kind::Disconnect => {
                 let request = codec::read_request(header, frame, client.version)?;
-                request::handle(client, state, outlet, request)
+                request::handle(client, state, outlet, request, &self.permissions)
             }
             Kind::Connect => Err(Violation::Protocol("a second CONNECT").into()),
             Kind::Auth => Err(Violation::Protocol("AUTH without a method").into()),
@@ -387,7 +427,7 @@ fn accept(
 fn refusal_code(reason: Dropped) -> u8 {
     match reason {
         Dropped::PayloadFormat => ack::PAYLOAD_FORMAT_INVALID,
-        Dropped::ReservedTopic => ack::NOT_AUTHORIZED,
+        Dropped::ReservedTopic | Dropped::NotAuthorized => ack::NOT_AUTHORIZED,
         _ => ack::TOPIC_NAME_INVALID,
     }
 }

@@ -47,6 +47,8 @@ use super::session::StateGuard;
 use super::transport::Half;
 use super::transport::Stream;
 use super::will::Will;
+use crate::access::Identity;
+use crate::access::Permissions;
 use crate::clock::Timestamp;
 use crate::limits::READ_BUFFER_REST;
 use crate::limits::WRITE_STALL_MAX;
@@ -78,6 +80,7 @@ struct Client {
     session: Arc<Session>,
     control: Arc<Control>,
     origin: Arc<Origin>,
+    identity: Identity,
     version: Version,
     /// One and a half times the client's keep-alive; `None` when it asked for none.
     keep_alive: Option<Duration>,
@@ -104,6 +107,7 @@ impl Client {
 struct Connected {
     client: Client,
     state: StateGuard,
+    permissions: Permissions,
     will: Option<Will>,
 }
 
@@ -122,6 +126,8 @@ enum Close {
     Violation(#[from] Violation),
     #[error("ended by order: {0:?}")]
     Ordered(Order),
+    #[error("the client may not do any more what it did")]
+    NotAuthorized,
     #[error("the gateway takes no more messages")]
     IntakeClosed,
 }
@@ -140,9 +146,18 @@ impl Close {
             Close::Client { .. } | Close::Gone => None,
             Close::KeepAlive => Some(0x8d),
             Close::Stalled => Some(0x97),
+            Close::NotAuthorized => Some(0x87),
             Close::Violation(violation) => Some(violation.reason_code()),
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => Some(0x8e),
             Close::Ordered(Order::ShutDown) | Close::IntakeClosed => Some(0x8b),
+        }
+    }
+
+    /// What a person who looks at the client's log is told beside the code.
+    fn words(self) -> Option<&'static str> {
+        match self {
+            Close::NotAuthorized => Some("not authorized any more"),
+            _ => None,
         }
     }
 
@@ -153,6 +168,7 @@ impl Close {
             Close::Gone => "CONNECTION_LOST",
             Close::KeepAlive => "MQTT_KEEP_ALIVE_TIMEOUT",
             Close::Stalled | Close::Violation(_) => "CLIENT_ERROR",
+            Close::NotAuthorized => "AUTH_ERROR",
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => "DUPLICATE_CLIENTID",
             Close::Ordered(Order::ShutDown) | Close::IntakeClosed => "SERVER_INITIATED_DISCONNECT",
         }
@@ -165,6 +181,7 @@ impl Close {
             Close::KeepAlive => "keep_alive",
             Close::Stalled => "stalled",
             Close::Violation(_) => "violation",
+            Close::NotAuthorized => "not_authorized",
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => "taken_over",
             Close::Ordered(Order::ShutDown) | Close::IntakeClosed => "shutdown",
         }
@@ -208,17 +225,19 @@ async fn run_over<R, W>(
     let (reader, writer) = (&mut reader, &mut writer);
     let greeted = handshake::greet(&exchange, &intake, reader, writer, &arrival, &control).await;
     let Some((connected, unread, welcome)) = greeted else { return };
-    let Connected { client, mut state, will } = connected;
+    let Connected { client, mut state, permissions, will } = connected;
     let address = arrival.peer.address;
     tracing::debug!(client_id = %client.session.client_id, %address, "client connected");
     exchange.metrics.connections.inc();
     let slot = Arc::default();
     let lane = intake.lane(Arc::clone(&client.origin), Arc::clone(&slot));
-    let mut inlet = Inlet::new(lane, unread);
+    let mut inlet = Inlet::new(lane, permissions, unread);
     let mut outlet = Outlet::new(slot, welcome);
     let close = serve(&client, &mut state, &mut inlet, &mut outlet, reader, writer).await;
     exchange.metrics.connections.dec();
     farewell::detach(&client, &mut outlet, close).await;
+    // What it was allowed at CONNECT may have been taken away since.
+    let will = will.filter(|will| inlet.may_publish(will.topic()));
     farewell::settle(&client, state, will, close).await;
     farewell::last_words(&client, &mut outlet, reader, writer, close).await;
 }
@@ -241,6 +260,7 @@ where
     let mut timer = std::pin::pin!(tokio::time::sleep_until(clock.instant_at(watch.armed).into()));
     loop {
         let turned = async {
+            inlet.recheck(client, state)?;
             outlet.pump(client, state, writer)?;
             inlet.turn(client, state, outlet, writer).await?;
             outlet.pump(client, state, writer)

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use super::Client;
 use super::Close;
 use super::outlet::Outlet;
+use crate::access::Permissions;
 use crate::broker::Change;
+use crate::broker::exchange::Exchange;
+use crate::broker::message::Message;
+use crate::broker::metrics::Dropped;
 use crate::broker::packet::Kind;
 use crate::broker::packet::Violation;
 use crate::broker::packet::codec;
@@ -14,9 +18,11 @@ use crate::broker::packet::codec::Request;
 use crate::broker::packet::codec::RetainHandling;
 use crate::broker::packet::codec::Wanted;
 use crate::broker::session::RetainedRun;
+use crate::broker::session::Session;
 use crate::broker::session::SessionState;
 use crate::broker::subscriptions::Subscription;
 use crate::broker::subscriptions::SubscriptionFilter;
+use crate::topic::Dialect;
 
 /// Does what the client asks for.
 pub(super) fn handle(
@@ -24,10 +30,11 @@ pub(super) fn handle(
     state: &mut SessionState,
     outlet: &mut Outlet,
     request: Request,
+    permissions: &Permissions,
 ) -> Result<(), Close> {
     match request {
         Request::Subscribe { packet_id, subscription_id, wanted } => {
-            let grant = |wanted| subscribe(client, state, wanted, subscription_id);
+            let grant = |wanted| subscribe(client, state, wanted, subscription_id, permissions);
             let granted: Vec<Granted> = wanted.iter().map(grant).collect();
             if granted.iter().any(|one| matches!(one, Granted::QoS(_))) {
                 let of_granted = |(wanted, granted): (&Wanted, &Granted)| {
@@ -43,8 +50,10 @@ pub(super) fn handle(
             Ok(())
         }
         Request::Unsubscribe { packet_id, filters } => {
-            let found: Vec<bool> =
-                filters.iter().map(|filter| unsubscribe(client, state, filter)).collect();
+            let found: Vec<bool> = {
+                let (exchange, session) = (&client.exchange, &client.session);
+                filters.iter().map(|filter| unsubscribe(exchange, session, state, filter)).collect()
+            };
             if found.contains(&true) {
                 let of_found = |(filter, found): (&String, &bool)| found.then(|| filter.clone());
                 client.tell(|connection| Change::Unsubscribed {
@@ -71,11 +80,21 @@ fn subscribe(
     state: &mut SessionState,
     wanted: &Wanted,
     id: Option<u32>,
+    permissions: &Permissions,
 ) -> Granted {
     let exchange = &client.exchange;
     let Ok(filter) = SubscriptionFilter::parse(&wanted.filter) else {
         return Granted::InvalidFilter;
     };
+    if !permissions.may_subscribe(filter.filter().as_str()) {
+        exchange.metrics.subscriptions_refused.inc();
+        tracing::info!(
+            client_id = %client.session.client_id,
+            filter = %filter.text(),
+            "subscription refused: the access rules do not allow it"
+        );
+        return Granted::NotAuthorized;
+    }
     let is_new = !state.filters.contains_key(filter.text());
     if is_new && state.filters.len() >= exchange.config.subscriptions_max {
         tracing::warn!(
@@ -126,10 +145,58 @@ fn subscribe(
     Granted::QoS(wanted.qos)
 }
 
-fn unsubscribe(client: &Client, state: &mut SessionState, text: &str) -> bool {
+fn unsubscribe(
+    exchange: &Exchange,
+    session: &Session,
+    state: &mut SessionState,
+    text: &str,
+) -> bool {
     let Some(filter) = state.filters.remove(text) else { return false };
-    client.exchange.subscriptions.unsubscribe(&filter, client.session.key);
-    client.exchange.metrics.subscriptions.dec();
-    client.session.traffic.filters.lock().remove(text);
+    exchange.subscriptions.unsubscribe(&filter, session.key);
+    exchange.metrics.subscriptions.dec();
+    session.traffic.filters.lock().remove(text);
     true
+}
+
+/// Takes away the subscriptions that the client may not have, and what waits for it on topics that
+/// none of the others matches. Answers how many they were.
+pub(super) fn forget_forbidden(
+    exchange: &Exchange,
+    session: &Session,
+    state: &mut SessionState,
+    permissions: &Permissions,
+) -> usize {
+    let is_forbidden =
+        |filter: &SubscriptionFilter| !permissions.may_subscribe(filter.filter().as_str());
+    let forbidden: Vec<Arc<str>> = state
+        .filters
+        .values()
+        .filter(|filter| is_forbidden(filter))
+        .map(|filter| Arc::clone(filter.text()))
+        .collect();
+    for text in &forbidden {
+        unsubscribe(exchange, session, state, text);
+        tracing::info!(
+            client_id = %session.client_id,
+            filter = %text,
+            "subscription taken away: the access rules do not allow it"
+        );
+    }
+    if !forbidden.is_empty() {
+        let filters = &state.filters;
+        let is_matched = |topic: &str| {
+            filters.values().any(|filter| filter.filter().matches(topic, Dialect::Mqtt))
+        };
+        let dropped = session.retain_queued(is_matched);
+        for run in &mut state.retained {
+            let is_wanted = |message: &Arc<Message>| is_matched(message.publish.topic.as_str());
+            let kept: Vec<_> = std::mem::take(&mut run.messages).filter(is_wanted).collect();
+            run.messages = kept.into_iter();
+        }
+        exchange.metrics.queued.dec_by(i64::try_from(dropped).unwrap_or(i64::MAX));
+        for _ in 0..dropped {
+            exchange.metrics.count_dropped(Dropped::NotAuthorized);
+        }
+    }
+    forbidden.len()
 }

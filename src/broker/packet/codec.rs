@@ -50,9 +50,20 @@ pub(crate) struct Connect {
     pub(crate) receive_maximum: Option<u16>,
     pub(crate) packet_bytes_max: Option<u32>,
     pub(crate) user_name: Option<String>,
+    pub(crate) password: Option<Password>,
     /// Whether enhanced authentication is asked for.
     pub(crate) authentication: bool,
     pub(crate) will: Option<LastWill>,
+}
+
+/// A password as it came; shown nowhere.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Password(pub(crate) Bytes);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password")
+    }
 }
 
 /// The will of a CONNECT.
@@ -100,6 +111,11 @@ pub(crate) enum Refusal {
     Version,
     ClientId,
     Authentication,
+    /// Wrong user name or password.
+    Credentials,
+    NotAuthorized,
+    /// Too many attempts.
+    Rate,
     Busy,
     Quota,
     ShuttingDown,
@@ -122,6 +138,7 @@ pub(crate) struct Welcome<'a> {
 pub(crate) enum Granted {
     QoS(QoS),
     InvalidFilter,
+    NotAuthorized,
     Quota,
 }
 
@@ -130,6 +147,8 @@ pub(crate) fn read_connect(header: Header, frame: &Bytes) -> Result<Connect, Con
     let body = frame.get(header.header_len..).unwrap_or_default();
     let shape = strict::check_connect(body)?;
     let cut = without_password(body, shape.password_at);
+    // Behind the two bytes of its length.
+    let password = shape.password_at.and_then(|at| body.get(at + 2..)).map(Bytes::copy_from_slice);
     let packet =
         decode(shape.version, &cut).map_err(|v| ConnectRefusal::Violation(shape.version, v))?;
     let Packet::Connect(connect, properties, will, will_properties, login) = packet else {
@@ -161,6 +180,7 @@ pub(crate) fn read_connect(header: Header, frame: &Bytes) -> Result<Connect, Con
         receive_maximum,
         packet_bytes_max: max_packet_size,
         user_name: login.map(|login| login.username).filter(|name| !name.is_empty()),
+        password: password.map(Password),
         authentication: authentication_method.is_some(),
         will: will.map(|will| LastWill {
             topic: String::from_utf8_lossy(&will.topic).into_owned(),
@@ -174,7 +194,7 @@ pub(crate) fn read_connect(header: Header, frame: &Bytes) -> Result<Connect, Con
 }
 
 /// The frame without its last field: passwords are binary data, which rumqttd insists on reading as
-/// UTF-8, and nobody looks at them yet.
+/// UTF-8.
 fn without_password(body: &[u8], password_at: Option<usize>) -> Bytes {
     const FLAGS_AT: usize = 7;
     let kept = password_at.and_then(|at| body.get(..at)).unwrap_or(body);
@@ -269,6 +289,9 @@ pub(crate) fn write_refusal(refusal: Refusal, version: Version, out: &mut BytesM
             Refusal::Version => ConnectReturnCode::UnsupportedProtocolVersion,
             Refusal::ClientId => ConnectReturnCode::ClientIdentifierNotValid,
             Refusal::Authentication => ConnectReturnCode::BadAuthenticationMethod,
+            Refusal::Credentials => ConnectReturnCode::BadUserNamePassword,
+            Refusal::NotAuthorized => ConnectReturnCode::NotAuthorized,
+            Refusal::Rate => ConnectReturnCode::ConnectionRateExceeded,
             Refusal::Busy => ConnectReturnCode::ServerBusy,
             Refusal::Quota => ConnectReturnCode::QuotaExceeded,
             Refusal::ShuttingDown => ConnectReturnCode::ServerUnavailable,
@@ -278,13 +301,23 @@ pub(crate) fn write_refusal(refusal: Refusal, version: Version, out: &mut BytesM
             Refusal::Violation(_) => return,
             Refusal::Version => ConnectReturnCode::RefusedProtocolVersion,
             Refusal::ClientId => ConnectReturnCode::ClientIdentifierNotValid,
-            Refusal::Authentication => ConnectReturnCode::NotAuthorized,
-            Refusal::Busy | Refusal::Quota | Refusal::ShuttingDown => {
+            Refusal::Authentication | Refusal::NotAuthorized => ConnectReturnCode::NotAuthorized,
+            Refusal::Credentials => ConnectReturnCode::BadUserNamePassword,
+            Refusal::Rate | Refusal::Busy | Refusal::Quota | Refusal::ShuttingDown => {
                 ConnectReturnCode::ServiceUnavailable
             }
         },
     };
-    encode(version, Packet::ConnAck(ConnAck { session_present: false, code }, None), out);
+    // The same words whatever was wrong: an attacker learns nothing from them.
+    let reason_string = match refusal {
+        Refusal::Credentials | Refusal::NotAuthorized => Some("not authorized"),
+        Refusal::Rate => Some("too many attempts"),
+        _ => None,
+    };
+    let properties = reason_string.filter(|_| version == Version::V5).map(|text| {
+        ConnAckProperties { reason_string: Some(text.to_owned()), ..ConnAckProperties::default() }
+    });
+    encode(version, Packet::ConnAck(ConnAck { session_present: false, code }, properties), out);
 }
 
 /// Appends a SUBACK.
@@ -298,6 +331,7 @@ pub(crate) fn write_suback(
         (Granted::QoS(qos), _) => SubscribeReasonCode::Success(from_qos(*qos)),
         (_, Version::V311) => SubscribeReasonCode::Failure,
         (Granted::InvalidFilter, Version::V5) => SubscribeReasonCode::TopicFilterInvalid,
+        (Granted::NotAuthorized, Version::V5) => SubscribeReasonCode::NotAuthorized,
         (Granted::Quota, Version::V5) => SubscribeReasonCode::QuotaExceeded,
     };
     let return_codes = granted.iter().map(code).collect();
@@ -314,9 +348,20 @@ pub(crate) fn write_unsuback(packet_id: u16, found: &[bool], version: Version, o
     encode(version, Packet::UnsubAck(unsuback, None), out);
 }
 
-/// Appends a DISCONNECT; only MQTT 5 servers send it. By hand: rumqttd's enum has no way from a number.
-pub(crate) fn write_disconnect(reason_code: u8, out: &mut BytesMut) {
-    out.put_slice(&[0xe0, 1, reason_code]);
+/// Appends a DISCONNECT, with a reason in words where there is one; only MQTT 5 servers send it. By hand:
+/// rumqttd's enum has no way from a number.
+pub(crate) fn write_disconnect(reason_code: u8, words: &str, out: &mut BytesMut) {
+    const REASON_STRING: u8 = 0x1f;
+    let (Ok(length), false) = (u8::try_from(words.len()), words.is_empty()) else {
+        return out.put_slice(&[0xe0, 1, reason_code]);
+    };
+    let properties = 3 + usize::from(length);
+    out.put_u8(0xe0);
+    put_varint(out, 2 + properties);
+    out.put_u8(reason_code);
+    put_varint(out, properties);
+    out.put_slice(&[REASON_STRING, 0, length]);
+    out.put_slice(words.as_bytes());
 }
 
 fn encode(version: Version, packet: Packet, out: &mut BytesMut) {

@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
+use tidegate::access::Access;
 use tidegate::broker::Broker;
 use tidegate::broker::BrokerHandle;
 use tidegate::broker::ClientEvent;
@@ -125,7 +126,8 @@ impl Gateway {
         let mut config =
             MqttConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..MqttConfig::default() };
         change(&mut config);
-        let broker = Broker::bind(&config, Clock::start(), Vec::new()).await.expect("bind");
+        let (clock, access) = (Clock::start(), Arc::new(Access::open(Clock::start())));
+        let broker = Broker::bind(&config, clock, access, Vec::new()).await.expect("bind");
         let desk = Arc::new(Desk {
             taken: watch::Sender::new(Vec::new()),
             held: Mutex::default(),
