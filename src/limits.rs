@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+/// The wall clock has been set when it is ahead of the gateway's by this: less is what reading two
+/// clocks one after the other, or a leap second smeared, can give.
+pub const CLOCK_STEP_MIN: Duration = Duration::from_secs(1);
 /// Nested parentheses, cases, sub-queries and literals in a rule: refused before pest runs, so that
 /// every build reports the same.
 pub const NESTING_MAX: usize = 64;
@@ -114,6 +117,8 @@ pub const STREAM_TURN_RECORDS_MAX: usize = 1000;
 pub const STREAM_TURN_BYTES_MAX: usize = 1024 * 1024;
 /// and bytes of what they cause: no further record is judged once it is reached.
 pub const STREAM_TURN_OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Damaged blocks of a stream that one turn moves over: each is a line in the log.
+pub const STREAM_TURN_DAMAGED_MAX: usize = 16;
 /// REPUBLISH and STREAM hops a message may take before it is cut.
 pub const HOPS_MAX: u8 = 4;
 /// A compiled regular expression, bytes of its program. One of this size takes 2 ms to compile.
@@ -122,6 +127,15 @@ pub const REGEX_BYTES_MAX: usize = 256 * 1024;
 pub const REGEXES_MAX: usize = 32;
 /// Steps back that one search may take where the expression needs backtracking: 10 ms.
 pub const REGEX_STEPS_MAX: usize = 200_000;
+/// Steps that evaluating one rule over one message may take in all, in searches and in other work that
+/// grows with the message: a fifth of a second, during which the other clients of the thread wait.
+pub const EVALUATION_STEPS_MAX: usize = 4_000_000;
+/// What a function reads of its arguments in the time of a step, bytes, or elements that it compares.
+pub const EVALUATION_STEP_SIZE: usize = 16;
+/// Steps that compiling a regular expression out of a message counts for: 1 ms.
+pub const REGEX_COMPILE_STEPS: usize = 20_000;
+/// Strings built while evaluating one rule over one message, bytes in all.
+pub const EVALUATION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The text of a regular expression, bytes: one that a message brings is compiled while its sender
 /// waits.
 pub const REGEX_TEXT_BYTES_MAX: usize = 4096;
@@ -313,6 +327,9 @@ pub const WAL_CHECKPOINT_BYTES: i64 = 32 * 1024 * 1024;
 pub const WAL_RESTART_BYTES: i64 = 128 * 1024 * 1024;
 /// Blocks of a shard deleted in one transaction by retention: milliseconds, messages wait behind it.
 pub const RETENTION_BLOCKS_MAX: usize = 1000;
+/// Runs of the gateway that retention looks back on: those of a year with two outages a day and more.
+/// Beyond them the shortest outages count as time that has passed.
+pub const RETENTION_RUNS_MAX: usize = 1000;
 /// Bytes of a shard deleted in one transaction by retention.
 pub const RETENTION_BYTES_MAX: i64 = 16 * 1024 * 1024;
 /// Hits of one commit kept for the dashboard, the newest; counters count all.

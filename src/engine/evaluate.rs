@@ -314,7 +314,13 @@ impl<'f> Frame<'f> {
             }
             Code::In { sides, negated } => {
                 let [needle, haystack] = &**sides;
-                operators::contains(&self.value(needle, scope), &self.value(haystack, scope))
+                let haystack = self.value(haystack, scope);
+                if let Value::Array(items) = &*haystack
+                    && !self.budget.work(items.len())
+                {
+                    return None;
+                }
+                operators::contains(&self.value(needle, scope), &haystack)
                     .map(|found| found != *negated)
             }
             Code::Between { parts, negated } => {
@@ -408,7 +414,11 @@ impl<'f> Frame<'f> {
                 operators::cast(&self.value(value, scope), *target, self.setting())
             }
             Code::Call { native, arguments, function: _ } => {
-                native(&self.values(arguments, scope), self.setting())
+                let arguments = self.values(arguments, scope);
+                if !self.pay_for(&arguments) {
+                    return Cow::Borrowed(&UNDEFINED);
+                }
+                native(&arguments, self.setting())
             }
             Code::Context { function, arguments } => self.context(*function, arguments, scope),
             Code::Prepared { call, arguments } => {
@@ -448,6 +458,16 @@ impl<'f> Frame<'f> {
         scope: Option<&'s Scope<'s>>,
     ) -> SmallVec<[Cow<'s, Value>; 3]> {
         codes.iter().map(|code| self.value(code, scope)).collect()
+    }
+
+    /// Takes the steps of a function that reads its arguments; false when they are too many.
+    fn pay_for(&self, arguments: &[Cow<'_, Value>]) -> bool {
+        let sizes = arguments.iter().map(|argument| match &**argument {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.len(),
+            _ => 0,
+        });
+        self.budget.work(sizes.sum())
     }
 
     fn variable(&self, number: usize) -> &Value {

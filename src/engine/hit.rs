@@ -98,8 +98,11 @@ pub enum FaultCode {
     /// `aws_lambda()` where nobody makes calls: over what a condition over time, or a rule over a
     /// stream, republishes.
     CallUnavailable,
-    /// A search took more than [`crate::limits::REGEX_STEPS_MAX`] steps.
+    /// A search took more than [`crate::limits::REGEX_STEPS_MAX`] steps, or all of them together more
+    /// than [`crate::limits::EVALUATION_STEPS_MAX`].
     RegexTooCostly,
+    /// Evaluation took more than [`crate::limits::EVALUATION_STEPS_MAX`] steps.
+    EvaluationTooCostly,
 }
 
 impl FaultCode {
@@ -139,6 +142,7 @@ impl FaultCode {
         FaultCode::CallFailed,
         FaultCode::CallUnavailable,
         FaultCode::RegexTooCostly,
+        FaultCode::EvaluationTooCostly,
     ];
 
     /// The stable name used in counters, the API and `eval`.
@@ -178,6 +182,7 @@ impl FaultCode {
             FaultCode::CallFailed => "call_failed",
             FaultCode::CallUnavailable => "call_unavailable",
             FaultCode::RegexTooCostly => "regex_too_costly",
+            FaultCode::EvaluationTooCostly => "evaluation_too_costly",
         }
     }
 }

@@ -5,10 +5,14 @@ use std::cell::Cell;
 
 use crate::engine::FaultCode;
 use crate::limits::ARRAY_GROWTH_MAX;
+use crate::limits::EVALUATION_BYTES_MAX;
+use crate::limits::EVALUATION_STEP_SIZE;
+use crate::limits::EVALUATION_STEPS_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::rule::ast::BinaryOp;
 use crate::rule::ast::CastTarget;
 use crate::rule::ast::IsWhat;
+use crate::rule::java_regex::Steps;
 use crate::value::Number;
 use crate::value::Rounding;
 use crate::value::Value;
@@ -16,10 +20,20 @@ use crate::value::Whole;
 
 /// What evaluating one rule over one message may still build. Once overdrawn, results are Undefined
 /// and the rule ends in a fault.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Budget {
     grown: Cell<usize>,
+    /// Bytes of the strings built.
+    built: Cell<usize>,
+    steps: Steps,
     fault: Cell<Option<FaultCode>>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        let steps = Steps::new(EVALUATION_STEPS_MAX);
+        Budget { grown: Cell::default(), built: Cell::default(), steps, fault: Cell::default() }
+    }
 }
 
 impl Budget {
@@ -38,10 +52,25 @@ impl Budget {
         if self.allows(text.as_ref().len()) { Value::string(text) } else { Value::Undefined }
     }
 
-    /// Whether a string of `bytes` may be built; a fault when not.
+    /// Whether a string of `bytes` may be built, beside those that have been; a fault when not.
     pub(super) fn allows(&self, bytes: usize) -> bool {
-        if bytes > OUTPUT_BYTES_MAX {
+        let built = self.built.get().saturating_add(bytes);
+        self.built.set(built);
+        if bytes > OUTPUT_BYTES_MAX || built > EVALUATION_BYTES_MAX {
             self.fault.set(Some(FaultCode::OutputTooLarge));
+        }
+        self.fault.get().is_none()
+    }
+
+    /// The steps that searches take.
+    pub(super) fn steps(&self) -> &Steps {
+        &self.steps
+    }
+
+    /// Takes the steps of work over `size` bytes, or elements of an array. False when those are too many.
+    pub(super) fn work(&self, size: usize) -> bool {
+        if self.steps.take(size / EVALUATION_STEP_SIZE).is_err() {
+            self.fail(FaultCode::EvaluationTooCostly);
         }
         self.fault.get().is_none()
     }

@@ -19,6 +19,7 @@ use super::code::Target;
 use super::code::Text;
 use super::evaluate::Frame;
 use super::headers;
+use crate::limits::EVALUATION_STEPS_MAX;
 use crate::limits::HOPS_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::PARTITION_KEY_CHARS_MAX;
@@ -98,7 +99,14 @@ pub(super) fn budget_kept(frame: &Frame<'_>) -> Result<(), Refusal> {
         None => Ok(()),
         Some(FaultCode::RegexTooCostly) => Err((
             FaultCode::RegexTooCostly,
-            format!("a regular expression took more than {REGEX_STEPS_MAX} steps"),
+            format!(
+                "a regular expression took more than {REGEX_STEPS_MAX} steps, or all searches together \
+                 more than {EVALUATION_STEPS_MAX}"
+            ),
+        )),
+        Some(FaultCode::EvaluationTooCostly) => Err((
+            FaultCode::EvaluationTooCostly,
+            format!("evaluating the rule took more than {EVALUATION_STEPS_MAX} steps"),
         )),
         Some(code) => Err((code, "evaluating the rule built more than it may".to_owned())),
     }

@@ -294,6 +294,39 @@ fn foreach_is_bounded_in_elements_and_in_bytes() {
 }
 
 #[test]
+fn what_one_message_costs_is_bounded() {
+    let select = |value: &str| {
+        format!(
+            "CREATE RULE r AS SET @p = p, @arr = arr SELECT (SELECT VALUE {value} FROM arr) AS r
+             FROM 'a' DO LOG;"
+        )
+    };
+    let texts = |text: &dyn Fn(usize) -> String, count: usize| {
+        let elements: Vec<String> =
+            (0..count).map(|n| format!(r#"{{"v":"{}"}}"#, text(n))).collect();
+        format!(r#"{{"arr":[{}],"p":"{}"}}"#, elements.join(","), "y".repeat(200_000))
+    };
+    let slow = |_| "xxxxxxxxxxxxxxx!".to_owned();
+    let searched = select("regexp_matches(v, '(?:(?=x)x+)+y')");
+    assert_eq!(outputs(&searched, &texts(&slow, 9_000)), "regex_too_costly");
+    let foreach = "CREATE RULE r AS SELECT regexp_matches(e.v, '(?:(?=x)x+)+y') AS m FROM 'a'
+                   FOREACH arr AS e DO LOG;";
+    assert_eq!(outputs(foreach, &texts(&slow, 9_000)), "regex_too_costly");
+    let compiled = select("regexp_matches('x', v)");
+    assert_eq!(outputs(&compiled, &texts(&|n| format!("a{n}"), 1_000)), "regex_too_costly");
+    let built = select("replace(v, 'x', substring(@p, 0, 20000))");
+    assert_eq!(outputs(&built, &texts(&slow, 1_000)), "output_too_large");
+    let read = select("indexof(@p, 'z')");
+    assert_eq!(outputs(&read, &texts(&slow, 1_000)), "evaluation_too_costly");
+    let compared = select("7 IN @arr");
+    assert_eq!(outputs(&compared, &texts(&slow, 20_000)), "evaluation_too_costly");
+    // What a sensor sends is far from it.
+    let usual = select("regexp_matches(v, '^(?=.*[0-9])[a-z0-9]+$')");
+    let found = outputs(&usual, &texts(&|n| format!("mote{n}"), 5_000));
+    assert!(found.starts_with(r#"{"r":[true,true"#), "{found}");
+}
+
+#[test]
 fn rules_of_one_topic_share_a_plan_and_disabled_ones_have_none() {
     let engine = engine(
         "CREATE RULE one AS SELECT a FROM 'x/+', 'x/#' DO LOG;

@@ -9,7 +9,9 @@ use super::Arguments;
 use super::string::texts;
 use crate::engine::FaultCode;
 use crate::engine::operators::Setting;
+use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::REGEX_CACHE_MAX;
+use crate::limits::REGEX_COMPILE_STEPS;
 use crate::rule::function::Function;
 use crate::rule::java_regex::JavaRegex;
 use crate::rule::java_regex::Replacement;
@@ -70,19 +72,19 @@ impl Regexp {
 
 pub(super) fn matches(arguments: Arguments<'_, '_>, setting: Setting<'_>) -> Value {
     let Some([subject, pattern]) = texts::<2>(arguments, setting) else { return Value::Undefined };
-    with_regex(&pattern, |regex| matched(regex, &subject, setting)).unwrap_or_default()
+    with_regex(&pattern, setting, |regex| matched(regex, &subject, setting)).unwrap_or_default()
 }
 
 pub(super) fn substr(arguments: Arguments<'_, '_>, setting: Setting<'_>) -> Value {
     let Some([subject, pattern]) = texts::<2>(arguments, setting) else { return Value::Undefined };
-    with_regex(&pattern, |regex| found(regex, &subject, setting)).unwrap_or_default()
+    with_regex(&pattern, setting, |regex| found(regex, &subject, setting)).unwrap_or_default()
 }
 
 pub(super) fn replace(arguments: Arguments<'_, '_>, setting: Setting<'_>) -> Value {
     let Some([subject, pattern, replacement]) = texts::<3>(arguments, setting) else {
         return Value::Undefined;
     };
-    with_regex(&pattern, |regex| replaced(regex, &subject, &replacement, setting))
+    with_regex(&pattern, setting, |regex| replaced(regex, &subject, &replacement, setting))
         .unwrap_or_default()
 }
 
@@ -92,12 +94,14 @@ fn too_costly(setting: Setting<'_>, _: TooCostly) -> Value {
 }
 
 fn matched(regex: &JavaRegex, subject: &str, setting: Setting<'_>) -> Value {
-    regex.is_match(subject).map_or_else(|costly| too_costly(setting, costly), Value::Bool)
+    regex
+        .is_match(subject, setting.budget.steps())
+        .map_or_else(|costly| too_costly(setting, costly), Value::Bool)
 }
 
 /// The first match; Undefined without one.
 fn found(regex: &JavaRegex, subject: &str, setting: Setting<'_>) -> Value {
-    match regex.find(subject) {
+    match regex.find(subject, setting.budget.steps()) {
         Ok(found) => found.map_or(Value::Undefined, Value::string),
         Err(costly) => too_costly(setting, costly),
     }
@@ -110,7 +114,7 @@ fn replaced(regex: &JavaRegex, subject: &str, replacement: &str, setting: Settin
     let mut is_right = true;
     let mut out = String::new();
     let mut last = 0;
-    let searched = regex.for_each_match(subject, |groups| {
+    let searched = regex.for_each_match(subject, setting.budget.steps(), |groups| {
         let replacement =
             replacing.get_or_insert_with(|| Replacement::parse(replacement, regex).ok());
         let (Some(replacement), Some(Some(whole))) = (replacement, groups.first()) else {
@@ -120,13 +124,15 @@ fn replaced(regex: &JavaRegex, subject: &str, replacement: &str, setting: Settin
         out.push_str(subject.get(last..whole.start).unwrap_or_default());
         replacement.write(subject, groups, &mut out);
         last = whole.end;
-        is_right = setting.budget.allows(out.len());
+        is_right = out.len() <= OUTPUT_BYTES_MAX;
         is_right
     });
     if let Err(costly) = searched {
         return too_costly(setting, costly);
     }
     if !is_right {
+        // One that is too large is a fault.
+        setting.budget.allows(out.len());
         return Value::Undefined;
     }
     out.push_str(subject.get(last..).unwrap_or_default());
@@ -140,9 +146,16 @@ thread_local! {
 }
 
 /// `None` when the pattern does not compile.
-fn with_regex<T>(pattern: &str, apply: impl FnOnce(&JavaRegex) -> T) -> Option<T> {
+fn with_regex(
+    pattern: &str,
+    setting: Setting<'_>,
+    apply: impl FnOnce(&JavaRegex) -> Value,
+) -> Option<Value> {
     SEEN.with_borrow_mut(|seen| {
         if !seen.contains_key(pattern) {
+            if let Err(costly) = setting.budget.steps().take(REGEX_COMPILE_STEPS) {
+                return Some(too_costly(setting, costly));
+            }
             if seen.len() >= REGEX_CACHE_MAX {
                 seen.clear();
             }

@@ -2,24 +2,27 @@
 //!
 //! [`JavaRegex::new`] rewrites an expression into one of two dialects of Rust. Most run in time
 //! linear in the text. Look-around, back-references, atomic groups and possessive quantifiers need
-//! backtracking, which is bounded by [`REGEX_STEPS_MAX`]: a search that takes more ends in
-//! [`TooCostly`]. What neither has is refused with its name. Classes are ASCII unless `(?U)` says
+//! backtracking, which is bounded by [`REGEX_STEPS_MAX`](crate::limits::REGEX_STEPS_MAX): a search that
+//! takes more ends in [`TooCostly`]. So does one for which the [`Steps`] of all searches together are
+//! not enough. What neither has is refused with its name. Classes are ASCII unless `(?U)` says
 //! otherwise, `.` stops at every line terminator, and `$` matches before the last one, as in Java.
 
 mod class;
 mod replacement;
+mod steps;
 mod translate;
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::limits::REGEX_BYTES_MAX;
-use crate::limits::REGEX_STEPS_MAX;
 use crate::limits::REGEX_TEXT_BYTES_MAX;
 
+use steps::Backtracking;
 use translate::Translated;
 
 pub use replacement::Replacement;
+pub use steps::Steps;
 
 /// An expression ready to search.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ pub struct JavaRegex {
 #[derive(Debug)]
 enum Matcher {
     Linear(regex::Regex),
-    Backtracking(Box<fancy_regex::Regex>),
+    Backtracking(Box<Backtracking>),
 }
 
 /// Why a text is no expression here, in one sentence without its point.
@@ -56,7 +59,7 @@ impl fmt::Display for RegexError {
     }
 }
 
-/// A search took more than [`REGEX_STEPS_MAX`] steps.
+/// A search took more steps than it may, or than were left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooCostly;
 
@@ -100,10 +103,13 @@ impl JavaRegex {
     ///
     /// # Errors
     /// [`TooCostly`].
-    pub fn is_match(&self, text: &str) -> Result<bool, TooCostly> {
+    pub fn is_match(&self, text: &str, steps: &Steps) -> Result<bool, TooCostly> {
         match self.matcher_for(text) {
-            Matcher::Linear(regex) => Ok(regex.is_match(text)),
-            Matcher::Backtracking(regex) => regex.is_match(text).map_err(|_| TooCostly),
+            Matcher::Linear(regex) => {
+                steps.take_linear(text)?;
+                Ok(regex.is_match(text))
+            }
+            Matcher::Backtracking(regex) => regex.search(text, steps, |regex| regex.is_match(text)),
         }
     }
 
@@ -111,13 +117,16 @@ impl JavaRegex {
     ///
     /// # Errors
     /// [`TooCostly`].
-    pub fn find<'t>(&self, text: &'t str) -> Result<Option<&'t str>, TooCostly> {
+    pub fn find<'t>(&self, text: &'t str, steps: &Steps) -> Result<Option<&'t str>, TooCostly> {
         match self.matcher_for(text) {
-            Matcher::Linear(regex) => Ok(regex.find(text).map(|found| found.as_str())),
-            Matcher::Backtracking(regex) => {
-                let found = regex.find(text).map_err(|_| TooCostly)?;
-                Ok(found.and_then(|found| text.get(found.start()..found.end())))
+            Matcher::Linear(regex) => {
+                steps.take_linear(text)?;
+                Ok(regex.find(text).map(|found| found.as_str()))
             }
+            Matcher::Backtracking(regex) => regex.search(text, steps, |regex| {
+                let found = regex.find(text)?;
+                Ok(found.and_then(|found| text.get(found.start()..found.end())))
+            }),
         }
     }
 
@@ -129,12 +138,15 @@ impl JavaRegex {
     pub fn for_each_match(
         &self,
         text: &str,
+        steps: &Steps,
         mut visit: impl FnMut(&Groups) -> bool,
     ) -> Result<(), TooCostly> {
         let mut groups = Groups::new();
         match self.matcher_for(text) {
             Matcher::Linear(regex) => {
+                steps.take_linear(text)?;
                 for captures in regex.captures_iter(text) {
+                    steps.take(2 + self.groups)?;
                     groups.clear();
                     groups.extend(captures.iter().map(|group| group.map(|group| group.range())));
                     if !visit(&groups) {
@@ -143,7 +155,9 @@ impl JavaRegex {
                 }
             }
             Matcher::Backtracking(regex) => {
+                let (regex, cost) = regex.for_all(text, steps)?;
                 for captures in regex.captures_iter(text) {
+                    steps.take(cost)?;
                     let captures = captures.map_err(|_| TooCostly)?;
                     groups.clear();
                     let range =
@@ -181,27 +195,23 @@ fn linear(text: &str) -> Result<Matcher, RegexError> {
 }
 
 fn backtracking(translated: &Translated) -> Result<Matcher, RegexError> {
-    let mut builder = fancy_regex::RegexBuilder::new(&translated.before_terminators());
-    builder
-        .backtrack_limit(REGEX_STEPS_MAX)
-        .delegate_size_limit(REGEX_BYTES_MAX)
-        .delegate_dfa_size_limit(REGEX_BYTES_MAX)
-        .max_prog_size(REGEX_BYTES_MAX / size_of::<usize>());
-    match builder.build() {
-        Ok(regex) => Ok(Matcher::Backtracking(Box::new(regex))),
-        Err(error) => Err(RegexError::Invalid(error.to_string())),
-    }
+    Backtracking::new(translated.before_terminators()).map(Box::new).map(Matcher::Backtracking)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::REGEX_STEPS_MAX;
+
+    fn steps() -> Steps {
+        Steps::new(10 * REGEX_STEPS_MAX)
+    }
 
     #[track_caller]
     fn finds(pattern: &str, text: &str, expected: Option<&str>) {
         let regex = JavaRegex::new(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
-        assert_eq!(regex.find(text), Ok(expected), "{pattern} in {text:?}");
-        assert_eq!(regex.is_match(text), Ok(expected.is_some()), "{pattern} in {text:?}");
+        assert_eq!(regex.find(text, &steps()), Ok(expected), "{pattern} in {text:?}");
+        assert_eq!(regex.is_match(text, &steps()), Ok(expected.is_some()), "{pattern} in {text:?}");
     }
 
     #[track_caller]
@@ -325,17 +335,46 @@ mod tests {
     fn a_search_that_goes_on_and_on_is_cut() {
         let regex = JavaRegex::new(r"(?:(?=x)x+)+y").unwrap();
         let text = format!("{}!y", "x".repeat(100));
-        assert_eq!(regex.is_match(&text), Err(TooCostly));
+        assert_eq!(regex.is_match(&text, &steps()), Err(TooCostly));
         let mut seen = 0;
         let regex = JavaRegex::new(r"(\w)\1").unwrap();
         regex
-            .for_each_match("aabbcc", |groups| {
+            .for_each_match("aabbcc", &steps(), |groups| {
                 assert_eq!(groups.len(), 2);
                 seen += 1;
                 seen < 2
             })
             .unwrap();
         assert_eq!(seen, 2);
+    }
+
+    #[test]
+    fn searches_share_their_steps() {
+        let regex = JavaRegex::new("(?:(?=x)x+)+y").unwrap();
+        let (slow, quick) = (format!("{}!", "x".repeat(14)), "xy");
+        let steps = Steps::new(1_000_000);
+        let mut searches = 0;
+        while regex.is_match(&slow, &steps).is_ok() {
+            searches += 1;
+        }
+        assert!((3..1000).contains(&searches), "{searches}");
+        assert_eq!(regex.is_match(quick, &steps), Err(TooCostly), "nothing is left");
+        assert_eq!(regex.is_match(quick, &Steps::new(64)), Ok(true));
+        let seen = |text: &str, steps: usize| {
+            let mut seen = 0;
+            let visit = |_: &Groups| {
+                seen += 1;
+                true
+            };
+            let searched = regex.for_each_match(text, &Steps::new(steps), visit);
+            searched.map(|()| seen)
+        };
+        assert_eq!(seen(&"xy".repeat(10), 3_000), Ok(10));
+        assert_eq!(seen(&"xy".repeat(10), 1_000), Err(TooCostly));
+        let linear = JavaRegex::new("[0-9]+").unwrap();
+        let long = "x".repeat(16 * 1024);
+        assert_eq!(linear.is_match(&long, &Steps::new(2000)), Ok(false));
+        assert_eq!(linear.is_match(&long, &Steps::new(1000)), Err(TooCostly));
     }
 
     proptest::proptest! {
@@ -345,8 +384,8 @@ mod tests {
             text in "[ab1\n]{0,8}",
         ) {
             if let Ok(regex) = JavaRegex::new(&pattern) {
-                let found = regex.find(&text);
-                proptest::prop_assert!(found.is_err() || regex.is_match(&text) == found.map(|f| f.is_some()));
+                let found = regex.find(&text, &steps());
+                proptest::prop_assert!(found.is_err() || regex.is_match(&text, &steps()) == found.map(|f| f.is_some()));
             }
         }
     }
