@@ -1,12 +1,22 @@
 //! Logs: `tracing` to standard error, as text or JSON lines.
+//!
+//! A line of text is one line, and what stands in it cannot pass for another or steer a terminal: client
+//! identifiers, payloads and names come from outside. Control characters are written as `\n`,
+//! `\u{1b}`; here, and so for every field of every line. JSON escapes them by itself.
 
+use std::fmt;
+use std::fmt::Write;
 use std::io;
 use std::str::FromStr;
 
 use clap::Args;
 use clap::ValueEnum;
 use clap::builder::TypedValueParser;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::debug_fn;
 
 /// What is logged when nobody says: by a gateway, and by a command that only looks at rules, where
 /// the lines of LOG actions would drown the answer.
@@ -73,7 +83,7 @@ pub(super) fn start(args: &LoggingArgs, default: &str) {
         .with_writer(io::stderr)
         .with_ansi(super::report::has_color());
     match args.log_format {
-        LogFormat::Text => lines.init(),
+        LogFormat::Text => lines.fmt_fields(debug_fn(write_field).delimited(" ")).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
     if let Some(error) = refused {
@@ -81,9 +91,49 @@ pub(super) fn start(args: &LoggingArgs, default: &str) {
     }
 }
 
+/// A field as the text format has it: the message bare, others as `name=value`.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message" => {}
+        name if writer.has_ansi_escapes() => write!(writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m")?,
+        name => write!(writer, "{name}=")?,
+    }
+    write!(Escaping(writer), "{value:?}")
+}
+
+/// Writes control characters as Rust's literals have them.
+struct Escaping<'a, W>(&'a mut W);
+
+impl<W: Write> Write for Escaping<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive(char::is_control) {
+            match piece.char_indices().next_back() {
+                Some((at, last)) if last.is_control() => {
+                    self.0.write_str(piece.get(..at).unwrap_or_default())?;
+                    write!(self.0, "{}", last.escape_default())?;
+                }
+                _ => self.0.write_str(piece)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_are_written_as_literals() {
+        let escaped = |text: &str| {
+            let mut out = String::new();
+            Escaping(&mut out).write_str(text).unwrap();
+            out
+        };
+        assert_eq!(escaped("a\nb\r\u{1b}[2J\t\u{85}ü"), "a\\nb\\r\\u{1b}[2J\\t\\u{85}ü");
+        assert_eq!(escaped("\n"), "\\n");
+        assert_eq!(escaped("plain \"text\" \\n"), "plain \"text\" \\n");
+    }
 
     #[test]
     fn a_bare_level_is_about_tidegate_only() {
