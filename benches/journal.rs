@@ -21,6 +21,7 @@ use rusqlite::params;
 use tidegate::clock::Clock;
 use tidegate::clock::Timestamp;
 use tidegate::config::JournalConfig;
+use tidegate::engine::Leap;
 use tidegate::journal::AckSlot;
 use tidegate::journal::Batch;
 use tidegate::journal::Effect;
@@ -159,6 +160,8 @@ impl Stage for Records {
     }
 
     fn advance(&mut self, _now: Timestamp, _batch: &mut Batch) {}
+
+    fn leap(&mut self, _leap: Leap, _batch: &mut Batch) {}
 
     fn seal(&mut self, _batch: &mut Batch) {}
 

@@ -1,15 +1,22 @@
 //! Time: [`Timestamp`], and the only reader of a clock.
 //!
 //! Everything below the gateway takes `now` as an argument, so that recorded telemetry, tests and
-//! production run the same code. [`Clock`] anchors the monotonic clock to the wall clock once, at
-//! start: steps of the wall clock, NTP slew and daylight saving move no duration.
+//! production run the same code. [`Clock`] follows the wall clock forward and never goes back; what
+//! is measured in [`Clock::steady`] no step of the wall clock moves, nor do NTP slew and daylight
+//! saving.
 
 use std::fmt;
 use std::ops::Add;
 use std::ops::Sub;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
+
+/// The wall clock has been set when it is ahead of the gateway's by this: less is what reading two
+/// clocks one after the other, or a leap second smeared, can give.
+const CLOCK_STEP_MIN: Duration = Duration::from_secs(1);
 
 /// Milliseconds since the Unix epoch, UTC. Saturates instead of overflowing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,25 +70,67 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The process's clock: monotonic, anchored to the wall clock once.
+/// The process's clock: the wall clock, except that it never goes back.
+///
+/// Under it is the monotonic clock, tied to the wall clock at the start; the *lead* is how far the
+/// wall clock has been set forward since. A forward step of at least [`CLOCK_STEP_MIN`] is seen by
+/// the next reading and followed from then on. A backward step is not: the time goes on from where it
+/// was, until the next start. A laptop or virtual machine that slept steps forward when it wakes: the
+/// monotonic clock stood still. Copies share the lead.
+///
+/// Whoever measures durations takes [`Clock::steady`], which no step moves.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     anchor: Instant,
     anchored_at: Timestamp,
+    /// Milliseconds; only grows. Written by [`Clock::follow`] alone.
+    lead: &'static AtomicI64,
 }
 
 impl Clock {
-    /// Reads the wall clock once; later steps of it are not followed.
+    /// Ties the monotonic clock to the wall clock. For the life of the process: what copies share is
+    /// never given back.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
     pub fn start() -> Self {
-        let wall =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Clock { anchor: Instant::now(), anchored_at: Timestamp::EPOCH + wall }
+        let anchored_at = read_wall();
+        Clock { anchor: Instant::now(), anchored_at, lead: Box::leak(Box::default()) }
     }
 
-    /// The current time; never goes back.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
+    /// The current time. It never goes back, but may jump forward.
     pub fn now(&self) -> Timestamp {
+        // In this order: a thread that is held up in between sees the wall clock late, never ahead.
+        let wall = read_wall();
+        self.follow(wall, self.steady())
+    }
+
+    /// The time by both clocks, and the lead moved where the wall clock has been set forward.
+    fn follow(&self, wall: Timestamp, steady: Timestamp) -> Timestamp {
+        let lead = self.lead();
+        let now = steady + lead;
+        if wall.since(now) < CLOCK_STEP_MIN {
+            return now;
+        }
+        let ahead = i64::try_from(wall.since(steady).as_millis()).unwrap_or(i64::MAX);
+        let lead = self.lead.fetch_max(ahead, Ordering::AcqRel).max(ahead);
+        steady + Duration::from_millis(lead.unsigned_abs())
+    }
+
+    /// How far the wall clock has been set forward since the start, as far as anybody has seen.
+    pub fn lead(&self) -> Duration {
+        Duration::from_millis(self.lead.load(Ordering::Acquire).unsigned_abs())
+    }
+
+    /// How far the wall clock has been set back behind [`Clock::now`]; zero below [`CLOCK_STEP_MIN`].
+    pub fn behind(&self) -> Duration {
+        // In this order: a thread that is held up in between sees less than there is.
+        let now = self.now();
+        let behind = now.since(read_wall());
+        if behind < CLOCK_STEP_MIN { Duration::ZERO } else { behind }
+    }
+
+    /// The time as if the wall clock had never been set: durations are measured in it.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
+    pub fn steady(&self) -> Timestamp {
         self.anchored_at + Instant::now().duration_since(self.anchor)
     }
 
@@ -91,10 +140,29 @@ impl Clock {
         Instant::now()
     }
 
-    /// The instant at which [`Clock::now`] will read `at`; now when that has passed.
+    /// The instant at which [`Clock::now`] will read `at` unless the clock is set; now when that has
+    /// passed.
     pub fn instant_at(&self, at: Timestamp) -> Instant {
+        self.instant_at_steady(at - self.lead())
+    }
+
+    /// The instant at which [`Clock::steady`] will read `at`; now when that has passed.
+    pub fn instant_at_steady(&self, at: Timestamp) -> Instant {
         self.anchor + at.since(self.anchored_at)
     }
+
+    /// Sets the wall clock forward, as this clock sees it.
+    #[cfg(test)]
+    pub fn step(&self, by: Duration) {
+        self.follow(self.now() + by, self.steady());
+    }
+}
+
+/// The wall clock.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
+fn read_wall() -> Timestamp {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp::EPOCH + wall
 }
 
 #[cfg(test)]
@@ -115,6 +183,35 @@ mod tests {
         assert_eq!(
             Timestamp::from_millis(1_594_598_424_502).to_string(),
             "2020-07-13T00:00:24.502Z"
+        );
+    }
+
+    #[test]
+    fn the_clock_follows_the_wall_forward_and_never_back() {
+        let clock = Clock::start();
+        let at = Timestamp::from_millis;
+        assert_eq!(clock.follow(at(1_999), at(1_000)), at(1_000), "as much may be drift");
+        assert_eq!(clock.follow(at(2_000), at(1_000)), at(2_000));
+        assert_eq!(clock.lead(), Duration::from_secs(1));
+        assert_eq!(clock.follow(at(5), at(1_010)), at(2_010), "set back");
+        assert_eq!(clock.follow(at(2_015), at(1_015)), at(2_015), "set right again");
+        assert_eq!(clock.follow(at(9_000), at(1_020)), at(9_000));
+        let copy = clock;
+        assert_eq!(copy.follow(at(0), at(1_021)), at(9_001), "copies share the lead");
+    }
+
+    #[test]
+    fn no_step_moves_the_steady_time() {
+        let clock = Clock::start();
+        let (steady, now) = (clock.steady(), clock.now());
+        clock.step(Duration::from_secs(3600));
+        assert!(clock.now() >= now + Duration::from_secs(3600));
+        assert!(clock.steady() < steady + Duration::from_secs(60));
+        let until = clock.instant_at(clock.now() + Duration::from_secs(10));
+        assert!(until.duration_since(Clock::instant()) <= Duration::from_secs(10));
+        assert!(
+            clock.behind() >= Duration::from_secs(3599),
+            "it is ahead of the real wall clock now"
         );
     }
 }

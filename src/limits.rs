@@ -4,9 +4,6 @@
 
 use std::time::Duration;
 
-/// The wall clock has been set when it is ahead of the gateway's by this: less is what reading two
-/// clocks one after the other, or a leap second smeared, can give.
-pub const CLOCK_STEP_MIN: Duration = Duration::from_secs(1);
 /// Nested parentheses, cases, sub-queries and literals in a rule: refused before pest runs, so that
 /// every build reports the same.
 pub const NESTING_MAX: usize = 64;

@@ -37,6 +37,7 @@ pub mod hold;
 mod join_tests;
 mod judge;
 mod latest;
+mod leap;
 mod message;
 mod operators;
 mod output;
@@ -111,6 +112,7 @@ pub use hit::RuleIndex;
 pub use hit::Truth;
 pub use hit::WindowFacts;
 pub use latest::LatestValues;
+pub use leap::Leap;
 pub use plan::Plan;
 pub use secrets::Secrets;
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::engine::Contribution;
 use crate::engine::Engine;
+use crate::engine::Leap;
 use crate::engine::Observation;
 use crate::engine::RuleIndex;
 use crate::engine::hold::HoldCounts;
@@ -237,6 +238,13 @@ impl StateTable {
         let (watched, windowed) = parted(rules);
         self.hold.rebuild(watched, now, out);
         self.windows.rebuild(windowed, now, out);
+    }
+
+    /// Follows a step of the clock, as [`HoldTable::leap`] and [`WindowTable::leap`] say. Call
+    /// [`StateTable::advance`] to where it leaps from before it.
+    pub fn leap(&mut self, leap: Leap) {
+        self.hold.leap(leap);
+        self.windows.leap(leap);
     }
 
     /// Figures of a rule's conditions; `None` for one without WHEN.

@@ -96,6 +96,7 @@ use crate::storage::ReadConnection;
 use crate::storage::Storage;
 use crate::storage::StorageError;
 use crate::stream;
+use crate::stream::Difference;
 use crate::topic::TopicName;
 
 pub use rehearsal::Rehearsal;
@@ -508,9 +509,10 @@ fn tell_restored(restored: &Restored, alive_until: Timestamp, now: Timestamp, wh
     }
 }
 
-/// The streams that configuration or rules name.
-fn first_streams(config: &Config, rules: &Rules) -> BTreeMap<String, StreamConfig> {
-    let mut streams = config.streams.clone();
+/// The streams that configuration or rules name, with what the configuration declares of them.
+fn first_streams(config: &Config, rules: &Rules) -> Declared {
+    let declared = config.streams.iter().map(|(name, stream)| (name.clone(), Some(stream.clone())));
+    let mut streams: Declared = declared.collect();
     for name in named_streams(rules) {
         streams.entry(name.to_owned()).or_default();
     }
@@ -525,21 +527,30 @@ fn named_streams(rules: &Rules) -> BTreeSet<&str> {
     rules.flat_map(|rule| rule.streams()).chain(read).collect()
 }
 
-/// Makes streams that are not there; one that is keeps the shards it has.
+/// Streams by name; `None` for one that only rules name.
+type Declared = BTreeMap<String, Option<StreamConfig>>;
+
+/// Makes streams that are not there; one that is keeps the shards it has, and what was declared of it
+/// before where nothing is now.
 async fn declare_streams(
     executor: &Executor,
-    wanted: BTreeMap<String, StreamConfig>,
+    wanted: Declared,
     clock: Clock,
 ) -> anyhow::Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let kept = stream::declare(executor, wanted.into_iter().collect(), clock.now()).await?;
-    for name in kept {
-        tracing::warn!(
-            stream = %name,
-            "the stream keeps the number of shards it was made with; the configured one differs"
-        );
+    for difference in stream::declare(executor, wanted.into_iter().collect(), clock.now()).await? {
+        match difference {
+            Difference::ShorterRetention { stream, before, now } => tracing::warn!(
+                %stream, before_s = before.as_secs(), now_s = now.as_secs(),
+                "the configuration shortens the retention of the stream; older records are deleted"
+            ),
+            Difference::OtherShards { stream, kept, declared } => tracing::warn!(
+                %stream, kept, declared,
+                "the stream keeps the number of shards it was made with; the configured one differs"
+            ),
+        }
     }
     Ok(())
 }
@@ -648,8 +659,18 @@ async fn patience(health: JournalHealth) {
 async fn sample(view: Arc<GatewayView>) {
     let mut ticks = tokio::time::interval(SAMPLE_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut was_behind = false;
     loop {
         ticks.tick().await;
         view.rates.sample(view.clock.now(), view.messages());
+        let behind = view.clock.behind();
+        if !behind.is_zero() && !was_behind {
+            let behind_s = behind.as_secs();
+            tracing::warn!(
+                behind_s,
+                "the clock has been set back; the gateway's time goes on until its next start"
+            );
+        }
+        was_behind = !behind.is_zero();
     }
 }

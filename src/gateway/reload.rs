@@ -35,7 +35,6 @@ use crate::api::rule_set::RuleSet;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::config::StreamConfig;
 use crate::diagnostic::Severity;
 use crate::diagnostic::render;
 use crate::diagnostic::render::Color;
@@ -331,7 +330,7 @@ impl Reloader {
         let known = named_streams(&before);
         let new = named_streams(&rules).into_iter().filter(|name| !known.contains(name));
         let new = new.filter(|name| !self.config.streams.contains_key(*name));
-        let streams = new.map(|name| (name.to_owned(), StreamConfig::default())).collect();
+        let streams = new.map(|name| (name.to_owned(), None)).collect();
         let declared = declare_streams(&self.executor, streams, self.clock).await;
         declared.map_err(|error| format!("{error:#}"))?;
         let slot = Arc::new(AckSlot::default());

@@ -29,6 +29,7 @@ use crate::engine::Contribution;
 use crate::engine::Fault;
 use crate::engine::FaultCode;
 use crate::engine::Hit;
+use crate::engine::Leap;
 use crate::engine::Observation;
 use crate::engine::Observed;
 use crate::engine::Recall;
@@ -452,6 +453,13 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
                 return;
             }
         }
+    }
+
+    fn leap(&mut self, leap: Leap, batch: &mut Batch) {
+        // Also where no timer is due: the tables note how far they have come.
+        self.advance(leap.from, batch);
+        self.episodes.history.leap(leap);
+        self.episodes.states.leap(leap);
     }
 
     fn seal(&mut self, batch: &mut Batch) {

@@ -49,6 +49,7 @@ use crate::retry::describe;
 use crate::stream;
 use crate::stream::Arrivals;
 use crate::stream::Consumer;
+use crate::stream::DamagedBlock;
 use crate::stream::Ends;
 use crate::stream::Place;
 use crate::stream::Record;
@@ -259,7 +260,7 @@ async fn read_and_submit(
         Ok(ends) => ends,
         Err(error) => return (reading, Err(Interrupted::Unreadable(error))),
     };
-    let mut is_cut = false;
+    let (mut is_cut, mut failed) = (false, None);
     for group in 0..reading.groups.len() {
         let (setup, ends) = ((Arc::clone(rules), Arc::clone(shared)), ends.clone());
         let judged;
@@ -274,16 +275,19 @@ async fn read_and_submit(
                     return (reading, Err(Interrupted::Closed));
                 }
             }
-            Err(error) => return (reading, Err(Interrupted::Unreadable(error))),
+            // The other groups go on: they stand elsewhere.
+            Err(error) => failed = Some(error),
         }
     }
+    // Also when the places are loaded anew: what was submitted is to be in them.
     while reading.slot.committed() < reading.ticket {
         tokio::select! {
             () = reading.slot.changed() => {}
             () = shared.journal.closed() => return (reading, Err(Interrupted::Closed)),
         }
     }
-    (reading, Ok(is_cut))
+    let answer = failed.map_or(Ok(is_cut), |error| Err(Interrupted::Unreadable(error)));
+    (reading, answer)
 }
 
 /// Does `work` on a thread that may block.
@@ -391,6 +395,9 @@ impl Reading {
         if found.skipped > 0 {
             group.tell_skipped(&self.stream, found.skipped, &rules.tallies);
         }
+        for block in &found.damaged {
+            group.tell_damaged(&self.stream, block, &rules.tallies);
+        }
         let mut behind = found.behind;
         let mut judge = Judge { stream: &self.stream, topic: &self.topic, rules, now };
         let mut is_cut = found.is_cut;
@@ -429,6 +436,17 @@ impl Reading {
 }
 
 impl Group {
+    fn tell_damaged(&self, stream: &str, damaged: &DamagedBlock, tallies: &Tallies) {
+        let DamagedBlock { shard, block, records, damage } = damaged;
+        for member in &self.members {
+            tallies.rule(member.rule).damaged.inc_by(*records);
+        }
+        tracing::error!(
+            stream, %shard, block, records, rules = self.members.len(), error = %damage,
+            "a block of a stream cannot be read; the rules go on behind it"
+        );
+    }
+
     fn tell_skipped(&self, stream: &str, records: u64, tallies: &Tallies) {
         for Member { rule, consumer } in &self.members {
             tallies.rule(*rule).skipped.inc_by(records);

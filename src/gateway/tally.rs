@@ -62,6 +62,8 @@ pub(super) struct RuleTally {
     pub(super) lag_seconds: Gauge<f64, AtomicU64>,
     /// Records that retention took before the rule had read them.
     pub(super) skipped: Counter,
+    /// Records of damaged blocks, which the rule has gone over.
+    pub(super) damaged: Counter,
     /// Groups of windows. Written by the journal's stage.
     pub(super) groups: Gauge,
     /// Open windows. Written by the journal's stage.
@@ -88,6 +90,7 @@ impl RuleTally {
             lag_records: Gauge::default(),
             lag_seconds: Gauge::default(),
             skipped: Counter::default(),
+            damaged: Counter::default(),
             groups: Gauge::default(),
             windows: Gauge::default(),
             last_hit: AtomicI64::new(i64::MIN),
@@ -370,6 +373,12 @@ fn encode_streams(
         "rule_stream_skipped_records",
         "Records that retention took before the rule had read them.",
         |tally| &tally.skipped,
+        MetricType::Counter,
+    )?;
+    encode(
+        "rule_stream_damaged_records",
+        "Records in damaged blocks of the stream, which the rule has gone over.",
+        |tally| &tally.damaged,
         MetricType::Counter,
     )
 }

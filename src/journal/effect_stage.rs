@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
+use crate::engine::Leap;
 use crate::storage::Storage;
 
 use super::AckSlot;
@@ -25,6 +26,8 @@ impl Stage for EffectStage {
     }
 
     fn advance(&mut self, _now: Timestamp, _batch: &mut Batch) {}
+
+    fn leap(&mut self, _leap: Leap, _batch: &mut Batch) {}
 
     fn seal(&mut self, _batch: &mut Batch) {}
 

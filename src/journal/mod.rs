@@ -48,6 +48,7 @@ use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
 use crate::delivery;
+use crate::engine::Leap;
 use crate::engine::hold::KeyChange;
 use crate::lambda;
 use crate::latest::Upsert;
@@ -249,12 +250,18 @@ struct Queued<W> {
 pub trait Stage: Send + 'static {
     /// What a submission carries.
     type Work: Send + 'static;
+    /// Whether commits are signs of life of the gateway. Not those of a command that only changes a
+    /// table of a gateway that is down: its downtime goes on.
+    const IS_GATEWAY: bool = true;
 
     /// Turns one submission into effects. Timers due at or before `at` have been run.
     fn apply(&mut self, at: Timestamp, work: Self::Work, batch: &mut Batch);
 
     /// Runs the timers that are due at or before `now`.
     fn advance(&mut self, now: Timestamp, batch: &mut Batch);
+
+    /// The clock jumps. Runs the timers that are due at or before `leap.from` first.
+    fn leap(&mut self, leap: Leap, batch: &mut Batch);
 
     /// Called once before a commit: adds what is written once a batch, however many submissions it
     /// carries (the last state of each changed key).

@@ -42,19 +42,27 @@ pub(super) struct Tables {
     deliveries: delivery::Appender,
     hooks: lambda::Appender,
     hits: Recorder,
+    /// Whether a commit is a sign of life; see [`super::Stage::IS_GATEWAY`].
+    is_gateway: bool,
     /// Whether the next commit is synced. Changed by [`Tables::commit`] and [`Tables::save_alive`] only.
     is_synced: bool,
 }
 
 impl Tables {
     /// Writes over `connection`, on which `synchronous` is FULL.
-    pub(super) fn new(connection: Connection, hits_max: usize, targets: Targets) -> Tables {
+    pub(super) fn new(
+        connection: Connection,
+        hits_max: usize,
+        targets: Targets,
+        is_gateway: bool,
+    ) -> Tables {
         Tables {
             connection,
             streams: stream::Appender::new(targets.streams),
             deliveries: delivery::Appender::new(targets.deliveries),
             hooks: lambda::Appender::new(targets.hooks),
             hits: Recorder::new(hits_max),
+            is_gateway,
             is_synced: true,
         }
     }
@@ -135,7 +143,9 @@ impl Tables {
             checkpoint::save(&transaction, *part, change)?;
         }
         self.hits.append(&transaction, batch.hits.iter().map(as_new_hit))?;
-        checkpoint::save_alive(&transaction, now)?;
+        if self.is_gateway {
+            checkpoint::save_alive(&transaction, now)?;
+        }
         run_jobs(&transaction, jobs)?;
         transaction.commit()
     }
@@ -149,6 +159,11 @@ impl Tables {
             self.connection.pragma_update(None, "synchronous", "NORMAL")?;
         }
         checkpoint::save_alive(&self.connection, now)
+    }
+
+    /// Rows changed since the start, by jobs too.
+    pub(super) fn rows_changed(&self) -> u64 {
+        self.connection.total_changes()
     }
 
     /// Copies the log into the database and empties it.

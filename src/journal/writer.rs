@@ -6,6 +6,7 @@
 //! runs on it.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
+use crate::engine::Leap;
 use crate::limits;
 use crate::retry::Backoff;
 use crate::retry::describe;
@@ -48,8 +50,10 @@ const RETRY: Backoff = Backoff { first: Duration::from_millis(50), max: Duration
 const SHUTDOWN_ATTEMPTS: u32 = 3;
 /// The checkpointer is asked to look after this much has been written.
 const WAKE_BYTES: usize = 2 * 1024 * 1024;
-/// What a commit adds to the log beside its payload: pages of the tables and their inner nodes.
+/// What a commit adds to the log beside its rows: inner nodes of the tables.
 const COMMIT_OVERHEAD_BYTES: usize = 32 * 1024;
+/// What a changed row adds to the log beside its payload: a page, where no other changed row is on it.
+const ROW_OVERHEAD_BYTES: usize = 4096;
 
 /// What the thread starts with.
 pub(super) struct Start<'a, S: Stage> {
@@ -80,9 +84,10 @@ pub(super) fn start<S: Stage>(
         .map_err(JournalError::Thread)?;
     let writer = Writer {
         alive_at: start.clock.now(),
+        lead: start.clock.lead(),
         stage: start.stage,
         clock: start.clock,
-        tables: Tables::new(connection, start.config.hits_max, start.targets),
+        tables: Tables::new(connection, start.config.hits_max, start.targets, S::IS_GATEWAY),
         inlet: Inlet {
             submissions: start.submissions,
             awaited: start.awaited,
@@ -99,6 +104,8 @@ pub(super) fn start<S: Stage>(
         jobs: Vec::new(),
         batch: Batch::default(),
         batch_bytes: 0,
+        held_bytes: 0,
+        rows_changed: 0,
         applied: 0,
         acks: Vec::new(),
         gather: start.config.gather,
@@ -218,6 +225,10 @@ struct Writer<S: Stage> {
     /// What the commit being made writes.
     batch: Batch,
     batch_bytes: usize,
+    /// What its submissions held, or turned into where that is more, bytes.
+    held_bytes: usize,
+    /// Rows changed when the checkpointer's account was last drawn up.
+    rows_changed: u64,
     /// Submissions in the commit being made.
     applied: usize,
     /// Released after the commit being made.
@@ -228,6 +239,8 @@ struct Writer<S: Stage> {
     gather_from: Option<Instant>,
     /// When the last sign of life was written.
     alive_at: Timestamp,
+    /// How far the wall clock has been set forward, as far as the stage has followed.
+    lead: Duration,
     /// Written since the checkpointer was last asked to look.
     unchecked_bytes: usize,
 }
@@ -283,23 +296,48 @@ impl<S: Stage> Writer<S> {
     /// Runs the stage over what was received, up to the bounds of a commit.
     fn apply(&mut self) {
         while self.applied < limits::JOURNAL_BATCH_MAX
-            && self.batch_bytes < limits::JOURNAL_BATCH_BYTES_MAX
+            && self.held_bytes < limits::JOURNAL_BATCH_BYTES_MAX
             && let Some(Queued { submission, room }) = self.queue.pop_front()
         {
-            let Submission { at, work, ack, .. } = submission;
+            let Submission { at, work, ack, bytes } = submission;
+            self.follow(self.clock.lead());
             self.advance(at);
-            let known = self.batch.effects.len();
+            let known = (self.batch.effects.len(), self.batch.hits.len());
             self.stage.apply(at, work, &mut self.batch);
-            let added = self.batch.effects[known..].iter();
-            self.batch_bytes += added.map(super::Effect::payload_bytes).sum::<usize>();
+            let effects = self.batch.effects[known.0..].iter();
+            let effects: usize = effects.map(super::Effect::payload_bytes).sum();
+            let hits: usize = self.batch.hits[known.1..].iter().map(|hit| hit.output.len()).sum();
+            self.batch_bytes += effects;
+            self.held_bytes += bytes.max(effects + hits);
             self.acks.extend(ack);
             self.applied += 1;
             drop(room);
         }
         if self.queue.is_empty() {
-            self.advance(self.clock.now());
+            self.clock.now();
+            self.follow(self.clock.lead());
+            self.advance(self.now());
         }
         self.stage.seal(&mut self.batch);
+    }
+
+    /// The time by the clock as far as the stage has followed it: no row of a commit, and no sign of
+    /// life in it, is from behind a step that its states do not know.
+    fn now(&self) -> Timestamp {
+        self.clock.steady() + self.lead
+    }
+
+    /// Has the stage follow the clock when that has been set forward.
+    fn follow(&mut self, lead: Duration) {
+        if lead <= self.lead {
+            return;
+        }
+        let from = self.now();
+        let by = lead - mem::replace(&mut self.lead, lead);
+        let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(by_ms, "the clock has been set forward; durations leave that out");
+        self.alive_at = self.alive_at + by;
+        self.stage.leap(Leap { from, to: from + by }, &mut self.batch);
     }
 
     fn advance(&mut self, now: Timestamp) {
@@ -329,7 +367,7 @@ impl<S: Stage> Writer<S> {
             job.finish(None);
         }
         self.batch.clear();
-        self.batch_bytes = 0;
+        (self.batch_bytes, self.held_bytes) = (0, 0);
         self.applied = 0;
         Ok(())
     }
@@ -340,11 +378,11 @@ impl<S: Stage> Writer<S> {
     }
 
     fn is_sign_of_life_due(&self) -> bool {
-        self.stage.next_deadline().is_some() && self.clock.now() >= self.alive_at + ALIVE_PERIOD
+        self.stage.next_deadline().is_some() && self.now() >= self.alive_at + ALIVE_PERIOD
     }
 
     fn save_alive(&mut self) {
-        let now = self.clock.now();
+        let now = self.now();
         self.alive_at = now;
         if let Err(error) = self.tables.save_alive(now) {
             // Nobody waits for it; a commit that fails the same way says so loudly.
@@ -358,7 +396,7 @@ impl<S: Stage> Writer<S> {
         let mut attempts_closing = 0;
         let started = loop {
             let started = Clock::instant();
-            let now = self.clock.now();
+            let now = self.now();
             match self.tables.commit(&self.batch, &mut self.jobs, now) {
                 Ok(()) => {
                     self.alive_at = now;
@@ -407,11 +445,22 @@ impl<S: Stage> Writer<S> {
         #[expect(clippy::cast_precision_loss, reason = "at most JOURNAL_BATCH_MAX")]
         self.metrics.submissions.observe(self.applied as f64);
         self.metrics.bytes.inc_by(self.batch_bytes as u64);
-        self.unchecked_bytes += self.batch_bytes + COMMIT_OVERHEAD_BYTES;
+        self.unchecked_bytes += self.log_bytes();
         if self.unchecked_bytes >= WAKE_BYTES {
             self.unchecked_bytes = 0;
             self.checkpointer.wake();
         }
+    }
+
+    /// What the commit added to the log, at most about: all of it may have been state, or of jobs.
+    fn log_bytes(&mut self) -> usize {
+        let rows = self.tables.rows_changed();
+        let changed = rows - mem::replace(&mut self.rows_changed, rows);
+        let changed = usize::try_from(changed).unwrap_or(usize::MAX);
+        let states = self.batch.states.iter().map(|state| state.change.bytes()).sum::<usize>();
+        let hits = self.batch.hits.iter().map(|hit| hit.output.len()).sum::<usize>();
+        let payload = self.batch_bytes + states + hits;
+        changed.saturating_mul(ROW_OVERHEAD_BYTES).saturating_add(payload + COMMIT_OVERHEAD_BYTES)
     }
 
     /// What is left at a shutdown that the disk does not let finish.

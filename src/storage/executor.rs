@@ -75,7 +75,8 @@ impl Executor {
 
     /// Runs `change` in the writer's next transaction, in a savepoint of its own, and answers when
     /// that is on disk. `change` may run more than once (a full disk is waited out), never in part.
-    /// It sees everything submitted before it. Keep it to milliseconds: messages wait behind it.
+    /// It sees the submissions that are committed before it or with it, and not those that still wait in
+    /// the journal's queue: whoever needs one awaits its acknowledgement first. Keep it to milliseconds: messages wait behind it.
     pub(crate) async fn execute<T, F>(&self, change: F) -> Result<T, ExecuteError>
     where
         F: FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,

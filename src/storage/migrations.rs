@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     &[crate::latest::SCHEMA],
     &[crate::stream::CONSUMER_SCHEMA],
     &[crate::checkpoint::HISTORY_SCHEMA],
+    &[crate::stream::RUN_SCHEMA],
 ];
 
 /// The version this program reads and writes.

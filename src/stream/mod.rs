@@ -19,6 +19,7 @@
 //! | `stream_block` | the records one commit added to one shard | shard's row × 2^40 + block number |
 //! | `stream_consumer` | who reads a stream record by record | name |
 //! | `stream_position` | how far a consumer has come in a shard | consumer, shard |
+//! | `stream_run` | a span of time in which the gateway ran: what retention counts | number |
 //!
 //! Block numbers count up in each shard, so a position (block number, place in the block) is found by
 //! the table's key alone; there is no index to write. Each block carries the running totals of its
@@ -40,6 +41,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use compact_str::CompactString;
 
@@ -58,6 +61,7 @@ pub use consumer::Advance;
 pub use consumer::Consumer;
 pub use consumer::ConsumerSpec;
 pub use consumer::ConsumerStart;
+pub use consumer::DamagedBlock;
 pub use consumer::Ends;
 pub use consumer::Found;
 pub use consumer::Place;
@@ -71,6 +75,7 @@ pub use reader::Cursor;
 pub use reader::Page;
 pub use reader::Reader;
 pub use reader::StartAt;
+pub(crate) use retention::SCHEMA as RUN_SCHEMA;
 pub use retention::retain;
 pub use sequence::SequenceNumber;
 pub use sequence::SequenceNumberError;
@@ -188,7 +193,7 @@ pub struct StreamSummary {
     /// Number of shards.
     pub shards: usize,
     /// How long records are kept.
-    pub retention: std::time::Duration,
+    pub retention: Duration,
     /// When it was made.
     pub created_at: Timestamp,
     /// Records stored now.
@@ -244,14 +249,37 @@ pub fn check_name(name: &str) -> Result<(), StreamError> {
     Ok(())
 }
 
-/// Makes the streams that are not there, and sets the retention of those that are. A stream keeps
-/// the number of shards it was made with; the names of those for which `streams` says another one
-/// come back.
+/// What a stream is declared with and was not before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// Records are kept for less time from now on.
+    ShorterRetention {
+        /// Its name.
+        stream: String,
+        /// How long they were kept.
+        before: Duration,
+        /// How long they are.
+        now: Duration,
+    },
+    /// A stream keeps the number of shards it was made with.
+    OtherShards {
+        /// Its name.
+        stream: String,
+        /// How many it has.
+        kept: u32,
+        /// How many are declared.
+        declared: u32,
+    },
+}
+
+/// Makes the streams that are not there, and sets the retention of those that are and that `streams`
+/// has a declaration of; one that is only named stays as it is. Answers what an operator may not have
+/// meant.
 pub async fn declare(
     executor: &Executor,
-    streams: Vec<(String, StreamConfig)>,
+    streams: Vec<(String, Option<StreamConfig>)>,
     now: Timestamp,
-) -> Result<Vec<String>, StreamError> {
+) -> Result<Vec<Difference>, StreamError> {
     for (name, _) in &streams {
         check_name(name)?;
     }

@@ -133,29 +133,36 @@ impl Reader {
         let from = cursor.next;
         let mut next = cursor.next;
         let sqlite = self.connection.sqlite();
-        table::for_each_block(sqlite, cursor.row, from.block(), last_block, |block, blob| {
-            for_each_record(cursor.shard, block, blob, |position, record| {
-                if position < from {
-                    return;
-                }
-                let is_full = !records.is_empty() && bytes >= bytes_max;
-                if records.len() >= records_max || is_full {
-                    is_cut = true;
-                    return;
-                }
-                bytes += record.data.len() + record.partition_key.len();
-                next = position.next();
-                records.push(Record {
-                    sequence_number: SequenceNumber::new(cursor.made, position, cursor.shard),
-                    partition_key: record.partition_key,
-                    hash_key: record.hash_key,
-                    hops: record.hops,
-                    at: record.at,
-                    data: record.data,
-                });
-            })?;
-            Ok::<_, StreamError>(!is_cut)
-        })?;
+        let read =
+            table::for_each_block(sqlite, cursor.row, from.block(), last_block, |block, blob| {
+                for_each_record(cursor.shard, block, blob, |position, record| {
+                    if position < from {
+                        return;
+                    }
+                    let is_full = !records.is_empty() && bytes >= bytes_max;
+                    if records.len() >= records_max || is_full {
+                        is_cut = true;
+                        return;
+                    }
+                    bytes += record.data.len() + record.partition_key.len();
+                    next = position.next();
+                    records.push(Record {
+                        sequence_number: SequenceNumber::new(cursor.made, position, cursor.shard),
+                        partition_key: record.partition_key,
+                        hash_key: record.hash_key,
+                        hops: record.hops,
+                        at: record.at,
+                        data: record.data,
+                    });
+                })?;
+                Ok::<_, StreamError>(!is_cut)
+            });
+        match read {
+            Ok(()) => {}
+            // What is before it comes first; the next call begins with it.
+            Err(StreamError::Damaged { .. }) if !records.is_empty() => is_cut = true,
+            Err(error) => return Err(error),
+        }
         cursor.next = next;
         let newest = if is_cut { table::newest_at(sqlite, cursor.row)? } else { None };
         let behind = newest.zip(records.last()).map(|(newest, last)| newest.since(last.at));

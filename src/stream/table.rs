@@ -12,9 +12,9 @@ use rusqlite::params;
 
 use crate::clock::Timestamp;
 use crate::config::StreamConfig;
-use crate::limits;
 
 use super::Arrivals;
+use super::Difference;
 use super::HashRange;
 use super::NewRecord;
 use super::Shard;
@@ -60,14 +60,14 @@ CREATE TABLE stream_block (
 
 /// The low bits of a block's row id are its number, those above it the shard's row.
 const BLOCK_BITS: u32 = 40;
-const BLOCK_MASK: i64 = (1 << BLOCK_BITS) - 1;
+pub(super) const BLOCK_MASK: i64 = (1 << BLOCK_BITS) - 1;
 
 /// The row ids of a shard's blocks, both ends included.
-fn block_ids(shard_row: i64) -> (i64, i64) {
+pub(super) fn block_ids(shard_row: i64) -> (i64, i64) {
     (shard_row << BLOCK_BITS, shard_row << BLOCK_BITS | BLOCK_MASK)
 }
 
-fn block_id(shard_row: i64, block: u64) -> i64 {
+pub(super) fn block_id(shard_row: i64, block: u64) -> i64 {
     shard_row << BLOCK_BITS | i64::try_from(block).unwrap_or(BLOCK_MASK).min(BLOCK_MASK)
 }
 
@@ -79,21 +79,16 @@ fn block_number(id: i64) -> u64 {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tail {
     /// Number of the last block; 0 before the first.
-    block: u64,
+    pub(super) block: u64,
     /// Records ever written.
-    records: i64,
+    pub(super) records: i64,
     /// Bytes of data and keys ever written.
-    bytes: i64,
+    pub(super) bytes: i64,
     /// Latest time of any record.
-    peak_at: Option<i64>,
+    pub(super) peak_at: Option<i64>,
 }
 
 impl Tail {
-    /// Number of the last block; 0 before the first.
-    pub(super) fn block(&self) -> u64 {
-        self.block
-    }
-
     /// Records ever written.
     pub(super) fn records(&self) -> u64 {
         self.records.unsigned_abs()
@@ -105,7 +100,7 @@ impl Tail {
     }
 
     /// Goes on from `SELECT block, records, bytes, peak_at`.
-    fn read(row: &Row<'_>) -> rusqlite::Result<Tail> {
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Tail> {
         let block: i64 = row.get(0)?;
         Ok(Tail {
             block: block_number(block),
@@ -321,18 +316,29 @@ fn to_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Makes and adjusts streams; answers the names of those that keep another number of shards.
+/// Makes and adjusts streams, as [`super::declare`] says.
 pub(super) fn declare(
     transaction: &Connection,
-    streams: &[(String, StreamConfig)],
+    streams: &[(String, Option<StreamConfig>)],
     now: Timestamp,
-) -> rusqlite::Result<Vec<String>> {
-    let mut kept = Vec::new();
+) -> rusqlite::Result<Vec<Difference>> {
+    let mut differences = Vec::new();
     for (name, config) in streams {
-        let Some(id) = find_stream(transaction, name)? else {
-            create(transaction, name, config, now)?;
+        let found = transaction
+            .prepare_cached("SELECT id, retention_ms FROM stream WHERE name = ?1")?
+            .query_row([name], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+            .optional()?;
+        let Some((id, retention_ms)) = found else {
+            create(transaction, name, &config.clone().unwrap_or_default(), now)?;
             continue;
         };
+        // What nobody declares is as it was declared before.
+        let Some(config) = config else { continue };
+        let before = Duration::from_millis(retention_ms.unsigned_abs());
+        if config.retention < before {
+            let (stream, now) = (name.clone(), config.retention);
+            differences.push(Difference::ShorterRetention { stream, before, now });
+        }
         transaction
             .prepare_cached("UPDATE stream SET retention_ms = ?2 WHERE id = ?1")?
             .execute(params![id, to_millis(config.retention)])?;
@@ -340,10 +346,11 @@ pub(super) fn declare(
             .prepare_cached("SELECT count(*) FROM stream_shard WHERE stream = ?1")?
             .query_row([id], |row| row.get(0))?;
         if shards != config.shards {
-            kept.push(name.clone());
+            let (stream, declared) = (name.clone(), config.shards);
+            differences.push(Difference::OtherShards { stream, kept: shards, declared });
         }
     }
-    Ok(kept)
+    Ok(differences)
 }
 
 /// Adds one record as a block of its own; `None` when there is no such stream.
@@ -539,7 +546,7 @@ pub(super) fn find_time(
 }
 
 /// [`find_time`] inside of a transaction.
-fn search_time(
+pub(super) fn search_time(
     transaction: &Connection,
     shard_row: i64,
     at: Timestamp,
@@ -617,72 +624,4 @@ pub(super) fn for_each_block<E: From<rusqlite::Error>>(
 /// Changes when another connection has committed (`PRAGMA data_version`).
 pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "data_version", |row| row.get(0))
-}
-
-/// Deletes blocks that have passed their stream's retention, up to a bound of
-/// [`limits::RETENTION_BLOCKS_MAX`] and [`limits::RETENTION_BYTES_MAX`]; answers whether there may be
-/// more to delete.
-pub(super) fn trim(transaction: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
-    let mut select = transaction.prepare_cached(
-        "SELECT shard.id, stream.retention_ms FROM stream_shard AS shard
-         JOIN stream ON stream.id = shard.stream ORDER BY shard.id",
-    )?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let retention = Duration::from_millis(row.get::<_, i64>(1)?.unsigned_abs());
-        if trim_shard(transaction, row.get(0)?, now - retention)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Deletes from one shard what is older than `horizon`; answers whether it reached a bound.
-fn trim_shard(
-    transaction: &Connection,
-    shard_row: i64,
-    horizon: Timestamp,
-) -> rusqlite::Result<bool> {
-    let floor = load_floor(transaction, shard_row)?;
-    let (first, last) = block_ids(shard_row);
-    let mut expired = None;
-    let mut at_bound = false;
-    {
-        let mut select = transaction.prepare_cached(
-            "SELECT id, records_total, bytes_total, peak_at FROM stream_block
-             WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
-        )?;
-        let mut rows = select.query([first, last])?;
-        let mut blocks = 0;
-        while let Some(row) = rows.next()? {
-            let tail = Tail::read(row)?;
-            if tail.peak_at >= Some(horizon.as_millis()) {
-                break;
-            }
-            expired = Some(tail);
-            blocks += 1;
-            at_bound = blocks >= limits::RETENTION_BLOCKS_MAX
-                || tail.bytes - floor.bytes >= limits::RETENTION_BYTES_MAX;
-            if at_bound {
-                break;
-            }
-        }
-    }
-    let Some(expired) = expired else { return Ok(false) };
-    transaction
-        .prepare_cached("DELETE FROM stream_block WHERE id BETWEEN ?1 AND ?2")?
-        .execute([first, block_id(shard_row, expired.block)])?;
-    transaction
-        .prepare_cached(
-            "UPDATE stream_shard SET floor_block = ?2, floor_records = ?3, floor_bytes = ?4,
-             floor_peak_at = ?5 WHERE id = ?1",
-        )?
-        .execute(params![
-            shard_row,
-            i64::try_from(expired.block).unwrap_or(BLOCK_MASK),
-            expired.records,
-            expired.bytes,
-            expired.peak_at
-        ])?;
-    Ok(at_bound)
 }

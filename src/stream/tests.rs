@@ -97,9 +97,9 @@ impl World {
         let (storage, mut writer) = open(folder.path());
         let transaction = writer.transaction().unwrap();
         let config = StreamConfig { shards, retention: RETENTION };
-        let streams = [("s".to_owned(), config)];
-        let kept = table::declare(&transaction, &streams, Timestamp::from_millis(1000)).unwrap();
-        assert!(kept.is_empty());
+        let streams = [("s".to_owned(), Some(config))];
+        let now = Timestamp::from_millis(1000);
+        assert!(table::declare(&transaction, &streams, now).unwrap().is_empty());
         transaction.commit().unwrap();
         let ranges: Vec<HashRange> = shard::split_evenly(shards).collect();
         World {
@@ -185,7 +185,7 @@ impl World {
 
     fn trim(&mut self, now: Timestamp) {
         let transaction = self.writer.transaction().unwrap();
-        while table::trim(&transaction, now).unwrap() {}
+        while retention::trim(&transaction, |retention| Some(now - retention)).unwrap() {}
         transaction.commit().unwrap();
         let horizon = (now - RETENTION).as_millis();
         for (shard, peaks) in self.model.iter_mut().zip(&mut self.peaks) {
@@ -371,7 +371,7 @@ fn unknown_names_are_told_a_near_one() {
     let world = World::new(1);
     let mut writer = world.writer;
     let transaction = writer.transaction().unwrap();
-    let streams = [("alerts".to_owned(), StreamConfig::default())];
+    let streams = [("alerts".to_owned(), None)];
     table::declare(&transaction, &streams, Timestamp::EPOCH).unwrap();
     transaction.commit().unwrap();
     let reader = Reader::new(Storage::peek(world.folder.path()).unwrap());
@@ -384,13 +384,60 @@ fn unknown_names_are_told_a_near_one() {
 fn a_stream_keeps_its_shards_and_takes_a_new_retention() {
     let mut world = World::new(2);
     let transaction = world.writer.transaction().unwrap();
-    let config = StreamConfig { shards: 3, retention: RETENTION * 2 };
-    let streams = [("s".to_owned(), config)];
-    let kept = table::declare(&transaction, &streams, Timestamp::EPOCH).unwrap();
+    let declare = |config| {
+        let streams = [("s".to_owned(), config)];
+        table::declare(&transaction, &streams, Timestamp::EPOCH).unwrap()
+    };
+    let stream = || "s".to_owned();
+    let shards = Difference::OtherShards { stream: stream(), kept: 2, declared: 3 };
+    let config = |retention| Some(StreamConfig { shards: 3, retention });
+    assert_eq!(declare(config(RETENTION * 3)), std::slice::from_ref(&shards));
+    let (before, now) = (RETENTION * 3, RETENTION * 2);
+    let shorter = Difference::ShorterRetention { stream: stream(), before, now };
+    assert_eq!(declare(config(RETENTION * 2)), [shorter, shards]);
+    // A stream that only a rule names keeps what was declared.
+    assert_eq!(declare(None), []);
     transaction.commit().unwrap();
-    assert_eq!(kept, ["s"]);
     let summary = &world.reader().streams().unwrap()[0];
     assert_eq!((summary.shards, summary.retention), (2, RETENTION * 2));
+}
+
+#[test]
+fn times_of_a_clock_that_was_ahead_are_taken_for_the_present() {
+    let mut world = World::new(1);
+    let input = |at| Input { key: "a".to_owned(), hash_key: None, at, data: vec![1], hops: 0 };
+    for at in [100, 5_000, 5_100] {
+        world.take(&Step::Commit(vec![input(at)]));
+    }
+    let set_back = |world: &mut World, now| {
+        let transaction = world.writer.transaction().unwrap();
+        while retention::set_back(&transaction, Timestamp::from_millis(now)).unwrap() {}
+        transaction.commit().unwrap();
+        world.appender.forget();
+    };
+    set_back(&mut world, 200);
+    world.take(&Step::Commit(vec![input(210), input(220)]));
+    let first_since = |world: &World, at| {
+        let (reader, at) = (world.reader(), StartAt::AtTimestamp(Timestamp::from_millis(at)));
+        let shard = &reader.shards("s").unwrap()[0];
+        read_all(&reader, shard, at, 10).first().map(|record| record.at.as_millis())
+    };
+    assert_eq!(first_since(&world, 201), Some(210), "not what was ahead");
+    assert_eq!(first_since(&world, 215), Some(220));
+    let shard = |world: &World| world.reader().shards("s").unwrap().remove(0);
+    assert_eq!(shard(&world).last_at, Some(Timestamp::from_millis(220)));
+    // Retention takes them with their neighbours.
+    world.model.clear();
+    world.trim(Timestamp::from_millis(205) + RETENTION);
+    assert_eq!(shard(&world).records, 2);
+    world.trim(Timestamp::from_millis(225) + RETENTION);
+    assert_eq!(shard(&world).records, 0);
+    // Nothing is left of a later time either where a shard is empty.
+    world.take(&Step::Commit(vec![input(9_000)]));
+    world.trim(Timestamp::from_millis(9_001) + RETENTION);
+    set_back(&mut world, 300);
+    world.take(&Step::Commit(vec![input(310)]));
+    assert_eq!(shard(&world).last_at, Some(Timestamp::from_millis(310)));
 }
 
 #[test]

@@ -276,9 +276,11 @@ fn what_retention_took_unread_is_passed_over_and_told() {
     (3..6).for_each(|id| publish(&gateway, id));
     gateway.terminate();
 
-    // A day passes: by what the blocks say of their age.
+    // A day passes: by what the blocks say of their age, and by how long the gateway has run since.
     let database = rusqlite::Connection::open(site.path("data/tidegate.db")).expect("a database");
     database.execute("UPDATE stream_block SET peak_at = 0", ()).expect("changed");
+    let run = "UPDATE stream_run SET began_at = began_at - 90000000";
+    assert_eq!(database.execute(run, ()).expect("changed"), 1);
     drop(database);
     let gateway = site.start();
     eventually("retention", || site.records("s").is_empty().then_some(()));

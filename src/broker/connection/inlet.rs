@@ -207,7 +207,7 @@ impl Inlet {
                 return Ok(());
             }
             let now = client.exchange.clock.now();
-            self.last_read = now;
+            self.last_read = client.exchange.clock.steady();
             let handled = self.handle_frames(client, state, outlet, now);
             // What was taken before a violation counts: its batch ends like any other.
             self.end_batch(client, state, outlet, writer).await?;
@@ -397,7 +397,7 @@ impl Inlet {
             }
         };
         // Keep-alive does not run while the batch waits: the client may well have sent.
-        self.last_read = client.exchange.clock.now();
+        self.last_read = client.exchange.clock.steady();
         match submitted {
             Ok(Submitted::Settled) => outlet.push_acks(&mut self.acks, None),
             Ok(Submitted::Pending) => outlet.push_acks(&mut self.acks, ticket),

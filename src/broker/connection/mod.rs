@@ -256,8 +256,9 @@ where
     W: AsyncWrite + Unpin,
 {
     let clock = client.exchange.clock;
-    let mut watch = Watch::new(clock.now());
-    let mut timer = std::pin::pin!(tokio::time::sleep_until(clock.instant_at(watch.armed).into()));
+    let mut watch = Watch::new(clock.steady());
+    let mut timer =
+        std::pin::pin!(tokio::time::sleep_until(clock.instant_at_steady(watch.armed).into()));
     loop {
         let turned = async {
             inlet.recheck(client, state)?;
@@ -291,7 +292,8 @@ where
 }
 
 /// The deadlines of a connection, behind one timer that is only ever moved to an earlier time: under
-/// load it costs a few comparisons a batch.
+/// load it costs a few comparisons a batch. All in [`Clock::steady`]: setting the wall clock cuts
+/// nobody off.
 struct Watch {
     /// When the timer goes off.
     armed: Timestamp,
@@ -338,12 +340,12 @@ impl Watch {
         if !reads {
             self.reading_since = None;
         } else if self.reading_since.is_none() {
-            self.reading_since = Some(clock.now());
+            self.reading_since = Some(clock.steady());
         }
         if !outlet.is_waiting() {
             self.waiting_since = None;
         } else if self.waiting_since.is_none() || self.written != outlet.written() {
-            self.waiting_since = Some(clock.now());
+            self.waiting_since = Some(clock.steady());
         }
         self.written = outlet.written();
         let heard = self.reading_since.map(|since| since.max(inlet.last_read()));
@@ -359,14 +361,14 @@ impl Watch {
         let clock = client.exchange.clock;
         let next = self.due.next();
         if timer.is_elapsed() {
-            self.armed = next.unwrap_or_else(|| clock.now() + FAR);
+            self.armed = next.unwrap_or_else(|| clock.steady() + FAR);
         } else {
             match next {
                 Some(next) if next < self.armed => self.armed = next,
                 _ => return,
             }
         }
-        timer.reset(clock.instant_at(self.armed).into());
+        timer.reset(clock.instant_at_steady(self.armed).into());
     }
 
     /// The timer went off: what is really due?
@@ -377,7 +379,7 @@ impl Watch {
         outlet: &mut Outlet,
         socket: &impl LowWater,
     ) -> Result<(), Close> {
-        let now = client.exchange.clock.now();
+        let now = client.exchange.clock.steady();
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         if is_due(self.due.keep_alive) {
             return Err(Close::KeepAlive);

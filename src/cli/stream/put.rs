@@ -18,6 +18,7 @@ use crate::cli::gateway_api;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
+use crate::engine::Leap;
 use crate::journal::Batch;
 use crate::journal::Journal;
 use crate::journal::Stage;
@@ -77,10 +78,13 @@ pub(in crate::cli) struct NoStage;
 
 impl Stage for NoStage {
     type Work = ();
+    const IS_GATEWAY: bool = false;
 
     fn apply(&mut self, _at: Timestamp, (): (), _batch: &mut Batch) {}
 
     fn advance(&mut self, _now: Timestamp, _batch: &mut Batch) {}
+
+    fn leap(&mut self, _leap: Leap, _batch: &mut Batch) {}
 
     fn seal(&mut self, _batch: &mut Batch) {}
 

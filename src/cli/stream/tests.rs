@@ -5,7 +5,6 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::clock::Timestamp;
-use crate::config::StreamConfig;
 use crate::journal::Journal;
 use crate::storage::Storage;
 
@@ -35,7 +34,7 @@ fn with_stream() -> tempfile::TempDir {
     let storage = Storage::open(folder.path()).unwrap();
     super::super::runtime().unwrap().block_on(async {
         let journal = start(&storage);
-        let streams = vec![("alerts".to_owned(), StreamConfig::default())];
+        let streams = vec![("alerts".to_owned(), None)];
         let now = Timestamp::from_millis(1_000_000);
         crate::stream::declare(&storage.executor(), streams, now).await.unwrap();
         journal.shutdown().await.unwrap();
@@ -68,6 +67,26 @@ fn a_put_record_is_tailed_as_json_or_base64() {
     assert!(value["t"].as_i64().unwrap() > 1_000_000);
     let words = ["tail", "alerts", "--no-follow"];
     assert_eq!(answer(folder.path(), &words).unwrap(), "", "latest is after the newest");
+}
+
+#[test]
+fn a_put_beside_no_gateway_is_no_sign_of_life() {
+    let folder = with_stream();
+    let alive_until = || {
+        let storage = Storage::open(folder.path()).unwrap();
+        crate::checkpoint::load(&storage).unwrap().alive_until
+    };
+    let storage = Storage::open(folder.path()).unwrap();
+    super::super::runtime().unwrap().block_on(async {
+        let journal = start(&storage);
+        let at = Timestamp::from_millis(5);
+        let executor = storage.executor();
+        executor.execute(move |tx| crate::checkpoint::save_alive(tx, at)).await.unwrap();
+        journal.shutdown().await.unwrap();
+    });
+    drop(storage);
+    answer(folder.path(), &["put", "alerts", "--key", "a", "x"]).unwrap();
+    assert_eq!(alive_until(), Some(Timestamp::from_millis(5)), "the downtime goes on");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use crate::clock::Timestamp;
+use crate::engine::Leap;
 use crate::engine::event_time::Position;
 use crate::engine::history::encoding;
 use crate::engine::history::encoding::Row;
@@ -137,6 +138,24 @@ impl HistoryTable {
                     }
                 }
                 _ => self.forget(before),
+            }
+        }
+    }
+
+    /// Follows a step of the clock, which the idle advance of watermarks leaves out. Call
+    /// [`HistoryTable::advance`] to where it leaps from before it.
+    pub fn leap(&mut self, leap: Leap) {
+        self.now = self.now.max(leap.to);
+        self.timers = TimerQueue::default();
+        let Self { rules, timers, changed, now, .. } = self;
+        for rule in rules.iter_mut().flatten() {
+            let (mut desk, keys) = rule.desk(timers, changed, *now);
+            for key in keys.values_mut() {
+                key.alarm = Alarm::default();
+                if key.resume(false, leap.from, leap.to) {
+                    desk.mark(key);
+                }
+                key.settle(&mut desk);
             }
         }
     }

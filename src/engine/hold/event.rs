@@ -296,6 +296,17 @@ impl Key {
         before != (self.state.clone(), side.watermark)
     }
 
+    /// Leaves a step of the clock out, and answers whether that changed the key.
+    pub(super) fn leap(&mut self, terms: &Terms, millis: i64) -> bool {
+        if let Some(side) = &mut self.event {
+            side.watermark.leave_out(millis);
+            return true;
+        }
+        let before = self.state.clone();
+        self.state.shift(terms, millis);
+        self.state != before
+    }
+
     /// The key of a rule that is gone, or watches something else now: nothing waits any more. It is in
     /// no rule's counts.
     pub(super) fn give_up_event_time(&mut self) {

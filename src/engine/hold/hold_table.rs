@@ -135,6 +135,14 @@ pub struct KeyChange {
     pub waiting: Vec<WaitingChange>,
 }
 
+impl KeyChange {
+    /// What its rows hold, bytes.
+    pub fn bytes(&self) -> usize {
+        let waiting = self.waiting.iter().map(|row| row.message.as_ref().map_or(0, Bytes::len));
+        self.state.as_ref().map_or(0, Bytes::len) + waiting.sum::<usize>()
+    }
+}
+
 /// A row of a waiting message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingChange {

@@ -11,6 +11,7 @@ use compact_str::CompactString;
 use crate::clock::Timestamp;
 use crate::engine::Cleared;
 use crate::engine::EpisodeEvent;
+use crate::engine::Leap;
 use crate::engine::RuleIndex;
 use crate::engine::event_time::Position;
 use crate::engine::hold::encoding;
@@ -167,6 +168,32 @@ impl HoldTable {
             self.adopt(key, places.get(&*rule.name).copied(), &heritage, out);
         }
         self.list_rows(rules, now, out);
+    }
+
+    /// Follows a step of the clock: every key's clock leaves it out. Call [`HoldTable::advance`] to
+    /// where it leaps from before it. Observations from before the step count as of its end.
+    pub fn leap(&mut self, leap: Leap) {
+        self.now = self.now.max(leap.to);
+        self.timers = TimerQueue::default();
+        let Self { rules, keys, timers, changed, now, .. } = self;
+        let all = rules.iter().flatten().flat_map(|rule| rule.keys.iter().copied());
+        let mut numbers: Vec<u32> = all.collect();
+        // Timers of one instant keep their turns.
+        numbers.sort_by_cached_key(|number| {
+            keys.get(*number).map(|key| (key.alarm.wanted, key.text.clone()))
+        });
+        for number in numbers {
+            let Some(key) = keys.get_mut(number) else { continue };
+            let Some(rule) = rules.get_mut(place(key.rule)).and_then(Option::as_mut) else {
+                continue;
+            };
+            let mut desk = rule.desk(number, timers, changed, *now);
+            key.alarm = Alarm::default();
+            if key.leap(desk.terms, leap.millis()) {
+                desk.mark(key);
+            }
+            key.settle(&mut desk, *now);
+        }
     }
 
     fn places(&self) -> HashMap<Arc<str>, RuleIndex> {

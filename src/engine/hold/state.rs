@@ -473,7 +473,8 @@ impl State {
         *self != before
     }
 
-    fn shift(&mut self, terms: &Terms, millis: i64) {
+    /// Leaves so many milliseconds out of every clock.
+    pub(super) fn shift(&mut self, terms: &Terms, millis: i64) {
         if terms.max_gap.is_some() {
             self.last_known = shifted(self.last_known, millis);
         }

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use compact_str::CompactString;
 
+use crate::clock::Timestamp;
 use crate::engine::event_time::Position;
 use crate::engine::window::quantile::Quantile;
 use crate::engine::window::spec::CellSpec;
@@ -158,6 +159,16 @@ impl Cell {
             | Cell::Last(_)
             | Cell::Collect(_)
             | Cell::Distinct(_) => {}
+        }
+    }
+
+    /// Takes what came after `now` as come at `now`; the order stays.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        let cut = |at: &mut Position| at.event = at.event.min(now);
+        match self {
+            Cell::First(Some((at, _))) | Cell::Last(Some((at, _))) => cut(at),
+            Cell::Collect(kept) => kept.values.iter_mut().for_each(|(at, _)| cut(at)),
+            _ => {}
         }
     }
 

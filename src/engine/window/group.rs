@@ -9,6 +9,7 @@
 //! of their times: with TIMESTAMP BY those wait until the watermark has passed them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -507,6 +508,46 @@ impl Group {
             }
             _ => false,
         }
+    }
+
+    /// By receive time: takes everything later than `now` as of `now`, as of the clock that was ahead of
+    /// it before a restart. Answers whether there was anything.
+    pub(super) fn set_back(&mut self, now: Timestamp, spec: &WindowSpec) -> bool {
+        let was_ahead = self.closed > now;
+        self.closed = self.closed.min(now);
+        let ahead: Vec<Timestamp> =
+            self.panes.values().filter(|pane| pane.last > now).map(|pane| pane.start).collect();
+        for start in &ahead {
+            let Some(mut pane) = self.panes.remove(start) else { continue };
+            pane.set_back(now);
+            pane.start = match spec.shape {
+                Shape::Hop { pane, .. } => floor(now, pane).min(*start),
+                _ => now.min(*start),
+            };
+            let into = self.panes.entry(pane.start);
+            self.old_panes.push(pane.start);
+            match into {
+                Entry::Vacant(place) => {
+                    pane.is_changed = true;
+                    place.insert(pane);
+                }
+                Entry::Occupied(mut place) => {
+                    let before = pane.bytes() + place.get().bytes();
+                    let kept = place.get_mut();
+                    // What an aggregate has no room for counts in the others.
+                    kept.merge(&pane).ok();
+                    kept.is_changed = true;
+                    self.bytes = self.bytes + kept.bytes() - before;
+                    self.gone.extend(pane.is_stored.then_some(pane.id));
+                }
+            }
+        }
+        let mut has_moved = false;
+        for sample in self.slide.set_back(now, spec) {
+            self.old_samples.push(sample);
+            has_moved = true;
+        }
+        was_ahead || has_moved || !ahead.is_empty()
     }
 
     /// Takes a part back from its row.

@@ -107,6 +107,13 @@ impl Pane {
         merged
     }
 
+    /// Takes every message later than `now` as one of `now`. Where it begins is left.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        self.first = self.first.min(now);
+        self.last = self.last.min(now);
+        self.cells.iter_mut().for_each(|cell| cell.set_back(now));
+    }
+
     /// The aggregates.
     pub(super) fn values(&self, spec: &WindowSpec) -> Box<[Value]> {
         self.cells.iter().zip(&spec.cells).map(|(cell, spec)| cell.value(spec)).collect()
@@ -166,6 +173,20 @@ impl Slide {
             self.front.pop();
         }
         self.samples.pop_front()
+    }
+
+    /// Takes every message later than `now` as one of `now`; the new places of those.
+    pub(super) fn set_back(&mut self, now: Timestamp, spec: &WindowSpec) -> Vec<Position> {
+        let mut moved = Vec::new();
+        for sample in self.samples.iter_mut().filter(|sample| sample.position.event > now) {
+            sample.position.event = now;
+            moved.push(sample.position);
+        }
+        if !moved.is_empty() && is_of_fixed_size(spec) {
+            self.front.clear();
+            self.turn(spec);
+        }
+        moved
     }
 
     /// Moves all to the front.

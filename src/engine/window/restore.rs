@@ -11,6 +11,7 @@ use compact_str::CompactString;
 use crate::clock::Timestamp;
 use crate::engine::Fault;
 use crate::engine::FaultCode;
+use crate::engine::Leap;
 use crate::engine::RuleIndex;
 use crate::engine::hold::KeyChange;
 use crate::engine::hold::Restored;
@@ -30,7 +31,8 @@ use crate::engine::window::window_table::mark;
 impl WindowTable {
     /// Takes over what an earlier process left, as [`crate::engine::hold::HoldTable::restore`] does.
     /// Windows that ended while nothing ran close in the next [`WindowTable::advance`]; in event time
-    /// the downtime is left out of the idle advance of the watermark.
+    /// the downtime is left out of the idle advance of the watermark. By receive time nothing can have
+    /// come after `now`: what is of a later time, because the clock was ahead, is taken as of `now`.
     pub fn restore<'a>(
         &mut self,
         rows: impl IntoIterator<Item = (&'a str, &'a str, &'a [u8])>,
@@ -81,7 +83,10 @@ impl WindowTable {
             read.into_iter().for_each(|part| group.put_back(part, &of.spec));
             restored.kept += 1;
             let index = of.index;
-            let has_changed = group.leave_out(outage);
+            let has_changed = match group.watermark {
+                Some(_) => group.leave_out(outage),
+                None => group.set_back(now, &of.spec),
+            };
             self.adopt(index, Box::new(group), now, has_changed);
             self.forget_parts(rule, key, lost);
         }
@@ -133,6 +138,26 @@ impl WindowTable {
                     let rule = Arc::clone(&rule.name);
                     self.orphaned.push(KeyChange { rule, key, state: None, waiting });
                 }
+            }
+        }
+    }
+
+    /// Follows a step of the clock. In event time the idle advance of watermarks leaves it out; by
+    /// receive time what ends before its end closes in the next [`WindowTable::advance`]. Call that to
+    /// where it leaps from before it.
+    pub fn leap(&mut self, leap: Leap) {
+        self.now = self.now.max(leap.to);
+        self.alarms.clear();
+        let Self { rules, alarms, changed, now, .. } = self;
+        for rule in rules.iter_mut().flatten() {
+            let Rule { index, spec, lateness, groups, counts, .. } = rule;
+            for group in groups.values_mut() {
+                group.alarm = None;
+                if group.leave_out(leap.millis()) {
+                    mark(changed, group, *index);
+                }
+                let desk = Desk { rule: *index, spec, lateness: *lateness, now: *now, counts };
+                arm(alarms, group, &desk, *now);
             }
         }
     }

@@ -48,6 +48,10 @@ impl Stage for EchoStage {
         }
     }
 
+    fn leap(&mut self, leap: Leap, _batch: &mut Batch) {
+        self.deadline = self.deadline.map(|deadline| deadline + leap.to.since(leap.from));
+    }
+
     fn seal(&mut self, _batch: &mut Batch) {}
 
     fn next_deadline(&self) -> Option<Timestamp> {
@@ -180,6 +184,27 @@ async fn a_deadline_passes_without_a_submission() {
 }
 
 #[tokio::test]
+async fn the_stage_follows_a_clock_that_is_set_forward() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    let deadline = Clock::start().now() + hour;
+    let (storage, running) = start(folder.path(), Some(deadline));
+    running.clock.step(2 * hour);
+    let slot = Arc::new(AckSlot::default());
+    running.submit("first", Some((&slot, 1))).await;
+    reached(&slot, 1).await;
+    // A deadline is an hour away before and after; it has not passed.
+    assert_eq!(running.committed.recv().unwrap(), ["first"]);
+    let alive = crate::checkpoint::load(&storage).unwrap().alive_until.unwrap();
+    assert!(alive >= deadline + hour, "the sign of life is by the new time");
+    running.clock.step(2 * hour);
+    running.submit("second", Some((&slot, 2))).await;
+    reached(&slot, 2).await;
+    assert_eq!(running.committed.recv().unwrap(), ["second"]);
+    running.journal.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_sign_of_life_is_written_while_something_is_pending() {
     let folder = tempfile::tempdir().unwrap();
     let start_of_test = Clock::start().now();
@@ -200,7 +225,9 @@ async fn a_sign_of_life_is_written_while_something_is_pending() {
 async fn a_refused_job_leaves_no_trace_and_stops_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let (_storage, running) = start(folder.path(), None);
-    running.submit("before", None).await;
+    let slot = Arc::new(AckSlot::default());
+    running.submit("before", Some((&slot, 1))).await;
+    reached(&slot, 1).await;
     let good = running.executor.execute(|transaction| {
         transaction.execute("INSERT INTO alive VALUES (1, 5) ON CONFLICT DO NOTHING", [])?;
         transaction.query_row("SELECT count(*) FROM stream", [], |row| row.get::<_, i64>(0))
@@ -210,7 +237,7 @@ async fn a_refused_job_leaves_no_trace_and_stops_nobody() {
         transaction.execute("INSERT INTO alive VALUES (2, 5)", [])
     });
     let (good, bad) = tokio::join!(good, bad);
-    assert_eq!(good.unwrap(), 1, "a job sees what was submitted before it");
+    assert_eq!(good.unwrap(), 1, "a job sees what was acknowledged before it");
     assert!(matches!(bad, Err(crate::storage::ExecuteError::Failed(_))));
     running.submit("after", None).await;
     running.journal.shutdown().await.unwrap();
@@ -220,14 +247,40 @@ async fn a_refused_job_leaves_no_trace_and_stops_nobody() {
 }
 
 #[tokio::test]
+async fn what_jobs_write_is_copied_out_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_storage, running) = start(folder.path(), None);
+    let metrics = running.journal.metrics().checkpoints.clone();
+    // Each takes four megabytes of the log, and has no payload.
+    for _ in 0..10 {
+        let fill = running.executor.execute(|transaction| {
+            let sql = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 1000)
+                INSERT INTO hold_waiting SELECT 'r', 'k' || random() || n, n, zeroblob(3900) FROM n";
+            transaction.execute(sql, [])
+        });
+        assert_eq!(fill.await.unwrap(), 1000);
+    }
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(5));
+    while metrics.log_bytes.get() == 0 {
+        looks.tick().await;
+    }
+    running.journal.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn expired_records_are_deleted_in_the_background() {
     let folder = tempfile::tempdir().unwrap();
     let (storage, running) = start(folder.path(), None);
     let config =
         crate::config::StreamConfig { shards: 1, retention: std::time::Duration::from_secs(3600) };
     let now = running.clock.now();
-    let streams = vec![("s".to_owned(), config)];
+    let streams = vec![("s".to_owned(), Some(config))];
     crate::stream::declare(&running.executor, streams, now).await.unwrap();
+    let has_run = [(now - std::time::Duration::from_secs(3 * 3600)).as_millis(), now.as_millis()];
+    let known = running.executor.execute(move |transaction| {
+        transaction.execute("INSERT INTO stream_run VALUES (1, ?1, ?2)", has_run)
+    });
+    known.await.unwrap();
     let two_hours_ago = now - std::time::Duration::from_secs(7200);
     for (data, at) in [("old", two_hours_ago), ("new", now)] {
         let work = Bytes::from_static(data.as_bytes());

@@ -22,9 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::limits::STREAM_TURN_DAMAGED_MAX;
 use crate::storage::Executor;
+use crate::storage::frame::Damaged;
 
 use super::Cursor;
+use super::Page;
 use super::Reader;
 use super::Record;
 use super::ShardId;
@@ -129,6 +132,19 @@ pub fn pass(places: &mut [Place], record: &Record) {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ends(Vec<u64>);
 
+/// A block that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedBlock {
+    /// Its shard.
+    pub shard: ShardId,
+    /// Its number.
+    pub block: u64,
+    /// Its records that had not been read before.
+    pub records: u64,
+    /// What is wrong with it.
+    pub damage: Damaged,
+}
+
 /// What [`Reader::read_on`] found behind a place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -136,6 +152,9 @@ pub struct Found {
     pub records: Vec<Record>,
     /// Records that retention took before they were read; the places have been moved over them.
     pub skipped: u64,
+    /// Blocks that cannot be read; the places have been moved over them. At most
+    /// [`STREAM_TURN_DAMAGED_MAX`].
+    pub damaged: Vec<DamagedBlock>,
     /// Whether there are more behind these.
     pub is_cut: bool,
     /// Records behind the places, these included.
@@ -168,8 +187,8 @@ impl Reader {
     }
 
     /// Reads about `records_max` records and `bytes_max` bytes of data and keys between `places` and
-    /// `ends`, which are of the same shards. Moves the places over what retention has taken, and over
-    /// nothing else.
+    /// `ends`, which are of the same shards. Moves the places over what retention has taken and what is
+    /// damaged, and over nothing else.
     pub fn read_on(
         &self,
         places: &mut [Place],
@@ -189,9 +208,13 @@ impl Reader {
             found.skipped += place.leave_trimmed(state.floor_block, state.floor_records);
             found.behind += state.records.saturating_sub(place.records);
             newest = newest.max(state.newest_at);
-            let Place { shard_row: row, made, shard, next, .. } = *place;
-            let mut cursor = Cursor { row, made, shard, next };
-            let page = self.read_until(&mut cursor, *end, records_max, bytes_max)?;
+            let Some(page) = self.read_place(place, *end, (records_max, bytes_max), &mut found)?
+            else {
+                // Its next record may be older than any of the others.
+                found.is_cut = true;
+                horizon = Some(Timestamp::from_millis(i64::MIN));
+                continue;
+            };
             // A record counts as arrived no earlier than those before it in its shard.
             let mut arrived = Timestamp::from_millis(i64::MIN);
             for record in page.records {
@@ -213,6 +236,38 @@ impl Reader {
             newest.zip(first).map(|(newest, first)| newest.since(first)).unwrap_or_default();
         found.records = read.into_iter().map(|(_, record)| record).collect();
         Ok(found)
+    }
+}
+
+impl Reader {
+    /// The page behind a place, which moves over damaged blocks; `None` when they were more than one call
+    /// is to move over.
+    fn read_place(
+        &self,
+        place: &mut Place,
+        end: u64,
+        (records_max, bytes_max): (usize, usize),
+        found: &mut Found,
+    ) -> Result<Option<Page>, StreamError> {
+        loop {
+            let Place { shard_row: row, made, shard, next, .. } = *place;
+            let mut cursor = Cursor { row, made, shard, next };
+            let read = self.read_until(&mut cursor, end, records_max, bytes_max);
+            let Err(StreamError::Damaged { block, source: damage, .. }) = read else {
+                return read.map(Some);
+            };
+            let before = place.records;
+            // Retention may have taken it meanwhile; then that is told of at the next call.
+            let total = table::records_until(self.connection.sqlite(), row, block)?;
+            let Some(total) = total else { return Ok(None) };
+            place.next = Position::new(block + 1, 0);
+            place.records = total.max(before);
+            let records = place.records - before;
+            found.damaged.push(DamagedBlock { shard, block, records, damage });
+            if found.damaged.len() >= STREAM_TURN_DAMAGED_MAX {
+                return Ok(None);
+            }
+        }
     }
 }
 

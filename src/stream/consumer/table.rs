@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use rusqlite::OptionalExtension;
 use rusqlite::params;
 
 use crate::clock::Timestamp;
@@ -179,13 +180,26 @@ pub(super) struct ShardState {
     pub(super) newest_at: Option<Timestamp>,
 }
 
+/// Records of a shard up to the end of a block; `None` when the block is gone.
+pub(super) fn records_until(
+    connection: &Connection,
+    shard_row: i64,
+    block: u64,
+) -> rusqlite::Result<Option<u64>> {
+    connection
+        .prepare_cached("SELECT records_total FROM stream_block WHERE id = ?1")?
+        .query_row([table::block_id(shard_row, block)], |row| row.get::<_, i64>(0))
+        .optional()
+        .map(|total| total.map(i64::unsigned_abs))
+}
+
 pub(super) fn state_of(connection: &Connection, shard_row: i64) -> rusqlite::Result<ShardState> {
     let floor = table::load_floor(connection, shard_row)?;
     let tail = table::load_tail(connection, shard_row)?;
     Ok(ShardState {
-        floor_block: floor.block(),
+        floor_block: floor.block,
         floor_records: floor.records(),
-        block: tail.block(),
+        block: tail.block,
         records: tail.records(),
         newest_at: tail.peak_at(),
     })

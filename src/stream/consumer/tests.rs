@@ -7,9 +7,11 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::config::StreamConfig;
+use crate::limits::STREAM_TURN_DAMAGED_MAX;
 use crate::storage::Storage;
 use crate::stream::Appender;
 use crate::stream::NewRecord;
+use crate::stream::retention::trim;
 use crate::stream::table as streams;
 
 use super::*;
@@ -32,7 +34,7 @@ impl World {
         let (mut writer, _jobs) = storage.take_writer().unwrap();
         let transaction = writer.transaction().unwrap();
         let config = StreamConfig { shards, retention: RETENTION };
-        let declared = [("s".to_owned(), config)];
+        let declared = [("s".to_owned(), Some(config))];
         streams::declare(&transaction, &declared, Timestamp::EPOCH).unwrap();
         transaction.commit().unwrap();
         let reader = Reader::new(storage.reader().unwrap());
@@ -61,7 +63,8 @@ impl World {
 
     fn trim(&mut self, now: i64) {
         let transaction = self.writer.transaction().unwrap();
-        while streams::trim(&transaction, Timestamp::from_millis(now)).unwrap() {}
+        let now = Timestamp::from_millis(now);
+        while trim(&transaction, |retention| Some(now - retention)).unwrap() {}
         transaction.commit().unwrap();
         self.appender.forget();
     }
@@ -170,6 +173,42 @@ fn shards_are_read_in_the_order_of_arrival() {
     world.settle(&[spec(ConsumerStart::TrimHorizon)]);
     world.append(&(0..200).collect::<Vec<i64>>());
     assert_eq!(world.read(20), ((0..200).collect(), 0));
+}
+
+#[test]
+fn a_damaged_block_costs_its_own_records_alone() {
+    let mut world = World::new(1);
+    world.settle(&[spec(ConsumerStart::TrimHorizon)]);
+    for _ in 0..40 {
+        world.append(&[100, 100]);
+    }
+    // More in a row than one call moves over, and one at the end.
+    let torn = "id & 0xffffffffff BETWEEN 3 AND 30 OR id & 0xffffffffff = 40";
+    let sql = format!("UPDATE stream_block SET records = x'00010203040506' WHERE {torn}");
+    world.writer.execute(&sql, []).unwrap();
+    let (mut numbers, mut lost, mut calls) = (Vec::new(), 0, 0);
+    let mut places = world.consumer().places;
+    loop {
+        let ends = world.reader.ends(&places).unwrap();
+        let found = world.reader.read_on(&mut places, &ends, 100, usize::MAX).unwrap();
+        calls += 1;
+        assert!(found.damaged.len() <= STREAM_TURN_DAMAGED_MAX);
+        lost += found.damaged.iter().map(|block| block.records).sum::<u64>();
+        for record in &found.records {
+            pass(&mut places, record);
+            numbers.push(number(record));
+        }
+        let consumer = world.consumer();
+        world.commit(&consumer, &places);
+        let behind = 80 - u64::try_from(numbers.len()).unwrap() - lost;
+        assert_eq!(world.reader.lag(&world.consumer()).unwrap(), behind, "the lag is honest");
+        if !found.is_cut {
+            break;
+        }
+    }
+    let expected: Vec<u32> = (0..4).chain(60..78).collect();
+    assert_eq!((numbers, lost), (expected, 58));
+    assert!(calls <= 5, "{calls}");
 }
 
 #[test]

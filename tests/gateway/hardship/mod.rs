@@ -2,6 +2,7 @@
 //! everybody else is served.
 
 mod clients;
+mod clock;
 mod destinations;
 mod disk;
 mod restart;

@@ -3,13 +3,14 @@
 //! Timeline: `T@0` is a message at 0 ms whose condition is TRUE, `F` FALSE, `U` UNKNOWN; `C`, `H`, `N`
 //! are FALSE with CLEAR WHEN true, false, unknown; `c` UNKNOWN with CLEAR WHEN true. `.@9` lets time
 //! pass. `b:T@0` is of key b (a when not said). `down@20..80` is a process that lived until 20 and its
-//! successor that starts at 80. In event time `T5@20` arrives at 20 and is of event time 5.
+//! successor that starts at 80; `leap@20..80` a clock that is set from 20 to 80. In event time `T5@20` arrives at 20 and is of event time 5.
 //!
 //! Records: `fire@5/0x2` fires (or repeats) at 5, true since 0, 2 TRUE messages; `false@7/0x2` clears.
 
 mod absence;
 mod at_least;
 mod event_time;
+mod leap;
 mod listed;
 mod properties;
 mod reload;
@@ -34,6 +35,7 @@ use crate::clock::Timestamp;
 use crate::engine::Episode;
 use crate::engine::EpisodeEvent;
 use crate::engine::FaultCode;
+use crate::engine::Leap;
 use crate::engine::Observation;
 use crate::engine::RuleIndex;
 use crate::engine::Truth;
@@ -219,6 +221,13 @@ impl Bench {
                 self.commit();
                 self.restart(dies, starts);
                 self.pass(starts);
+                continue;
+            }
+            if what == "leap" {
+                let (from, to) = time.split_once("..").unwrap();
+                let (from, to) = (at(from.parse().unwrap()), at(to.parse().unwrap()));
+                self.pass(from.as_millis());
+                self.table.leap(Leap { from, to });
                 continue;
             }
             let time = time.parse().unwrap();

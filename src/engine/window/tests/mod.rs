@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::engine::Evaluation;
+use crate::engine::Leap;
 use crate::engine::Observed;
 use crate::engine::hold::KeyChange;
 use crate::engine::hold::Progress;
@@ -324,6 +325,72 @@ fn an_outage_closes_what_ended_meanwhile_once() {
         bench.advance(90_000);
         assert!(bench.told().is_empty());
     }
+}
+
+#[test]
+fn a_clock_that_was_ahead_before_a_restart_costs_no_window() {
+    let columns = "k, count(*) AS n, last(v) AS last, collect(v) AS all";
+    for clause in
+        ["TUMBLE(2 SECONDS)", "HOP(2 SECONDS, 1 SECOND)", "SESSION(2 SECONDS)", "SLIDE(2 SECONDS)"]
+    {
+        let text =
+            format!("CREATE RULE r AS SELECT {columns} FROM 'm/+' GROUP BY k, {clause} DO LOG;");
+        let mut bench = Bench::new(&text);
+        // Some windows are closed and some open when it is set back by a minute and a half.
+        for (place, time) in [100_000, 101_500, 102_500, 102_900].into_iter().enumerate() {
+            bench.publish(time, &payload("a", &place.to_string()));
+        }
+        bench.told();
+        bench.restart(103_000, 10_100);
+        bench.publish(10_200, &payload("a", "7"));
+        bench.publish(10_300, &payload("a", "8"));
+        bench.advance(20_000);
+        let told = bench.told();
+        let expected = match clause {
+            "TUMBLE(2 SECONDS)" => vec![r#"12000 {"k":"a","n":4,"last":8,"all":[2,3,7,8]}"#],
+            "HOP(2 SECONDS, 1 SECOND)" => vec![
+                r#"11000 {"k":"a","n":5,"last":8,"all":[1,2,3,7,8]}"#,
+                r#"12000 {"k":"a","n":5,"last":8,"all":[1,2,3,7,8]}"#,
+            ],
+            "SESSION(2 SECONDS)" => vec![r#"12300 {"k":"a","n":6,"last":8,"all":[0,1,2,3,7,8]}"#],
+            _ => vec![
+                r#"10200 {"k":"a","n":4,"last":7,"all":[1,2,3,7]}"#,
+                r#"10300 {"k":"a","n":5,"last":8,"all":[1,2,3,7,8]}"#,
+            ],
+        };
+        assert_eq!(told, expected, "{clause}");
+        assert!(bench.parts.is_empty(), "{clause}: {:?}", bench.parts);
+        // The next ones are told of as ever.
+        bench.publish(30_000, &payload("a", "9"));
+        bench.advance(40_000);
+        assert!(!bench.told().is_empty(), "{clause}");
+    }
+}
+
+#[test]
+fn a_step_of_the_clock_closes_what_it_leaps_over() {
+    let mut bench = Bench::new(&rule("TUMBLE(10 SECONDS)"));
+    bench.publish(12_000, &payload("a", "1"));
+    bench.table.leap(Leap { from: at(13_000), to: at(100_000) });
+    bench.advance(100_000);
+    assert_eq!(bench.told(), [r#"20000 {"k":"a","n":1,"sum":1,"at":10000}"#]);
+    // One that was on its way counts as of the end of the step.
+    bench.publish(12_999, &payload("a", "2"));
+    bench.advance(110_000);
+    assert_eq!(bench.told(), [r#"110000 {"k":"a","n":1,"sum":2,"at":100000}"#]);
+    let clause = "TUMBLE(10 SECONDS)";
+    let text = rule(clause)
+        .replace("FROM 'm/+'", "FROM 'm/+' TIMESTAMP BY t MILLISECONDS LATENESS 5 SECONDS");
+    let mut bench = Bench::new(&text);
+    bench.publish(1_000, r#"{"k":"a","v":1,"t":9000}"#);
+    bench.table.leap(Leap { from: at(2_000), to: at(100_000) });
+    // The watermark is at 4 s, and has gone on for one second: six are left to the window's end.
+    bench.advance(103_999);
+    assert!(bench.told().is_empty(), "the idle advance leaves the step out");
+    bench.advance(104_999);
+    assert!(bench.told().is_empty(), "the idle advance leaves the step out");
+    bench.advance(105_000);
+    assert_eq!(bench.told(), [r#"10000 {"k":"a","n":1,"sum":1,"at":0}"#]);
 }
 
 #[test]
