@@ -228,6 +228,10 @@ pub const SESSIONS_MAX: usize = 100_000;
 pub const CLIENT_ID_BYTES_MAX: usize = 1024;
 /// QoS 1 and 2 messages on their way to one subscriber; its own Receive Maximum may be smaller.
 pub const SUBSCRIBER_WINDOW: usize = 256;
+/// Topic aliases given to one subscriber; its own Topic Alias Maximum may be smaller.
+pub const SUBSCRIBER_ALIASES_MAX: u16 = 64;
+/// The shortest topic, bytes, that is given an alias: the alias itself takes three.
+pub const SUBSCRIBER_ALIAS_TOPIC_MIN: usize = 8;
 /// Topic aliases one client may set.
 pub const TOPIC_ALIAS_MAX: u16 = 64;
 /// Retained messages, bytes in all, payload and topic.

@@ -183,11 +183,13 @@ impl Cause<'_> {
                 ),
             });
         }
-        if Reserved::of(topic.as_str()) == Some(Reserved::Event) {
+        if Reserved::of(topic.as_str()).is_some_and(Reserved::is_own) {
             return Err(Fault {
                 rule: self.rule,
                 code: FaultCode::TopicInvalid,
-                message: format!("'{topic}' is reserved for the gateway's own events"),
+                message: format!(
+                    "'{topic}' is reserved for the gateway's own events and statistics"
+                ),
             });
         }
         Ok(Publish {

@@ -22,6 +22,7 @@ use super::session::Order;
 use super::session::QueueBounds;
 use super::session::Session;
 use super::sessions::Sessions;
+use super::statistics::Statistics;
 use super::subscriptions::Group;
 use super::subscriptions::Route;
 use super::subscriptions::Subscriptions;
@@ -41,6 +42,7 @@ pub(crate) struct Exchange {
     pub(crate) retained: Retained,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: BrokerMetrics,
+    pub(crate) statistics: Statistics,
     /// The number of the next connection; see [`Exchange::next_version_number`].
     version_number: AtomicU64,
     /// Whether the broker is shutting down.
@@ -86,6 +88,7 @@ impl Exchange {
             retained: Retained::new(config.retained_max),
             sessions: Sessions::new(bounds),
             metrics: BrokerMetrics::default(),
+            statistics: Statistics::new(clock.now()),
             version_number: AtomicU64::new(
                 u64::try_from(clock.now().as_millis()).unwrap_or_default(),
             ),
@@ -186,7 +189,7 @@ impl Exchange {
             return Some(Dropped::PayloadFormat);
         }
         let reserved = Reserved::of(publish.topic.as_str());
-        (reserved == Some(Reserved::Event)).then_some(Dropped::ReservedTopic)
+        reserved.is_some_and(Reserved::is_own).then_some(Dropped::ReservedTopic)
     }
 
     fn drop_message(&self, session: &Session, reason: Dropped) {
@@ -208,12 +211,13 @@ impl Exchange {
         kept
     }
 
-    /// A message that no connection sent: to subscribers and into the retained store.
-    pub(crate) fn publish(&self, publish: &Publish) {
-        if publish.retain {
+    /// A message that no connection sent: to subscribers and into the retained store. `publisher` is the
+    /// key of the session whose will it is.
+    pub(crate) fn publish(&self, publish: &Publish, publisher: Option<u64>) {
+        if publish.retain && !is_statistic(publish) {
             self.retain(publish);
         }
-        if let (_, Some(route)) = self.subscriptions.route(publish.topic.as_str(), None) {
+        if let (_, Some(route)) = self.subscriptions.route(publish.topic.as_str(), publisher) {
             let mut wakes = Wakes::default();
             self.fan_out(publish, &route, &mut wakes);
             self.wake(&mut wakes);
@@ -229,6 +233,11 @@ impl Exchange {
             connection.notify.notify_one();
         }
     }
+}
+
+/// Statistics are made anew for each subscription.
+fn is_statistic(publish: &Publish) -> bool {
+    Reserved::of(publish.topic.as_str()) == Some(Reserved::Statistic)
 }
 
 impl Wakes {

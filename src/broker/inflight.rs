@@ -25,21 +25,16 @@ enum Stage {
     Done,
 }
 
-/// Something to be sent again.
-#[derive(Debug)]
-pub(crate) enum Resend<'a> {
-    Publish(u16, &'a Delivery),
-    Release(u16),
-}
-
 /// The messages in flight to one subscriber.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     /// Packet identifier of the front, less one.
     first: usize,
     ring: VecDeque<Stage>,
-    /// Place of the next one to be sent again; the ring's length when there is none.
+    /// Place of the next message to be sent again; the ring's length when there is none.
     resend_at: usize,
+    /// Place from which PUBREL is to be sent again; the ring's length when there is none.
+    release_at: usize,
     /// Sent on this connection, and not done.
     outstanding: usize,
 }
@@ -53,28 +48,45 @@ impl InFlight {
     /// A new connection has begun.
     pub(crate) fn reconnect(&mut self) {
         self.resend_at = 0;
+        self.release_at = 0;
         self.outstanding = 0;
     }
 
+    /// The next message of the last connection whose PUBREL has to go out again. All of them go before
+    /// the messages: a closed window holds those back, and must not hold back these.
+    pub(crate) fn next_release(&mut self) -> Option<u16> {
+        while let Some(stage) = self.ring.get(self.release_at) {
+            let at = self.release_at;
+            self.release_at += 1;
+            if matches!(stage, Stage::Completed) {
+                self.outstanding += 1;
+                return Some(self.id_of(at));
+            }
+        }
+        None
+    }
+
     /// The next message of the last connection that has to go out again.
-    pub(crate) fn next_resend(&mut self) -> Option<Resend<'_>> {
-        while matches!(self.ring.get(self.resend_at), Some(Stage::Done)) {
+    pub(crate) fn next_resend(&mut self) -> Option<(u16, &Delivery)> {
+        while matches!(self.ring.get(self.resend_at), Some(Stage::Completed | Stage::Done)) {
             self.resend_at += 1;
         }
         let at = self.resend_at;
-        let id = self.id_of(at);
-        let stage = self.ring.get(at)?;
+        if !matches!(self.ring.get(at), Some(Stage::Received(_))) {
+            return None;
+        }
         self.resend_at += 1;
         self.outstanding += 1;
-        match stage {
-            Stage::Received(delivery) => Some(Resend::Publish(id, delivery)),
-            Stage::Completed | Stage::Done => Some(Resend::Release(id)),
+        let id = self.id_of(at);
+        match self.ring.get(at) {
+            Some(Stage::Received(delivery)) => Some((id, delivery)),
+            _ => None,
         }
     }
 
     /// Whether all of the last connection has been sent again.
     pub(crate) fn is_resent(&self) -> bool {
-        self.resend_at >= self.ring.len()
+        self.resend_at >= self.ring.len() && self.release_at >= self.ring.len()
     }
 
     /// Whether [`InFlight::push`] has a packet identifier left.
@@ -93,6 +105,7 @@ impl InFlight {
         let id = self.next_id();
         self.ring.push_back(Stage::Received(delivery));
         self.resend_at = self.ring.len();
+        self.release_at = self.ring.len();
         self.outstanding += 1;
         id
     }
@@ -110,9 +123,14 @@ impl InFlight {
 
     /// PUBREC that accepts. Answers whether the identifier is known, and the message it hands over.
     pub(crate) fn pubrec(&mut self, id: u16) -> Result<(bool, Option<Delivery>), Violation> {
-        let Some(stage) = self.stage_mut(id) else { return Ok((false, None)) };
+        let Some(at) = self.place_of(id) else { return Ok((false, None)) };
+        let Some(stage) = self.ring.get_mut(at) else { return Ok((false, None)) };
         match stage {
             Stage::Received(delivery) if delivery.qos == QoS::ExactlyOnce => {
+                if at >= self.resend_at && at < self.release_at {
+                    // Answered late for the last connection: its PUBREL is sent on this one.
+                    self.outstanding += 1;
+                }
                 match std::mem::replace(stage, Stage::Completed) {
                     Stage::Received(delivery) => Ok((true, Some(delivery))),
                     Stage::Completed | Stage::Done => Ok((true, None)),
@@ -128,13 +146,19 @@ impl InFlight {
     pub(crate) fn finish(&mut self, id: u16) -> Option<Delivery> {
         let at = self.place_of(id)?;
         let stage = std::mem::replace(self.ring.get_mut(at)?, Stage::Done);
-        if !matches!(stage, Stage::Done) && at < self.resend_at {
+        let is_sent = match stage {
+            Stage::Received(_) => at < self.resend_at,
+            Stage::Completed => at < self.release_at,
+            Stage::Done => false,
+        };
+        if is_sent {
             self.outstanding -= 1;
         }
         while matches!(self.ring.front(), Some(Stage::Done)) {
             self.ring.pop_front();
             self.first = (self.first + 1) % IDS;
             self.resend_at = self.resend_at.saturating_sub(1);
+            self.release_at = self.release_at.saturating_sub(1);
         }
         match stage {
             Stage::Received(delivery) => Some(delivery),
@@ -210,15 +234,16 @@ mod tests {
         assert!(flight.pubrec(first).is_err());
         flight.reconnect();
         assert!(!flight.is_resent());
-        let mut again = Vec::new();
-        while let Some(resend) = flight.next_resend() {
-            again.push(match resend {
-                Resend::Publish(id, _) => ("publish", id),
-                Resend::Release(id) => ("release", id),
-            });
-        }
-        assert_eq!(again.last(), Some(&("publish", third)));
-        assert!(again.contains(&("release", second)));
+        assert_eq!(flight.next_release(), Some(second), "PUBREL comes first, whatever the window");
+        assert_eq!(flight.next_release(), None);
+        assert_eq!(flight.next_resend().map(|(id, _)| id), Some(first));
+        // Of the last connection, late: its PUBREL is the answer, and it is not sent again.
+        assert_eq!(flight.outstanding(), 2);
+        assert!(matches!(flight.pubrec(third), Ok((true, Some(_)))));
+        assert_eq!(flight.outstanding(), 3);
+        assert!(flight.next_resend().is_none() && flight.is_resent());
+        assert!(flight.finish(third).is_none());
+        assert_eq!(flight.outstanding(), 2);
         assert!(flight.finish(second).is_none());
         assert!(matches!(flight.pubrec(second), Ok((false, None))));
     }

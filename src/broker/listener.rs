@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
@@ -270,7 +271,7 @@ impl BrokerHandle {
     /// Sends a message that no client sent to its subscribers, and keeps it when its RETAIN flag is
     /// set. Never blocks: called by the journal's writer after the commit.
     pub fn publish(&self, publish: &Publish) {
-        self.exchange.publish(publish);
+        self.exchange.publish(publish, None);
     }
 
     /// Whether anybody subscribes to what may be an event's topic (`$events/…`, `$aws/…`).
@@ -286,6 +287,26 @@ impl BrokerHandle {
     /// Has every connection look again at what its client may do: users or access rules have changed.
     pub fn recheck(&self) {
         self.exchange.sessions.wake_all();
+    }
+
+    /// Whether anybody subscribes to what may be a statistic's topic (`$SYS/…`).
+    pub fn hears_statistics(&self) -> bool {
+        self.exchange.subscriptions.hears_statistics()
+    }
+
+    /// From one publication of the statistics to the next; `None` when there is none.
+    pub fn statistics_interval(&self) -> Option<Duration> {
+        Some(self.exchange.config.statistics_interval).filter(|interval| !interval.is_zero())
+    }
+
+    /// Brings the load averages of the statistics up to date. Answers when.
+    pub fn sample_statistics(&self) -> Timestamp {
+        self.exchange.sample_statistics()
+    }
+
+    /// The statistics of the moment (`$SYS/…`), as messages to be published.
+    pub fn statistics(&self) -> Vec<Publish> {
+        self.exchange.statistics().iter().map(|message| message.publish.clone()).collect()
     }
 
     /// Begins the shutdown; [`Broker::run`] returns when it is done.

@@ -1,5 +1,9 @@
 //! What the broker counts. Connections add to it once a batch.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -70,6 +74,10 @@ pub struct BrokerMetrics {
     violations: Labelled,
     dropped: Labelled,
     pub(crate) subscriptions_refused: Counter,
+    /// Of all reasons.
+    dropped_in_all: Counter,
+    /// The most connections that there were at once. Written when a connection begins.
+    pub(crate) connections_seen: Arc<AtomicI64>,
     /// The families' counters by kind, so that a batch takes no lock of a family.
     received_by_kind: [Counter; Kind::COUNT],
     sent_by_kind: [Counter; Kind::COUNT],
@@ -105,6 +113,8 @@ impl Default for BrokerMetrics {
             violations: Labelled::default(),
             dropped: Labelled::default(),
             subscriptions_refused: Counter::default(),
+            dropped_in_all: Counter::default(),
+            connections_seen: Arc::default(),
         }
     }
 }
@@ -165,6 +175,37 @@ impl BrokerMetrics {
         self.received_by_kind[Kind::Publish as usize].get()
     }
 
+    /// PUBLISH packets sent.
+    pub(crate) fn publishes_sent(&self) -> u64 {
+        self.sent_by_kind[Kind::Publish as usize].get()
+    }
+
+    /// Connections that were let in.
+    pub(crate) fn connects(&self) -> u64 {
+        self.received_by_kind[Kind::Connect as usize].get()
+    }
+
+    /// Packets of every kind from clients.
+    pub(crate) fn all_received(&self) -> u64 {
+        self.received_by_kind.iter().map(Counter::get).sum()
+    }
+
+    /// Packets of every kind to clients.
+    pub(crate) fn all_sent(&self) -> u64 {
+        self.sent_by_kind.iter().map(Counter::get).sum()
+    }
+
+    /// Messages dropped for whatever reason.
+    pub(crate) fn all_dropped(&self) -> u64 {
+        self.dropped_in_all.get()
+    }
+
+    /// A connection begins.
+    pub(crate) fn count_connection(&self) {
+        let before = self.connections.inc();
+        self.connections_seen.fetch_max(before + 1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_received(&self, counts: &mut PacketCounts) {
         add(&self.received_by_kind, counts);
     }
@@ -187,6 +228,7 @@ impl BrokerMetrics {
 
     pub(crate) fn count_dropped(&self, reason: Dropped) {
         self.dropped.get_or_create(&[("reason", reason.label())]).inc();
+        self.dropped_in_all.inc();
     }
 }
 

@@ -23,6 +23,7 @@ mod packet;
 mod retained;
 mod session;
 mod sessions;
+mod statistics;
 mod subscriptions;
 mod topics;
 mod transport;

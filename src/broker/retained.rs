@@ -45,6 +45,11 @@ impl Retained {
         self.tree.read().len
     }
 
+    /// What they take, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tree.read().bytes
+    }
+
     /// Keeps the message for its topic, or forgets the topic's when the payload is empty (MQTT 5,
     /// section 3.3.1.3).
     pub(crate) fn set(&self, publish: &Publish) -> Result<(), Full> {

@@ -29,13 +29,13 @@ use crate::clock::Timestamp;
 use crate::publish::QoS;
 
 /// What somebody else wants of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Order {
-    /// Another connection goes on with the session.
+    #[error("another connection goes on with the session")]
     TakenOver,
-    /// Another connection starts the session afresh.
+    #[error("another connection starts the session afresh")]
     TakenOverClean,
-    /// The gateway is shutting down.
+    #[error("the gateway is shutting down")]
     ShutDown,
 }
 
@@ -183,6 +183,11 @@ impl Session {
     /// Messages waiting.
     pub(crate) fn queued(&self) -> usize {
         self.outbox.lock().queue.len()
+    }
+
+    /// Bytes of messages waiting and in flight.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        self.outbox.lock().bytes
     }
 
     /// A connection begins; it looks at the queue without being woken.

@@ -21,6 +21,7 @@ use crate::topic::TopicError;
 use crate::topic::TopicFilter;
 use crate::topic::TopicTrie;
 use crate::topic::may_hear_events;
+use crate::topic::may_hear_statistics;
 
 /// A filter as subscribed: plain, or `$share/GROUP/FILTER` (MQTT 5, section 4.8.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +134,8 @@ pub(crate) struct Subscriptions {
     version: AtomicU64,
     /// Filters that may match topics of events. Written under the write lock.
     event_filters: AtomicUsize,
+    /// Filters that may match topics of statistics. Written under the write lock.
+    statistic_filters: AtomicUsize,
 }
 
 impl Subscriptions {
@@ -146,11 +149,26 @@ impl Subscriptions {
         self.event_filters.load(Ordering::Relaxed) > 0
     }
 
-    /// Keeps count of filters that may match events: `added` and `gone` entries of `filter`.
-    fn count_event_filters(&self, filter: &TopicFilter, added: usize, gone: usize) {
-        if may_hear_events(filter.as_str()) {
-            self.event_filters.fetch_add(added, Ordering::Relaxed);
-            self.event_filters.fetch_sub(gone, Ordering::Relaxed);
+    /// Whether anybody subscribes to what may be a statistic's topic.
+    pub(crate) fn hears_statistics(&self) -> bool {
+        self.statistic_filters.load(Ordering::Relaxed) > 0
+    }
+
+    /// Shared subscriptions, each counted once whatever its members.
+    pub(crate) fn groups(&self) -> usize {
+        self.index.read().groups.len()
+    }
+
+    /// Keeps count of filters that may match what the gateway says: `added` and `gone` entries of
+    /// `filter`.
+    fn count_own_filters(&self, filter: &TopicFilter, added: usize, gone: usize) {
+        let counters = [
+            (may_hear_events(filter.as_str()), &self.event_filters),
+            (may_hear_statistics(filter.as_str()), &self.statistic_filters),
+        ];
+        for (_, counter) in counters.into_iter().filter(|(may_hear, _)| *may_hear) {
+            counter.fetch_add(added, Ordering::Relaxed);
+            counter.fetch_sub(gone, Ordering::Relaxed);
         }
     }
 
@@ -166,7 +184,7 @@ impl Subscriptions {
                     let group = Arc::new(Group::default());
                     index.groups.insert(Arc::clone(filter.text()), Arc::clone(&group));
                     index.trie.insert(filter.filter(), Entry::Shared(Arc::clone(&group)));
-                    self.count_event_filters(filter.filter(), 1, 0);
+                    self.count_own_filters(filter.filter(), 1, 0);
                     self.version.fetch_add(1, Ordering::Release);
                     group
                 }
@@ -178,7 +196,7 @@ impl Subscriptions {
         }
         let replaced = index.trie.remove(filter.filter(), |entry| is_of(entry, key));
         index.trie.insert(filter.filter(), Entry::Direct(subscription));
-        self.count_event_filters(filter.filter(), 1, replaced);
+        self.count_own_filters(filter.filter(), 1, replaced);
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -187,7 +205,7 @@ impl Subscriptions {
         let mut index = self.index.write();
         if !filter.is_shared() {
             let gone = index.trie.remove(filter.filter(), |entry| is_of(entry, key));
-            self.count_event_filters(filter.filter(), 0, gone);
+            self.count_own_filters(filter.filter(), 0, gone);
             self.version.fetch_add(1, Ordering::Release);
             return;
         }
@@ -200,7 +218,7 @@ impl Subscriptions {
                 filter.filter(),
                 |entry| matches!(entry, Entry::Shared(other) if Arc::ptr_eq(other, &group)),
             );
-            self.count_event_filters(filter.filter(), 0, gone);
+            self.count_own_filters(filter.filter(), 0, gone);
             self.version.fetch_add(1, Ordering::Release);
         }
     }

@@ -46,15 +46,21 @@ impl Will {
         self.publish.topic.as_str()
     }
 
-    /// Publishes it as its client's message, through rules and to subscribers.
-    pub(crate) async fn publish(self, exchange: &Exchange, intake: &Arc<dyn Intake>) {
+    /// Publishes it as its client's message, through rules and to subscribers. `publisher` is the key of
+    /// its session.
+    pub(crate) async fn publish(
+        self,
+        exchange: &Exchange,
+        intake: &Arc<dyn Intake>,
+        publisher: u64,
+    ) {
         let mut publish = self.publish;
         publish.received_at = exchange.clock.now();
         if let Some(reason) = Exchange::refuse(&publish) {
             exchange.metrics.count_dropped(reason);
             return;
         }
-        exchange.publish(&publish);
+        exchange.publish(&publish, Some(publisher));
         let mut lane = intake.lane(Arc::clone(&publish.origin), Arc::default());
         if lane.take(publish).is_err() {
             exchange.metrics.count_dropped(Dropped::UnknownRule);

@@ -81,6 +81,8 @@ pub struct MqttConfig {
     pub receive_maximum: u16,
     /// `connect_timeout`: from accept to CONNECT.
     pub connect_timeout: Duration,
+    /// `keep_alive_max`: the longest keep-alive that an MQTT 5 client may have; zero when there is none.
+    pub keep_alive_max: Duration,
     /// `session_expiry_max`
     pub session_expiry_max: Duration,
     /// `session_queue_max`: messages queued for one session.
@@ -91,6 +93,8 @@ pub struct MqttConfig {
     pub subscriptions_max: usize,
     /// `retained_max`: retained messages in all.
     pub retained_max: usize,
+    /// `statistics_interval`: from one publication of `$SYS/…` to the next; zero when there is none.
+    pub statistics_interval: Duration,
 }
 
 /// `[http]`
@@ -297,11 +301,13 @@ impl Default for MqttConfig {
             packet_bytes_max: 256 * 1024,
             receive_maximum: 1024,
             connect_timeout: Duration::from_secs(10),
+            keep_alive_max: Duration::ZERO,
             session_expiry_max: Duration::from_secs(7 * 24 * 3600),
             session_queue_max: 10_000,
             session_queue_bytes_max: 16 * 1024 * 1024,
             subscriptions_max: 1000,
             retained_max: 100_000,
+            statistics_interval: Duration::from_secs(10),
         }
     }
 }

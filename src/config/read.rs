@@ -98,6 +98,8 @@ fn read_mqtt(
     section.read("receive_maximum", &mut mqtt.receive_maximum, integer(1..=65_535), findings);
     let connect = duration(Duration::from_millis(100)..=Duration::from_secs(600));
     section.read("connect_timeout", &mut mqtt.connect_timeout, connect, findings);
+    let keep_alive = duration(Duration::ZERO..=HOUR * 18);
+    section.read("keep_alive_max", &mut mqtt.keep_alive_max, keep_alive, findings);
     let expiry = duration(Duration::ZERO..=DAY * 365);
     section.read("session_expiry_max", &mut mqtt.session_expiry_max, expiry, findings);
     let queue = integer(1..=10_000_000);
@@ -107,6 +109,8 @@ fn read_mqtt(
     let queue_at = section.read("session_queue_bytes_max", queue, bytes, findings);
     section.read("subscriptions_max", &mut mqtt.subscriptions_max, integer(1..=100_000), findings);
     section.read("retained_max", &mut mqtt.retained_max, integer(0..=10_000_000), findings);
+    let interval = duration(Duration::ZERO..=HOUR);
+    section.read("statistics_interval", &mut mqtt.statistics_interval, interval, findings);
     section.finish(findings);
 
     check_exposure("mqtt", mqtt.listen, listen.clone(), is_asked || mqtt.allow_anonymous, findings);

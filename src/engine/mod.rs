@@ -224,7 +224,12 @@ impl Engine {
         self.index.hears_events()
     }
 
-    /// Whether `rule` itself may.
+    /// Whether an enabled rule may listen to statistics (`$SYS/…`).
+    pub fn hears_statistics(&self) -> bool {
+        self.index.hears_statistics()
+    }
+
+    /// Whether `rule` itself may listen to events.
     pub fn hears_events_itself(&self, rule: RuleIndex) -> bool {
         let from = self.rule(rule).map(|rule| &rule.definition.select.from);
         from.is_some_and(|from| from.iter().any(|f| may_hear_events(f.node.as_str())))

@@ -9,6 +9,7 @@ use crate::topic::Dialect;
 use crate::topic::Reserved;
 use crate::topic::TopicTrie;
 use crate::topic::may_hear_events;
+use crate::topic::may_hear_statistics;
 
 /// The rules by topic. Disabled rules are not in it.
 #[derive(Debug, Default)]
@@ -16,6 +17,7 @@ pub(super) struct TopicIndex {
     filters: TopicTrie<RuleIndex>,
     names: HashMap<Arc<str>, RuleIndex, foldhash::fast::RandomState>,
     hears_events: bool,
+    hears_statistics: bool,
 }
 
 impl TopicIndex {
@@ -27,6 +29,7 @@ impl TopicIndex {
             for filter in &rule.definition.select.from {
                 index.filters.insert(&filter.node, RuleIndex(at));
                 index.hears_events |= may_hear_events(filter.node.as_str());
+                index.hears_statistics |= may_hear_statistics(filter.node.as_str());
             }
         }
         index
@@ -35,6 +38,11 @@ impl TopicIndex {
     /// Whether a filter may match topics of events.
     pub(super) fn hears_events(&self) -> bool {
         self.hears_events
+    }
+
+    /// Whether a filter may match topics of statistics.
+    pub(super) fn hears_statistics(&self) -> bool {
+        self.hears_statistics
     }
 
     /// The rules that `topic` reaches, in their order, each once.

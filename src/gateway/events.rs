@@ -1,4 +1,5 @@
-//! What the gateway says of itself: events, as messages that rules and subscribers may listen to.
+//! What the gateway says of itself: events, and each interval what the broker counts (`$SYS/…`), as
+//! messages that rules and subscribers may listen to.
 //!
 //! In: what happens to clients ([`ClientEvent`]) and deliveries, through a bounded queue; dead letters
 //! and episodes where they come up (`letters`, `stage`). Out: messages on `$events/…`, and for what AWS
@@ -11,6 +12,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +25,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use crate::broker::BY_CLIENT;
 use crate::broker::BrokerHandle;
@@ -59,6 +62,7 @@ use super::stage::Work;
 enum Event {
     Client(ClientEvent),
     DeliveryFailed { delivery: Arc<str>, at: Timestamp, error: String },
+    Statistics { at: Timestamp },
 }
 
 /// Takes events in. Cheap to clone.
@@ -110,6 +114,13 @@ impl Events {
         if is_heard && self.queue.try_send(event()).is_err() {
             self.dropped.get_or_create(&[("reason", "queue_full")]).inc();
         }
+    }
+
+    /// Samples the broker's counters; the event of it if somebody listens to statistics.
+    fn count(&self) -> Option<Event> {
+        let at = self.broker.sample_statistics();
+        let is_heard = self.running.hold().engine.hears_statistics();
+        (is_heard || self.broker.hears_statistics()).then_some(Event::Statistics { at })
     }
 
     /// Adds an event to `pass` if somebody listens to its topic.
@@ -176,7 +187,8 @@ impl FailureSink for Events {
 }
 
 impl EventDesk {
-    /// Publishes events until `stopped` turns true, and then those that are in the queue.
+    /// Publishes events until `stopped` turns true, and then those that are in the queue; and the
+    /// statistics each time that their interval is over.
     pub(super) async fn run(
         self,
         journal: Submitter<Work>,
@@ -184,6 +196,9 @@ impl EventDesk {
         mut stopped: watch::Receiver<bool>,
     ) {
         let EventDesk { events, mut queue } = self;
+        let interval = events.broker.statistics_interval();
+        let mut ticks = tokio::time::interval(interval.unwrap_or(Duration::MAX));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut pass = Pass::settling();
         let mut batch = Vec::new();
         let mut is_stopping = false;
@@ -202,6 +217,7 @@ impl EventDesk {
                     biased;
                     // An error says that the gateway is gone, which is a stop too.
                     _ = stopped.wait_for(|stop| *stop) => is_stopping = true,
+                    _ = ticks.tick(), if interval.is_some() => batch.extend(events.count()),
                     _ = queue.recv_many(&mut batch, limits::EVENTS_BATCH_MAX) => {}
                 }
             }
@@ -231,7 +247,7 @@ impl Event {
     fn at(&self) -> Timestamp {
         match self {
             Event::Client(event) => event.at,
-            Event::DeliveryFailed { at, .. } => *at,
+            Event::DeliveryFailed { at, .. } | Event::Statistics { at } => *at,
         }
     }
 
@@ -242,6 +258,14 @@ impl Event {
                 let (ours, aws) = client_topics(&event);
                 for topic in std::iter::once(ours).chain(aws) {
                     events.announce(rules, pass, &topic, event.at, &document);
+                }
+            }
+            Event::Statistics { .. } => {
+                for message in events.broker.statistics() {
+                    let topic = &message.topic;
+                    if pass.reaches_a_rule(rules, topic) || events.broker.hears(topic) {
+                        pass.announce(rules, message);
+                    }
                 }
             }
             Event::DeliveryFailed { delivery, at, error } => {

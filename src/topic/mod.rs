@@ -15,6 +15,7 @@ use std::sync::Arc;
 pub use reserved::EVENT_FILTERS;
 pub use reserved::Reserved;
 pub use reserved::may_hear_events;
+pub use reserved::may_hear_statistics;
 pub use trie::TopicTrie;
 
 /// A topic name is at most this long, in bytes (MQTT's two-byte length).

@@ -1,8 +1,8 @@
 //! Topics that mean something to the gateway itself.
 //!
 //! `$aws/rules/NAME/TOPIC` reaches one rule and nobody else (AWS IoT developer guide, "Basic Ingest").
-//! `$events/…` and `$aws/events/…` are what the gateway says of itself: anybody may listen, and nobody
-//! else may speak.
+//! `$events/…` and `$aws/events/…` are what the gateway says of itself, `$SYS/…` what it counts: anybody
+//! may listen, and nobody else may speak.
 
 /// What a reserved topic is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Reserved<'t> {
     },
     /// The gateway's own.
     Event,
+    /// The gateway's own too.
+    Statistic,
 }
 
 impl<'t> Reserved<'t> {
@@ -26,8 +28,16 @@ impl<'t> Reserved<'t> {
             let (rule, topic) = rest.split_once('/').unwrap_or((rest, ""));
             return Some(Reserved::Ingest { rule, topic });
         }
+        if name == "SYS" || name.starts_with("SYS/") {
+            return Some(Reserved::Statistic);
+        }
         let is_event = name.starts_with("events/") || name.starts_with("aws/events/");
         is_event.then_some(Reserved::Event)
+    }
+
+    /// Whether only the gateway publishes there.
+    pub fn is_own(self) -> bool {
+        matches!(self, Reserved::Event | Reserved::Statistic)
     }
 }
 
@@ -54,6 +64,11 @@ pub fn may_hear_events(filter: &str) -> bool {
     filter.starts_with("$events/") || filter.starts_with("$aws/")
 }
 
+/// Whether `filter` may match topics of statistics.
+pub fn may_hear_statistics(filter: &str) -> bool {
+    filter == "$SYS" || filter.starts_with("$SYS/")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,9 +90,20 @@ mod tests {
         for topic in ["$events/x", "$events/", "$aws/events/presence/connected/c"] {
             assert_eq!(Reserved::of(topic), Some(Reserved::Event), "{topic}");
         }
-        for topic in
-            ["a", "events/x", "aws/rules/r/a", "$events", "$aws/rules", "$aws/things/t", "$"]
-        {
+        for topic in ["$SYS", "$SYS/broker/uptime", "$SYS/"] {
+            assert_eq!(Reserved::of(topic), Some(Reserved::Statistic), "{topic}");
+        }
+        for topic in [
+            "a",
+            "$SYSTEM",
+            "SYS/x",
+            "events/x",
+            "aws/rules/r/a",
+            "$events",
+            "$aws/rules",
+            "$aws/things/t",
+            "$",
+        ] {
             assert_eq!(Reserved::of(topic), None, "{topic}");
         }
     }

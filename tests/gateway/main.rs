@@ -8,6 +8,7 @@ mod clients;
 mod command_line;
 mod corpus;
 mod crash;
+mod daily;
 mod dashboard;
 mod diagnostics;
 mod events;
@@ -17,6 +18,8 @@ mod hardship;
 mod live;
 mod main_job;
 mod manual;
+#[path = "../mqtt/mod.rs"]
+mod mqtt;
 mod reload;
 mod reserved;
 mod scenarios;

@@ -20,9 +20,9 @@ fn dropped(gateway: &Gateway, reason: &str) -> f64 {
     metric(gateway, &format!(r#"tidegate_mqtt_messages_dropped_total{{reason="{reason}"}}"#))
 }
 
-/// PUBACK or PUBREC of MQTT 5 with a reason.
-fn refusal(first: u8, id: u8, reason: u8) -> [u8; 5] {
-    [first, 3, 0, id, reason]
+/// Type, packet identifier and reason of an acknowledgement of MQTT 5; what is left out is success.
+fn verdict(ack: &[u8]) -> (u8, u8, u8) {
+    (ack[0], ack[3], ack.get(4).copied().unwrap_or(0))
 }
 
 #[test]
@@ -81,14 +81,13 @@ fn basic_ingest_of_a_rule_that_there_is_not_is_refused_and_counted() {
     for (id, rule) in [(1, "nobody"), (2, "asleep"), (3, "")] {
         let topic = format!("$aws/rules/{rule}/x");
         new.send(&publish(0b0010, &topic, id.into(), Some(b""), b"{}"));
-        assert_eq!(new.recv(), refusal(0x40, id, 0x90), "{topic}");
+        assert_eq!(verdict(&new.recv()), (0x40, id, 0x90), "{topic}");
     }
     // A refused QoS 2 message is over with its PUBREC, so its identifier is free again.
     for topic in ["$aws/rules/nobody/x", "$aws/rules/awake/x"] {
         new.send(&publish(0b0100, topic, 4, Some(b""), br#"{"qos":2}"#));
-        let expected =
-            if topic.contains("nobody") { &refusal(0x50, 4, 0x90)[..] } else { &[0x50, 2, 0, 4] };
-        assert_eq!(new.recv(), expected, "{topic}");
+        let reason = if topic.contains("nobody") { 0x90 } else { 0 };
+        assert_eq!(verdict(&new.recv()), (0x50, 4, reason), "{topic}");
     }
     let mut old = Device::connect(&gateway, v4("old"));
     old.publish_acked("$aws/rules/nobody/x", 1, "{}");
@@ -131,7 +130,7 @@ fn nobody_but_the_gateway_speaks_on_its_own_topics() {
     let mut new = Device::connect(&gateway, v5("new"));
     for (id, topic) in [(1, "$events/forged/x"), (2, "$aws/events/forged/x")] {
         new.send(&publish(0b0011, topic, id.into(), Some(b""), b"{}"));
-        assert_eq!(new.recv(), refusal(0x40, id, 0x87), "{topic}");
+        assert_eq!(verdict(&new.recv()), (0x40, id, 0x87), "{topic}");
     }
     let mut old = Device::connect(&gateway, v4("old"));
     old.publish_acked("$events/forged/x", 1, "{}");

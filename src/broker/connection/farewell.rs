@@ -19,7 +19,7 @@ use crate::broker::exchange::Exchange;
 use crate::broker::lifecycle;
 use crate::broker::packet::Kind;
 use crate::broker::packet::Version;
-use crate::broker::packet::codec;
+use crate::broker::packet::answer;
 use crate::broker::session::Control;
 use crate::broker::session::Order;
 use crate::broker::session::Session;
@@ -67,10 +67,8 @@ pub(super) async fn last_words<R, W>(
 {
     let Some(reason) = close.reason_code() else { return };
     if client.version == Version::V5 {
-        // A packet beyond the client's maximum must not be sent [MQTT-3.1.2-24].
-        let words = close.words().filter(|words| words.len() + 8 <= client.packet_bytes_max);
         let out = outlet.answer(Kind::Disconnect);
-        codec::write_disconnect(reason, words.unwrap_or_default(), out);
+        answer::write_disconnect(reason, &close.to_string(), client.terms, out);
     }
     let said = async {
         outlet.flush_all(client, writer).await?;
@@ -134,9 +132,9 @@ pub(super) async fn settle(
     match (will, close) {
         // A successor that goes on with the session came before the delay was over.
         (Some(will), Close::Ordered(Order::TakenOver)) if is_delayed(&will) => {}
-        (Some(will), Close::Ordered(_)) => will.publish(&exchange, &intake).await,
+        (Some(will), Close::Ordered(_)) => will.publish(&exchange, &intake, session.key).await,
         (Some(will), _) if !is_delayed(&will) => {
-            will.publish(&exchange, &intake).await;
+            will.publish(&exchange, &intake, session.key).await;
             park(exchange, intake, session, control, expiry, None);
         }
         (will, Close::Ordered(_)) => debug_assert!(will.is_none()),
@@ -191,7 +189,7 @@ async fn care(
             Some(Order::TakenOver | Order::ShutDown) => return,
             Some(Order::TakenOverClean) | None => {
                 if let Some(will) = will.take() {
-                    will.publish(&exchange, &intake).await;
+                    will.publish(&exchange, &intake, session.key).await;
                 }
             }
         }

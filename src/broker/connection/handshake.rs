@@ -30,11 +30,13 @@ use crate::broker::lifecycle;
 use crate::broker::packet::Kind;
 use crate::broker::packet::Version;
 use crate::broker::packet::Violation;
+use crate::broker::packet::answer;
+use crate::broker::packet::answer::Refusal;
+use crate::broker::packet::answer::Terms;
+use crate::broker::packet::answer::Welcome;
 use crate::broker::packet::codec;
 use crate::broker::packet::codec::Connect;
 use crate::broker::packet::codec::ConnectRefusal;
-use crate::broker::packet::codec::Refusal;
-use crate::broker::packet::codec::Welcome;
 use crate::broker::packet::frame::Header;
 use crate::broker::packet::frame::parse_header;
 use crate::broker::session::Contact;
@@ -45,6 +47,7 @@ use crate::broker::session::StateGuard;
 use crate::broker::will::Will;
 use crate::limits::CLIENT_ID_BYTES_MAX;
 use crate::limits::READ_BUFFER_MIN;
+use crate::limits::SUBSCRIBER_ALIASES_MAX;
 use crate::limits::SUBSCRIBER_WINDOW;
 use crate::limits::TOPIC_ALIAS_MAX;
 use crate::peer::Peer;
@@ -54,7 +57,7 @@ use crate::publish::Origin;
 enum Failure {
     /// Nobody to answer: closed or out of time.
     Silent(&'static str),
-    Refused(Version, Refusal, &'static str),
+    Refused(Terms, Refusal, &'static str),
 }
 
 /// Reads CONNECT and answers it. Gives the connection, what the client sent behind its CONNECT, and
@@ -81,7 +84,7 @@ where
     };
     let entered = match connect {
         Ok(connect) if arrival.admission == Admission::OverLimit => {
-            Err(Failure::Refused(connect.version, Refusal::Quota, "connections_max"))
+            Err(Failure::Refused(terms(&connect), Refusal::Quota, "connections_max"))
         }
         Ok(connect) => enter(exchange, intake, connect, peer, control).await,
         Err(failure) => Err(failure),
@@ -89,9 +92,9 @@ where
     let (label, answer) = match entered {
         Ok((connected, welcome)) => return Some((connected, buffer, welcome)),
         Err(Failure::Silent(label)) => (label, BytesMut::new()),
-        Err(Failure::Refused(version, refusal, label)) => {
+        Err(Failure::Refused(terms, refusal, label)) => {
             let mut out = BytesMut::new();
-            codec::write_refusal(refusal, version, &mut out);
+            answer::write_refusal(refusal, terms, &mut out);
             (label, out)
         }
     };
@@ -139,11 +142,11 @@ async fn read_connect<R: AsyncRead + Unpin>(
     codec::read_connect(header, &frame).map_err(|refusal| match refusal {
         ConnectRefusal::Level(level) => {
             let version = if level < 4 { Version::V311 } else { Version::V5 };
-            Failure::Refused(version, Refusal::Version, "protocol_level")
+            Failure::Refused(Terms::unbounded(version), Refusal::Version, "protocol_level")
         }
         ConnectRefusal::Violation(version, v) => {
             exchange.metrics.count_violation(v.label());
-            Failure::Refused(version, Refusal::Violation(v), v.label())
+            Failure::Refused(Terms::unbounded(version), Refusal::Violation(v), v.label())
         }
     })
 }
@@ -156,20 +159,16 @@ async fn enter(
     peer: &Peer,
     control: &Arc<Control>,
 ) -> Result<(Connected, BytesMut), Failure> {
-    let version = connect.version;
-    let refuse = |refusal, label| Err(Failure::Refused(version, refusal, label));
+    let (version, terms) = (connect.version, terms(&connect));
+    let refuse = |refusal, label| Err(Failure::Refused(terms, refusal, label));
     if connect.authentication {
         return refuse(Refusal::Authentication, "authentication_method");
     }
-    if connect.client_id.len() > CLIENT_ID_BYTES_MAX {
+    let Some(is_assigned) = assign_id(&mut connect) else {
         return refuse(Refusal::ClientId, "client_id");
-    }
-    let is_assigned = connect.client_id.is_empty();
-    if is_assigned {
-        if version == Version::V311 && !connect.clean_start {
-            return refuse(Refusal::ClientId, "client_id");
-        }
-        connect.client_id = format!("auto-{}", uuid::Uuid::new_v4().simple());
+    };
+    if welcome(exchange, &connect, false, is_assigned).len() > terms.packet_bytes_max {
+        return refuse(Refusal::TooLarge, "packet_bytes_max");
     }
     let (identity, permissions) = login(exchange, &connect, peer).await?;
     let client_id: Arc<str> = Arc::from(connect.client_id.as_str());
@@ -199,10 +198,9 @@ async fn enter(
     forget_forbidden(exchange, &session, &mut state, &permissions);
     let session_id = *state.id.get_or_insert_with(Uuid::new_v4);
     state.inflight.reconnect();
-    let (session_expiry, told) = session_expiry(exchange, &connect);
     let contact = Contact { address: peer.address, version, since: exchange.clock.now() };
     session.attach(Arc::clone(control), contact);
-    let welcome = welcome(exchange, &connect, session_present, is_assigned, told);
+    let welcome = welcome(exchange, &connect, session_present, is_assigned);
     let client = Client {
         exchange: Arc::clone(exchange),
         intake: Arc::clone(intake),
@@ -213,10 +211,12 @@ async fn enter(
         origin,
         identity,
         version,
-        keep_alive: keep_alive(&connect),
+        terms,
+        keep_alive: keep_alive(exchange, &connect),
         window: window(&connect),
-        packet_bytes_max: packet_bytes_max(&connect),
-        session_expiry,
+        aliases_max: connect.topic_alias_max.min(SUBSCRIBER_ALIASES_MAX),
+        session_expiry: session_expiry(exchange, &connect).0,
+        is_ephemeral: connect.session_expiry.unwrap_or(0) == 0,
     };
     client.tell(|connection| Change::Connected { connection, session_present });
     Ok((Connected { client, state, permissions, will }, welcome))
@@ -228,7 +228,7 @@ async fn login(
     connect: &Connect,
     peer: &Peer,
 ) -> Result<(Identity, Permissions), Failure> {
-    let refused = |refusal, label| Failure::Refused(connect.version, refusal, label);
+    let refused = |refusal, label| Failure::Refused(terms(connect), refusal, label);
     let shown = Credentials {
         client_id: &connect.client_id,
         user_name: connect.user_name.as_deref(),
@@ -264,6 +264,18 @@ fn origin(client_id: &Arc<str>, identity: &Identity, peer: &Peer) -> Arc<Origin>
     })
 }
 
+/// Gives a client without an identifier one. Answers whether it did; `None` when the identifier cannot be.
+fn assign_id(connect: &mut Connect) -> Option<bool> {
+    let is_assigned = connect.client_id.is_empty();
+    if is_assigned {
+        if connect.version == Version::V311 && !connect.clean_start {
+            return None;
+        }
+        connect.client_id = format!("auto-{}", Uuid::new_v4().simple());
+    }
+    (connect.client_id.len() <= CLIENT_ID_BYTES_MAX).then_some(is_assigned)
+}
+
 fn facts(exchange: &Exchange, origin: &Origin, address: SocketAddr) -> Arc<ConnectionFacts> {
     Arc::new(ConnectionFacts {
         principal: origin.principal.clone(),
@@ -297,22 +309,34 @@ async fn hold(
     }
 }
 
-/// One and a half times the client's keep-alive (MQTT 5, section 3.1.2.10).
-fn keep_alive(connect: &Connect) -> Option<Duration> {
-    let limit = Duration::from_millis(u64::from(connect.keep_alive) * 1500);
+/// One and a half times the keep-alive in force (MQTT 5, section 3.1.2.10).
+fn keep_alive(exchange: &Exchange, connect: &Connect) -> Option<Duration> {
+    let seconds = server_keep_alive(exchange, connect).unwrap_or(connect.keep_alive);
+    let limit = Duration::from_millis(u64::from(seconds) * 1500);
     (!limit.is_zero()).then_some(limit)
+}
+
+/// The keep-alive that the server sets in place of the client's (MQTT 5, section 3.2.2.3.14). A 3.1.1
+/// client cannot be told of one, so its own stays.
+fn server_keep_alive(exchange: &Exchange, connect: &Connect) -> Option<u16> {
+    let max = u16::try_from(exchange.config.keep_alive_max.as_millis().div_ceil(1000))
+        .unwrap_or(u16::MAX);
+    let is_longer = max > 0 && (connect.keep_alive == 0 || connect.keep_alive > max);
+    (connect.version == Version::V5 && is_longer).then_some(max)
 }
 
 fn window(connect: &Connect) -> usize {
     connect.receive_maximum.map_or(SUBSCRIBER_WINDOW, |max| usize::from(max).min(SUBSCRIBER_WINDOW))
 }
 
-fn packet_bytes_max(connect: &Connect) -> usize {
-    const PROTOCOL_MAX: usize = crate::broker::packet::fields::VARINT_MAX;
-    connect
-        .packet_bytes_max
-        .and_then(|max| usize::try_from(max).ok())
-        .map_or(PROTOCOL_MAX, |max| max.min(PROTOCOL_MAX))
+fn terms(connect: &Connect) -> Terms {
+    let unbounded = Terms::unbounded(connect.version);
+    let asked = connect.packet_bytes_max.and_then(|max| usize::try_from(max).ok());
+    Terms {
+        packet_bytes_max: asked.unwrap_or(usize::MAX).min(unbounded.packet_bytes_max),
+        problem_information: connect.problem_information,
+        ..unbounded
+    }
 }
 
 /// How long the session outlives the connection, and what to tell the client when that is not what
@@ -335,7 +359,6 @@ fn welcome(
     connect: &Connect,
     session_present: bool,
     is_assigned: bool,
-    session_expiry: Option<u32>,
 ) -> BytesMut {
     let config = &exchange.config;
     let welcome = Welcome {
@@ -344,9 +367,10 @@ fn welcome(
         packet_bytes_max: u32::try_from(config.packet_bytes_max).unwrap_or(u32::MAX),
         topic_alias_max: TOPIC_ALIAS_MAX,
         assigned_client_id: is_assigned.then_some(connect.client_id.as_str()),
-        session_expiry,
+        session_expiry: session_expiry(exchange, connect).1,
+        keep_alive: server_keep_alive(exchange, connect),
     };
     let mut out = BytesMut::new();
-    codec::write_welcome(&welcome, connect.version, &mut out);
+    answer::write_welcome(&welcome, connect.version, &mut out);
     out
 }

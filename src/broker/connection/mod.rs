@@ -9,6 +9,7 @@
 //! journal, or the client has too much unacknowledged, the socket is not read, and keep-alive does
 //! not run.
 
+mod aliases;
 mod farewell;
 mod gathering;
 mod handshake;
@@ -39,6 +40,8 @@ use super::Intake;
 use super::exchange::Exchange;
 use super::packet::Version;
 use super::packet::Violation;
+use super::packet::answer::DoesNotFit;
+use super::packet::answer::Terms;
 use super::session::Control;
 use super::session::Order;
 use super::session::Session;
@@ -82,13 +85,17 @@ struct Client {
     origin: Arc<Origin>,
     identity: Identity,
     version: Version,
-    /// One and a half times the client's keep-alive; `None` when it asked for none.
+    /// What it takes of the server.
+    terms: Terms,
+    /// One and a half times the keep-alive in force; `None` when there is none.
     keep_alive: Option<Duration>,
     /// QoS 1 and 2 messages that the client takes at once.
     window: usize,
-    /// The largest packet that the client takes.
-    packet_bytes_max: usize,
+    /// Topic aliases that the client takes, and we give.
+    aliases_max: u16,
     session_expiry: Duration,
+    /// It asked for a session that ends with the connection, so DISCONNECT may not prolong it.
+    is_ephemeral: bool,
 }
 
 impl Client {
@@ -124,18 +131,26 @@ enum Close {
     Stalled,
     #[error(transparent)]
     Violation(#[from] Violation),
-    #[error("ended by order: {0:?}")]
+    #[error("{0}")]
     Ordered(Order),
-    #[error("the client may not do any more what it did")]
+    #[error("not authorized any more")]
     NotAuthorized,
     #[error("the gateway takes no more messages")]
     IntakeClosed,
+    #[error("an answer exceeds the client's maximum packet size")]
+    AnswerTooLarge,
 }
 
 impl From<io::Error> for Close {
     /// A broken socket is a client that went without a word; which way it broke helps nobody.
     fn from(_: io::Error) -> Self {
         Close::Gone
+    }
+}
+
+impl From<DoesNotFit> for Close {
+    fn from(_: DoesNotFit) -> Self {
+        Close::AnswerTooLarge
     }
 }
 
@@ -148,16 +163,9 @@ impl Close {
             Close::Stalled => Some(0x97),
             Close::NotAuthorized => Some(0x87),
             Close::Violation(violation) => Some(violation.reason_code()),
+            Close::AnswerTooLarge => Some(0x95),
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => Some(0x8e),
             Close::Ordered(Order::ShutDown) | Close::IntakeClosed => Some(0x8b),
-        }
-    }
-
-    /// What a person who looks at the client's log is told beside the code.
-    fn words(self) -> Option<&'static str> {
-        match self {
-            Close::NotAuthorized => Some("not authorized any more"),
-            _ => None,
         }
     }
 
@@ -167,7 +175,7 @@ impl Close {
             Close::Client { .. } => BY_CLIENT,
             Close::Gone => "CONNECTION_LOST",
             Close::KeepAlive => "MQTT_KEEP_ALIVE_TIMEOUT",
-            Close::Stalled | Close::Violation(_) => "CLIENT_ERROR",
+            Close::Stalled | Close::Violation(_) | Close::AnswerTooLarge => "CLIENT_ERROR",
             Close::NotAuthorized => "AUTH_ERROR",
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => "DUPLICATE_CLIENTID",
             Close::Ordered(Order::ShutDown) | Close::IntakeClosed => "SERVER_INITIATED_DISCONNECT",
@@ -182,6 +190,7 @@ impl Close {
             Close::Stalled => "stalled",
             Close::Violation(_) => "violation",
             Close::NotAuthorized => "not_authorized",
+            Close::AnswerTooLarge => "answer_too_large",
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => "taken_over",
             Close::Ordered(Order::ShutDown) | Close::IntakeClosed => "shutdown",
         }
@@ -228,11 +237,11 @@ async fn run_over<R, W>(
     let Connected { client, mut state, permissions, will } = connected;
     let address = arrival.peer.address;
     tracing::debug!(client_id = %client.session.client_id, %address, "client connected");
-    exchange.metrics.connections.inc();
+    exchange.metrics.count_connection();
     let slot = Arc::default();
     let lane = intake.lane(Arc::clone(&client.origin), Arc::clone(&slot));
     let mut inlet = Inlet::new(lane, permissions, unread);
-    let mut outlet = Outlet::new(slot, welcome);
+    let mut outlet = Outlet::new(slot, welcome, client.aliases_max);
     let close = serve(&client, &mut state, &mut inlet, &mut outlet, reader, writer).await;
     exchange.metrics.connections.dec();
     farewell::detach(&client, &mut outlet, close).await;

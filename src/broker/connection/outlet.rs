@@ -16,7 +16,8 @@ use tokio::io::AsyncWrite;
 
 use super::Client;
 use super::Close;
-use crate::broker::inflight::Resend;
+use super::aliases::Aliases;
+use super::aliases::Naming;
 use crate::broker::message::Delivery;
 use crate::broker::metrics::Dropped;
 use crate::broker::metrics::PacketCounts;
@@ -59,11 +60,12 @@ pub(super) struct Outlet {
     written: u64,
     /// The transport has taken bytes that its socket may not have (TLS, WebSocket).
     unflushed: bool,
+    aliases: Aliases,
 }
 
 impl Outlet {
-    /// `welcome` is what goes out first.
-    pub(super) fn new(slot: Arc<AckSlot>, welcome: BytesMut) -> Self {
+    /// `welcome` is what goes out first; the client takes `aliases_max` topic aliases.
+    pub(super) fn new(slot: Arc<AckSlot>, welcome: BytesMut, aliases_max: u16) -> Self {
         let mut sent = PacketCounts::default();
         sent[Kind::ConnAck as usize] = 1;
         Outlet {
@@ -79,6 +81,7 @@ impl Outlet {
             sent,
             written: 0,
             unflushed: false,
+            aliases: Aliases::new(aliases_max),
         }
     }
 
@@ -132,7 +135,7 @@ impl Outlet {
             self.unanswered = self.unanswered.saturating_sub(1);
         }
         self.sent[kind as usize] += 1;
-        ack::write(kind, ack, client.version, &mut self.out);
+        ack::write(kind, ack, client.terms, &mut self.out);
     }
 
     /// A message in flight is done with.
@@ -197,7 +200,7 @@ impl Outlet {
                 self.unanswered = self.unanswered.saturating_sub(1);
             }
             self.sent[pending.kind as usize] += 1;
-            ack::write(pending.kind, pending.ack, client.version, &mut self.out);
+            ack::write(pending.kind, pending.ack, client.terms, &mut self.out);
         }
     }
 
@@ -205,24 +208,20 @@ impl Outlet {
         state.inflight.outstanding() < client.window && state.inflight.has_room()
     }
 
+    /// First every PUBREL, which no window holds back (MQTT 5, section 4.9), then the messages.
     fn resend(&mut self, client: &Client, state: &mut SessionState, now: Timestamp) {
+        while !self.is_full()
+            && let Some(packet_id) = state.inflight.next_release()
+        {
+            self.reply(client, Kind::PubRel, Ack { packet_id, reason: ack::SUCCESS });
+        }
         while !self.is_full() && state.inflight.outstanding() < client.window {
-            let (id, delivery) = match state.inflight.next_resend() {
-                None => return,
-                Some(Resend::Publish(id, delivery)) => (id, Some(delivery.clone())),
-                Some(Resend::Release(id)) => (id, None),
-            };
-            match delivery {
-                None => {
-                    self.reply(client, Kind::PubRel, Ack { packet_id: id, reason: ack::SUCCESS })
-                }
-                Some(delivery) => {
-                    if let Err(reason) = self.write(client, &delivery, id, true, now) {
-                        client.exchange.metrics.count_dropped(reason);
-                        let gone = state.inflight.finish(id);
-                        self.finish(gone);
-                    }
-                }
+            let Some((id, delivery)) = state.inflight.next_resend() else { return };
+            let delivery = delivery.clone();
+            if let Err(reason) = self.write(client, &delivery, id, true, now) {
+                client.exchange.metrics.count_dropped(reason);
+                let gone = state.inflight.finish(id);
+                self.finish(gone);
             }
         }
     }
@@ -305,19 +304,41 @@ impl Outlet {
         now: Timestamp,
     ) -> Result<(), Dropped> {
         let message = &delivery.message;
-        let expiry = message.expiry_left(now).map_err(|_| Dropped::Expired)?;
-        let outgoing = Outgoing {
+        let expiry = match message.expiry_left(now) {
+            Ok(left) => left,
+            // What was sent once is sent again however late (MQTT 5, section 4.3.3).
+            Err(_) if dup => Some(0),
+            Err(_) => return Err(Dropped::Expired),
+        };
+        let naming = self.aliases.name(&message.publish.topic);
+        let mut outgoing = Outgoing {
             dup: dup && delivery.qos != QoS::AtMostOnce,
             qos: delivery.qos,
             retain: delivery.retain,
             packet_id,
             topic: message.publish.topic.as_str(),
+            alias: None,
             properties: &message.properties,
             expiry,
             subscription_ids: delivery.subscription_ids.as_deref().unwrap_or_default(),
             payload: &message.publish.payload,
         };
-        if outgoing.frame_len(client.version) > client.packet_bytes_max {
+        let fits = |outgoing: &Outgoing<'_>| {
+            outgoing.frame_len(client.version) <= client.terms.packet_bytes_max
+        };
+        match naming {
+            Naming::Known(alias) => (outgoing.topic, outgoing.alias) = ("", Some(alias)),
+            Naming::New { alias, at } => {
+                outgoing.alias = Some(alias);
+                if fits(&outgoing) {
+                    self.aliases.give(at, &message.publish.topic);
+                } else {
+                    outgoing.alias = None;
+                }
+            }
+            Naming::Plain => {}
+        }
+        if !fits(&outgoing) {
             return Err(Dropped::TooLarge);
         }
         outgoing.write(client.version, &mut self.out);

@@ -12,8 +12,8 @@ use crate::broker::message::Message;
 use crate::broker::metrics::Dropped;
 use crate::broker::packet::Kind;
 use crate::broker::packet::Violation;
-use crate::broker::packet::codec;
-use crate::broker::packet::codec::Granted;
+use crate::broker::packet::answer;
+use crate::broker::packet::answer::Granted;
 use crate::broker::packet::codec::Request;
 use crate::broker::packet::codec::RetainHandling;
 use crate::broker::packet::codec::Wanted;
@@ -46,8 +46,7 @@ pub(super) fn handle(
                 });
             }
             let out = outlet.answer(Kind::SubAck);
-            codec::write_suback(packet_id, &granted, client.version, out);
-            Ok(())
+            Ok(answer::write_suback(packet_id, &granted, client.terms, out)?)
         }
         Request::Unsubscribe { packet_id, filters } => {
             let found: Vec<bool> = {
@@ -62,11 +61,10 @@ pub(super) fn handle(
                 });
             }
             let out = outlet.answer(Kind::UnsubAck);
-            codec::write_unsuback(packet_id, &found, client.version, out);
-            Ok(())
+            Ok(answer::write_unsuback(packet_id, &found, client.terms, out)?)
         }
         Request::Disconnect { with_will, session_expiry } => {
-            if session_expiry.is_some_and(|s| s > 0) && client.session_expiry.is_zero() {
+            if session_expiry.is_some_and(|s| s > 0) && client.is_ephemeral {
                 let violation = Violation::Protocol("a session that was to end may not last");
                 return Err(violation.into());
             }
@@ -128,7 +126,12 @@ fn subscribe(
     };
     // Shared subscriptions get none (MQTT 5, section 4.8.2).
     if sends_retained && !filter.is_shared() {
-        let messages = exchange.retained.matching(filter.filter(), exchange.clock.now());
+        let mut messages = exchange.retained.matching(filter.filter(), exchange.clock.now());
+        messages.extend(exchange.statistics_matching(filter.filter()));
+        if wanted.no_local {
+            let own = &client.session.client_id;
+            messages.retain(|message| message.publish.origin.client_id.as_ref() != Some(own));
+        }
         if !messages.is_empty() {
             state.retained.push_back(RetainedRun {
                 messages: messages.into_iter(),

@@ -6,7 +6,10 @@ use bytes::BytesMut;
 use super::Kind;
 use super::Version;
 use super::Violation;
+use super::answer::Terms;
+use super::answer::section;
 use super::fields::Fields;
+use super::fields::put_varint;
 use super::property;
 use super::property::Place;
 
@@ -58,14 +61,33 @@ fn is_reason(kind: Kind, reason: u8) -> bool {
     }
 }
 
+/// Why a publish was refused, in words.
+fn explain(reason: u8) -> Option<&'static str> {
+    match reason {
+        NOT_AUTHORIZED => Some("not authorized to publish there"),
+        TOPIC_NAME_INVALID => Some("no running rule has the name that the topic gives"),
+        PAYLOAD_FORMAT_INVALID => Some("the payload is not the UTF-8 that it is said to be"),
+        _ => None,
+    }
+}
+
 /// Appends an acknowledgement; 3.1.1 has no place for the reason.
-pub(crate) fn write(kind: Kind, ack: Ack, version: Version, out: &mut BytesMut) {
+pub(crate) fn write(kind: Kind, ack: Ack, terms: Terms, out: &mut BytesMut) {
     let flags = if kind == Kind::PubRel { 0b0010 } else { 0 };
     let first = ((kind as u8) << 4) | flags;
     let [high, low] = ack.packet_id.to_be_bytes();
-    if version == Version::V5 && ack.reason != SUCCESS {
-        out.put_slice(&[first, 3, high, low, ack.reason]);
-    } else {
+    if terms.version == Version::V311 || ack.reason == SUCCESS {
         out.put_slice(&[first, 2, high, low]);
+        return;
     }
+    let properties = terms.problem_string(3, explain(ack.reason));
+    if properties.is_empty() {
+        out.put_slice(&[first, 3, high, low, ack.reason]);
+        return;
+    }
+    let properties = section(properties);
+    out.put_u8(first);
+    put_varint(out, 3 + properties.len());
+    out.put_slice(&[high, low, ack.reason]);
+    out.put_slice(&properties);
 }

@@ -1,5 +1,4 @@
-//! The packets that are not hot, by rumqttd's codecs: CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT in,
-//! CONNACK, SUBACK, UNSUBACK, DISCONNECT out.
+//! What a client says and is not hot, by rumqttd's codecs: CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT.
 //!
 //! rumqttd is named only here. A frame reaches it whole and after [`super::strict`] found it right;
 //! its readers still have `unreachable!` arms, so a last fence catches a panic and makes it cost one
@@ -11,19 +10,12 @@ use std::panic::catch_unwind;
 use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
-use rumqttd::protocol::ConnAck;
-use rumqttd::protocol::ConnAckProperties;
 use rumqttd::protocol::ConnectProperties;
-use rumqttd::protocol::ConnectReturnCode;
 use rumqttd::protocol::LastWillProperties;
 use rumqttd::protocol::Packet;
 use rumqttd::protocol::Protocol;
 use rumqttd::protocol::QoS as CodecQoS;
 use rumqttd::protocol::RetainForwardRule;
-use rumqttd::protocol::SubAck;
-use rumqttd::protocol::SubscribeReasonCode;
-use rumqttd::protocol::UnsubAck;
-use rumqttd::protocol::UnsubAckReason;
 use rumqttd::protocol::v4::V4;
 use rumqttd::protocol::v5::V5;
 
@@ -49,6 +41,10 @@ pub(crate) struct Connect {
     pub(crate) session_expiry: Option<u32>,
     pub(crate) receive_maximum: Option<u16>,
     pub(crate) packet_bytes_max: Option<u32>,
+    /// Topic aliases that the client takes.
+    pub(crate) topic_alias_max: u16,
+    /// Whether the client wants to know why something fails.
+    pub(crate) problem_information: bool,
     pub(crate) user_name: Option<String>,
     pub(crate) password: Option<Password>,
     /// Whether enhanced authentication is asked for.
@@ -104,44 +100,6 @@ pub(crate) enum Request {
     Disconnect { with_will: bool, session_expiry: Option<u32> },
 }
 
-/// Outcome of a CONNECT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    Violation(Violation),
-    Version,
-    ClientId,
-    Authentication,
-    /// Wrong user name or password.
-    Credentials,
-    NotAuthorized,
-    /// Too many attempts.
-    Rate,
-    Busy,
-    Quota,
-    ShuttingDown,
-}
-
-/// What the server tells of itself in CONNACK; MQTT 5 only, but for `session_present`.
-#[derive(Debug)]
-pub(crate) struct Welcome<'a> {
-    pub(crate) session_present: bool,
-    pub(crate) receive_maximum: u16,
-    pub(crate) packet_bytes_max: u32,
-    pub(crate) topic_alias_max: u16,
-    pub(crate) assigned_client_id: Option<&'a str>,
-    /// Seconds, when it is not what the client asked for.
-    pub(crate) session_expiry: Option<u32>,
-}
-
-/// Per-filter outcome of a SUBSCRIBE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Granted {
-    QoS(QoS),
-    InvalidFilter,
-    NotAuthorized,
-    Quota,
-}
-
 /// Decodes a CONNECT frame.
 pub(crate) fn read_connect(header: Header, frame: &Bytes) -> Result<Connect, ConnectRefusal> {
     let body = frame.get(header.header_len..).unwrap_or_default();
@@ -158,6 +116,8 @@ pub(crate) fn read_connect(header: Header, frame: &Bytes) -> Result<Connect, Con
         session_expiry_interval,
         receive_maximum,
         max_packet_size,
+        topic_alias_max,
+        request_problem_info,
         authentication_method,
         ..
     } = properties.unwrap_or(ConnectProperties {
@@ -179,6 +139,8 @@ pub(crate) fn read_connect(header: Header, frame: &Bytes) -> Result<Connect, Con
         session_expiry: session_expiry_interval,
         receive_maximum,
         packet_bytes_max: max_packet_size,
+        topic_alias_max: topic_alias_max.unwrap_or(0),
+        problem_information: request_problem_info != Some(0),
         user_name: login.map(|login| login.username).filter(|name| !name.is_empty()),
         password: password.map(Password),
         authentication: authentication_method.is_some(),
@@ -240,7 +202,8 @@ pub(crate) fn read_request(
             Request::Unsubscribe { packet_id: unsubscribe.pkid, filters: unsubscribe.filters }
         }
         Packet::Disconnect(_, properties) => Request::Disconnect {
-            with_will: body.first() == Some(&0x04),
+            // Only a normal disconnection takes the will back (MQTT 5, section 3.1.2.5).
+            with_will: body.first().is_some_and(|reason| *reason != 0),
             session_expiry: properties.and_then(|p| p.session_expiry_interval),
         },
         _ => return Err(NOT_DECODED),
@@ -263,128 +226,11 @@ fn decode(version: Version, frame: &Bytes) -> Result<Packet, Violation> {
     }
 }
 
-/// Appends a CONNACK that lets the client in.
-pub(crate) fn write_welcome(welcome: &Welcome<'_>, version: Version, out: &mut BytesMut) {
-    let connack =
-        ConnAck { session_present: welcome.session_present, code: ConnectReturnCode::Success };
-    let properties = (version == Version::V5).then(|| ConnAckProperties {
-        session_expiry_interval: welcome.session_expiry,
-        receive_max: Some(welcome.receive_maximum),
-        max_packet_size: Some(welcome.packet_bytes_max),
-        assigned_client_identifier: welcome.assigned_client_id.map(str::to_owned),
-        topic_alias_max: Some(welcome.topic_alias_max),
-        ..ConnAckProperties::default()
-    });
-    encode(version, Packet::ConnAck(connack, properties), out);
-}
-
-/// Appends a CONNACK that does not.
-pub(crate) fn write_refusal(refusal: Refusal, version: Version, out: &mut BytesMut) {
-    let code = match version {
-        Version::V5 => match refusal {
-            Refusal::Violation(Violation::Malformed(_)) => ConnectReturnCode::MalformedPacket,
-            Refusal::Violation(Violation::TopicName(_)) => ConnectReturnCode::TopicNameInvalid,
-            Refusal::Violation(Violation::TooLarge) => ConnectReturnCode::PacketTooLarge,
-            Refusal::Violation(_) => ConnectReturnCode::ProtocolError,
-            Refusal::Version => ConnectReturnCode::UnsupportedProtocolVersion,
-            Refusal::ClientId => ConnectReturnCode::ClientIdentifierNotValid,
-            Refusal::Authentication => ConnectReturnCode::BadAuthenticationMethod,
-            Refusal::Credentials => ConnectReturnCode::BadUserNamePassword,
-            Refusal::NotAuthorized => ConnectReturnCode::NotAuthorized,
-            Refusal::Rate => ConnectReturnCode::ConnectionRateExceeded,
-            Refusal::Busy => ConnectReturnCode::ServerBusy,
-            Refusal::Quota => ConnectReturnCode::QuotaExceeded,
-            Refusal::ShuttingDown => ConnectReturnCode::ServerUnavailable,
-        },
-        Version::V311 => match refusal {
-            // 3.1.1 closes without a word on what it has no code for.
-            Refusal::Violation(_) => return,
-            Refusal::Version => ConnectReturnCode::RefusedProtocolVersion,
-            Refusal::ClientId => ConnectReturnCode::ClientIdentifierNotValid,
-            Refusal::Authentication | Refusal::NotAuthorized => ConnectReturnCode::NotAuthorized,
-            Refusal::Credentials => ConnectReturnCode::BadUserNamePassword,
-            Refusal::Rate | Refusal::Busy | Refusal::Quota | Refusal::ShuttingDown => {
-                ConnectReturnCode::ServiceUnavailable
-            }
-        },
-    };
-    // The same words whatever was wrong: an attacker learns nothing from them.
-    let reason_string = match refusal {
-        Refusal::Credentials | Refusal::NotAuthorized => Some("not authorized"),
-        Refusal::Rate => Some("too many attempts"),
-        _ => None,
-    };
-    let properties = reason_string.filter(|_| version == Version::V5).map(|text| {
-        ConnAckProperties { reason_string: Some(text.to_owned()), ..ConnAckProperties::default() }
-    });
-    encode(version, Packet::ConnAck(ConnAck { session_present: false, code }, properties), out);
-}
-
-/// Appends a SUBACK.
-pub(crate) fn write_suback(
-    packet_id: u16,
-    granted: &[Granted],
-    version: Version,
-    out: &mut BytesMut,
-) {
-    let code = |granted: &Granted| match (granted, version) {
-        (Granted::QoS(qos), _) => SubscribeReasonCode::Success(from_qos(*qos)),
-        (_, Version::V311) => SubscribeReasonCode::Failure,
-        (Granted::InvalidFilter, Version::V5) => SubscribeReasonCode::TopicFilterInvalid,
-        (Granted::NotAuthorized, Version::V5) => SubscribeReasonCode::NotAuthorized,
-        (Granted::Quota, Version::V5) => SubscribeReasonCode::QuotaExceeded,
-    };
-    let return_codes = granted.iter().map(code).collect();
-    encode(version, Packet::SubAck(SubAck { pkid: packet_id, return_codes }, None), out);
-}
-
-/// Appends an UNSUBACK; `found` says of each filter whether there was such a subscription.
-pub(crate) fn write_unsuback(packet_id: u16, found: &[bool], version: Version, out: &mut BytesMut) {
-    let reason = |found: &bool| match found {
-        true => UnsubAckReason::Success,
-        false => UnsubAckReason::NoSubscriptionExisted,
-    };
-    let unsuback = UnsubAck { pkid: packet_id, reasons: found.iter().map(reason).collect() };
-    encode(version, Packet::UnsubAck(unsuback, None), out);
-}
-
-/// Appends a DISCONNECT, with a reason in words where there is one; only MQTT 5 servers send it. By hand:
-/// rumqttd's enum has no way from a number.
-pub(crate) fn write_disconnect(reason_code: u8, words: &str, out: &mut BytesMut) {
-    const REASON_STRING: u8 = 0x1f;
-    let (Ok(length), false) = (u8::try_from(words.len()), words.is_empty()) else {
-        return out.put_slice(&[0xe0, 1, reason_code]);
-    };
-    let properties = 3 + usize::from(length);
-    out.put_u8(0xe0);
-    put_varint(out, 2 + properties);
-    out.put_u8(reason_code);
-    put_varint(out, properties);
-    out.put_slice(&[REASON_STRING, 0, length]);
-    out.put_slice(words.as_bytes());
-}
-
-fn encode(version: Version, packet: Packet, out: &mut BytesMut) {
-    let written = match version {
-        Version::V311 => V4.write(packet, out),
-        Version::V5 => V5.write(packet, out),
-    };
-    assert!(written.is_ok(), "the packets written here are far below the protocol's maximum");
-}
-
 fn to_qos(qos: CodecQoS) -> QoS {
     match qos {
         CodecQoS::AtMostOnce => QoS::AtMostOnce,
         CodecQoS::AtLeastOnce => QoS::AtLeastOnce,
         CodecQoS::ExactlyOnce => QoS::ExactlyOnce,
-    }
-}
-
-fn from_qos(qos: QoS) -> CodecQoS {
-    match qos {
-        QoS::AtMostOnce => CodecQoS::AtMostOnce,
-        QoS::AtLeastOnce => CodecQoS::AtLeastOnce,
-        QoS::ExactlyOnce => CodecQoS::ExactlyOnce,
     }
 }
 

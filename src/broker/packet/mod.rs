@@ -1,12 +1,14 @@
 //! MQTT packets: framing, strict checks, the hot packets, and the fence round rumqttd's codec.
 //!
 //! [`frame`] cuts bytes into frames and refuses wrong fixed headers. PUBLISH, PUBACK, PUBREC, PUBREL
-//! and PUBCOMP are read and written by [`publish`] and [`ack`]; everything else goes through
-//! [`codec`], which lets rumqttd decode a frame only after [`strict`] accepted every byte of it,
-//! since rumqttd's readers are lax and have `unreachable!` arms.
+//! and PUBCOMP are read and written by [`publish`] and [`ack`]; what only a server says is written by
+//! [`answer`]. What else a client says goes through [`codec`], which lets rumqttd decode a frame only
+//! after [`strict`] accepted every byte of it, since rumqttd's readers are lax and have `unreachable!`
+//! arms.
 //! Whatever is wrong ends in a [`Violation`], never in a panic, and costs one connection.
 
 pub(crate) mod ack;
+pub(crate) mod answer;
 pub(crate) mod codec;
 pub(crate) mod fields;
 pub(crate) mod frame;

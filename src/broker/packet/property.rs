@@ -35,18 +35,20 @@ pub(crate) const CONTENT_TYPE: u8 = 0x03;
 pub(crate) const RESPONSE_TOPIC: u8 = 0x08;
 pub(crate) const CORRELATION_DATA: u8 = 0x09;
 pub(crate) const SUBSCRIPTION_ID: u8 = 0x0b;
-const SESSION_EXPIRY: u8 = 0x11;
+pub(super) const SESSION_EXPIRY: u8 = 0x11;
+pub(super) const ASSIGNED_CLIENT_ID: u8 = 0x12;
+pub(super) const SERVER_KEEP_ALIVE: u8 = 0x13;
 const AUTHENTICATION_METHOD: u8 = 0x15;
 const AUTHENTICATION_DATA: u8 = 0x16;
 const REQUEST_PROBLEM: u8 = 0x17;
 const WILL_DELAY: u8 = 0x18;
 const REQUEST_RESPONSE: u8 = 0x19;
-const REASON_STRING: u8 = 0x1f;
-const RECEIVE_MAXIMUM: u8 = 0x21;
-const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
+pub(super) const REASON_STRING: u8 = 0x1f;
+pub(super) const RECEIVE_MAXIMUM: u8 = 0x21;
+pub(super) const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
 pub(crate) const TOPIC_ALIAS: u8 = 0x23;
 pub(crate) const USER_PROPERTY: u8 = 0x26;
-const MAXIMUM_PACKET_SIZE: u8 = 0x27;
+pub(super) const MAXIMUM_PACKET_SIZE: u8 = 0x27;
 
 /// Where clients may send a property; 0 for what only servers send or nobody knows.
 fn places(id: u8) -> u8 {

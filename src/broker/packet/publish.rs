@@ -128,7 +128,10 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) retain: bool,
     /// Ignored with QoS 0.
     pub(crate) packet_id: u16,
+    /// Empty when the alias stands for it.
     pub(crate) topic: &'a str,
+    /// MQTT 5 only.
+    pub(crate) alias: Option<u16>,
     /// From [`encode_properties`]; left out for 3.1.1.
     pub(crate) properties: &'a [u8],
     /// What is left of the message expiry interval, seconds.
@@ -140,7 +143,8 @@ pub(crate) struct Outgoing<'a> {
 impl Outgoing<'_> {
     fn properties_len(&self) -> usize {
         let ids: usize = self.subscription_ids.iter().map(|id| 1 + varint_len(wide(*id))).sum();
-        self.properties.len() + self.expiry.map_or(0, |_| 5) + ids
+        let alias = self.alias.map_or(0, |_| 3);
+        self.properties.len() + alias + self.expiry.map_or(0, |_| 5) + ids
     }
 
     fn remaining(&self, version: Version) -> usize {
@@ -172,6 +176,10 @@ impl Outgoing<'_> {
         if version == Version::V5 {
             put_varint(out, self.properties_len());
             out.put_slice(self.properties);
+            if let Some(alias) = self.alias {
+                out.put_u8(property::TOPIC_ALIAS);
+                out.put_u16(alias);
+            }
             if let Some(seconds) = self.expiry {
                 out.put_u8(property::MESSAGE_EXPIRY);
                 out.put_u32(seconds);

@@ -12,6 +12,10 @@ use super::Version;
 use super::Violation;
 use super::ack;
 use super::ack::Ack;
+use super::answer;
+use super::answer::Granted;
+use super::answer::Refusal;
+use super::answer::Terms;
 use super::codec;
 use super::codec::ConnectRefusal;
 use super::codec::Request;
@@ -152,6 +156,37 @@ fn connect_of_another_level_is_told_apart_from_a_broken_one() {
     ));
 }
 
+/// As long as the client takes, and as told as that allows.
+#[test]
+fn reasons_are_given_where_they_are_wanted_and_fit() {
+    let terms = |packet_bytes_max, problem_information| Terms {
+        version: Version::V5,
+        packet_bytes_max,
+        problem_information,
+    };
+    let refused = Ack { packet_id: 7, reason: ack::NOT_AUTHORIZED };
+    let written = |terms| {
+        let (mut puback, mut suback) = (BytesMut::new(), BytesMut::new());
+        let (mut disconnect, mut connack) = (BytesMut::new(), BytesMut::new());
+        ack::write(Kind::PubAck, refused, terms, &mut puback);
+        answer::write_suback(7, &[Granted::Quota], terms, &mut suback).expect("it fits");
+        answer::write_disconnect(0x82, "protocol error", terms, &mut disconnect);
+        answer::write_refusal(Refusal::Quota, terms, &mut connack);
+        [puback, suback, disconnect, connack].map(|packet| packet.len())
+    };
+    let [puback, suback, disconnect, connack] = written(terms(1000, true));
+    assert!(puback > 30 && suback > 30 && connack > 30, "{puback} {suback} {connack}");
+    assert_eq!(disconnect, 3 + 1 + 3 + 14);
+    assert_eq!(written(terms(1000, false)), [5, 6, disconnect, connack]);
+    assert_eq!(written(terms(disconnect, true)), [5, 6, disconnect, 5]);
+    assert_eq!(written(terms(disconnect - 1, true)), [5, 6, 3, 5]);
+    let mut out = BytesMut::new();
+    let many = [Granted::QoS(QoS::AtMostOnce); 10];
+    assert!(answer::write_suback(7, &many, terms(14, true), &mut out).is_err());
+    assert!(answer::write_unsuback(7, &[true; 10], terms(14, true), &mut out).is_err());
+    assert!(out.is_empty());
+}
+
 /// Read, or refused with a reason that a DISCONNECT can carry.
 fn is_verdict(result: Result<(), Violation>) -> bool {
     result.map_or_else(|violation| violation.reason_code() >= 0x80, |()| true)
@@ -229,6 +264,7 @@ proptest! {
             retain,
             packet_id,
             topic: &topic,
+            alias: None,
             properties: &common,
             expiry: found.message_expiry,
             subscription_ids: &[],
@@ -277,7 +313,7 @@ proptest! {
             _ => ack::PAYLOAD_FORMAT_INVALID,
         };
         let mut out = BytesMut::new();
-        ack::write(kind, Ack { packet_id, reason }, version, &mut out);
+        ack::write(kind, Ack { packet_id, reason }, Terms::unbounded(version), &mut out);
         let header = header(&out);
         prop_assert_eq!((header.kind, header.frame_len()), (kind, out.len()));
         let read = ack::read(kind, &out[header.header_len..], version);

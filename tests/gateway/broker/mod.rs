@@ -329,6 +329,22 @@ impl Raw {
         assert_eq!(next, PINGRESP, "nothing else is due");
     }
 
+    /// DISCONNECT of MQTT 5 with a reason code, and whatever words.
+    #[track_caller]
+    fn expect_disconnect(&mut self, reason: u8) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let packet = self.recv().await;
+            assert_eq!((packet[0], packet[2]), (0xe0, reason), "{packet:?}, expected at {caller}");
+        }
+    }
+
+    /// CONNACK of MQTT 5 with a reason code, and whatever words.
+    async fn expect_refusal(&mut self, reason: u8) {
+        let packet = self.recv().await;
+        assert_eq!((packet[0], packet[2], packet[3]), (0x20, 0, reason), "{packet:?}");
+    }
+
     async fn expect_close(&mut self) {
         assert_eq!(self.recv().await, Vec::<u8>::new(), "closed");
     }

@@ -9,7 +9,7 @@ async fn check(version: u8, bytes: &[u8], reason: u8) {
     let mut client = gateway.client(Connect { level: version, ..v4("bad") }).await;
     client.send(bytes).await;
     if version == 5 {
-        client.expect(&[0xe0, 1, reason]).await;
+        client.expect_disconnect(reason).await;
     }
     client.expect_close().await;
     witness.expect_silence().await;
@@ -46,7 +46,7 @@ async fn what_came_before_a_violation_counts() {
     script.extend([0x00, 0x00]);
     client.send(&script).await;
     client.expect(&[0x40, 2, 0, 1]).await;
-    client.expect(&[0xe0, 1, 0x81]).await;
+    client.expect_disconnect(0x81).await;
     assert_eq!(gateway.desk.taken(1).await.len(), 1);
 }
 
@@ -77,13 +77,14 @@ async fn connects_that_cannot_be_are_answered_in_their_version() {
         answer
     };
     assert_eq!(answer(b"\x10\x0e\0\x06MQIsdp\x03\x02\0\x3c\0\0").await, [0x20, 2, 0, 1]);
-    assert_eq!(answer(&Connect { level: 9, ..v4("a") }.encode()).await, [0x20, 3, 0, 0x84, 0]);
+    let refused = async |bytes: &[u8]| answer(bytes).await[3];
+    assert_eq!(refused(&Connect { level: 9, ..v4("a") }.encode()).await, 0x84);
     // Enhanced authentication; a will with a wildcard; a reserved flag.
     let authentication = Connect { properties: b"\x15\0\x01m", ..v5("a") };
-    assert_eq!(answer(&authentication.encode()).await, [0x20, 3, 0, 0x8c, 0]);
+    assert_eq!(refused(&authentication.encode()).await, 0x8c);
     let will = Connect { will: Some((&[], "a/#", b"")), ..v5("a") };
-    assert_eq!(answer(&will.encode()).await, [0x20, 3, 0, 0x90, 0]);
-    assert_eq!(answer(b"\x10\x0e\0\x04MQTT\x05\x03\0\x3c\0\0\x01a").await, [0x20, 3, 0, 0x81, 0]);
+    assert_eq!(refused(&will.encode()).await, 0x90);
+    assert_eq!(refused(b"\x10\x0e\0\x04MQTT\x05\x03\0\x3c\0\0\x01a").await, 0x81);
     // Nothing to say to what is no CONNECT, or a broken one of 3.1.1.
     assert_eq!(answer(&PINGREQ).await, [0_u8; 0]);
     assert_eq!(answer(b"GET / HTTP/1.1\r\n\r\n").await, [0_u8; 0]);
@@ -106,7 +107,7 @@ async fn connections_over_the_limit_are_refused_with_the_reason() {
     let first = gateway.client(v4("first")).await;
     let mut over = gateway.socket().await;
     over.send(&v5("over").encode()).await;
-    over.expect(&[0x20, 3, 0, 0x97, 0]).await;
+    over.expect_refusal(0x97).await;
     over.expect_close().await;
     let mut over = gateway.socket().await;
     over.send(&v4("over").encode()).await;
@@ -130,7 +131,7 @@ async fn a_client_that_falls_silent_is_cut_after_one_and_a_half_keep_alives() {
     let gateway = Gateway::start().await;
     let mut client = gateway.client(Connect { keep_alive: 1, ..v5("a") }).await;
     client.expect_silence().await;
-    client.expect(&[0xe0, 1, 0x8d]).await;
+    client.expect_disconnect(0x8d).await;
     client.expect_close().await;
     let closed = "mqtt_connections_closed_total{reason=\"keep_alive\"}";
     assert_eq!(gateway.metric(closed), 1);

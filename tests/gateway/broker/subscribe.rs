@@ -202,7 +202,8 @@ async fn bad_filters_fail_alone() {
     let gateway = Gateway::start_with(|config| config.subscriptions_max = 1).await;
     let mut client = gateway.client(v5("a")).await;
     client.send(&frame(0x82, b"\0\x01\0\0\x03a/#\x01\0\x03b#c\0\0\x07$share/\0\0\x01c\0")).await;
-    client.expect(&[0x90, 7, 0, 1, 0, 1, 0x8f, 0x8f, 0x97]).await;
+    let suback = client.recv().await;
+    assert!(suback.ends_with(&[1, 0x8f, 0x8f, 0x97]), "{suback:02x?}");
     let mut client = gateway.client(v4("b")).await;
     client.send(&frame(0x82, b"\0\x01\0\x03a+b\x02")).await;
     client.expect(&[0x90, 3, 0, 1, 0x80]).await;
@@ -242,7 +243,7 @@ async fn topic_aliases_stand_for_their_topic() {
     assert_eq!(topics, ["t/1", "t/1", "t/2", "t/2"]);
     assert!(taken.iter().all(|p| p.properties.is_none()));
     client.send(&publish(0, "", 0, Some(&[0x23, 0, 2]), b"5")).await;
-    client.expect(&[0xe0, 1, 0x94]).await;
+    client.expect_disconnect(0x94).await;
 }
 
 #[tokio::test]
