@@ -40,6 +40,7 @@ use tidegate::broker::ClientEvent;
 use tidegate::broker::Intake;
 use tidegate::broker::IntakeClosed;
 use tidegate::broker::Lane;
+use tidegate::broker::Remains;
 use tidegate::broker::Submitted;
 use tidegate::broker::UnknownRule;
 use tidegate::clock::Clock;
@@ -132,7 +133,7 @@ fn main() {
 async fn serve(listen: SocketAddr) {
     let config = MqttConfig { listen, ..MqttConfig::default() };
     let broker =
-        Broker::bind(&config, Clock::start(), access(), Vec::new()).await.expect("listens");
+        Broker::bind(&config, Clock::start(), access(), Remains::default()).await.expect("listens");
     println!("ready: mqtt={}", broker.local_addr());
     let patience = async { tokio::time::sleep(Duration::from_secs(1)).await };
     broker.run(Arc::new(Settles), patience).await;
@@ -148,7 +149,7 @@ async fn ours(subscribers: usize, count: usize) -> (Duration, Duration) {
         ..MqttConfig::default()
     };
     let clock = Clock::start();
-    let broker = Broker::bind(&config, clock, access(), Vec::new()).await.expect("listens");
+    let broker = Broker::bind(&config, clock, access(), Remains::default()).await.expect("listens");
     let (address, handle) = (broker.local_addr(), broker.handle());
     let run = tokio::spawn(broker.run(Arc::new(Settles), std::future::ready(())));
     let mut readers = Vec::new();

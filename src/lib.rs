@@ -27,6 +27,7 @@ pub mod hit_log;
 pub mod lambda;
 pub mod latest;
 pub mod retained;
+pub mod session;
 pub mod stream;
 
 pub mod api;

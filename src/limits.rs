@@ -228,6 +228,15 @@ pub const SESSIONS_MAX: usize = 100_000;
 pub const CLIENT_ID_BYTES_MAX: usize = 1024;
 /// QoS 1 and 2 messages on their way to one subscriber; its own Receive Maximum may be smaller.
 pub const SUBSCRIBER_WINDOW: usize = 256;
+/// Messages of a session read from disk at once: what a window and a write take.
+pub const SESSION_PAGE_MAX: usize = 512;
+/// Bytes of such a page after which it is closed.
+pub const SESSION_PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// How long the removal of messages that subscribers are done with may wait for another commit. What is removed
+/// later than a crash is sent again.
+pub const SESSION_REMOVAL_DELAY: Duration = Duration::from_millis(200);
+/// How often messages of absent clients are looked at for their age.
+pub const SESSION_AGE_PERIOD: Duration = Duration::from_secs(30);
 /// Topic aliases given to one subscriber; its own Topic Alias Maximum may be smaller.
 pub const SUBSCRIBER_ALIASES_MAX: u16 = 64;
 /// The shortest topic, bytes, that is given an alias: the alias itself takes three.

@@ -25,6 +25,7 @@ use tidegate::broker::ClientEvent;
 use tidegate::broker::Intake;
 use tidegate::broker::IntakeClosed;
 use tidegate::broker::Lane;
+use tidegate::broker::Remains;
 use tidegate::broker::Submitted;
 use tidegate::broker::UnknownRule;
 use tidegate::clock::Clock;
@@ -67,7 +68,7 @@ static BROKER: LazyLock<(Runtime, SocketAddr)> = LazyLock::new(|| {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = MqttConfig { listen, packet_bytes_max: 4096, ..MqttConfig::default() };
     let access = Arc::new(Access::open(Clock::start()));
-    let bound = Broker::bind(&config, Clock::start(), access, Vec::new());
+    let bound = Broker::bind(&config, Clock::start(), access, Remains::default());
     let broker = runtime.block_on(bound).expect("a free port");
     let address = broker.local_addr();
     runtime.spawn(broker.run(Arc::new(Nobody), std::future::ready(())));

@@ -60,7 +60,9 @@ fn stored(outcome: &Outcome) -> Vec<String> {
             format!("upsert {} {} {value} {} {has_message}", upsert.table, upsert.key, upsert.rule)
         }
         Effect::Forget { table, key } => format!("forget {table} {key}"),
-        Effect::Advance(_) | Effect::Consumers(_) => format!("{effect:?}"),
+        Effect::Advance(_) | Effect::Consumers(_) | Effect::Keep(_) | Effect::Session(_) => {
+            format!("{effect:?}")
+        }
     };
     outcome.effects.iter().map(one).collect()
 }

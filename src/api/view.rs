@@ -532,7 +532,7 @@ pub struct CertificateView {
     pub error: Option<String>,
 }
 
-/// A connected client.
+/// A client that is connected, or whose session waits for it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClientView {
     /// Client id.
@@ -541,15 +541,19 @@ pub struct ClientView {
     pub address: String,
     /// `3.1.1` or `5`.
     pub protocol: &'static str,
-    /// Since when.
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Begin of its last connection.
     pub connected_at: Millis,
+    /// Messages that wait for it.
+    pub queued: u64,
     /// Topic filters it subscribes to, the first [`crate::limits::CLIENT_SUBSCRIPTIONS_SHOWN`].
     pub subscriptions: Vec<String>,
     /// How many it subscribes to in all.
     pub subscriptions_total: u64,
-    /// Messages it published on this connection.
+    /// Messages it published in this session, since the gateway started.
     pub messages_in: u64,
-    /// Messages it was sent on this connection.
+    /// Messages it was sent in this session, since the gateway started.
     pub messages_out: u64,
 }
 

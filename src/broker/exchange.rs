@@ -15,6 +15,8 @@ use super::message::Delivery;
 use super::message::Message;
 use super::metrics::BrokerMetrics;
 use super::metrics::Dropped;
+use super::outbox::Content;
+use super::restore::Store;
 use super::retained::Retained;
 use super::session::Control;
 use super::session::Offered;
@@ -24,12 +26,17 @@ use super::session::Session;
 use super::sessions::Sessions;
 use super::statistics::Statistics;
 use super::subscriptions::Group;
+use super::subscriptions::Recipient;
 use super::subscriptions::Route;
 use super::subscriptions::Subscriptions;
 use crate::access::Access;
 use crate::clock::Clock;
 use crate::config::MqttConfig;
 use crate::publish::Publish;
+use crate::publish::QoS;
+use crate::session::Ledger;
+use crate::session::Parcel;
+use crate::session::Removal;
 use crate::topic::Reserved;
 
 /// The parts that connections share.
@@ -41,6 +48,10 @@ pub(crate) struct Exchange {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: Retained,
     pub(crate) sessions: Sessions,
+    /// What sessions that survive are done with.
+    pub(crate) ledger: Arc<Ledger>,
+    /// Where messages of absent clients are; `None` of a broker without a database.
+    pub(crate) store: Option<Store>,
     pub(crate) metrics: BrokerMetrics,
     pub(crate) statistics: Statistics,
     /// The number of the next connection; see [`Exchange::next_version_number`].
@@ -72,14 +83,43 @@ pub(crate) struct Wakes {
     connections: SmallVec<[Arc<Control>; 8]>,
     /// Messages queued since the last wake.
     queued: i64,
+    /// Messages for sessions that survive, to be part of the publisher's commit.
+    pub(crate) parcels: Vec<Arc<Parcel>>,
+}
+
+/// Whether a message may be sent to subscribers before it is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timing {
+    /// It may, with QoS 1: its publisher has sent it.
+    AtOnce,
+    /// It may not.
+    AfterCommit,
+}
+
+/// What a message that a rule makes has come to before its commit.
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    /// Sessions that have it.
+    served: SmallVec<[u64; 4]>,
+    /// Shared subscriptions of which a member has it.
+    groups: SmallVec<[Arc<Group>; 2]>,
 }
 
 impl Exchange {
-    pub(crate) fn new(config: &MqttConfig, clock: Clock, access: Arc<Access>) -> Self {
+    pub(crate) fn new(
+        config: &MqttConfig,
+        clock: Clock,
+        access: Arc<Access>,
+        store: Option<Store>,
+    ) -> Self {
         let bounds = QueueBounds {
             messages_max: config.session_queue_max,
             bytes_max: config.session_queue_bytes_max,
+            kept_bytes_max: config.sessions_bytes_max,
         };
+        let ledger: Arc<Ledger> = Arc::default();
+        let mut metrics = BrokerMetrics::default();
+        metrics.kept_bytes = ledger.gauge().clone();
         Exchange {
             config: config.clone(),
             clock,
@@ -87,7 +127,9 @@ impl Exchange {
             subscriptions: Subscriptions::default(),
             retained: Retained::new(config.retained_max),
             sessions: Sessions::new(bounds),
-            metrics: BrokerMetrics::default(),
+            ledger,
+            store,
+            metrics,
             statistics: Statistics::new(clock.now()),
             version_number: AtomicU64::new(
                 u64::try_from(clock.now().as_millis()).unwrap_or_default(),
@@ -132,22 +174,38 @@ impl Exchange {
     /// Sends a message to everybody on its route.
     pub(crate) fn fan_out(&self, publish: &Publish, route: &Route, wakes: &mut Wakes) {
         let message = Message::new(publish);
+        let mut content = Content::default();
         for to in &route.recipients {
-            let delivery = Delivery {
-                message: Arc::clone(&message),
-                qos: publish.qos.min(to.qos),
-                retain: publish.retain && to.retain_as_published,
-                subscription_ids: to.ids.clone(),
-                group: None,
-                accounted: true,
-            };
-            match to.session.offer(delivery) {
-                Offered::Queued(connection) => wakes.add(connection),
-                Offered::Refused(reason) => self.drop_message(&to.session, reason),
-            }
+            self.offer(to, &message, Timing::AtOnce, &mut content, wakes);
         }
         for group in &route.groups {
-            self.offer_to_group(&message, group, wakes);
+            self.offer_to_group(&message, group, Timing::AtOnce, &mut content, wakes);
+        }
+    }
+
+    fn offer(
+        &self,
+        to: &Recipient,
+        message: &Arc<Message>,
+        timing: Timing,
+        content: &mut Content,
+        wakes: &mut Wakes,
+    ) {
+        let publish = &message.publish;
+        let delivery = Delivery {
+            message: Arc::clone(message),
+            qos: publish.qos.min(to.qos),
+            retain: publish.retain && to.retain_as_published,
+            subscription_ids: to.ids.clone(),
+            group: None,
+            accounted: true,
+            parcel: None,
+            is_held: timing == Timing::AfterCommit,
+            maybe_sent: false,
+        };
+        match to.session.offer(delivery, content, &self.ledger) {
+            Offered::Queued(connection, parcel) => wakes.add(connection, parcel),
+            Offered::Refused(reason) => self.drop_message(&to.session, reason),
         }
     }
 
@@ -156,6 +214,8 @@ impl Exchange {
         &self,
         message: &Arc<Message>,
         group: &Arc<Group>,
+        timing: Timing,
+        content: &mut Content,
         wakes: &mut Wakes,
     ) {
         let mut refused = None;
@@ -167,10 +227,13 @@ impl Exchange {
                 subscription_ids: member.id.map(|id| Arc::from([id].as_slice())),
                 group: Some(Arc::clone(group)),
                 accounted: true,
+                parcel: None,
+                is_held: timing == Timing::AfterCommit,
+                maybe_sent: false,
             };
-            match member.session.offer(delivery) {
-                Offered::Queued(connection) => {
-                    wakes.add(connection);
+            match member.session.offer(delivery, content, &self.ledger) {
+                Offered::Queued(connection, parcel) => {
+                    wakes.add(connection, parcel);
                     return;
                 }
                 Offered::Refused(reason) => refused = Some((member, reason)),
@@ -179,6 +242,55 @@ impl Exchange {
         if let Some((member, reason)) = refused {
             self.drop_message(&member.session, reason);
         }
+    }
+
+    /// Before the commit of a message that a rule makes: queues it for the sessions that survive, to be sent when it is
+    /// on disk. `wakes` gets what is to be part of that commit.
+    pub(crate) fn stage(&self, publish: &Publish, wakes: &mut Wakes) -> Staged {
+        let mut staged = Staged::default();
+        if publish.qos == QoS::AtMostOnce {
+            return staged;
+        }
+        let Some(route) = self.subscriptions.route(publish.topic.as_str(), None).1 else {
+            return staged;
+        };
+        let message = Message::new(publish);
+        let mut content = Content::default();
+        let survives = |to: &&Recipient| to.session.is_kept() && to.qos != QoS::AtMostOnce;
+        for to in route.recipients.iter().filter(survives) {
+            self.offer(to, &message, Timing::AfterCommit, &mut content, wakes);
+            staged.served.push(to.session.key);
+        }
+        for group in &route.groups {
+            if group.next_in_turn().is_some_and(|member| member.session.is_kept()) {
+                self.offer_to_group(&message, group, Timing::AfterCommit, &mut content, wakes);
+                staged.groups.push(Arc::clone(group));
+            }
+        }
+        staged
+    }
+
+    /// After the commit: the same message for everybody who does not have it, and into the retained store.
+    pub(crate) fn publish_staged(&self, publish: &Publish, staged: &Staged) {
+        if publish.retain && !is_statistic(publish) {
+            self.retain(publish);
+        }
+        let Some(route) = self.subscriptions.route(publish.topic.as_str(), None).1 else { return };
+        let message = Message::new(publish);
+        let (mut content, mut wakes) = (Content::default(), Wakes::default());
+        for to in &route.recipients {
+            if !staged.served.contains(&to.session.key) {
+                self.offer(to, &message, Timing::AtOnce, &mut content, &mut wakes);
+            }
+        }
+        for group in &route.groups {
+            if !staged.groups.iter().any(|served| Arc::ptr_eq(served, group)) {
+                self.offer_to_group(&message, group, Timing::AtOnce, &mut content, &mut wakes);
+            }
+        }
+        // Sessions that have come to survive since: theirs is the next commit.
+        self.ledger.add_parcels(&mut wakes.parcels);
+        self.wake(&mut wakes);
     }
 
     /// Why a client's publish is refused, if it is, before anybody sees it.
@@ -207,21 +319,30 @@ impl Exchange {
         if !kept {
             self.metrics.count_dropped(Dropped::RetainedFull);
         }
-        self.metrics.retained.set(i64::try_from(self.retained.len()).unwrap_or(i64::MAX));
+        self.count_retained();
         kept
     }
 
+    pub(crate) fn count_retained(&self) {
+        self.metrics.retained.set(i64::try_from(self.retained.len()).unwrap_or(i64::MAX));
+    }
+
     /// A message that no connection sent: to subscribers and into the retained store. `publisher` is the
-    /// key of the session whose will it is.
-    pub(crate) fn publish(&self, publish: &Publish, publisher: Option<u64>) {
+    /// key of the session whose will it is. What is to be part of its commit is left in `wakes`.
+    pub(crate) fn publish(&self, publish: &Publish, publisher: Option<u64>, wakes: &mut Wakes) {
         if publish.retain && !is_statistic(publish) {
             self.retain(publish);
         }
         if let (_, Some(route)) = self.subscriptions.route(publish.topic.as_str(), publisher) {
-            let mut wakes = Wakes::default();
-            self.fan_out(publish, &route, &mut wakes);
-            self.wake(&mut wakes);
+            self.fan_out(publish, &route, wakes);
+            self.wake(wakes);
         }
+    }
+
+    /// A message is done with: its row goes, if it has one, with one of the next commits.
+    pub(crate) fn finish(&self, parcel: &Parcel, removals: &mut Vec<Removal>) {
+        self.ledger.note_gone(parcel.bytes);
+        removals.extend(parcel.finish());
     }
 
     /// Wakes the subscribers of a batch.
@@ -241,8 +362,9 @@ fn is_statistic(publish: &Publish) -> bool {
 }
 
 impl Wakes {
-    fn add(&mut self, connection: Option<Arc<Control>>) {
+    fn add(&mut self, connection: Option<Arc<Control>>, parcel: Option<Arc<Parcel>>) {
         self.queued += 1;
         self.connections.extend(connection);
+        self.parcels.extend(parcel);
     }
 }

@@ -16,8 +16,12 @@ use super::connection;
 use super::connection::Admission;
 use super::connection::Arrival;
 use super::exchange::Exchange;
+use super::exchange::Staged;
+use super::exchange::Wakes;
 use super::metrics::BrokerMetrics;
 use super::packet::Version;
+use super::restore::Restored;
+use super::restore::Store;
 use super::session::Session;
 use super::transport;
 use super::transport::Stage;
@@ -38,6 +42,12 @@ use crate::limits::WEBSOCKET_MESSAGE_BYTES_MIN;
 use crate::peer::Peer;
 use crate::peer::Transport;
 use crate::publish::Publish;
+use crate::session;
+use crate::session::Ledger;
+use crate::session::Parcel;
+use crate::session::SavedSessions;
+use crate::session::SessionError;
+use crate::storage::Executor;
 use crate::tls::Gate;
 use crate::topic::TopicName;
 
@@ -46,6 +56,19 @@ use crate::topic::TopicName;
 pub struct Broker {
     doors: Vec<(Acceptor, Arc<Door>)>,
     exchange: Arc<Exchange>,
+    /// Sessions of the last run that nobody looks after yet.
+    restored: Vec<Restored>,
+}
+
+/// What the last run has left for a broker.
+#[derive(Debug, Default)]
+pub struct Remains {
+    /// Retained messages.
+    pub retained: Vec<Publish>,
+    /// Sessions.
+    pub sessions: SavedSessions,
+    /// Where their messages are read; without one, sessions are in memory only.
+    pub store: Option<session::Reader>,
 }
 
 /// What other parts do with a running broker. Cheap to clone.
@@ -53,6 +76,10 @@ pub struct Broker {
 pub struct BrokerHandle {
     exchange: Arc<Exchange>,
 }
+
+/// A message that sessions which survive have been given before its commit.
+#[derive(Debug, Default)]
+pub struct StagedPublish(Staged);
 
 /// A client as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,11 +116,11 @@ impl Broker {
         config: &MqttConfig,
         clock: Clock,
         access: Arc<Access>,
-        retained: Vec<Publish>,
+        remains: Remains,
     ) -> Result<Broker, DoorError> {
         let listener = ListenerConfig::of_mqtt(config);
         let opened = Door::open("mqtt", &listener, &ListenerMetrics::default(), clock).await?;
-        Ok(Broker::new(config, vec![opened], clock, access, retained))
+        Ok(Broker::new(config, vec![opened], clock, access, remains))
     }
 
     /// The address of the first door.
@@ -104,22 +131,27 @@ impl Broker {
         self.doors.first().expect("a broker has a door").1.address
     }
 
-    /// A broker behind `doors`, with `retained` as the retained messages of the last run. Clients wait
+    /// A broker behind `doors`, that goes on with what the last run has left. Clients wait
     /// in the system's backlog until [`Broker::run`].
     pub(crate) fn new(
         config: &MqttConfig,
         doors: Vec<(Acceptor, Arc<Door>)>,
         clock: Clock,
         access: Arc<Access>,
-        retained: Vec<Publish>,
+        remains: Remains,
     ) -> Broker {
-        let exchange = Exchange::new(config, clock, access);
+        let Remains { retained, sessions, store } = remains;
+        let exchange = Arc::new(Exchange::new(config, clock, access, store.map(Store::new)));
         let connections_max = i64::try_from(config.connections_max).unwrap_or(i64::MAX);
         exchange.metrics.connections_max.set(connections_max);
         for publish in &retained {
             exchange.retain(publish);
         }
-        Broker { doors, exchange: Arc::new(exchange) }
+        exchange.sessions.number_from(sessions.next);
+        let restore = |saved| exchange.restore(saved, clock.now());
+        let restored = sessions.sessions.into_iter().map(restore).collect();
+        exchange.count_sessions();
+        Broker { doors, exchange, restored }
     }
 
     /// A handle for the rest of the gateway.
@@ -131,7 +163,10 @@ impl Broker {
     /// acknowledgements out until `patience`, first polled then, ends, and cuts those that are left.
     /// `intake` gets every publish.
     pub async fn run(self, intake: Arc<dyn Intake>, patience: impl Future<Output = ()>) {
-        let Broker { doors, exchange } = self;
+        let Broker { doors, exchange, restored } = self;
+        for session in restored {
+            connection::look_after(&exchange, &intake, session);
+        }
         let gate = Gate::default();
         let mut attended = JoinSet::new();
         for (acceptor, door) in doors {
@@ -268,10 +303,45 @@ fn reap(ended: Result<(), JoinError>) {
 }
 
 impl BrokerHandle {
-    /// Sends a message that no client sent to its subscribers, and keeps it when its RETAIN flag is
+    /// Queues a message that no client sent for the sessions that survive; `parcels` gets what is to be part of its commit.
+    /// Never blocks: called by the journal's writer. [`BrokerHandle::publish_staged`] is to follow.
+    pub fn stage(&self, publish: &Publish, parcels: &mut Vec<Arc<Parcel>>) -> StagedPublish {
+        let mut wakes = Wakes::default();
+        let staged = self.exchange.stage(publish, &mut wakes);
+        parcels.append(&mut wakes.parcels);
+        self.exchange.wake(&mut wakes);
+        StagedPublish(staged)
+    }
+
+    /// Sends a message that has been staged to its other subscribers, and keeps it when its RETAIN flag is
     /// set. Never blocks: called by the journal's writer after the commit.
+    pub fn publish_staged(&self, publish: &Publish, staged: &StagedPublish) {
+        self.exchange.publish_staged(publish, &staged.0);
+    }
+
+    /// Sends a message that no client sent to its subscribers, and keeps it when its RETAIN flag is set. Never blocks.
+    /// What sessions need of it on disk is part of one of the next commits.
     pub fn publish(&self, publish: &Publish) {
-        self.exchange.publish(publish, None);
+        self.exchange.publish_staged(publish, &Staged::default());
+    }
+
+    /// What sessions that survive have for one of the next commits.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.exchange.ledger
+    }
+
+    /// Forgets retained messages that have expired. To be called now and then.
+    pub fn forget_expired(&self) {
+        self.exchange.retained.forget_expired(self.exchange.clock.now());
+        self.exchange.count_retained();
+    }
+
+    /// Removes messages that absent clients have left for longer than they may. To be called now and then.
+    ///
+    /// # Errors
+    /// The journal is closed, or SQLite refused.
+    pub async fn remove_old(&self, executor: &Executor) -> Result<(), SessionError> {
+        self.exchange.remove_old(executor).await
     }
 
     /// Whether anybody subscribes to what may be an event's topic (`$events/…`, `$aws/…`).

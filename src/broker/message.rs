@@ -9,6 +9,7 @@ use super::subscriptions::Group;
 use crate::clock::Timestamp;
 use crate::publish::Publish;
 use crate::publish::QoS;
+use crate::session::Parcel;
 
 /// Bookkeeping of a queued message beside its text and payload, bytes, roughly.
 const OVERHEAD: usize = 96;
@@ -67,6 +68,39 @@ pub(crate) struct Delivery {
     pub(crate) group: Option<Arc<Group>>,
     /// Counts against the session's bound: it came through the queue.
     pub(crate) accounted: bool,
+    /// Its place on disk, for a session that survives.
+    pub(crate) parcel: Option<Arc<Parcel>>,
+    /// Not to be sent before it is on disk: with QoS 2, which must not be sent anew after a crash, and what a rule
+    /// makes of a message that is not acknowledged yet.
+    pub(crate) is_held: bool,
+    /// May have been sent before the last restart.
+    pub(crate) maybe_sent: bool,
+}
+
+impl Delivery {
+    /// Whether it has to wait for its commit.
+    pub(crate) fn awaits_store(&self) -> bool {
+        self.is_held && self.parcel.as_ref().is_some_and(|parcel| !parcel.is_stored())
+    }
+}
+
+/// What waits for a session.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Message(Delivery),
+    /// The PUBREL of a message that the client has had from an earlier run.
+    Release(Arc<Parcel>),
+}
+
+impl Waiting {
+    /// Its place on disk, if it has one there.
+    pub(crate) fn stored(&self) -> Option<&Arc<Parcel>> {
+        let parcel = match self {
+            Waiting::Message(delivery) => delivery.parcel.as_ref()?,
+            Waiting::Release(parcel) => parcel,
+        };
+        parcel.is_stored().then_some(parcel)
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +133,9 @@ pub(super) mod samples {
             subscription_ids: None,
             group: None,
             accounted: true,
+            parcel: None,
+            is_held: false,
+            maybe_sent: false,
         }
     }
 }

@@ -19,6 +19,12 @@ type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
 pub(crate) enum Dropped {
     /// The session's queue is full.
     QueueFull,
+    /// The messages of all sessions that survive take as much of the disk as they may.
+    StoreFull,
+    /// It waited longer than a message may.
+    TooOld,
+    /// It waited on disk, and none of the session's subscriptions matches its topic any more.
+    Unsubscribed,
     /// QoS 0 for a session without a connection.
     Offline,
     /// Its expiry interval passed while it waited.
@@ -41,6 +47,9 @@ impl Dropped {
     fn label(self) -> &'static str {
         match self {
             Dropped::QueueFull => "queue_full",
+            Dropped::StoreFull => "store_full",
+            Dropped::TooOld => "too_old",
+            Dropped::Unsubscribed => "unsubscribed",
             Dropped::Offline => "offline",
             Dropped::Expired => "expired",
             Dropped::TooLarge => "too_large",
@@ -65,6 +74,7 @@ pub struct BrokerMetrics {
     pub(crate) subscriptions: Gauge,
     pub(crate) retained: Gauge,
     pub(crate) queued: Gauge,
+    pub(crate) kept_bytes: Gauge,
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     packets_received: Labelled,
@@ -102,6 +112,7 @@ impl Default for BrokerMetrics {
             subscriptions: Gauge::default(),
             retained: Gauge::default(),
             queued: Gauge::default(),
+            kept_bytes: Gauge::default(),
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
             received_by_kind: by_kind(&packets_received, Kind::is_from_client),
@@ -133,6 +144,12 @@ impl BrokerMetrics {
         registry.register("mqtt_subscriptions", "Subscriptions of all sessions", m.subscriptions);
         registry.register("mqtt_retained_messages", "Retained messages", m.retained);
         registry.register("mqtt_queued_messages", "Messages queued for subscribers", m.queued);
+        registry.register_with_unit(
+            "mqtt_kept_messages",
+            "Bytes of messages that sessions keep on disk",
+            Unit::Bytes,
+            m.kept_bytes,
+        );
         registry.register_with_unit(
             "mqtt_received",
             "Bytes read from clients",
@@ -227,8 +244,16 @@ impl BrokerMetrics {
     }
 
     pub(crate) fn count_dropped(&self, reason: Dropped) {
-        self.dropped.get_or_create(&[("reason", reason.label())]).inc();
-        self.dropped_in_all.inc();
+        self.count_all_dropped(reason, 1);
+    }
+
+    /// So many messages were, for one reason.
+    pub(crate) fn count_all_dropped(&self, reason: Dropped, messages: usize) {
+        if messages > 0 {
+            let messages = u64::try_from(messages).unwrap_or(u64::MAX);
+            self.dropped.get_or_create(&[("reason", reason.label())]).inc_by(messages);
+            self.dropped_in_all.inc_by(messages);
+        }
     }
 }
 

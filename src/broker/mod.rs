@@ -19,7 +19,9 @@ mod lifecycle;
 mod listener;
 mod message;
 mod metrics;
+mod outbox;
 mod packet;
+mod restore;
 mod retained;
 mod session;
 mod sessions;
@@ -42,6 +44,8 @@ pub use lifecycle::ConnectionFacts;
 pub use listener::Broker;
 pub use listener::BrokerHandle;
 pub use listener::ClientStatus;
+pub use listener::Remains;
+pub use listener::StagedPublish;
 pub use metrics::BrokerMetrics;
 pub use packet::Version;
 
@@ -49,6 +53,8 @@ pub use crate::accept::DoorError;
 use crate::journal::AckSlot;
 use crate::publish::Origin;
 use crate::publish::Publish;
+use crate::session as session_store;
+use crate::session::Parcel;
 
 /// Whether a batch has to wait for a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +75,15 @@ pub struct IntakeClosed;
 #[error("no running rule has the name that the topic gives")]
 pub struct UnknownRule;
 
+/// Something that a session needs on disk.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    /// A message for it.
+    Message(Arc<Parcel>),
+    /// What else is to be known of it.
+    Change(session_store::Change),
+}
+
 /// Takes publishes in, on behalf of the rules.
 pub trait Intake: Send + Sync + 'static {
     /// Opens a connection's lane. `slot` is where its commits are announced.
@@ -85,6 +100,10 @@ pub trait Lane: Send {
     /// # Errors
     /// It was published to a rule that there is not (`$aws/rules/NAME/…`); it was not taken.
     fn take(&mut self, publish: Publish) -> Result<(), UnknownRule>;
+
+    /// Adds what sessions that survive have to keep to the current batch: it is committed with it, also if
+    /// nothing else is. A broker that was bound without a [store](Remains::store) has no such sessions.
+    fn keep(&mut self, _kept: Kept) {}
 
     /// Ends the batch, to be acknowledged as `ticket`; without one nobody waits for its commit. Waits
     /// while the journal's queue is full.

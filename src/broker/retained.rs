@@ -72,6 +72,23 @@ impl Retained {
         Ok(())
     }
 
+    /// Forgets what has expired.
+    pub(crate) fn forget_expired(&self, now: Timestamp) {
+        let mut expired = Vec::new();
+        self.tree.read().root.collect(&["#"], false, &mut |message| {
+            if message.expiry_left(now).is_err() {
+                expired.push(Arc::clone(message));
+            }
+        });
+        for message in expired {
+            let (topic, mut tree) = (message.publish.topic.as_str(), self.tree.write());
+            // Another may have come to the topic since.
+            if tree.root.find(topic).is_some_and(|found| Arc::ptr_eq(found, &message)) {
+                tree.remove(topic);
+            }
+        }
+    }
+
     /// All messages whose topic `filter` matches and that have not expired.
     pub(crate) fn matching(&self, filter: &TopicFilter, now: Timestamp) -> Vec<Arc<Message>> {
         let levels: Vec<&str> = filter.as_str().split('/').collect();
@@ -197,6 +214,11 @@ mod tests {
         let filter = TopicFilter::parse("#").unwrap();
         assert_eq!(store.matching(&filter, Timestamp::from_millis(4_900)).len(), 1);
         assert_eq!(store.matching(&filter, Timestamp::from_millis(5_000)).len(), 0);
+        store.set(&publish("$b", "1")).unwrap();
+        store.forget_expired(Timestamp::from_millis(4_900));
+        assert_eq!(store.len(), 2);
+        store.forget_expired(Timestamp::from_millis(5_000));
+        assert_eq!(store.len(), 1);
     }
 
     proptest! {

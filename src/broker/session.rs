@@ -1,6 +1,6 @@
 //! A client's session: what outlives its connection (MQTT 5, section 4.1).
 //!
-//! Two halves. The [`Outbox`] takes messages from publishers: a bounded queue behind a short lock, so
+//! Two halves. The [`Outbox`](super::outbox) takes messages from publishers: a bounded queue behind a short lock, so
 //! that a slow subscriber costs a publisher nothing but a refusal. [`SessionState`] is the rest; the
 //! connection owns it through an asynchronous lock's guard for as long as it lives, and a successor
 //! waits for that guard, so a taken-over session is never in two hands.
@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -20,13 +21,14 @@ use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::inflight::InFlight;
-use super::message::Delivery;
 use super::message::Message;
 use super::metrics::Dropped;
+use super::outbox::Outbox;
 use super::packet::Version;
 use super::subscriptions::SubscriptionFilter;
 use crate::clock::Timestamp;
 use crate::publish::QoS;
+use crate::session::Parcel;
 
 /// What somebody else wants of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,30 +72,21 @@ impl Control {
     }
 }
 
-/// Messages queued for a session.
-#[derive(Debug, Default)]
-struct Outbox {
-    queue: VecDeque<Delivery>,
-    /// Of the queue and of what is in flight.
-    bytes: usize,
-    /// The connection; `None` while the session is parked.
-    connection: Option<Arc<Control>>,
-    /// The connection has been woken and has not yet emptied the queue since.
-    signalled: bool,
-}
-
 /// Bounds of a session's queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueBounds {
     pub(crate) messages_max: usize,
     pub(crate) bytes_max: usize,
+    /// Of all sessions that survive, together.
+    pub(crate) kept_bytes_max: usize,
 }
 
 /// What became of an offered message.
 #[derive(Debug)]
 pub(crate) enum Offered {
-    /// Queued. Whoever is given here must be woken, best after the whole batch.
-    Queued(Option<Arc<Control>>),
+    /// Queued. The connection must be woken, best after the whole batch; the parcel is to be part of the commit
+    /// that the publisher waits for.
+    Queued(Option<Arc<Control>>, Option<Arc<Parcel>>),
     Refused(Dropped),
 }
 
@@ -117,12 +110,16 @@ pub(crate) struct Traffic {
 /// A client's session.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Unique in this process.
+    /// Unique in this process and in the database.
     pub(crate) key: u64,
     pub(crate) client_id: Arc<str>,
     pub(crate) traffic: Traffic,
-    bounds: QueueBounds,
-    outbox: Mutex<Outbox>,
+    pub(super) bounds: QueueBounds,
+    pub(super) outbox: Mutex<Outbox>,
+    /// Whether it survives: its messages are to be on disk. Written by the connection that has the state.
+    pub(super) is_kept: AtomicBool,
+    /// Whether somebody is to be told when a message is on disk. Written under the outbox's lock.
+    pub(super) watches_store: AtomicBool,
     contact: Mutex<Option<Contact>>,
     state: Arc<tokio::sync::Mutex<SessionState>>,
 }
@@ -142,6 +139,8 @@ pub(crate) struct SessionState {
     pub(crate) id: Option<Uuid>,
     /// The last connection left something that a new one may go on with.
     pub(crate) resumable: bool,
+    /// It has a row in the database.
+    pub(crate) is_on_disk: bool,
     /// By the filter's text as subscribed.
     pub(crate) filters: HashMap<Arc<str>, SubscriptionFilter, foldhash::fast::RandomState>,
     /// QoS 2 identifiers received and not released.
@@ -161,6 +160,8 @@ impl Session {
             traffic: Traffic::default(),
             bounds,
             outbox: Mutex::default(),
+            is_kept: AtomicBool::new(false),
+            watches_store: AtomicBool::new(false),
             contact: Mutex::default(),
             state: Arc::default(),
         }
@@ -175,190 +176,21 @@ impl Session {
         self.contact.lock().clone()
     }
 
-    /// Whether a connection takes what is queued.
-    pub(crate) fn is_connected(&self) -> bool {
-        self.outbox.lock().connection.is_some()
+    /// The session of an earlier run, parked: nobody has its state yet.
+    pub(crate) fn restore(&self, contact: Contact, prepare: impl FnOnce(&mut SessionState)) {
+        *self.contact.lock() = Some(contact);
+        let mut state = self.state.try_lock().expect("nobody knows the session yet");
+        prepare(&mut state);
     }
 
-    /// Messages waiting.
-    pub(crate) fn queued(&self) -> usize {
-        self.outbox.lock().queue.len()
-    }
-
-    /// Bytes of messages waiting and in flight.
-    pub(crate) fn stored_bytes(&self) -> usize {
-        self.outbox.lock().bytes
+    /// Its state, if no connection has it.
+    pub(crate) fn try_state(&self) -> Option<StateGuard> {
+        Arc::clone(&self.state).try_lock_owned().ok()
     }
 
     /// A connection begins; it looks at the queue without being woken.
     pub(crate) fn attach(&self, control: Arc<Control>, contact: Contact) {
         *self.contact.lock() = Some(contact);
-        let mut outbox = self.outbox.lock();
-        outbox.connection = Some(control);
-        outbox.signalled = true;
-    }
-
-    /// The connection ends, and gives back the bytes of `finished` messages; from now on only QoS 1
-    /// and 2 are queued.
-    pub(crate) fn detach(&self, finished: usize) {
-        let mut outbox = self.outbox.lock();
-        outbox.connection = None;
-        outbox.bytes = outbox.bytes.saturating_sub(finished);
-    }
-
-    /// Queues a message, or gives it back with the reason.
-    pub(crate) fn offer(&self, delivery: Delivery) -> Offered {
-        let bytes = delivery.message.bytes();
-        let mut outbox = self.outbox.lock();
-        if outbox.connection.is_none() && delivery.qos == QoS::AtMostOnce {
-            return Offered::Refused(Dropped::Offline);
-        }
-        let full = outbox.queue.len() >= self.bounds.messages_max
-            || (outbox.bytes > 0 && outbox.bytes + bytes > self.bounds.bytes_max);
-        if full {
-            return Offered::Refused(Dropped::QueueFull);
-        }
-        outbox.bytes += bytes;
-        outbox.queue.push_back(delivery);
-        if outbox.signalled {
-            return Offered::Queued(None);
-        }
-        outbox.signalled = outbox.connection.is_some();
-        Offered::Queued(outbox.connection.clone())
-    }
-
-    /// Moves messages of about `budget` bytes into `taken`, of them at most `window` with QoS 1 or 2,
-    /// and gives back the bytes of `finished` messages. Answers whether the queue is empty now; until
-    /// a call found it so, nobody wakes the connection for more.
-    pub(crate) fn take(
-        &self,
-        taken: &mut Vec<Delivery>,
-        mut budget: usize,
-        mut window: usize,
-        finished: &mut usize,
-    ) -> bool {
-        let mut outbox = self.outbox.lock();
-        outbox.bytes = outbox.bytes.saturating_sub(std::mem::take(finished));
-        while budget > 0 {
-            match outbox.queue.front() {
-                None => break,
-                Some(head) if head.qos == QoS::AtMostOnce => {
-                    outbox.bytes = outbox.bytes.saturating_sub(head.message.bytes());
-                }
-                // In order: QoS 0 behind it waits too.
-                Some(_) if window == 0 => return false,
-                Some(_) => window -= 1,
-            }
-            let Some(delivery) = outbox.queue.pop_front() else { break };
-            budget = budget.saturating_sub(delivery.message.bytes());
-            taken.push(delivery);
-        }
-        outbox.signalled = !outbox.queue.is_empty();
-        if outbox.queue.is_empty() && outbox.queue.capacity() > 1024 {
-            outbox.queue = VecDeque::new();
-        }
-        outbox.queue.is_empty()
-    }
-
-    /// Keeps of the queue the messages whose topic `is_wanted`; answers how many it forgot.
-    pub(crate) fn retain_queued(&self, is_wanted: impl Fn(&str) -> bool) -> usize {
-        let mut outbox = self.outbox.lock();
-        let Outbox { queue, bytes, .. } = &mut *outbox;
-        let before = queue.len();
-        queue.retain(|delivery| {
-            let is_kept = is_wanted(delivery.message.publish.topic.as_str());
-            if !is_kept {
-                *bytes = bytes.saturating_sub(delivery.message.bytes());
-            }
-            is_kept
-        });
-        before - queue.len()
-    }
-
-    /// Empties the queue: the session ends.
-    pub(crate) fn drain(&self) -> VecDeque<Delivery> {
-        let mut outbox = self.outbox.lock();
-        outbox.bytes = 0;
-        std::mem::take(&mut outbox.queue)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broker::message::samples::delivery;
-
-    fn session(messages_max: usize, bytes_max: usize) -> Session {
-        Session::new(1, Arc::from("c"), QueueBounds { messages_max, bytes_max })
-    }
-
-    fn attach(session: &Session) {
-        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let contact = Contact { address, version: Version::V5, since: Timestamp::EPOCH };
-        session.attach(Arc::default(), contact);
-    }
-
-    fn take(session: &Session, budget: usize, window: usize) -> (usize, bool) {
-        let mut taken = Vec::new();
-        let is_empty = session.take(&mut taken, budget, window, &mut 0);
-        (taken.len(), is_empty)
-    }
-
-    #[test]
-    fn the_queue_is_bounded_by_messages_and_by_bytes_in_flight_too() {
-        let few = session(2, usize::MAX);
-        for _ in 0..2 {
-            assert!(matches!(few.offer(delivery(QoS::AtLeastOnce)), Offered::Queued(None)));
-        }
-        let refused = few.offer(delivery(QoS::AtLeastOnce));
-        assert!(matches!(refused, Offered::Refused(Dropped::QueueFull)));
-
-        let bytes = delivery(QoS::AtLeastOnce).message.bytes();
-        let small = session(100, 2 * bytes);
-        attach(&small);
-        for _ in 0..2 {
-            assert!(matches!(small.offer(delivery(QoS::AtLeastOnce)), Offered::Queued(_)));
-        }
-        assert_eq!(take(&small, usize::MAX, 9), (2, true));
-        // Taken, not acknowledged: it still holds the memory.
-        let refused = small.offer(delivery(QoS::AtLeastOnce));
-        assert!(matches!(refused, Offered::Refused(Dropped::QueueFull)));
-        small.take(&mut Vec::new(), 0, 0, &mut bytes.clone());
-        assert!(matches!(small.offer(delivery(QoS::AtLeastOnce)), Offered::Queued(_)));
-    }
-
-    #[test]
-    fn a_closed_window_holds_back_what_is_behind_it() {
-        let session = session(100, usize::MAX);
-        attach(&session);
-        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::AtMostOnce] {
-            session.offer(delivery(qos));
-        }
-        assert_eq!(take(&session, usize::MAX, 0), (1, false));
-        assert_eq!(take(&session, 1, 1), (1, false));
-        assert_eq!(take(&session, usize::MAX, 0), (1, true));
-    }
-
-    #[test]
-    fn a_connection_is_woken_once_until_it_has_emptied_the_queue() {
-        let session = session(100, usize::MAX);
-        attach(&session);
-        let is_woken =
-            || matches!(session.offer(delivery(QoS::AtMostOnce)), Offered::Queued(Some(_)));
-        assert!(!is_woken(), "a new connection looks by itself");
-        assert_eq!(take(&session, usize::MAX, 9), (1, true));
-        assert!(is_woken());
-        assert!(!is_woken());
-        assert_eq!(take(&session, 1, 9), (1, false));
-        assert!(!is_woken());
-        assert_eq!(take(&session, usize::MAX, 9), (2, true));
-        assert!(is_woken());
-    }
-
-    #[test]
-    fn a_parked_session_takes_no_qos_0() {
-        let session = session(100, usize::MAX);
-        let refused = session.offer(delivery(QoS::AtMostOnce));
-        assert!(matches!(refused, Offered::Refused(Dropped::Offline)));
+        self.connect(control);
     }
 }

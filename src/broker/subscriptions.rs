@@ -76,17 +76,37 @@ pub(crate) struct Subscription {
 }
 
 /// The members of a shared subscription.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Group {
+    /// The whole text of the filter.
+    filter: Arc<str>,
     members: RwLock<Vec<Arc<Subscription>>>,
     next: AtomicUsize,
 }
 
 impl Group {
+    fn new(filter: &Arc<str>) -> Group {
+        let (members, next) = (RwLock::default(), AtomicUsize::new(0));
+        Group { filter: Arc::clone(filter), members, next }
+    }
+
+    /// The whole text of the filter.
+    pub(crate) fn filter(&self) -> &Arc<str> {
+        &self.filter
+    }
+
     /// The members in the order in which they are to be asked: round robin, connected ones first.
     pub(crate) fn in_turn(&self) -> SmallVec<[Arc<Subscription>; 4]> {
+        self.turn_from(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The member that [`Group::in_turn`] would name first.
+    pub(crate) fn next_in_turn(&self) -> Option<Arc<Subscription>> {
+        self.turn_from(self.next.load(Ordering::Relaxed)).into_iter().next()
+    }
+
+    fn turn_from(&self, start: usize) -> SmallVec<[Arc<Subscription>; 4]> {
         let members = self.members.read();
-        let start = self.next.fetch_add(1, Ordering::Relaxed);
         let at = start.checked_rem(members.len()).unwrap_or(0);
         let (behind, ahead) = members.split_at(at);
         let turn = || ahead.iter().chain(behind);
@@ -181,7 +201,7 @@ impl Subscriptions {
             let group = match index.groups.get(filter.text()) {
                 Some(group) => Arc::clone(group),
                 None => {
-                    let group = Arc::new(Group::default());
+                    let group = Arc::new(Group::new(filter.text()));
                     index.groups.insert(Arc::clone(filter.text()), Arc::clone(&group));
                     index.trie.insert(filter.filter(), Entry::Shared(Arc::clone(&group)));
                     self.count_own_filters(filter.filter(), 1, 0);
@@ -221,6 +241,11 @@ impl Subscriptions {
             self.count_own_filters(filter.filter(), 0, gone);
             self.version.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// The shared subscription with this text, if it has members.
+    pub(crate) fn group(&self, filter: &str) -> Option<Arc<Group>> {
+        self.index.read().groups.get(filter).map(Arc::clone)
     }
 
     /// Finds who gets the messages that `publisher` (a session's key) publishes to `topic`; `None`
@@ -271,7 +296,7 @@ mod tests {
     use crate::broker::session::QueueBounds;
 
     fn session(key: u64) -> Arc<Session> {
-        let bounds = QueueBounds { messages_max: 9, bytes_max: 9999 };
+        let bounds = QueueBounds { messages_max: 9, bytes_max: 9999, kept_bytes_max: 9999 };
         Arc::new(Session::new(key, Arc::from(key.to_string()), bounds))
     }
 

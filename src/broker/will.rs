@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Intake;
+use super::Kept;
+use super::Lane;
 use super::exchange::Exchange;
+use super::exchange::Wakes;
 use super::metrics::Dropped;
 use super::packet::Violation;
 use super::packet::codec::LastWill;
 use crate::clock::Timestamp;
 use crate::publish::Origin;
 use crate::publish::Publish;
+use crate::session::SavedWill;
 use crate::topic::Reserved;
 use crate::topic::TopicName;
 
@@ -46,24 +49,33 @@ impl Will {
         self.publish.topic.as_str()
     }
 
-    /// Publishes it as its client's message, through rules and to subscribers. `publisher` is the key of
-    /// its session.
-    pub(crate) async fn publish(
-        self,
-        exchange: &Exchange,
-        intake: &Arc<dyn Intake>,
-        publisher: u64,
-    ) {
+    /// The will of an earlier run, `delay` from now.
+    pub(crate) fn restored(publish: Publish, delay: Duration) -> Will {
+        Will { publish, delay }
+    }
+
+    /// As it is kept on disk.
+    pub(crate) fn to_saved(&self) -> SavedWill {
+        SavedWill { delay: self.delay, publish: self.publish.clone() }
+    }
+
+    /// Publishes it as its client's message, through rules and to subscribers, in one commit with what `lane` has
+    /// already. `publisher` is the key of its session.
+    pub(crate) async fn publish(self, exchange: &Exchange, lane: &mut dyn Lane, publisher: u64) {
         let mut publish = self.publish;
         publish.received_at = exchange.clock.now();
-        if let Some(reason) = Exchange::refuse(&publish) {
-            exchange.metrics.count_dropped(reason);
-            return;
-        }
-        exchange.publish(&publish, Some(publisher));
-        let mut lane = intake.lane(Arc::clone(&publish.origin), Arc::default());
-        if lane.take(publish).is_err() {
-            exchange.metrics.count_dropped(Dropped::UnknownRule);
+        match Exchange::refuse(&publish) {
+            Some(reason) => exchange.metrics.count_dropped(reason),
+            None => {
+                let mut wakes = Wakes::default();
+                exchange.publish(&publish, Some(publisher), &mut wakes);
+                if lane.take(publish).is_err() {
+                    exchange.metrics.count_dropped(Dropped::UnknownRule);
+                }
+                for parcel in wakes.parcels.drain(..) {
+                    lane.keep(Kept::Message(parcel));
+                }
+            }
         }
         if lane.submit(None).await.is_err() {
             tracing::debug!("a will came too late for the rules: the gateway is shutting down");

@@ -89,6 +89,10 @@ pub struct MqttConfig {
     pub session_queue_max: usize,
     /// `session_queue_bytes_max`
     pub session_queue_bytes_max: usize,
+    /// `session_message_age_max`: how long a message waits for a session that survives.
+    pub session_message_age_max: Duration,
+    /// `sessions_bytes_max`: messages of all sessions that survive.
+    pub sessions_bytes_max: usize,
     /// `subscriptions_max`: of one session.
     pub subscriptions_max: usize,
     /// `retained_max`: retained messages in all.
@@ -305,6 +309,8 @@ impl Default for MqttConfig {
             session_expiry_max: Duration::from_secs(7 * 24 * 3600),
             session_queue_max: 10_000,
             session_queue_bytes_max: 16 * 1024 * 1024,
+            session_message_age_max: Duration::from_secs(7 * 24 * 3600),
+            sessions_bytes_max: 1024 * 1024 * 1024,
             subscriptions_max: 1000,
             retained_max: 100_000,
             statistics_interval: Duration::from_secs(10),

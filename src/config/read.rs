@@ -107,6 +107,10 @@ fn read_mqtt(
     let bytes = size(KIB..=16 * 1024 * MIB);
     let queue = &mut mqtt.session_queue_bytes_max;
     let queue_at = section.read("session_queue_bytes_max", queue, bytes, findings);
+    let age = duration(Duration::from_secs(1)..=DAY * 365);
+    section.read("session_message_age_max", &mut mqtt.session_message_age_max, age, findings);
+    let kept = size(KIB..=1024 * 1024 * MIB);
+    let kept_at = section.read("sessions_bytes_max", &mut mqtt.sessions_bytes_max, kept, findings);
     section.read("subscriptions_max", &mut mqtt.subscriptions_max, integer(1..=100_000), findings);
     section.read("retained_max", &mut mqtt.retained_max, integer(0..=10_000_000), findings);
     let interval = duration(Duration::ZERO..=HOUR);
@@ -125,6 +129,18 @@ fn read_mqtt(
             size_text(packet as u64)
         );
         let help = "a queue that cannot hold one message delivers none";
+        findings.diagnostics.push(Problem::new(code::CONTRADICTION, message, help).at(span, ""));
+    }
+    if mqtt.sessions_bytes_max < mqtt.session_queue_bytes_max
+        && let Some(span) = kept_at
+    {
+        let (all, one) = (mqtt.sessions_bytes_max, mqtt.session_queue_bytes_max);
+        let message = format!(
+            "sessions_bytes_max ({}) is less than session_queue_bytes_max ({})",
+            size_text(all as u64),
+            size_text(one as u64)
+        );
+        let help = "all sessions together keep at least what one of them may";
         findings.diagnostics.push(Problem::new(code::CONTRADICTION, message, help).at(span, ""));
     }
     mqtt

@@ -468,6 +468,7 @@ mod tests {
     use super::*;
     use crate::access::Access;
     use crate::broker::Broker;
+    use crate::broker::Remains;
     use crate::clock::Clock;
     use crate::config::Config;
     use crate::config::MqttConfig;
@@ -489,7 +490,7 @@ mod tests {
             &config,
             Clock::start(),
             Arc::new(Access::open(Clock::start())),
-            Vec::new(),
+            Remains::default(),
         )
         .await
         .unwrap();

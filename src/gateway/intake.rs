@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::broker::ClientEvent;
 use crate::broker::Intake;
 use crate::broker::IntakeClosed;
+use crate::broker::Kept;
 use crate::broker::Lane;
 use crate::broker::Submitted;
 use crate::broker::UnknownRule;
@@ -81,7 +82,7 @@ struct RuleLane {
 
 /// What the messages of a batch have in common.
 struct BatchHead {
-    /// Receive time of the first.
+    /// Receive time of the first; the epoch while there is none.
     first: Timestamp,
     /// The rules that judge them.
     rules: HeldRules,
@@ -93,6 +94,9 @@ impl Lane for RuleLane {
             first: publish.received_at,
             rules: self.running.hold(),
         });
+        if head.first == Timestamp::EPOCH {
+            head.first = publish.received_at;
+        }
         let is_ingest =
             matches!(Reserved::of(publish.topic.as_str()), Some(Reserved::Ingest { .. }));
         if is_ingest && !self.pass.reaches_a_rule(&head.rules, &publish.topic) {
@@ -103,6 +107,18 @@ impl Lane for RuleLane {
             self.pass.outcome.effects.push(Effect::Retain(publish));
         }
         Ok(())
+    }
+
+    fn keep(&mut self, kept: Kept) {
+        // A batch may be nothing else.
+        self.batch.get_or_insert_with(|| BatchHead {
+            first: Timestamp::EPOCH,
+            rules: self.running.hold(),
+        });
+        self.pass.outcome.effects.push(match kept {
+            Kept::Message(parcel) => Effect::Keep(parcel),
+            Kept::Change(change) => Effect::Session(change),
+        });
     }
 
     fn submit(

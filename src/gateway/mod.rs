@@ -26,6 +26,7 @@ mod rehearsal;
 mod reload;
 mod rules;
 mod secrets;
+mod sessions;
 mod stage;
 #[cfg(test)]
 mod stage_tests;
@@ -36,6 +37,7 @@ mod virtual_streams;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +56,8 @@ use crate::api::Server;
 use crate::api::rule_set::ReloadCause;
 use crate::broker::Broker;
 use crate::broker::BrokerHandle;
+use crate::broker::Remains;
+use crate::broker::StagedPublish;
 use crate::checkpoint;
 use crate::checkpoint::Part;
 use crate::checkpoint::Saved;
@@ -73,6 +77,8 @@ use crate::engine::hold::Transitions;
 use crate::engine::hold::WaitingRow;
 use crate::engine::stateful::StateTable;
 use crate::hit_log::HitLog;
+use crate::journal::Batch;
+use crate::journal::Effect;
 use crate::journal::Journal;
 use crate::journal::JournalHealth;
 use crate::lambda;
@@ -91,6 +97,9 @@ use crate::rule::target::Known;
 use crate::rule_files;
 use crate::rule_files::Inputs;
 use crate::rule_files::Loaded;
+use crate::session;
+use crate::session::Parcel;
+use crate::session::Removal;
 use crate::storage::Executor;
 use crate::storage::ReadConnection;
 use crate::storage::Storage;
@@ -153,11 +162,37 @@ pub struct Gateway {
 struct Announce {
     broker: BrokerHandle,
     hits: Arc<Hits>,
+    /// Of the messages that are about to be published, in order.
+    staged: VecDeque<StagedPublish>,
+    /// Reused.
+    parcels: Vec<Arc<Parcel>>,
+}
+
+impl Announce {
+    fn new(broker: BrokerHandle, hits: Arc<Hits>) -> Announce {
+        Announce { broker, hits, staged: VecDeque::new(), parcels: Vec::new() }
+    }
 }
 
 impl AfterCommit for Announce {
+    fn stage(&mut self, message: &Publish, effects: &mut Vec<Effect>) {
+        self.staged.push_back(self.broker.stage(message, &mut self.parcels));
+        effects.extend(self.parcels.drain(..).map(Effect::Keep));
+    }
+
     fn publish(&mut self, message: Publish) {
-        self.broker.publish(&message);
+        let staged = self.staged.pop_front().unwrap_or_default();
+        self.broker.publish_staged(&message, &staged);
+    }
+
+    fn settle(&mut self, batch: &mut Batch) {
+        let ledger = self.broker.ledger();
+        batch.effects.extend(ledger.take_parcels().into_iter().map(Effect::Keep));
+        ledger.take(&mut batch.removals);
+    }
+
+    fn remove(&mut self, removals: &mut Vec<Removal>) {
+        self.broker.ledger().add(removals);
     }
 
     fn hits_logged(&mut self) {
@@ -192,17 +227,17 @@ impl Gateway {
         let remembered = remembered(&checkpoint::load(&storage)?, kept, &rules, started_at)?;
         let access = access(&config, clock, &mut registry)?;
         let http_metrics = HttpMetrics::default();
-        let retained = retained::load(&storage, config.mqtt.retained_max)?;
+        let (left, remains) = left_sessions(&config, &storage)?;
         let doors = Doors::open(&config, clock, &mut registry).await?;
-        let broker = Broker::new(&config.mqtt, doors.mqtt, clock, Arc::clone(&access), retained);
+        let broker = Broker::new(&config.mqtt, doors.mqtt, clock, Arc::clone(&access), left);
         let http = listen(&config, &http_metrics).await?;
         let hits = Arc::new(Hits::new(HitLog::new(storage.reader()?)));
         let handle = broker.handle();
 
-        let after = Announce { broker: handle.clone(), hits: Arc::clone(&hits) };
+        let after = Announce::new(handle.clone(), Arc::clone(&hits));
         let stage = GatewayStage::new(Arc::clone(&running), remembered, after);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
-        declare_streams(&storage.executor(), first_streams(&config, &rules), clock).await?;
+        prepare_tables(&storage, first_streams(&config, &rules), remains, clock).await?;
         let (stop, stopped) = watch::channel(false);
         let (events, desk) = Events::new(Arc::clone(&running), handle.clone(), &mut registry);
         let (caller, hook_metrics) = caller(&config, &mut registry)?;
@@ -321,6 +356,7 @@ impl Gateway {
         for task in tasks {
             task.abort();
         }
+        sessions::settle_last(&view.broker, &view.journal, view.clock).await;
         drop(view);
         journal.shutdown().await?;
         drop(storage);
@@ -346,6 +382,15 @@ async fn listen(config: &Config, metrics: &HttpMetrics) -> anyhow::Result<Server
     bound.with_context(|| format!("cannot listen for HTTP on {}", config.http.listen))
 }
 
+/// What the last run has left for the broker, and the sessions of which there are only remains.
+fn left_sessions(config: &Config, storage: &Storage) -> anyhow::Result<(Remains, Vec<u64>)> {
+    let retained = retained::load(storage, config.mqtt.retained_max)?;
+    let mut sessions = session::load(storage)?;
+    let ended = std::mem::take(&mut sessions.remains);
+    let store = Some(session::Reader::new(storage.reader()?));
+    Ok((Remains { retained, sessions, store }, ended))
+}
+
 /// Lets messages in: the broker's task, and the others.
 fn open(
     broker: Broker,
@@ -360,6 +405,8 @@ fn open(
         tokio::spawn(sample(Arc::clone(view))),
         tokio::spawn(Arc::clone(&view.certificates).watch()),
         tokio::spawn(stream::retain(view.executor.clone(), view.clock)),
+        tokio::spawn(sessions::settle(view.broker.clone(), view.journal.clone(), view.clock)),
+        tokio::spawn(sessions::age(view.broker.clone(), view.executor.clone(), view.clock)),
     ];
     tracing::info!(
         rules = view.running.hold().list().len(),
@@ -525,6 +572,18 @@ fn named_streams(rules: &Rules) -> BTreeSet<&str> {
     let read =
         rules.clone().filter_map(|rule| rule.source()).map(|source| source.name.node.as_str());
     rules.flat_map(|rule| rule.streams()).chain(read).collect()
+}
+
+/// What is to be on disk before anything comes in: streams, and that the last run's connections have ended.
+async fn prepare_tables(
+    storage: &Storage,
+    streams: Declared,
+    remains: Vec<u64>,
+    clock: Clock,
+) -> anyhow::Result<()> {
+    declare_streams(&storage.executor(), streams, clock).await?;
+    session::begin(&storage.executor(), remains, clock.now()).await?;
+    Ok(())
 }
 
 /// Streams by name; `None` for one that only rules name.

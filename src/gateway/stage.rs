@@ -52,6 +52,7 @@ use crate::latest::Full;
 use crate::latest::Kept;
 use crate::latest::Upsert;
 use crate::publish::Publish;
+use crate::session::Removal;
 use crate::topic::TopicName;
 
 use super::events;
@@ -80,6 +81,8 @@ pub(super) enum Work {
         /// Whether it was there; nobody may be waiting any more.
         answer: oneshot::Sender<bool>,
     },
+    /// What sessions have for the next commit is to be written though nothing else is.
+    Settle,
     /// Another rule set takes over.
     Replace(Arc<Rules>),
     /// Somebody wants to see the keys of a rule.
@@ -119,8 +122,18 @@ impl Work {
 /// What the rest of the gateway does once a batch is on disk. Called on the writer's thread: must not
 /// block.
 pub(super) trait AfterCommit: Send + 'static {
+    /// A message that is republished, before its commit: what sessions that survive need of it is added to `effects`.
+    /// [`AfterCommit::publish`] follows for each, in the same order.
+    fn stage(&mut self, _message: &Publish, _effects: &mut Vec<Effect>) {}
+
     /// A republished message goes to the subscribers.
     fn publish(&mut self, message: Publish);
+
+    /// What sessions that survive have for this commit, which nobody waits for.
+    fn settle(&mut self, _batch: &mut Batch) {}
+
+    /// A message that was to be removed by a commit that has been made is to be removed by the next.
+    fn remove(&mut self, _removals: &mut Vec<Removal>) {}
 
     /// There are new hits in the log.
     fn hits_logged(&mut self);
@@ -158,6 +171,8 @@ pub(super) struct GatewayStage<A> {
     changes: Vec<KeyChange>,
     /// Whether a takeover is part of the batch.
     has_taken_over: bool,
+    /// Whether what sessions have is part of the batch even if nothing else is.
+    settles: bool,
 }
 
 /// What rules remember, and what comes of it.
@@ -183,7 +198,7 @@ impl<A: AfterCommit> GatewayStage<A> {
         let episodes =
             Episodes { pass, states, history, kept, transitions, recollections, outgoing, after };
         let (rules, changes) = (running.get(), Vec::new());
-        GatewayStage { rules, running, episodes, changes, has_taken_over: false }
+        GatewayStage { rules, running, episodes, changes, has_taken_over: false, settles: false }
     }
 
     /// The tables of latest values.
@@ -365,7 +380,10 @@ impl<A: AfterCommit> Episodes<A> {
                 batch.effects.push(effect);
             }
             batch.hits.extend(hits);
-            self.outgoing.extend(republished);
+            for message in republished {
+                self.after.stage(&message, &mut batch.effects);
+                self.outgoing.push(message);
+            }
             next = self.pass.take_outcome();
             if next.effects.is_empty() && next.hits.is_empty() && next.republished.is_empty() {
                 return;
@@ -425,6 +443,7 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
                 // Whoever asked may have gone away.
                 answer.send(was_there).ok();
             }
+            Work::Settle => self.settles = true,
             Work::Replace(rules) => self.replace(at, rules, batch),
             Work::View { rule, limit, answer } => {
                 self.advance(at, batch);
@@ -470,6 +489,11 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
         history.take_changes(&mut self.changes);
         batch.states.extend(self.changes.drain(..).map(changed(Part::History)));
         self.rules.tallies.show_state(states, history);
+        // What a subscriber has acknowledged already need not be written any more.
+        batch.effects.retain(|effect| !matches!(effect, Effect::Keep(parcel) if parcel.is_done()));
+        if mem::take(&mut self.settles) || !batch.is_empty() {
+            self.episodes.after.settle(batch);
+        }
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
@@ -484,6 +508,15 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
 
     fn committed(&mut self, batch: &Batch) {
         self.episodes.kept.mirror.commit(&batch.effects);
+        let mut removals = Vec::new();
+        for effect in &batch.effects {
+            if let Effect::Keep(parcel) = effect {
+                removals.extend(parcel.end_writing());
+            }
+        }
+        if !removals.is_empty() {
+            self.episodes.after.remove(&mut removals);
+        }
         for message in self.episodes.outgoing.drain(..) {
             self.episodes.after.publish(message);
         }

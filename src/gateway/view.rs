@@ -314,7 +314,9 @@ fn client_view(client: ClientStatus) -> view::ClientView {
         client_id: client.client_id.to_string(),
         address: client.address.to_string(),
         protocol: client.version.as_str(),
+        connected: client.is_connected,
         connected_at: client.since.into(),
+        queued: client.queued as u64,
         subscriptions: client.subscriptions.iter().map(ToString::to_string).collect(),
         subscriptions_total: client.subscriptions_total as u64,
         messages_in: client.received,
@@ -701,7 +703,8 @@ impl Source for GatewayView {
     }
 
     fn clients(&self, limit: usize) -> Vec<view::ClientView> {
-        let clients = self.broker.clients().into_iter().filter(|client| client.is_connected);
-        clients.take(limit).map(client_view).collect()
+        let mut clients = self.broker.clients();
+        clients.sort_by_key(|client| !client.is_connected);
+        clients.into_iter().take(limit).map(client_view).collect()
     }
 }

@@ -54,6 +54,9 @@ use crate::lambda;
 use crate::latest::Upsert;
 use crate::limits;
 use crate::publish::Publish;
+use crate::session;
+use crate::session::Parcel;
+use crate::session::Removal;
 use crate::storage::Storage;
 use crate::storage::StorageError;
 use crate::stream;
@@ -124,6 +127,10 @@ pub enum Effect {
     },
     /// A consumer of a stream has come so far.
     Advance(stream::Advance),
+    /// A message for a session that survives.
+    Keep(Arc<Parcel>),
+    /// What else is to be known of such a session.
+    Session(session::Change),
     /// The consumers of streams from here on: in the order of the effects, so that one that begins at
     /// the end gets all that comes behind this.
     Consumers(Arc<[ConsumerSpec]>),
@@ -139,7 +146,8 @@ impl Effect {
             Effect::Retain(publish) => publish.topic.as_str().len() + publish.payload.len(),
             Effect::Upsert(upsert) => upsert.key.len() + upsert.value.len(),
             Effect::Forget { key, .. } => key.len(),
-            Effect::Advance(_) | Effect::Consumers(_) => 0,
+            Effect::Keep(parcel) => parcel.bytes,
+            Effect::Advance(_) | Effect::Consumers(_) | Effect::Session(_) => 0,
         }
     }
 }
@@ -183,12 +191,17 @@ pub struct Batch {
     pub states: Vec<StateChange>,
     /// In order.
     pub hits: Vec<HitRecord>,
+    /// Messages that sessions are done with.
+    pub removals: Vec<Removal>,
 }
 
 impl Batch {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.effects.is_empty() && self.states.is_empty() && self.hits.is_empty()
+        self.effects.is_empty()
+            && self.states.is_empty()
+            && self.hits.is_empty()
+            && self.removals.is_empty()
     }
 
     /// Forgets all, keeps the memory.
@@ -196,6 +209,7 @@ impl Batch {
         self.effects.clear();
         self.states.clear();
         self.hits.clear();
+        self.removals.clear();
     }
 }
 

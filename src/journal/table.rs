@@ -16,6 +16,7 @@ use crate::lambda;
 use crate::lambda::NewCall;
 use crate::latest;
 use crate::retained;
+use crate::session;
 use crate::storage::Job;
 use crate::storage::SqliteError;
 use crate::storage::checkpointer;
@@ -41,6 +42,7 @@ pub(super) struct Tables {
     streams: stream::Appender,
     deliveries: delivery::Appender,
     hooks: lambda::Appender,
+    sessions: session::Appender,
     hits: Recorder,
     /// Whether a commit is a sign of life; see [`super::Stage::IS_GATEWAY`].
     is_gateway: bool,
@@ -61,6 +63,7 @@ impl Tables {
             streams: stream::Appender::new(targets.streams),
             deliveries: delivery::Appender::new(targets.deliveries),
             hooks: lambda::Appender::new(targets.hooks),
+            sessions: session::Appender::default(),
             hits: Recorder::new(hits_max),
             is_gateway,
             is_synced: true,
@@ -109,6 +112,7 @@ impl Tables {
         }
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.sessions.begin();
         for effect in &batch.effects {
             match effect {
                 Effect::Stream { stream, partition_key, hash_key, data, at, hops } => {
@@ -129,6 +133,8 @@ impl Tables {
                 Effect::Forget { table, key } => {
                     latest::forget(&transaction, table, key)?;
                 }
+                Effect::Keep(parcel) => self.sessions.push(&transaction, parcel)?,
+                Effect::Session(change) => self.sessions.change(&transaction, change)?,
                 Effect::Advance(advance) => stream::advance(&transaction, advance)?,
                 Effect::Consumers(consumers) => {
                     self.streams.flush(&transaction)?;
@@ -142,6 +148,10 @@ impl Tables {
         for StateChange { part, change } in &batch.states {
             checkpoint::save(&transaction, *part, change)?;
         }
+        for removal in &batch.removals {
+            self.sessions.remove(&transaction, removal)?;
+        }
+        self.sessions.flush(&transaction)?;
         self.hits.append(&transaction, batch.hits.iter().map(as_new_hit))?;
         if self.is_gateway {
             checkpoint::save_alive(&transaction, now)?;

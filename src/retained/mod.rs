@@ -8,12 +8,16 @@
 
 mod table;
 
+use crate::clock::Timestamp;
 use crate::publish::Publish;
+use crate::storage::ExecuteError;
+use crate::storage::Executor;
 use crate::storage::SqliteError;
 use crate::storage::Storage;
 use crate::storage::StorageError;
 use crate::storage::frame::Damaged;
 
+pub(crate) use table::EXPIRY_SCHEMA;
 pub(crate) use table::SCHEMA;
 pub(crate) use table::save;
 
@@ -26,6 +30,9 @@ pub enum RetainedError {
     /// SQLite failed.
     #[error("cannot read the retained messages")]
     Read(#[from] SqliteError),
+    /// The journal did not remove what has expired.
+    #[error("expired retained messages were not removed")]
+    Remove(#[from] ExecuteError),
     /// A row cannot be decoded.
     #[error("the retained message of '{topic}' cannot be read")]
     Damaged {
@@ -34,6 +41,11 @@ pub enum RetainedError {
         /// What is wrong with it.
         source: Damaged,
     },
+}
+
+/// Removes the messages that have expired by `now` (MQTT 5, section 3.3.2.3.3).
+pub async fn remove_expired(executor: &Executor, now: Timestamp) -> Result<(), RetainedError> {
+    Ok(executor.execute(move |tx| table::remove_expired(tx, now)).await?)
 }
 
 /// Reads the retained messages, the most recently published `count_max` of them; at the start.

@@ -1,19 +1,16 @@
 //! The table of retained messages.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
 use rusqlite::Connection;
 use rusqlite::params;
 
 use crate::clock::Timestamp;
-use crate::publish::Origin;
 use crate::publish::Publish;
-use crate::publish::PublishProperties;
-use crate::publish::QoS;
 use crate::storage::frame::Damaged;
 use crate::storage::frame::FrameReader;
 use crate::storage::frame::FrameWriter;
+use crate::storage::message;
 use crate::topic::TopicName;
 
 use super::RetainedError;
@@ -27,7 +24,11 @@ CREATE TABLE retained (
 ) STRICT;
 ";
 
-const VERSION: u8 = 1;
+/// Version 7: when a message expires, in milliseconds since the epoch.
+pub(crate) const EXPIRY_SCHEMA: &str = "
+ALTER TABLE retained ADD COLUMN expires_at INTEGER;
+CREATE INDEX retained_expiry ON retained (expires_at) WHERE expires_at IS NOT NULL;
+";
 
 /// Saves `publish` as its topic's retained message; an empty payload removes the topic's.
 pub(crate) fn save(transaction: &Connection, publish: &Publish) -> rusqlite::Result<()> {
@@ -36,11 +37,20 @@ pub(crate) fn save(transaction: &Connection, publish: &Publish) -> rusqlite::Res
         transaction.prepare_cached("DELETE FROM retained WHERE topic = ?1")?.execute([topic])?;
         return Ok(());
     }
-    let mut message = FrameWriter::default();
-    encode(publish, &mut message);
+    let expiry = publish.properties.as_deref().and_then(|properties| properties.message_expiry);
+    let expires_at = expiry
+        .map(|seconds| (publish.received_at + Duration::from_secs(u64::from(seconds))).as_millis());
+    let mut blob = FrameWriter::default();
+    message::encode(publish, &mut blob);
     transaction
-        .prepare_cached("INSERT OR REPLACE INTO retained VALUES (?1, ?2, ?3)")?
-        .execute(params![topic, publish.received_at.as_millis(), message.seal()])?;
+        .prepare_cached("INSERT OR REPLACE INTO retained VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![topic, publish.received_at.as_millis(), blob.seal(), expires_at])?;
+    Ok(())
+}
+
+/// Removes the messages that have expired by `now`.
+pub(super) fn remove_expired(tx: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM retained WHERE expires_at <= ?1")?.execute([now.as_millis()])?;
     Ok(())
 }
 
@@ -59,110 +69,22 @@ pub(super) fn load(
         let blob = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
         let message = TopicName::parse(&topic)
             .map_err(|_| Damaged("its topic is not a topic name"))
-            .and_then(|topic| decode(topic, at, blob));
+            .and_then(|topic| message::decode(topic, at, &mut FrameReader::open(blob)?))
+            .map(|publish| Publish { retain: true, ..publish });
         messages.push(message.map_err(|source| RetainedError::Damaged { topic, source })?);
     }
     Ok(messages)
 }
 
-/// An optional field: 0, or 1 and its bytes.
-fn put_optional(out: &mut FrameWriter, field: Option<&[u8]>) {
-    match field {
-        Some(bytes) => {
-            out.put_u8(1);
-            out.put_bytes(bytes);
-        }
-        None => out.put_u8(0),
-    }
-}
-
-fn read_optional<'a>(fields: &mut FrameReader<'a>) -> Result<Option<&'a [u8]>, Damaged> {
-    match fields.read_u8()? {
-        0 => Ok(None),
-        _ => fields.read_bytes().map(Some),
-    }
-}
-
-fn read_optional_text(fields: &mut FrameReader<'_>) -> Result<Option<String>, Damaged> {
-    let Some(bytes) = read_optional(fields)? else { return Ok(None) };
-    let text = std::str::from_utf8(bytes).map_err(|_| Damaged("text is not UTF-8"))?;
-    Ok(Some(text.to_owned()))
-}
-
-fn encode(publish: &Publish, out: &mut FrameWriter) {
-    out.put_u8(VERSION);
-    out.put_u8(publish.qos as u8);
-    out.put_bytes(&publish.payload);
-    let Some(properties) = publish.properties.as_deref() else {
-        out.put_u8(0);
-        return;
-    };
-    out.put_u8(1);
-    put_optional(out, properties.payload_format.as_ref().map(std::slice::from_ref));
-    let expiry = properties.message_expiry.map(u32::to_le_bytes);
-    put_optional(out, expiry.as_ref().map(<[u8; 4]>::as_slice));
-    put_optional(out, properties.content_type.as_deref().map(str::as_bytes));
-    put_optional(out, properties.response_topic.as_deref().map(str::as_bytes));
-    put_optional(out, properties.correlation_data.as_deref());
-    out.put_varint(properties.user_properties.len() as u64);
-    for (name, value) in &properties.user_properties {
-        out.put_bytes(name.as_bytes());
-        out.put_bytes(value.as_bytes());
-    }
-}
-
-fn decode(topic: TopicName, received_at: Timestamp, blob: &[u8]) -> Result<Publish, Damaged> {
-    let mut fields = FrameReader::open(blob)?;
-    if fields.read_u8()? != VERSION {
-        return Err(Damaged("an unknown version of the form"));
-    }
-    let qos = QoS::from_bits(fields.read_u8()?).ok_or(Damaged("an unknown quality of service"))?;
-    let payload = Bytes::copy_from_slice(fields.read_bytes()?);
-    let properties = match fields.read_u8()? {
-        0 => None,
-        _ => Some(Arc::new(decode_properties(&mut fields)?)),
-    };
-    Ok(Publish {
-        topic,
-        payload,
-        qos,
-        retain: true,
-        received_at,
-        origin: Origin::internal(),
-        properties,
-        hops: 0,
-    })
-}
-
-fn decode_properties(fields: &mut FrameReader<'_>) -> Result<PublishProperties, Damaged> {
-    let payload_format = read_optional(fields)?.and_then(|bytes| bytes.first().copied());
-    let message_expiry = match read_optional(fields)? {
-        Some(bytes) => {
-            let bytes = bytes.try_into().map_err(|_| Damaged("an expiry is not four bytes"))?;
-            Some(u32::from_le_bytes(bytes))
-        }
-        None => None,
-    };
-    let content_type = read_optional_text(fields)?;
-    let response_topic = read_optional_text(fields)?;
-    let correlation_data = read_optional(fields)?.map(Bytes::copy_from_slice);
-    let mut user_properties = Vec::new();
-    for _ in 0..fields.read_varint()? {
-        let name = fields.read_str()?.to_owned();
-        user_properties.push((name, fields.read_str()?.to_owned()));
-    }
-    Ok(PublishProperties {
-        payload_format,
-        message_expiry,
-        content_type,
-        response_topic,
-        correlation_data,
-        user_properties,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use crate::publish::Origin;
+    use crate::publish::PublishProperties;
+    use crate::publish::QoS;
     use crate::storage::Storage;
 
     use super::*;
@@ -208,11 +130,36 @@ mod tests {
     }
 
     #[test]
+    fn what_has_expired_goes_and_its_topic_may_have_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let (writer, _jobs) = storage.take_writer().unwrap();
+        let expiring = |topic, at| {
+            let properties = PublishProperties { message_expiry: Some(10), ..Default::default() };
+            Publish { properties: Some(Arc::new(properties)), ..publish(topic, b"x", at) }
+        };
+        for message in [expiring("a", 0), expiring("b", 0), publish("c", b"x", 0), expiring("b", 1)]
+        {
+            save(&writer, &message).unwrap();
+        }
+        let topics = || -> Vec<String> {
+            let all = super::super::load(&storage, 10).unwrap();
+            all.iter().map(|message| message.topic.to_string()).collect()
+        };
+        remove_expired(&writer, Timestamp::from_millis(9_999)).unwrap();
+        assert_eq!(topics().len(), 3);
+        remove_expired(&writer, Timestamp::from_millis(10_000)).unwrap();
+        assert_eq!(topics(), ["b", "c"]);
+        remove_expired(&writer, Timestamp::from_millis(10_001)).unwrap();
+        assert_eq!(topics(), ["c"]);
+    }
+
+    #[test]
     fn a_damaged_row_names_its_topic() {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path()).unwrap();
         let (writer, _jobs) = storage.take_writer().unwrap();
-        writer.execute("INSERT INTO retained VALUES ('a/b', 1, x'0011223344')", []).unwrap();
+        writer.execute("INSERT INTO retained VALUES ('a/b', 1, x'0011223344', NULL)", []).unwrap();
         let error = super::super::load(&storage, 10).unwrap_err();
         assert_eq!(error.to_string(), "the retained message of 'a/b' cannot be read");
     }

@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     &[crate::stream::CONSUMER_SCHEMA],
     &[crate::checkpoint::HISTORY_SCHEMA],
     &[crate::stream::RUN_SCHEMA],
+    &[crate::session::SCHEMA, crate::retained::EXPIRY_SCHEMA],
 ];
 
 /// The version this program reads and writes.

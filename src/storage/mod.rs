@@ -12,12 +12,14 @@
 //! the log into the database (the checkpoint) is the work of a second connection on its own thread,
 //! see [`checkpointer`]. Figures and the reasons for page size and layout: `docs/storage.md`.
 //!
-//! [`frame`] is the form of everything that is stored as a blob.
+//! [`frame`] is the form of everything that is stored as a blob, [`message`] that of an application
+//! message in it.
 
 pub(crate) mod checkpointer;
 mod executor;
 pub(crate) mod frame;
 mod lock;
+pub(crate) mod message;
 mod migrations;
 mod open_rows;
 #[cfg(test)]

@@ -17,6 +17,8 @@ import threading
 import time
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 
 def arguments():
@@ -35,8 +37,20 @@ def arguments():
     parser.add_argument("--cert", help="certificate to show")
     parser.add_argument("--key", help="its private key")
     parser.add_argument("--websocket", help="path: WebSocket")
+    parser.add_argument("--keep", action="store_true", help="keep the session over reconnects")
+    parser.add_argument("--retry", type=float, default=1, help="seconds between two attempts to connect")
     parser.add_argument("--drain", type=float, default=30, help="seconds for the last acknowledgements")
     return parser.parse_args()
+
+
+class Client(mqtt.Client):
+    """paho 2.1 forgets at a second failed attempt to connect that a message has had its PUBREC, and sends it anew."""
+
+    def _messages_reconnect_reset_out(self):
+        released = [m for m in self._out_messages.values() if m.state == mqtt.mqtt_ms_resend_pubrel]
+        super()._messages_reconnect_reset_out()
+        for message in released:
+            message.state = mqtt.mqtt_ms_resend_pubrel
 
 
 class Publisher:
@@ -52,18 +66,19 @@ class Publisher:
         self.ids_by_mid = {}
         self.acknowledged = 0
         self.out = open(options.out, "a", encoding="utf-8")
-        self.client = mqtt.Client(
+        self.client = Client(
             mqtt.CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
             protocol=mqtt.MQTTv5 if options.protocol == 5 else mqtt.MQTTv311,
             transport="websockets" if options.websocket else "tcp",
+            clean_session=None if options.protocol == 5 else not options.keep,
         )
         if options.websocket:
             self.client.ws_set_options(path=options.websocket)
         if options.cafile:
             self.client.tls_set(options.cafile, options.cert, options.key)
         self.client.max_inflight_messages_set(options.inflight)
-        self.client.reconnect_delay_set(min_delay=1, max_delay=1)
+        self.client.reconnect_delay_set(min_delay=options.retry, max_delay=options.retry)
         self.client.on_connect = self.on_connect
         self.client.on_publish = self.on_publish
 
@@ -89,7 +104,12 @@ class Publisher:
 
     def run(self):
         options = self.options
-        self.client.connect_async(options.host, options.port, keepalive=30)
+        more = {}
+        if options.protocol == 5 and options.keep:
+            more["clean_start"] = False
+            more["properties"] = Properties(PacketTypes.CONNECT)
+            more["properties"].SessionExpiryInterval = 3600
+        self.client.connect_async(options.host, options.port, keepalive=30, **more)
         self.client.loop_start()
         started = time.monotonic()
         published = 0

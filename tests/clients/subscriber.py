@@ -1,7 +1,8 @@
 """Subscribes and writes down what comes, as NDJSON.
 
 Prints "ready" when every subscription is acknowledged (again after each reconnect), so that a
-test knows when it may publish. Ends after --count messages, or on SIGTERM. A line is
+test knows when it may publish; with --resume it subscribes only where it finds no session, and prints
+"resumed" where it does. Ends after --count messages, or on SIGTERM. A line is
 {"topic", "payload" | "payload_base64", "qos", "retain", "dup", "properties"?}.
 """
 
@@ -28,6 +29,8 @@ def arguments():
     parser.add_argument("--protocol", type=int, choices=(4, 5), default=4)
     parser.add_argument("--count", type=int, default=0, help="0: until SIGTERM")
     parser.add_argument("--session-expiry", type=int, default=0, help="seconds; keeps the session")
+    parser.add_argument("--resume", action="store_true", help="do not subscribe where there is a session")
+    parser.add_argument("--retry", type=float, default=1, help="seconds between two attempts to connect")
     return parser.parse_args()
 
 
@@ -70,9 +73,11 @@ def main():
     done = threading.Event()
     seen = 0
 
-    def on_connect(client, _userdata, _flags, reason, _properties):
+    def on_connect(client, _userdata, flags, reason, _properties):
         if reason.is_failure:
             print(f"refused: {reason}", file=sys.stderr, flush=True)
+        elif options.resume and flags.session_present:
+            print("resumed", flush=True)
         else:
             client.subscribe([(topic, options.qos) for topic in options.topic])
 
@@ -100,7 +105,7 @@ def main():
         protocol=mqtt.MQTTv5 if is_v5 else mqtt.MQTTv311,
         clean_session=None if is_v5 else not keeps_session,
     )
-    client.reconnect_delay_set(min_delay=1, max_delay=1)
+    client.reconnect_delay_set(min_delay=options.retry, max_delay=options.retry)
     client.on_connect, client.on_subscribe, client.on_message = on_connect, on_subscribe, on_message
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: done.set())

@@ -24,6 +24,7 @@ mod reload;
 mod reserved;
 mod scenarios;
 mod services;
+mod sessions;
 mod simulate;
 mod stream_rules;
 mod tables;

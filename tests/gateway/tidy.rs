@@ -24,7 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("diagnostic", &["limits"]),
     ("rule", &["clock", "diagnostic", "limits", "publish", "topic", "value"]),
     ("engine", &["rule", "clock", "limits", "publish", "topic", "value"]),
-    ("storage", &["clock", "limits", "STORED"]),
+    ("storage", &["clock", "limits", "publish", "topic", "STORED"]),
     ("stream", &["storage", "config", "clock", "limits", "diagnostic"]),
     ("delivery", &["storage", "config", "clock", "limits", "journal", "retry", "json_line"]),
     ("lambda", &["storage", "config", "clock", "limits", "journal", "retry"]),
@@ -32,6 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("checkpoint", &["storage", "clock", "limits", "journal", "engine"]),
     ("latest", &["storage", "clock", "limits", "publish", "journal", "engine"]),
     ("retained", &["storage", "clock", "limits", "publish", "topic", "journal"]),
+    ("session", &["storage", "clock", "limits", "publish", "topic"]),
     ("journal", &["storage", "config", "clock", "limits", "publish", "STORED", "engine", "retry"]),
     (
         "action",
@@ -41,15 +42,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "broker",
         &[
-            "accept", "access", "journal", "config", "clock", "limits", "peer", "publish", "tls",
-            "topic",
+            "accept", "access", "journal", "session", "storage", "config", "clock", "limits",
+            "peer", "publish", "tls", "topic",
         ],
     ),
 ];
 
 /// Stands for every noun that persists.
 const STORED: &[&str] =
-    &["stream", "delivery", "lambda", "hit_log", "checkpoint", "retained", "latest"];
+    &["stream", "delivery", "lambda", "hit_log", "checkpoint", "retained", "latest", "session"];
 
 /// A foreign crate and the only places that may name it.
 const HOMES: &[(&str, &[&str])] = &[

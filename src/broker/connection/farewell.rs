@@ -15,23 +15,35 @@ use super::Close;
 use super::outlet::Outlet;
 use crate::broker::Change;
 use crate::broker::Intake;
+use crate::broker::Kept;
+use crate::broker::Lane;
 use crate::broker::exchange::Exchange;
 use crate::broker::lifecycle;
+use crate::broker::metrics::Dropped;
 use crate::broker::packet::Kind;
 use crate::broker::packet::Version;
 use crate::broker::packet::answer;
+use crate::broker::restore::Restored;
 use crate::broker::session::Control;
 use crate::broker::session::Order;
 use crate::broker::session::Session;
+use crate::broker::session::SessionState;
 use crate::broker::session::StateGuard;
 use crate::broker::will::Will;
+use crate::publish::Origin;
+use crate::session::Change as StoredChange;
 
 /// How long a client has to take the last words.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// Lets go of the session's queue. When the gateway shuts down, acknowledgements that wait for their
-/// commit still go out; the listener bounds the wait.
-pub(super) async fn detach(client: &Client, outlet: &mut Outlet, close: Close) {
+/// commit still go out; the listener bounds the wait. Answers the number below which kept messages may have been sent.
+pub(super) async fn detach(
+    client: &Client,
+    state: &SessionState,
+    outlet: &mut Outlet,
+    close: Close,
+) -> u64 {
     let metrics = &client.exchange.metrics;
     metrics.count_closed(close.label());
     tracing::debug!(client_id = %client.session.client_id, reason = %close, "connection closed");
@@ -50,7 +62,12 @@ pub(super) async fn detach(client: &Client, outlet: &mut Outlet, close: Close) {
     } else {
         outlet.release_acks(client);
     }
-    client.session.detach(outlet.finished());
+    outlet.settle(client);
+    let (dropped, sent_until) =
+        client.session.detach(outlet.finished(), state.inflight.kept_next());
+    metrics.queued.dec_by(i64::try_from(dropped).unwrap_or(i64::MAX));
+    metrics.count_all_dropped(Dropped::Offline, dropped);
+    sent_until
 }
 
 /// Writes what is left and says why, where the protocol has words for it. Last of all: a successor
@@ -94,11 +111,14 @@ where
     Ok(())
 }
 
-/// Ends the session or parks it, and publishes the will or leaves it to the caretaker.
+/// Ends the session or parks it, and publishes the will or leaves it to the caretaker. All of that is one
+/// commit, which nobody waits for.
 pub(super) async fn settle(
     client: &Client,
     mut state: StateGuard,
+    lane: &mut dyn Lane,
     will: Option<Will>,
+    sent_until: u64,
     close: Close,
 ) {
     let reason = close.disconnect_reason();
@@ -106,39 +126,57 @@ pub(super) async fn settle(
     if matches!(close, Close::Ordered(Order::TakenOver | Order::TakenOverClean)) {
         client.tell(|_| Change::TakenOver);
     }
+    let is_shutdown = matches!(close, Close::Ordered(Order::ShutDown) | Close::IntakeClosed);
     let intake = Arc::clone(&client.intake);
-    let session_expiry = client.session_expiry;
     let exchange = Arc::clone(&client.exchange);
     let session = Arc::clone(&client.session);
     let control = Arc::clone(&client.control);
     let (expiry, will) = match close {
         Close::Client { with_will, session_expiry: changed } => {
             let changed = changed.map(|s| Duration::from_secs(u64::from(s)));
-            let expiry = changed.unwrap_or(session_expiry).min(exchange.config.session_expiry_max);
-            (expiry, will.filter(|_| with_will))
+            let expiry = changed.unwrap_or(client.session_expiry);
+            (expiry.min(exchange.config.session_expiry_max), will.filter(|_| with_will))
         }
-        Close::Ordered(Order::ShutDown) | Close::IntakeClosed => (session_expiry, None),
-        _ => (session_expiry, will),
+        _ => (client.session_expiry, will),
     };
-    if expiry.is_zero() {
-        exchange.clear(&session, &mut state);
+    let is_delayed = |will: &Will| !will.delay.is_zero() && !expiry.is_zero();
+    let (now, later) = match (will, close) {
+        // The next run publishes it.
+        _ if is_shutdown => (None, None),
+        // A successor that goes on with the session came before the delay was over.
+        (Some(will), Close::Ordered(Order::TakenOver)) if is_delayed(&will) => (None, None),
+        (Some(will), Close::Ordered(_)) => (Some(will), None),
+        (Some(will), _) if is_delayed(&will) => (None, Some(will)),
+        (will, _) => (will, None),
+    };
+    let was_on_disk = state.is_on_disk;
+    if !expiry.is_zero() {
+        state.resumable = true;
+        if state.is_on_disk {
+            let keeps_will = later.is_some() || is_shutdown;
+            let at = exchange.clock.now();
+            let session = session.key;
+            let parked = StoredChange::Parked { session, at, expiry, sent_until, keeps_will };
+            lane.keep(Kept::Change(parked));
+        }
+    } else if !is_shutdown {
+        // Closed is the journal only when the gateway ends; then the next start ends the session.
+        exchange.clear(&session, &mut state, lane).await.ok();
         exchange.sessions.forget(&session, &control);
         exchange.count_sessions();
-    } else {
-        state.resumable = true;
     }
-    drop(state);
-    let is_delayed = |will: &Will| !will.delay.is_zero() && !expiry.is_zero();
-    match (will, close) {
-        // A successor that goes on with the session came before the delay was over.
-        (Some(will), Close::Ordered(Order::TakenOver)) if is_delayed(&will) => {}
-        (Some(will), Close::Ordered(_)) => will.publish(&exchange, &intake, session.key).await,
-        (Some(will), _) if !is_delayed(&will) => {
-            will.publish(&exchange, &intake, session.key).await;
-            park(exchange, intake, session, control, expiry, None);
+    match now {
+        Some(will) => will.publish(&exchange, lane, session.key).await,
+        // Closed is the journal only when the gateway ends; then the next start knows no better.
+        None if was_on_disk => {
+            lane.submit(None).await.ok();
         }
-        (will, Close::Ordered(_)) => debug_assert!(will.is_none()),
-        (will, _) => park(exchange, intake, session, control, expiry, will),
+        None => {}
+    }
+    // Behind the submission: a successor's comes later.
+    drop(state);
+    if !matches!(close, Close::Ordered(_)) {
+        park(exchange, intake, session, control, expiry, later);
     }
 }
 
@@ -154,6 +192,13 @@ fn park(
     if !expiry.is_zero() {
         tokio::spawn(care(exchange, intake, session, control, expiry, will));
     }
+}
+
+/// A session of an earlier run is parked from here on.
+pub(crate) fn look_after(exchange: &Arc<Exchange>, intake: &Arc<dyn Intake>, restored: Restored) {
+    let Restored { session, control, expiry, will } = restored;
+    let (exchange, intake) = (Arc::clone(exchange), Arc::clone(intake));
+    tokio::spawn(care(exchange, intake, session, control, expiry, will));
 }
 
 /// A session was claimed by a connection that did not come to be: whoever has its state yet leaves
@@ -189,7 +234,9 @@ async fn care(
             Some(Order::TakenOver | Order::ShutDown) => return,
             Some(Order::TakenOverClean) | None => {
                 if let Some(will) = will.take() {
-                    will.publish(&exchange, &intake, session.key).await;
+                    let mut lane = intake.lane(Origin::internal(), Arc::default());
+                    lane.keep(Kept::Change(StoredChange::WillDone(session.key)));
+                    will.publish(&exchange, &mut *lane, session.key).await;
                 }
             }
         }
@@ -198,7 +245,13 @@ async fn care(
     if wait(&control, left).await.is_none() && exchange.sessions.forget(&session, &control) {
         let mut state = session.state().await;
         lifecycle::tell_lost(&intake, &session, &state, exchange.clock.now(), "expired");
-        exchange.clear(&session, &mut state);
+        let mut lane = intake.lane(Origin::internal(), Arc::default());
+        let was_on_disk = state.is_on_disk;
+        let cleared = exchange.clear(&session, &mut state, &mut *lane).await;
+        if was_on_disk && cleared.is_ok() {
+            // Closed is the journal only when the gateway ends; then the next start ends the session.
+            lane.submit(None).await.ok();
+        }
         exchange.count_sessions();
         tracing::debug!(client_id = %session.client_id, "session expired");
     }

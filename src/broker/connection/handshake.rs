@@ -25,6 +25,10 @@ use crate::access::Permissions;
 use crate::broker::Change;
 use crate::broker::ConnectionFacts;
 use crate::broker::Intake;
+use crate::broker::IntakeClosed;
+use crate::broker::Kept;
+use crate::broker::Lane;
+use crate::broker::Submitted;
 use crate::broker::exchange::Exchange;
 use crate::broker::lifecycle;
 use crate::broker::packet::Kind;
@@ -45,6 +49,7 @@ use crate::broker::session::Order;
 use crate::broker::session::Session;
 use crate::broker::session::StateGuard;
 use crate::broker::will::Will;
+use crate::journal::AckSlot;
 use crate::limits::CLIENT_ID_BYTES_MAX;
 use crate::limits::READ_BUFFER_MIN;
 use crate::limits::SUBSCRIBER_ALIASES_MAX;
@@ -52,6 +57,8 @@ use crate::limits::SUBSCRIBER_WINDOW;
 use crate::limits::TOPIC_ALIAS_MAX;
 use crate::peer::Peer;
 use crate::publish::Origin;
+use crate::session::Change as StoredChange;
+use crate::session::Facts;
 
 /// Why there is no connection. The label goes to the metrics.
 enum Failure {
@@ -182,22 +189,25 @@ async fn enter(
         return refuse(Refusal::Quota, "sessions_max");
     };
     exchange.count_sessions();
-    let mut state = match hold(exchange, &session, control).await {
-        Ok(state) => state,
+    let (session_expiry, _) = session_expiry(exchange, &connect);
+    let entering = Entering {
+        exchange,
+        intake,
+        connect: &connect,
+        origin: &origin,
+        permissions: &permissions,
+        address: peer.address,
+        will: will.as_ref(),
+        expiry: session_expiry,
+    };
+    let resumed = match entering.resume(&session, control).await {
+        Ok(resumed) => resumed,
         Err((refusal, label)) => {
             farewell::abandon(exchange, intake, session, control);
             return refuse(refusal, label);
         }
     };
-    let session_present = state.resumable && !connect.clean_start;
-    if !session_present {
-        let now = exchange.clock.now();
-        lifecycle::tell_lost(intake, &session, &state, now, "clean_start");
-        exchange.clear(&session, &mut state);
-    }
-    forget_forbidden(exchange, &session, &mut state, &permissions);
-    let session_id = *state.id.get_or_insert_with(Uuid::new_v4);
-    state.inflight.reconnect();
+    let Resumed { state, session_present, session_id, lane, slot, ticket } = resumed;
     let contact = Contact { address: peer.address, version, since: exchange.clock.now() };
     session.attach(Arc::clone(control), contact);
     let welcome = welcome(exchange, &connect, session_present, is_assigned);
@@ -215,11 +225,115 @@ async fn enter(
         keep_alive: keep_alive(exchange, &connect),
         window: window(&connect),
         aliases_max: connect.topic_alias_max.min(SUBSCRIBER_ALIASES_MAX),
-        session_expiry: session_expiry(exchange, &connect).0,
+        session_expiry,
         is_ephemeral: connect.session_expiry.unwrap_or(0) == 0,
     };
     client.tell(|connection| Change::Connected { connection, session_present });
-    Ok((Connected { client, state, permissions, will }, welcome))
+    Ok((Connected { client, state, permissions, will, lane, slot, ticket }, welcome))
+}
+
+/// A client on its way into its session.
+struct Entering<'a> {
+    exchange: &'a Arc<Exchange>,
+    intake: &'a Arc<dyn Intake>,
+    connect: &'a Connect,
+    origin: &'a Arc<Origin>,
+    permissions: &'a Permissions,
+    address: SocketAddr,
+    will: Option<&'a Will>,
+    expiry: Duration,
+}
+
+/// A session in a connection's hands.
+struct Resumed {
+    state: StateGuard,
+    session_present: bool,
+    session_id: Uuid,
+    lane: Box<dyn Lane>,
+    slot: Arc<AckSlot>,
+    /// The last that the lane has been given.
+    ticket: u64,
+}
+
+impl Entering<'_> {
+    /// Gets hold of the session, or begins it afresh, and has that on disk if it is to survive.
+    async fn resume(
+        &self,
+        session: &Arc<Session>,
+        control: &Control,
+    ) -> Result<Resumed, (Refusal, &'static str)> {
+        let exchange = self.exchange;
+        let mut state = hold(exchange, session, control).await?;
+        let slot = Arc::default();
+        let mut lane = self.intake.lane(Arc::clone(self.origin), Arc::clone(&slot));
+        let was_on_disk = state.is_on_disk;
+        let session_present = state.resumable && !self.connect.clean_start;
+        if !session_present {
+            let now = exchange.clock.now();
+            lifecycle::tell_lost(self.intake, session, &state, now, "clean_start");
+            exchange.clear(session, &mut state, &mut *lane).await.map_err(shutting_down)?;
+        }
+        let forbidden = forget_forbidden(exchange, session, &mut state, self.permissions);
+        let session_id = *state.id.get_or_insert_with(Uuid::new_v4);
+        state.inflight.reconnect();
+        session.keep(!self.expiry.is_zero() && exchange.store.is_some());
+        let has_facts = session.is_kept() || self.will.is_some() || state.is_on_disk;
+        if has_facts && exchange.store.is_some() {
+            state.is_on_disk = true;
+            let facts = Box::new(self.facts(session, session_id));
+            lane.keep(Kept::Change(StoredChange::Connected(facts)));
+            for filter in forbidden {
+                let session = session.key;
+                lane.keep(Kept::Change(StoredChange::Unsubscribed { session, filter }));
+            }
+        }
+        let ticket = match was_on_disk || state.is_on_disk {
+            true => commit(exchange, &mut *lane, &slot).await?,
+            false => 0,
+        };
+        Ok(Resumed { state, session_present, session_id, lane, slot, ticket })
+    }
+
+    fn facts(&self, session: &Session, session_id: Uuid) -> Facts {
+        Facts {
+            session: session.key,
+            client_id: Arc::clone(&session.client_id),
+            session_id,
+            level: if self.connect.version == Version::V5 { 5 } else { 4 },
+            expiry: self.expiry,
+            connected_at: self.exchange.clock.now(),
+            address: self.address,
+            will: self.will.map(Will::to_saved),
+        }
+    }
+}
+
+/// Waits until what is in `lane` is on disk: the end of a session, and the one that follows. Answers the last ticket of
+/// the lane.
+async fn commit(
+    exchange: &Exchange,
+    lane: &mut dyn Lane,
+    slot: &AckSlot,
+) -> Result<u64, (Refusal, &'static str)> {
+    const TICKET: u64 = 1;
+    match lane.submit(Some(TICKET)).await {
+        Ok(Submitted::Settled) => return Ok(0),
+        Ok(Submitted::Pending) => {}
+        Err(closed) => return Err(shutting_down(closed)),
+    }
+    let committed = async {
+        while slot.committed() < TICKET {
+            slot.changed().await;
+        }
+    };
+    match tokio::time::timeout(exchange.config.connect_timeout, committed).await {
+        Ok(()) => Ok(TICKET),
+        Err(_) => Err((Refusal::Busy, "journal_stalled")),
+    }
+}
+
+fn shutting_down(_: IntakeClosed) -> (Refusal, &'static str) {
+    (Refusal::ShuttingDown, "shutdown")
 }
 
 /// Finds out who the client is and what it may do. As long as a client waits for CONNACK.

@@ -18,10 +18,12 @@ use super::outlet::Outlet;
 use super::outlet::PendingAck;
 use super::request;
 use crate::access::Permissions;
+use crate::broker::Kept;
 use crate::broker::Lane;
 use crate::broker::Submitted;
 use crate::broker::exchange::Exchange;
 use crate::broker::exchange::Wakes;
+use crate::broker::inflight::Finished;
 use crate::broker::metrics::Dropped;
 use crate::broker::metrics::PacketCounts;
 use crate::broker::packet::Kind;
@@ -41,6 +43,7 @@ use crate::limits::READ_BUFFER_MAX;
 use crate::limits::READ_BUFFER_MIN;
 use crate::publish::Publish;
 use crate::publish::QoS;
+use crate::session::Change;
 
 /// PINGRESP.
 const PINGRESP: [u8; 2] = [0xd0, 0];
@@ -61,7 +64,7 @@ pub(super) struct Inlet {
     gathering: Gathering,
     /// Of the last batch that the lane was given.
     ticket: u64,
-    /// The lane has publishes of the current batch.
+    /// The lane has publishes of the current batch, or something that a session keeps.
     has_taken: bool,
     /// Acknowledgements of the current batch.
     acks: Vec<PendingAck>,
@@ -71,7 +74,13 @@ pub(super) struct Inlet {
 
 impl Inlet {
     /// `unread` is what came with CONNECT.
-    pub(super) fn new(lane: Box<dyn Lane>, permissions: Permissions, unread: BytesMut) -> Self {
+    /// `ticket` is the last that `lane` has been given.
+    pub(super) fn new(
+        lane: Box<dyn Lane>,
+        ticket: u64,
+        permissions: Permissions,
+        unread: BytesMut,
+    ) -> Self {
         let mut received = PacketCounts::default();
         received[Kind::Connect as usize] = 1;
         Inlet {
@@ -83,12 +92,17 @@ impl Inlet {
             read_size: READ_BUFFER_MIN,
             last_read: Timestamp::EPOCH,
             gathering: Gathering::new(),
-            ticket: 0,
+            ticket,
             has_taken: false,
             acks: Vec::new(),
             wakes: Wakes::default(),
             received,
         }
+    }
+
+    /// Gives the lane back: what is behind the last batch.
+    pub(super) fn into_lane(self) -> Box<dyn Lane> {
+        self.lane
     }
 
     /// When the last bytes were handled.
@@ -115,11 +129,19 @@ impl Inlet {
         if !is_known {
             return Err(Close::NotAuthorized);
         }
-        match request::forget_forbidden(&client.exchange, &client.session, state, &self.permissions)
-        {
-            0 => Ok(()),
-            _ => Err(Close::NotAuthorized),
+        let (exchange, session) = (&client.exchange, &client.session);
+        let forbidden = request::forget_forbidden(exchange, session, state, &self.permissions);
+        if forbidden.is_empty() {
+            return Ok(());
         }
+        if session.is_kept() {
+            for filter in forbidden {
+                // Submitted with the end of the connection.
+                let session = session.key;
+                self.lane.keep(Kept::Change(Change::Unsubscribed { session, filter }));
+            }
+        }
+        Err(Close::NotAuthorized)
     }
 
     /// Whether the client may publish to a topic, as far as is known.
@@ -288,7 +310,7 @@ impl Inlet {
             self.gathering.note_awaited();
             let ack = Ack { packet_id, reason: ack::SUCCESS };
             if kind == Kind::PubRec && state.unreleased.contains(&packet_id) {
-                self.acks.push(PendingAck { kind, ack });
+                self.acks.push(PendingAck::Ack(kind, ack));
                 return Ok(());
             }
             let limit = usize::from(exchange.config.receive_maximum);
@@ -319,13 +341,18 @@ impl Inlet {
                 self.has_taken = true;
                 if incoming.qos == QoS::ExactlyOnce {
                     state.unreleased.insert(packet_id);
+                    if client.session.is_kept() {
+                        let session = client.session.key;
+                        let received = Change::Received { session, packet_id };
+                        self.lane.keep(Kept::Change(received));
+                    }
                 }
             }
             Err(reason) => exchange.metrics.count_dropped(reason),
         }
         if let Some(kind) = kind {
             let reason = accepted.err().map_or(ack::SUCCESS, refusal_code);
-            self.acks.push(PendingAck { kind, ack: Ack { packet_id, reason } });
+            self.acks.push(PendingAck::Ack(kind, Ack { packet_id, reason }));
         }
         Ok(())
     }
@@ -342,7 +369,7 @@ impl Inlet {
         match header.kind {
             Kind::PubAck | Kind::PubRec | Kind::PubRel | Kind::PubComp => {
                 let ack = ack::read(header.kind, body, client.version)?;
-                Ok(acknowledge(client, state, outlet, header.kind, ack)?)
+                Ok(self.acknowledge(client, state, outlet, header.kind, ack)?)
             }
             Kind::PingReq if body.is_empty() => {
                 outlet.answer(Kind::PingResp).extend_from_slice(&PINGRESP);
@@ -351,7 +378,16 @@ impl Inlet {
             Kind::PingReq => Err(Violation::Malformed("PINGREQ with a body").into()),
             Kind::Subscribe | Kind::Unsubscribe | Kind::Disconnect => {
                 let request = codec::read_request(header, frame, client.version)?;
-                request::handle(client, state, outlet, request, &self.permissions)
+                let answer = request::handle(client, state, request, &self.permissions)?;
+                if answer.changes.is_empty() {
+                    outlet.answer(answer.kind).extend_from_slice(&answer.packet);
+                    return Ok(());
+                }
+                for change in answer.changes {
+                    self.keep(change);
+                }
+                self.acks.push(PendingAck::Answer(answer.kind, answer.packet.freeze()));
+                Ok(())
             }
             Kind::Connect => Err(Violation::Protocol("a second CONNECT").into()),
             Kind::Auth => Err(Violation::Protocol("AUTH without a method").into()),
@@ -359,6 +395,73 @@ impl Inlet {
                 Err(Violation::Protocol("this packet must not come here").into())
             }
         }
+    }
+
+    /// What the client says of messages it got, and PUBREL of one it sent.
+    fn acknowledge(
+        &mut self,
+        client: &Client,
+        state: &mut SessionState,
+        outlet: &mut Outlet,
+        kind: Kind,
+        Ack { packet_id, reason }: Ack,
+    ) -> Result<(), Violation> {
+        match kind {
+            Kind::PubAck => {
+                let delivery = state.inflight.puback(packet_id)?;
+                outlet.finish(client, delivery.map(Finished::Message));
+            }
+            Kind::PubRec if reason >= 0x80 => {
+                let finished = state.inflight.finish(packet_id);
+                outlet.finish(client, finished);
+            }
+            Kind::PubRec => {
+                let (is_known, delivery) = state.inflight.pubrec(packet_id)?;
+                let reason = if is_known { ack::SUCCESS } else { ack::PACKET_ID_NOT_FOUND };
+                let parcel = delivery.and_then(|delivery| {
+                    outlet.hand_over(&delivery);
+                    delivery.parcel
+                });
+                let released = parcel.map(Change::Released);
+                self.answer(client, outlet, Kind::PubRel, Ack { packet_id, reason }, released);
+            }
+            Kind::PubRel => {
+                let is_known = state.unreleased.remove(&packet_id);
+                let reason = if is_known { ack::SUCCESS } else { ack::PACKET_ID_NOT_FOUND };
+                let session = client.session.key;
+                let is_kept = is_known && client.session.is_kept();
+                let completed = is_kept.then_some(Change::Completed { session, packet_id });
+                self.answer(client, outlet, Kind::PubComp, Ack { packet_id, reason }, completed);
+            }
+            _ => {
+                let finished = state.inflight.finish(packet_id);
+                outlet.finish(client, finished);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers at once, or when `change` is on disk.
+    fn answer(
+        &mut self,
+        client: &Client,
+        outlet: &mut Outlet,
+        kind: Kind,
+        ack: Ack,
+        change: Option<Change>,
+    ) {
+        match change {
+            None => outlet.reply(client, kind, ack),
+            Some(change) => {
+                self.keep(change);
+                self.acks.push(PendingAck::Ack(kind, ack));
+            }
+        }
+    }
+
+    fn keep(&mut self, change: Change) {
+        self.has_taken = true;
+        self.lane.keep(Kept::Change(change));
     }
 
     /// Hands the batch over and waits while the journal's queue is full; what goes out to the client
@@ -371,6 +474,7 @@ impl Inlet {
         writer: &mut W,
     ) -> Result<(), Close> {
         client.exchange.wake(&mut self.wakes);
+        outlet.settle(client);
         let publishes = u64::from(self.received[Kind::Publish as usize]);
         client.session.traffic.received.fetch_add(publishes, Ordering::Relaxed);
         client.exchange.metrics.count_received(&mut self.received);
@@ -420,6 +524,9 @@ fn accept(
     if let Some(route) = route {
         exchange.fan_out(&publish, route, wakes);
     }
+    for parcel in wakes.parcels.drain(..) {
+        lane.keep(Kept::Message(parcel));
+    }
     lane.take(publish).map_err(|_| Dropped::UnknownRule)
 }
 
@@ -430,39 +537,4 @@ fn refusal_code(reason: Dropped) -> u8 {
         Dropped::ReservedTopic | Dropped::NotAuthorized => ack::NOT_AUTHORIZED,
         _ => ack::TOPIC_NAME_INVALID,
     }
-}
-
-/// What the client says of messages it got, and PUBREL of one it sent.
-fn acknowledge(
-    client: &Client,
-    state: &mut SessionState,
-    outlet: &mut Outlet,
-    kind: Kind,
-    Ack { packet_id, reason }: Ack,
-) -> Result<(), Violation> {
-    match kind {
-        Kind::PubAck => {
-            let delivery = state.inflight.puback(packet_id)?;
-            outlet.finish(delivery);
-        }
-        Kind::PubRec if reason >= 0x80 => {
-            let delivery = state.inflight.finish(packet_id);
-            outlet.finish(delivery);
-        }
-        Kind::PubRec => {
-            let (is_known, delivery) = state.inflight.pubrec(packet_id)?;
-            outlet.finish(delivery);
-            let reason = if is_known { ack::SUCCESS } else { ack::PACKET_ID_NOT_FOUND };
-            outlet.reply(client, Kind::PubRel, Ack { packet_id, reason });
-        }
-        Kind::PubRel => {
-            let is_known = state.unreleased.remove(&packet_id);
-            let reason = if is_known { ack::SUCCESS } else { ack::PACKET_ID_NOT_FOUND };
-            outlet.reply(client, Kind::PubComp, Ack { packet_id, reason });
-        }
-        _ => {
-            state.inflight.finish(packet_id);
-        }
-    }
-    Ok(())
 }

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use tokio::time::Sleep;
 use uuid::Uuid;
 
+pub(crate) use farewell::look_after;
 use gathering::LowWater;
 use inlet::Inlet;
 use outlet::Outlet;
@@ -37,6 +38,7 @@ use super::Change;
 use super::ClientEvent;
 use super::ConnectionFacts;
 use super::Intake;
+use super::Lane;
 use super::exchange::Exchange;
 use super::packet::Version;
 use super::packet::Violation;
@@ -53,6 +55,7 @@ use super::will::Will;
 use crate::access::Identity;
 use crate::access::Permissions;
 use crate::clock::Timestamp;
+use crate::journal::AckSlot;
 use crate::limits::READ_BUFFER_REST;
 use crate::limits::WRITE_STALL_MAX;
 use crate::peer::Peer;
@@ -116,6 +119,11 @@ struct Connected {
     state: StateGuard,
     permissions: Permissions,
     will: Option<Will>,
+    lane: Box<dyn Lane>,
+    /// Where the lane's commits are announced.
+    slot: Arc<AckSlot>,
+    /// The last one that has been asked for.
+    ticket: u64,
 }
 
 /// Why a connection ends.
@@ -129,6 +137,8 @@ enum Close {
     KeepAlive,
     #[error("the client does not take what is sent")]
     Stalled,
+    #[error("what is queued for the client cannot be read from disk")]
+    Unreadable,
     #[error(transparent)]
     Violation(#[from] Violation),
     #[error("{0}")]
@@ -162,6 +172,7 @@ impl Close {
             Close::KeepAlive => Some(0x8d),
             Close::Stalled => Some(0x97),
             Close::NotAuthorized => Some(0x87),
+            Close::Unreadable => Some(0x80),
             Close::Violation(violation) => Some(violation.reason_code()),
             Close::AnswerTooLarge => Some(0x95),
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => Some(0x8e),
@@ -178,7 +189,9 @@ impl Close {
             Close::Stalled | Close::Violation(_) | Close::AnswerTooLarge => "CLIENT_ERROR",
             Close::NotAuthorized => "AUTH_ERROR",
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => "DUPLICATE_CLIENTID",
-            Close::Ordered(Order::ShutDown) | Close::IntakeClosed => "SERVER_INITIATED_DISCONNECT",
+            Close::Ordered(Order::ShutDown) | Close::IntakeClosed | Close::Unreadable => {
+                "SERVER_INITIATED_DISCONNECT"
+            }
         }
     }
 
@@ -188,6 +201,7 @@ impl Close {
             Close::Gone => "gone",
             Close::KeepAlive => "keep_alive",
             Close::Stalled => "stalled",
+            Close::Unreadable => "unreadable",
             Close::Violation(_) => "violation",
             Close::NotAuthorized => "not_authorized",
             Close::AnswerTooLarge => "answer_too_large",
@@ -234,20 +248,19 @@ async fn run_over<R, W>(
     let (reader, writer) = (&mut reader, &mut writer);
     let greeted = handshake::greet(&exchange, &intake, reader, writer, &arrival, &control).await;
     let Some((connected, unread, welcome)) = greeted else { return };
-    let Connected { client, mut state, permissions, will } = connected;
+    let Connected { client, mut state, permissions, will, lane, slot, ticket } = connected;
     let address = arrival.peer.address;
     tracing::debug!(client_id = %client.session.client_id, %address, "client connected");
     exchange.metrics.count_connection();
-    let slot = Arc::default();
-    let lane = intake.lane(Arc::clone(&client.origin), Arc::clone(&slot));
-    let mut inlet = Inlet::new(lane, permissions, unread);
+    let mut inlet = Inlet::new(lane, ticket, permissions, unread);
     let mut outlet = Outlet::new(slot, welcome, client.aliases_max);
     let close = serve(&client, &mut state, &mut inlet, &mut outlet, reader, writer).await;
     exchange.metrics.connections.dec();
-    farewell::detach(&client, &mut outlet, close).await;
+    let sent_until = farewell::detach(&client, &state, &mut outlet, close).await;
     // What it was allowed at CONNECT may have been taken away since.
     let will = will.filter(|will| inlet.may_publish(will.topic()));
-    farewell::settle(&client, state, will, close).await;
+    let mut lane = inlet.into_lane();
+    farewell::settle(&client, state, &mut *lane, will, sent_until, close).await;
     farewell::last_words(&client, &mut outlet, reader, writer, close).await;
 }
 

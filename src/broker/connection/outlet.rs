@@ -1,6 +1,7 @@
 //! The way out of a connection: acknowledgements after the commit, messages for the client.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::task::Waker;
 use std::task::ready;
 
 use bytes::Buf;
+use bytes::Bytes;
 use bytes::BytesMut;
 use tokio::io::AsyncWrite;
 
@@ -18,9 +20,13 @@ use super::Client;
 use super::Close;
 use super::aliases::Aliases;
 use super::aliases::Naming;
+use crate::broker::inflight::Finished;
 use crate::broker::message::Delivery;
+use crate::broker::message::Waiting;
 use crate::broker::metrics::Dropped;
 use crate::broker::metrics::PacketCounts;
+use crate::broker::outbox::Room;
+use crate::broker::outbox::Taken;
 use crate::broker::packet::Kind;
 use crate::broker::packet::ack;
 use crate::broker::packet::ack::Ack;
@@ -30,12 +36,26 @@ use crate::clock::Timestamp;
 use crate::journal::AckSlot;
 use crate::limits::WRITE_BUFFER_HIGH;
 use crate::publish::QoS;
+use crate::session::Page;
+use crate::session::Removal;
+use crate::session::SessionError;
 
-/// A PUBACK or PUBREC that waits for its batch's commit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PendingAck {
-    pub(super) kind: Kind,
-    pub(super) ack: Ack,
+/// An answer that waits for its batch's commit.
+#[derive(Clone, Debug)]
+pub(super) enum PendingAck {
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    Ack(Kind, Ack),
+    /// SUBACK or UNSUBACK, encoded.
+    Answer(Kind, Bytes),
+}
+
+type PageRead = Pin<Box<dyn Future<Output = Result<Page, SessionError>> + Send>>;
+
+/// Begins to read messages of the client's session.
+fn read_page(client: &Client, from: u64, until: u64) -> Option<PageRead> {
+    let store = client.exchange.store.clone()?;
+    let session = Arc::clone(&client.session);
+    Some(Box::pin(async move { store.page(&session, from, until).await }))
 }
 
 /// Writes to the client.
@@ -53,7 +73,11 @@ pub(super) struct Outlet {
     backlog: bool,
     /// The buffer was full before everything that may go out was encoded.
     cut_short: bool,
-    taken: Vec<Delivery>,
+    taken: Vec<Waiting>,
+    /// Messages of the session that are being read from disk.
+    page: Option<PageRead>,
+    /// Rows of messages done with, to be handed to the ledger.
+    removals: Vec<Removal>,
     /// Bytes of messages done with, to be given back to the session's bound.
     finished: usize,
     sent: PacketCounts,
@@ -77,6 +101,8 @@ impl Outlet {
             backlog: true,
             cut_short: false,
             taken: Vec::new(),
+            page: None,
+            removals: Vec::new(),
             finished: 0,
             sent,
             written: 0,
@@ -107,7 +133,7 @@ impl Outlet {
 
     /// Whether a PUBREC waits for its commit.
     pub(super) fn awaits_pubrec(&self) -> bool {
-        self.acks.iter().any(|(_, pending)| pending.kind == Kind::PubRec)
+        self.acks.iter().any(|(_, pending)| matches!(pending, PendingAck::Ack(Kind::PubRec, _)))
     }
 
     pub(super) fn unanswered(&self) -> usize {
@@ -139,9 +165,30 @@ impl Outlet {
     }
 
     /// A message in flight is done with.
-    pub(super) fn finish(&mut self, delivery: Option<Delivery>) {
-        self.finished +=
-            delivery.filter(|d| d.accounted).map_or(0, |delivery| delivery.message.bytes());
+    pub(super) fn finish(&mut self, client: &Client, finished: Option<Finished>) {
+        let parcel = match finished {
+            None => return,
+            Some(Finished::Release(parcel)) => parcel,
+            Some(Finished::Message(delivery)) => {
+                self.hand_over(&delivery);
+                delivery.parcel
+            }
+        };
+        if let Some(parcel) = parcel {
+            client.exchange.finish(&parcel, &mut self.removals);
+        }
+    }
+
+    /// The client has a message: it no longer counts against the session's bound.
+    pub(super) fn hand_over(&mut self, delivery: &Delivery) {
+        if delivery.accounted {
+            self.finished += delivery.message.bytes();
+        }
+    }
+
+    /// Hands the rows of messages done with to the ledger.
+    pub(super) fn settle(&mut self, client: &Client) {
+        client.exchange.ledger.add(&mut self.removals);
     }
 
     /// Queues the acknowledgements of a batch: `ticket` releases them; without one, nothing wants the
@@ -195,12 +242,20 @@ impl Outlet {
         }
         let committed = self.slot.committed();
         while let Some((_, pending)) = self.acks.pop_front_if(|(ticket, _)| *ticket <= committed) {
-            // A PUBREC that accepts is answered by PUBREL; everything else ends the exchange.
-            if pending.kind == Kind::PubAck || pending.ack.reason >= 0x80 {
-                self.unanswered = self.unanswered.saturating_sub(1);
+            match pending {
+                PendingAck::Ack(kind, ack) => {
+                    // A PUBREC that accepts is answered by PUBREL; PUBREL is of the other direction.
+                    let is_last = matches!(kind, Kind::PubAck | Kind::PubComp);
+                    if is_last || (kind == Kind::PubRec && ack.reason >= 0x80) {
+                        self.unanswered = self.unanswered.saturating_sub(1);
+                    }
+                    self.sent[kind as usize] += 1;
+                    ack::write(kind, ack, client.terms, &mut self.out);
+                }
+                PendingAck::Answer(kind, bytes) => {
+                    self.answer(kind).extend_from_slice(&bytes);
+                }
             }
-            self.sent[pending.kind as usize] += 1;
-            ack::write(pending.kind, pending.ack, client.terms, &mut self.out);
         }
     }
 
@@ -221,7 +276,7 @@ impl Outlet {
             if let Err(reason) = self.write(client, &delivery, id, true, now) {
                 client.exchange.metrics.count_dropped(reason);
                 let gone = state.inflight.finish(id);
-                self.finish(gone);
+                self.finish(client, gone);
             }
         }
     }
@@ -244,6 +299,9 @@ impl Outlet {
                 subscription_ids: run.subscription_ids.clone(),
                 group: None,
                 accounted: false,
+                parcel: None,
+                is_held: false,
+                maybe_sent: false,
             };
             self.send(client, state, delivery, now);
         }
@@ -251,22 +309,35 @@ impl Outlet {
 
     fn send_queued(&mut self, client: &Client, state: &mut SessionState, now: Timestamp) {
         let mut taken = std::mem::take(&mut self.taken);
-        while self.backlog && !self.is_full() {
+        while self.backlog && self.page.is_none() && !self.is_full() {
             let window = if state.inflight.has_room() {
                 client.window.saturating_sub(state.inflight.outstanding())
             } else {
                 0
             };
-            let budget = WRITE_BUFFER_HIGH - self.out.len();
-            let is_empty = client.session.take(&mut taken, budget, window, &mut self.finished);
-            self.backlog = !is_empty;
-            if taken.is_empty() {
-                break;
-            }
+            let numbers_below = state.inflight.kept_end();
+            let bytes = WRITE_BUFFER_HIGH - self.out.len();
+            let room = Room { bytes, window, numbers_below };
+            let left = client.session.take(&mut taken, room, &mut self.finished);
+            self.backlog = left != Taken::All;
             let count = taken.len();
             client.exchange.metrics.queued.dec_by(i64::try_from(count).unwrap_or(i64::MAX));
-            for delivery in taken.drain(..) {
-                self.send(client, state, delivery, now);
+            for waiting in taken.drain(..) {
+                match waiting {
+                    Waiting::Message(delivery) => self.send(client, state, delivery, now),
+                    Waiting::Release(parcel) => {
+                        let packet_id = state.inflight.push_release(parcel);
+                        self.reply(client, Kind::PubRel, Ack { packet_id, reason: ack::SUCCESS });
+                    }
+                }
+            }
+            match left {
+                Taken::Page(from, until) => {
+                    self.page = read_page(client, from, until);
+                    break;
+                }
+                _ if count == 0 => break,
+                _ => {}
             }
         }
         self.taken = taken;
@@ -279,8 +350,8 @@ impl Outlet {
         delivery: Delivery,
         now: Timestamp,
     ) {
-        let id = state.inflight.next_id();
-        let written = self.write(client, &delivery, id, false, now);
+        let id = state.inflight.id_for(&delivery);
+        let written = self.write(client, &delivery, id, delivery.maybe_sent, now);
         if let Err(reason) = written {
             client.exchange.metrics.count_dropped(reason);
         }
@@ -291,7 +362,7 @@ impl Outlet {
             Ok(()) => {
                 state.inflight.push(delivery);
             }
-            Err(_) => self.finish(Some(delivery)),
+            Err(_) => self.finish(client, Some(Finished::Message(delivery))),
         }
     }
 
@@ -310,6 +381,11 @@ impl Outlet {
             Err(_) if dup => Some(0),
             Err(_) => return Err(Dropped::Expired),
         };
+        let age = now.since(message.publish.received_at);
+        if delivery.parcel.is_some() && !dup && age > client.exchange.config.session_message_age_max
+        {
+            return Err(Dropped::TooOld);
+        }
         let naming = self.aliases.name(&message.publish.topic);
         let mut outgoing = Outgoing {
             dup: dup && delivery.qos != QoS::AtMostOnce,
@@ -381,6 +457,35 @@ impl Outlet {
         Poll::Ready(Ok(()))
     }
 
+    /// Room in the socket, or messages from disk.
+    fn poll_progress<W: AsyncWrite + Unpin>(
+        &mut self,
+        client: &Client,
+        writer: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Close>> {
+        if let Some(page) = &mut self.page
+            && let Poll::Ready(read) = page.as_mut().poll(context)
+        {
+            self.page = None;
+            return Poll::Ready(match read {
+                Ok(page) => {
+                    client.exchange.refill(&client.session, page);
+                    Ok(())
+                }
+                Err(error) => {
+                    let client_id = &client.session.client_id;
+                    tracing::error!(%client_id, %error, "queued messages cannot be read");
+                    Err(Close::Unreadable)
+                }
+            });
+        }
+        match self.is_waiting() {
+            true => self.poll_write(client, writer, context),
+            false => Poll::Pending,
+        }
+    }
+
     fn wrote(&mut self, client: &Client, n: usize) {
         self.out.advance(n);
         let bytes = u64::try_from(n).unwrap_or(u64::MAX);
@@ -401,12 +506,13 @@ impl Outlet {
         state: &mut SessionState,
         writer: &mut W,
     ) -> Result<(), Close> {
-        let (awaits_commit, awaits_socket) = (!self.acks.is_empty(), self.is_waiting());
+        let awaits_commit = !self.acks.is_empty();
+        let awaits_more = self.is_waiting() || self.page.is_some();
         let slot = Arc::clone(&self.slot);
         tokio::select! {
             () = slot.changed(), if awaits_commit => {}
             () = client.control.notify.notified() => self.backlog = true,
-            done = poll_fn(|cx| self.poll_write(client, writer, cx)), if awaits_socket => done?,
+            done = poll_fn(|cx| self.poll_progress(client, writer, cx)), if awaits_more => done?,
         }
         if let Some(order) = client.control.order() {
             return Err(Close::Ordered(order));

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use super::Client;
 use super::Close;
-use super::outlet::Outlet;
 use crate::access::Permissions;
 use crate::broker::Change;
 use crate::broker::exchange::Exchange;
@@ -22,16 +23,27 @@ use crate::broker::session::Session;
 use crate::broker::session::SessionState;
 use crate::broker::subscriptions::Subscription;
 use crate::broker::subscriptions::SubscriptionFilter;
+use crate::session::Change as Stored;
+use crate::session::SavedSubscription;
 use crate::topic::Dialect;
+
+/// What a client is answered.
+pub(super) struct Answer {
+    pub(super) kind: Kind,
+    pub(super) packet: BytesMut,
+    /// What is to be on disk before.
+    pub(super) changes: Vec<Stored>,
+}
 
 /// Does what the client asks for.
 pub(super) fn handle(
     client: &Client,
     state: &mut SessionState,
-    outlet: &mut Outlet,
     request: Request,
     permissions: &Permissions,
-) -> Result<(), Close> {
+) -> Result<Answer, Close> {
+    let (mut packet, mut changes) = (BytesMut::new(), Vec::new());
+    let session = client.session.key;
     match request {
         Request::Subscribe { packet_id, subscription_id, wanted } => {
             let grant = |wanted| subscribe(client, state, wanted, subscription_id, permissions);
@@ -45,8 +57,16 @@ pub(super) fn handle(
                     topics: wanted.iter().zip(&granted).filter_map(of_granted).collect(),
                 });
             }
-            let out = outlet.answer(Kind::SubAck);
-            Ok(answer::write_suback(packet_id, &granted, client.terms, out)?)
+            if client.session.is_kept() {
+                for (wanted, _) in
+                    wanted.iter().zip(&granted).filter(|(_, granted)| is_granted(granted))
+                {
+                    let subscription = to_saved(wanted, subscription_id);
+                    changes.push(Stored::Subscribed { session, subscription });
+                }
+            }
+            answer::write_suback(packet_id, &granted, client.terms, &mut packet)?;
+            Ok(Answer { kind: Kind::SubAck, packet, changes })
         }
         Request::Unsubscribe { packet_id, filters } => {
             let found: Vec<bool> = {
@@ -60,8 +80,15 @@ pub(super) fn handle(
                     topics: filters.iter().zip(&found).filter_map(of_found).collect(),
                 });
             }
-            let out = outlet.answer(Kind::UnsubAck);
-            Ok(answer::write_unsuback(packet_id, &found, client.terms, out)?)
+            if client.session.is_kept() {
+                let gone = filters.iter().zip(&found).filter(|(_, found)| **found);
+                changes.extend(gone.map(|(filter, _)| Stored::Unsubscribed {
+                    session,
+                    filter: Arc::from(filter.as_str()),
+                }));
+            }
+            answer::write_unsuback(packet_id, &found, client.terms, &mut packet)?;
+            Ok(Answer { kind: Kind::UnsubAck, packet, changes })
         }
         Request::Disconnect { with_will, session_expiry } => {
             if session_expiry.is_some_and(|s| s > 0) && client.is_ephemeral {
@@ -70,6 +97,20 @@ pub(super) fn handle(
             }
             Err(Close::Client { with_will, session_expiry })
         }
+    }
+}
+
+fn is_granted(granted: &Granted) -> bool {
+    matches!(granted, Granted::QoS(_))
+}
+
+fn to_saved(wanted: &Wanted, id: Option<u32>) -> SavedSubscription {
+    SavedSubscription {
+        filter: Arc::from(wanted.filter.as_str()),
+        qos: wanted.qos,
+        no_local: wanted.no_local,
+        retain_as_published: wanted.retain_as_published,
+        id,
     }
 }
 
@@ -162,13 +203,13 @@ fn unsubscribe(
 }
 
 /// Takes away the subscriptions that the client may not have, and what waits for it on topics that
-/// none of the others matches. Answers how many they were.
+/// none of the others matches. Answers which they were.
 pub(super) fn forget_forbidden(
     exchange: &Exchange,
     session: &Session,
     state: &mut SessionState,
     permissions: &Permissions,
-) -> usize {
+) -> Vec<Arc<str>> {
     let is_forbidden =
         |filter: &SubscriptionFilter| !permissions.may_subscribe(filter.filter().as_str());
     let forbidden: Vec<Arc<str>> = state
@@ -190,16 +231,19 @@ pub(super) fn forget_forbidden(
         let is_matched = |topic: &str| {
             filters.values().any(|filter| filter.filter().matches(topic, Dialect::Mqtt))
         };
-        let dropped = session.retain_queued(is_matched);
+        let (dropped, mut parcels) = session.retain_queued(is_matched);
+        let mut removals = Vec::new();
+        for parcel in parcels.drain(..) {
+            exchange.finish(&parcel, &mut removals);
+        }
+        exchange.ledger.add(&mut removals);
         for run in &mut state.retained {
             let is_wanted = |message: &Arc<Message>| is_matched(message.publish.topic.as_str());
             let kept: Vec<_> = std::mem::take(&mut run.messages).filter(is_wanted).collect();
             run.messages = kept.into_iter();
         }
         exchange.metrics.queued.dec_by(i64::try_from(dropped).unwrap_or(i64::MAX));
-        for _ in 0..dropped {
-            exchange.metrics.count_dropped(Dropped::NotAuthorized);
-        }
+        exchange.metrics.count_all_dropped(Dropped::NotAuthorized, dropped);
     }
-    forbidden.len()
+    forbidden
 }

@@ -160,7 +160,12 @@ fn event(seen: Seen, start: Timestamp) -> Option<Event> {
             (at, Kind::Action, format!("upsert {table} key={key} {}", content(&value)))
         }
         Seen::Effect(
-            Effect::Retain(_) | Effect::Forget { .. } | Effect::Advance(_) | Effect::Consumers(_),
+            Effect::Retain(_)
+            | Effect::Forget { .. }
+            | Effect::Advance(_)
+            | Effect::Consumers(_)
+            | Effect::Keep(_)
+            | Effect::Session(_),
         ) => return None,
     };
     Some(Event { at: Offset::between(start, at), kind, text })

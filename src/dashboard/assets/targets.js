@@ -165,7 +165,9 @@ function client(item, now) {
       ["In", compact(item.messages_in), `${count(item.messages_in)} messages published`],
       ["Out", compact(item.messages_out), `${count(item.messages_out)} messages received`],
       ["MQTT", item.protocol],
-      ["Up", roughly(now - item.connected_at), utc(item.connected_at)],
+      item.connected
+        ? ["Up", roughly(now - item.connected_at), utc(item.connected_at)]
+        : ["Waiting", compact(item.queued), "not connected; messages that wait in its session"],
     ],
   };
 }

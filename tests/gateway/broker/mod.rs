@@ -22,6 +22,7 @@ use tidegate::broker::ClientEvent;
 use tidegate::broker::Intake;
 use tidegate::broker::IntakeClosed;
 use tidegate::broker::Lane;
+use tidegate::broker::Remains;
 use tidegate::broker::Submitted;
 use tidegate::broker::UnknownRule;
 use tidegate::clock::Clock;
@@ -127,7 +128,7 @@ impl Gateway {
             MqttConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..MqttConfig::default() };
         change(&mut config);
         let (clock, access) = (Clock::start(), Arc::new(Access::open(Clock::start())));
-        let broker = Broker::bind(&config, clock, access, Vec::new()).await.expect("bind");
+        let broker = Broker::bind(&config, clock, access, Remains::default()).await.expect("bind");
         let desk = Arc::new(Desk {
             taken: watch::Sender::new(Vec::new()),
             held: Mutex::default(),
