@@ -26,8 +26,12 @@ pub const RULE_FILES_MAX: usize = 10_000;
 pub const RULE_FOLDERS_DEEP_MAX: usize = 16;
 /// Syntax errors told of one statement: what follows more is rarely meant to be one.
 pub const SYNTAX_ERRORS_MAX: usize = 16;
-/// Findings reported of one file. Nobody mends more at once, and each costs a look over the file.
-pub const FINDINGS_PER_FILE_MAX: usize = 500;
+/// Findings reported of one file, the worst first. Nobody mends more at once, and each costs a look over
+/// the file.
+pub const FINDINGS_PER_FILE_MAX: usize = 100;
+/// Bytes of one file that are drawn around one mark; of longer lines, and between marks that are further
+/// apart, the surroundings of each mark are.
+pub const EXCERPT_BYTES_MAX: usize = 2048;
 /// Rules in one set (AWS: 1,000 an account, extensible).
 pub const RULES_MAX: usize = 10_000;
 /// How often the rule files are looked at for changes.

@@ -5,6 +5,7 @@
 //! each has a paragraph in `docs/diagnostics.md`.
 
 mod code;
+mod excerpt;
 mod near;
 pub mod render;
 

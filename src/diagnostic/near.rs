@@ -21,14 +21,29 @@ pub(crate) fn nearest<'c>(
     SEARCHES.set(SEARCHES.get() + 1);
     let word = word.to_lowercase();
     let edits_max = length.div_ceil(LETTERS_PER_EDIT);
+    let wanted = letters(&word);
     candidates
         .into_iter()
-        // A name of another length is as many edits away at least; payloads of nonsense stay cheap.
+        // A name of another length or with other letters is as many edits away at least; texts of
+        // nonsense stay cheap.
         .filter(|candidate| candidate.chars().count().abs_diff(length) <= edits_max)
+        .filter(|candidate| {
+            let has = letters(candidate);
+            let other = (wanted & !has).count_ones().max((has & !wanted).count_ones());
+            usize::try_from(other).is_ok_and(|other| other <= edits_max)
+        })
         .map(|candidate| (strsim::osa_distance(&word, &candidate.to_lowercase()), candidate))
         .filter(|(edits, _)| *edits <= edits_max)
-        .min_by_key(|(edits, _)| *edits)
+        // Of two that are as near, letters that changed places are likelier than others.
+        .min_by_key(|(edits, candidate)| (*edits, wanted != letters(candidate)))
         .map(|(_, candidate)| candidate)
+}
+
+/// The letters that `word` has, without regard to case, a bit each; letters beyond ASCII share some. An
+/// edit takes away one at most, and brings one at most.
+fn letters(word: &str) -> u64 {
+    let lower = word.chars().flat_map(char::to_lowercase);
+    lower.fold(0, |letters, c| letters | 1 << (u32::from(c) % u64::BITS))
 }
 
 /// [`nearest`] for a finding of a file that has `found` already: none is looked for beyond those that
@@ -63,5 +78,7 @@ mod tests {
         assert_eq!(nearest("sekonds", words), Some("SECONDS"));
         assert_eq!(nearest("parsecs", words), None);
         assert_eq!(nearest("", words), None);
+        assert_eq!(nearest("ro", ["DO", "OR"]), Some("OR"));
+        assert_eq!(nearest("Öre", ["ÖRE", "MINUTES"]), Some("ÖRE"));
     }
 }

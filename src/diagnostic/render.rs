@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use annotate_snippets::Annotation;
 use annotate_snippets::AnnotationKind;
 use annotate_snippets::Level;
 use annotate_snippets::Origin;
@@ -14,7 +15,10 @@ use annotate_snippets::Snippet;
 use annotate_snippets::renderer::DecorStyle;
 
 use super::Diagnostic;
+use super::Label;
 use super::Severity;
+use super::excerpt::Excerpt;
+use super::excerpt::excerpts;
 
 /// Whether a report may have colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,23 +75,12 @@ pub fn render(diagnostic: &Diagnostic, path: &str, text: &str, color: Color) -> 
         Severity::Note => Level::NOTE,
     };
     let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.0);
+    let excerpts = excerpts(&diagnostic.labels, text);
     let mut group = if diagnostic.labels.is_empty() || text.is_empty() {
         title.element(Origin::path(path))
     } else {
-        // The lines that carry marks are enough, and a report over a long file stays cheap.
-        let lines = marked_lines(diagnostic, text);
-        let (before, rest) = text.split_at_checked(lines.start).unwrap_or_default();
-        // A carriage return would be drawn; a blank in its place keeps the marks where they are.
-        let excerpt = rest.get(..lines.len()).unwrap_or_default().replace('\r', " ");
-        let marks = diagnostic.labels.iter().enumerate().map(|(index, label)| {
-            let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
-            let start = clamp(text, label.span.start);
-            let end = clamp(text, label.span.end).max(start);
-            let words = Some(label.text.as_str()).filter(|words| !words.is_empty());
-            kind.span(start - lines.start..end - lines.start).label(words)
-        });
-        let line = before.matches('\n').count() + 1;
-        title.element(Snippet::source(excerpt).line_start(line).path(path).annotations(marks))
+        let drawn = excerpts.iter().map(|excerpt| draw(excerpt, &diagnostic.labels, path));
+        title.elements(drawn)
     };
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(help.as_str()));
@@ -96,17 +89,27 @@ pub fn render(diagnostic: &Diagnostic, path: &str, text: &str, color: Color) -> 
         Color::Off => Renderer::plain(),
         Color::On => Renderer::styled(),
     };
-    renderer.decor_style(DecorStyle::Ascii).render(&[group])
+    let drawn = renderer.decor_style(DecorStyle::Ascii).render(&[group]);
+    let Some(excerpt) = excerpts.iter().find(|excerpt| excerpt.is_cut) else { return drawn };
+    // Its column was counted in what is left of the line.
+    let Place { line, column, .. } = excerpt.place;
+    let counted = format!("{path}:{line}:{}", excerpt.column());
+    drawn.replacen(&counted, &format!("{path}:{line}:{column}"), 1)
 }
 
-/// From the begin of the first marked line to the end of the last one.
-fn marked_lines(diagnostic: &Diagnostic, text: &str) -> Range<usize> {
-    let spans = || diagnostic.labels.iter().map(|label| &label.span);
-    let first = clamp(text, spans().map(|span| span.start).min().unwrap_or_default());
-    let last = clamp(text, spans().map(|span| span.end).max().unwrap_or_default()).max(first);
-    let start = text.get(..first).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
-    let end = text.get(last..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| last + at);
-    start..end
+/// `excerpt` with its marks, whose words are in `labels`.
+fn draw<'d>(
+    excerpt: &'d Excerpt,
+    labels: &'d [Label],
+    path: &'d str,
+) -> Snippet<'d, Annotation<'d>> {
+    let marks = excerpt.marks.iter().map(|(number, span)| {
+        let kind = if *number == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
+        let words = labels.get(*number).map(|label| label.text.as_str());
+        kind.span(span.clone()).label(words.filter(|words| !words.is_empty()))
+    });
+    let snippet = Snippet::source(excerpt.text.as_str()).path(path).annotations(marks);
+    snippet.line_start(if excerpt.is_cut { excerpt.place.line } else { excerpt.line })
 }
 
 /// A diagnostic with the file that it is about.
@@ -189,6 +192,7 @@ impl fmt::Display for Count {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostic::Code;
 
     #[test]
     fn columns_are_characters_whatever_the_line_ends_with() {
@@ -204,6 +208,41 @@ mod tests {
         assert_eq!(at("本"), (2, 5, 2, 6));
         assert_eq!(at("last"), (3, 1, 3, 5));
         assert_eq!(Place::of(text, &(900..901)).line, 3, "beyond the end is the end");
+    }
+
+    fn drawn(text: &str, marks: &[Range<usize>]) -> String {
+        let mut found = Diagnostic::error(Code::SYNTAX, "wrong").help("mend it");
+        for (number, mark) in marks.iter().enumerate() {
+            found = found.also(mark.clone(), format!("mark {number}"));
+        }
+        render(&found, "a.rule", text, Color::Off)
+    }
+
+    #[test]
+    fn of_a_long_line_the_surroundings_of_the_mark_are_shown() {
+        let text = format!("first\nö {} here {}\nlast", "x".repeat(40_000), "y".repeat(40_000));
+        let at = text.find("here").unwrap();
+        let report = drawn(&text, &[at..at + 4]);
+        assert!(report.len() < 1000, "{report}");
+        assert!(report.contains("--> a.rule:2:40004\n"), "{report}");
+        assert!(report.contains("\n2 | ...xxx") && report.contains("yyy...\n"), "{report}");
+        let columns = |sign: &str| {
+            let line = report.lines().find(|line| line.contains(sign)).unwrap();
+            line.split(sign).next().unwrap().chars().count()
+        };
+        assert_eq!(columns("here"), columns("^^^^ mark 0"), "{report}");
+    }
+
+    #[test]
+    fn marks_that_are_far_apart_have_an_excerpt_each() {
+        let text = format!("here\n{}there\nlast", "x\n".repeat(40_000));
+        let there = text.find("there").unwrap();
+        let report = drawn(&text, &[there..there + 5, 0..4]);
+        assert!(report.len() < 1000, "{report}");
+        assert!(report.contains("--> a.rule:40002:1\n"), "{report}");
+        assert!(report.contains("a.rule:1:1\n"), "{report}");
+        let whole = drawn(&text, &[0..text.len()]);
+        assert!(whole.len() < 1000, "{whole}");
     }
 
     #[test]

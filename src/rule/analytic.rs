@@ -4,6 +4,9 @@
 //! that they share: OVER (PARTITION BY …), else PARTITION BY of WHEN, else the topic (no expressions).
 //! The engine numbers the calls in this order. Where they may stand is judged in `check::analytic`.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use super::ast::CreateRule;
 use super::ast::Expr;
 use super::ast::ExprKind;
@@ -43,12 +46,14 @@ impl Lookback {
 }
 
 /// A call of an analytic function.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AnalyticCall<'e> {
     /// What it asks.
     pub lookback: Lookback,
     /// What is remembered; not the other arguments of `lag`.
     pub values: &'e [Expr],
+    /// The same as one text, made once: thousands of calls are compared.
+    identity: Arc<str>,
 }
 
 impl<'e> AnalyticCall<'e> {
@@ -64,12 +69,19 @@ impl<'e> AnalyticCall<'e> {
             Function::Delta => (Lookback::Delta, args),
             _ => (Lookback::HadChanged(args.len()), args),
         };
-        Some(AnalyticCall { lookback, values })
+        let text: Vec<String> = values.iter().map(ToString::to_string).collect();
+        let identity = format!("{lookback:?} {}", text.join(", ")).into();
+        Some(AnalyticCall { lookback, values, identity })
+    }
+
+    /// A text that two calls share when they remember the same and ask the same.
+    pub fn identity(&self) -> &Arc<str> {
+        &self.identity
     }
 
     /// Whether both remember the same and ask the same.
     pub fn is_same(&self, other: &AnalyticCall<'_>) -> bool {
-        self.lookback == other.lookback && are_same(self.values, other.values)
+        self.identity == other.identity
     }
 }
 
@@ -108,9 +120,9 @@ impl<'e> Analytic<'e> {
     /// Those of `rule`; `None` where it has none.
     pub fn of(rule: &'e CreateRule) -> Option<Analytic<'e>> {
         let when = rule.select.when.as_ref();
-        let mut found = Found { calls: Vec::new(), over: None };
+        let mut found = Found { calls: Vec::new(), known: HashSet::new(), over: None };
         rule.for_each_expr(&mut |expr| found.look(expr));
-        let Found { calls, over } = found;
+        let Found { calls, over, .. } = found;
         let partition_by =
             over.or(when.map(|when| when.partition_by.as_slice())).unwrap_or_default();
         (!calls.is_empty()).then_some(Analytic { calls, partition_by })
@@ -119,6 +131,8 @@ impl<'e> Analytic<'e> {
 
 struct Found<'e> {
     calls: Vec<AnalyticCall<'e>>,
+    /// Their identities.
+    known: HashSet<Arc<str>>,
     over: Option<&'e [Expr]>,
 }
 
@@ -127,7 +141,7 @@ impl<'e> Found<'e> {
         match &expr.kind {
             ExprKind::Call { name, args } => {
                 let call = AnalyticCall::new(&name.node, args);
-                let fresh = call.filter(|call| !self.calls.iter().any(|known| known.is_same(call)));
+                let fresh = call.filter(|call| self.known.insert(Arc::clone(call.identity())));
                 self.calls.extend(fresh);
             }
             ExprKind::Over { partition_by, .. } => {

@@ -372,10 +372,16 @@ impl Set<'_> {
             if sources.get(source).is_some_and(Source::is_document) {
                 found.iter_mut().for_each(aws_document::reword);
             }
-            if found.len() > FINDINGS_PER_FILE_MAX {
-                found = shortened(found);
+            let left_out = found.len().saturating_sub(FINDINGS_PER_FILE_MAX);
+            if left_out > 0 {
+                found.sort_by_key(|diagnostic| diagnostic.severity);
+                found.truncate(FINDINGS_PER_FILE_MAX);
             }
             found.sort_by_key(|diagnostic| diagnostic.labels.first().map(|l| l.span.start));
+            if left_out > 0 {
+                let more = format!("{left_out} more findings in this file are not shown");
+                found.push(Diagnostic::note(Code::SIZE, more));
+            }
             checked.diagnostics.extend(found.into_iter().map(|diagnostic| (source, diagnostic)));
         }
         let rules = self.statements.into_iter().map(|statement| {
@@ -392,16 +398,6 @@ impl Set<'_> {
         checked.rules = rules.collect();
         checked
     }
-}
-
-/// The worst of too many findings, and how many were left out.
-fn shortened(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let left_out = found.len() - FINDINGS_PER_FILE_MAX;
-    found.sort_by_key(|diagnostic| diagnostic.severity);
-    found.truncate(FINDINGS_PER_FILE_MAX);
-    let more = format!("{left_out} more findings in this file are not shown");
-    found.push(Diagnostic::note(Code::SIZE, more));
-    found
 }
 
 /// What is wrong with naming the hook `name`.

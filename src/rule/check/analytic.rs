@@ -1,5 +1,8 @@
 //! Functions that look back on earlier messages: where those are known, how far back, of which key.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use super::super::analytic::AnalyticCall;
 use super::super::analytic::are_same;
 use super::super::analytic::is_analytic;
@@ -189,18 +192,17 @@ pub(super) fn whole<'e>(
                 .help("give all of them the same OVER (PARTITION BY …), or make two rules"),
         );
     }
-    let mut remembered: Vec<AnalyticCall<'e>> = Vec::new();
+    let mut remembered = HashSet::new();
     let mut values = 0;
     for (expr, _) in &calls {
         let ExprKind::Call { name, args } = &expr.kind else { continue };
         let Some(call) = AnalyticCall::new(&name.node, args) else { continue };
         let depth = call.lookback.depth();
         // One that alone looks back too far has been told of.
-        if depth > HISTORY_VALUES_MAX || remembered.iter().any(|known| known.is_same(&call)) {
+        if depth > HISTORY_VALUES_MAX || !remembered.insert(Arc::clone(call.identity())) {
             continue;
         }
         values += depth * call.lookback.arguments();
-        remembered.push(call);
         if values > HISTORY_VALUES_MAX {
             let message = format!("{values} values a key, {HISTORY_VALUES_MAX} are allowed");
             found.push(
