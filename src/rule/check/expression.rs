@@ -1,5 +1,6 @@
 //! Expressions: names, arity, versions, strict AWS, variables, `hold.…`, regular expressions.
 
+use super::super::aggregate;
 use super::super::analytic::is_analytic;
 use super::super::ast::BinaryOp;
 use super::super::ast::CastTarget;
@@ -376,7 +377,8 @@ fn unknown_function(name: &Spanned<String>, found: usize) -> Diagnostic {
         "substr" => Some("substring(text, from, to)"),
         _ => None,
     };
-    let known = function::FUNCTIONS.iter().map(|spec| spec.name).chain(["cast"]);
+    let known = function::FUNCTIONS.iter().map(|spec| spec.name).chain(["cast", "exists"]);
+    let known = known.chain(aggregate::AGGREGATES.iter().map(|spec| spec.name));
     let help = match instead {
         Some(instead) => format!("use {instead}"),
         None => {

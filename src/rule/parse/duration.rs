@@ -9,6 +9,7 @@ use super::Rule;
 use super::children;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::nearest;
 use crate::diagnostic::nearest_after;
 use crate::limits::HOLD_MAX;
 
@@ -33,6 +34,13 @@ const UNITS: &[(&str, u64)] = &[
     ("day", 86_400_000),
     ("d", 86_400_000),
 ];
+
+/// Whether `word` is a unit of time, or nearly one.
+pub(super) fn is_unit(word: &str) -> bool {
+    let mut names = UNITS.iter().map(|(name, _)| *name);
+    names.clone().any(|name| name.eq_ignore_ascii_case(word))
+        || word.len() > 3 && nearest(word, &mut names).is_some()
+}
 
 /// Whether a clause may say zero.
 #[derive(Clone, Copy, PartialEq, Eq)]

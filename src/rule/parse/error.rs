@@ -4,18 +4,12 @@ use pest::error::ErrorVariant;
 use pest::error::InputLocation;
 
 use super::Rule;
+use super::advice::Place;
+use super::advice::advice;
 use super::quoted::Offsets;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
-use crate::diagnostic::nearest;
 
-/// The words that begin actions.
-const ACTIONS: [&str; 5] = ["STREAM", "DELIVER", "INVOKE", "REPUBLISH", "LOG"];
-const PLACE_OF_OVER: &str =
-    "OVER (PARTITION BY key) stands behind lag(…), delta(…) or had_changed(…)";
-/// The words that begin clauses which have their place.
-const CLAUSES: [&str; 8] =
-    ["WHEN", "WHERE", "FROM", "FOREACH", "TIMESTAMP", "JOIN", "LEFT", "GROUP"];
 /// More alternatives than this would not be read.
 const ALTERNATIVES_MAX: usize = 8;
 
@@ -60,26 +54,8 @@ pub(super) fn expected(refused: &pest::error::Error<Rule>) -> &[Rule] {
     }
 }
 
-/// Where the parser stopped.
-struct Place<'t> {
-    /// Everything before, without blanks at its end.
-    before: &'t str,
-    /// The token there; empty at the end.
-    found: &'t str,
-    /// The token and everything behind it.
-    rest: &'t str,
-}
-
-impl Place<'_> {
-    /// The word after the one found, in upper case.
-    fn word_after(&self) -> String {
-        let rest = self.rest.get(self.found.len()..).unwrap_or_default().trim_start();
-        token(rest).to_ascii_uppercase()
-    }
-}
-
 /// The first token of `rest`: a word, the begin of a quoted text, or one sign.
-fn token(rest: &str) -> &str {
+pub(super) fn token(rest: &str) -> &str {
     let mut chars = rest.char_indices();
     let Some((_, first)) = chars.next() else { return "" };
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -123,90 +99,6 @@ fn alternatives(expected: &[Rule]) -> Option<String> {
     Some(if words.is_empty() { last } else { format!("{} or {last}", words.join(", ")) })
 }
 
-/// What to write instead, where that can be told.
-fn advice(place: &Place<'_>, expected: &[Rule]) -> Option<String> {
-    let has = |rule| expected.contains(&rule);
-    let known = later(place).map(|what| format!("{what} not part of this version yet"));
-    let fixed = || {
-        Some(match place.found {
-            over if over.eq_ignore_ascii_case("OVER") => PLACE_OF_OVER,
-            _ if has(Rule::topic_filter) => {
-                "write it as in FROM 'lab/+/telemetry' or FROM STREAM alerts"
-            }
-            ">" if place.before.ends_with('=') => "write `>=`",
-            "=" if place.before.ends_with('=') => "equality is written with one `=`",
-            "&" => "write AND",
-            "|" => "write OR",
-            "!" => "write NOT, or `<>` for not equal",
-            "." if place.rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => {
-                "write a digit before the point: 0.5"
-            }
-            _ if has(Rule::template) && place.found.starts_with(char::is_alphabetic) => {
-                "topics and texts stand in quotes, as in REPUBLISH 'alerts/${topic(2)}'"
-            }
-            _ if has(Rule::whole) => {
-                "an index is a whole number, counted from 0; get(array, index) takes any value"
-            }
-            _ if has(Rule::alias_path) || has(Rule::name) => {
-                if !place.found.starts_with(['\'', '"']) {
-                    return None;
-                }
-                "names stand without quotes, or in back quotes when they are unusual: AS `my name`"
-            }
-            _ if place.before.ends_with(',') => "take out the comma before it",
-            _ => return None,
-        })
-    };
-    let by_word = || {
-        Some(match place.found.to_ascii_uppercase().as_str() {
-            "FOR" => "a duration belongs to WHEN: WHEN temperature > 30 FOR 5 MINUTES",
-            "PARTITION" | "CLEAR" | "KEEP" | "MAX" | "REPEAT" => {
-                "this clause belongs to WHEN and stands behind its FOR"
-            }
-            "SET" => "SET stands before SELECT: SET @v = … SELECT …",
-            "ORDER" | "LIMIT" | "OFFSET" | "DISTINCT" | "UNION" | "INTO" => {
-                "a rule looks at one message at a time: there are no rows to sort, cut or merge"
-            }
-            word if has(Rule::k_do) && CLAUSES.contains(&word) => {
-                "the clauses stand in the order SELECT, FROM, FOREACH, TIMESTAMP BY, JOIN, WHERE, WHEN, GROUP BY, DO"
-            }
-            "HAVING" => "HAVING stands behind GROUP BY: GROUP BY TUMBLE(1 HOUR) HAVING a > 3",
-            "LATENESS" => "LATENESS belongs to TIMESTAMP BY: TIMESTAMP BY ts LATENESS 10 SECONDS",
-            "" if has(Rule::k_do) => "say where matches go: DO STREAM alerts KEY topic()",
-            _ => return None,
-        })
-    };
-    let near = || {
-        let keywords = expected.iter().filter_map(|rule| keyword(*rule));
-        let words = keywords.filter(|word| word.len() > 1 && !word.starts_with('`'));
-        let is_word = place.found.starts_with(|c: char| c.is_alphabetic());
-        let actions = if has(Rule::action) { ACTIONS.as_slice() } else { &[] };
-        let words: Vec<&str> = words.chain(actions.iter().copied()).collect();
-        let found = place.found.to_ascii_uppercase();
-        let begins = |word: &&&str| is_word && found.len() > 2 && word.starts_with(&found);
-        let near = match words.iter().find(begins) {
-            Some(word) => word,
-            None => nearest(place.found, words.iter().copied()).filter(|_| is_word)?,
-        };
-        Some(format!("did you mean {near}?"))
-    };
-    known
-        .or_else(|| fixed().map(str::to_owned))
-        .or_else(near)
-        .or_else(|| by_word().map(str::to_owned))
-}
-
-/// Parts of the language that are designed and not here yet.
-fn later(place: &Place<'_>) -> Option<&'static str> {
-    let word = place.found.to_ascii_uppercase();
-    let after = place.word_after();
-    Some(match word.as_str() {
-        "AT" if after == "LEAST" => "repetition (AT LEAST … TIMES) is",
-        "QUEUE" => "the action QUEUE is",
-        _ => return None,
-    })
-}
-
 /// The words for a production; `None` for those that only structure others.
 fn phrase(rule: Rule) -> Option<&'static str> {
     Some(match rule {
@@ -221,7 +113,10 @@ fn phrase(rule: Rule) -> Option<&'static str> {
         Rule::tumble | Rule::hop | Rule::slide | Rule::session | Rule::count_window => {
             "a window such as TUMBLE(1 MINUTE)"
         }
-        Rule::select | Rule::subquery => "SELECT",
+        Rule::select => "SELECT, SET",
+        Rule::subquery => "SELECT",
+        Rule::gap_mode => "HOLD, RESET",
+        Rule::restart_mode => "COUNT, PAUSE, RESET",
         Rule::topic_filter => "a topic filter in quotes",
         Rule::stream_source => "STREAM and the name of a stream",
         Rule::starting_at => "STARTING AT",

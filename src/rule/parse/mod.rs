@@ -2,11 +2,12 @@
 //!
 //! [`parse_file`] takes the text of a rule file, [`parse_select`] a bare SELECT as `eval` gets it.
 //! `scan` has bounded nesting before the parser sees a text; `error` turns what pest expected into
-//! words; `statement`, `expression` and `template` turn pest's pairs into [`super::ast`]; `embedded`
+//! words, to which `advice` adds what was meant; `statement`, `expression` and `template` turn pest's pairs into [`super::ast`]; `embedded`
 //! takes what stands in the strings of another document. What the
 //! grammar admits and the language does not (a number out of range, a clause given twice) is noted
 //! in [`Builder::found`], and building goes on, so that one report tells all.
 
+mod advice;
 mod duration;
 pub(super) mod embedded;
 mod error;

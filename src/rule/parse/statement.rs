@@ -66,8 +66,10 @@ pub(super) fn recognise(source: &str, start: usize) -> Result<(), Diagnostic> {
                 &format!("did you mean CREATE {near}?"),
             )
         }
-        (other, _) if nearest(other, ["CREATE"]).is_some() => {
-            refused_with(format!("{other} begins no statement"), "did you mean CREATE RULE?")
+        (other, what) if nearest(other, ["CREATE"]).is_some() => {
+            let what = nearest(what, ["RULE", "TABLE"]).unwrap_or("RULE");
+            let help = format!("did you mean CREATE {what}?");
+            refused_with(format!("{other} begins no statement"), &help)
         }
         _ => refused_with(
             "this is not a statement of a rule file".to_owned(),

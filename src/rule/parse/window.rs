@@ -2,17 +2,24 @@
 
 use pest::iterators::Pair;
 
+use super::super::ast::Expr;
+use super::super::ast::ExprKind;
 use super::super::ast::GroupBy;
+use super::super::ast::Span;
 use super::super::ast::Spanned;
 use super::super::ast::Window;
 use super::Builder;
 use super::Rule;
+use super::advice::WINDOWS;
 use super::children;
 use super::duration::Zero;
 use super::only;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::nearest;
 use crate::limits::WINDOW_COUNT_MAX;
+
+const ADD_WINDOW: &str = "add one, as in GROUP BY room, TUMBLE(1 MINUTE)";
 
 impl Builder<'_> {
     /// `GROUP BY …, TUMBLE(…) HAVING …`; `None` where no window is among it.
@@ -40,14 +47,29 @@ impl Builder<'_> {
             }
         }
         let Some(window) = window else {
-            self.found.push(
-                Diagnostic::error(Code::WINDOW, "GROUP BY does not say when a group is complete")
-                    .at(span, "no window")
-                    .help("add one, as in GROUP BY room, TUMBLE(1 MINUTE)"),
-            );
+            self.no_window(&keys, span);
             return None;
         };
         Some(GroupBy { keys, window, having, span })
+    }
+
+    /// There is none among `keys`, but perhaps what was meant for one.
+    fn no_window(&mut self, keys: &[Expr], span: Span) {
+        let meant = keys.iter().find_map(|key| match &key.kind {
+            ExprKind::Call { name, .. } => Some((key, nearest(&name.node, WINDOWS)?)),
+            _ => None,
+        });
+        let none =
+            Diagnostic::error(Code::WINDOW, "GROUP BY does not say when a group is complete");
+        self.found.push(match meant {
+            None => none.at(span, "no window").help(ADD_WINDOW),
+            Some((key, "COUNT")) => {
+                none.at(key.span.clone(), "").help("did you mean a window such as COUNT(100)?")
+            }
+            Some((key, near)) => none
+                .at(key.span.clone(), "")
+                .help(format!("did you mean a window such as {near}(1 MINUTE)?")),
+        });
     }
 
     fn window(&mut self, pair: Pair<'_, Rule>) -> Window {
