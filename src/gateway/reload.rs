@@ -498,7 +498,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let wrong =
             format!("CREATE RULE a AS SELECT nope('{}') FROM 'a' DO LOG;\n", "x".repeat(400));
-        fs::write(root.path().join("a.rule"), wrong.repeat(300)).unwrap();
+        for name in ["a.rule", "b.rule", "c.rule"] {
+            fs::write(root.path().join(name), wrong.repeat(200)).unwrap();
+        }
         let found = found(root.path());
         assert!(found.count.errors >= 300, "{:?}", found.count);
         assert_eq!(found.findings.len(), RELOAD_FINDINGS_MAX);
