@@ -13,6 +13,9 @@ pub const NESTING_MAX: usize = 64;
 pub const EXPRESSION_DEPTH_MAX: usize = 256;
 /// One rule file, bytes. Larger ones are refused unread.
 pub const RULE_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Values of a YAML file: each takes a hundred bytes beside its text. A template of 1 MB (AWS's bound) has
+/// fewer.
+pub const YAML_VALUES_MAX: usize = 100_000;
 /// One statement, bytes (AWS: a rule document is at most 256 KB).
 pub const STATEMENT_BYTES_MAX: usize = 64 * 1024;
 /// Words, texts and signs of one statement: the parser takes up to 10 µs for each, so this and not the

@@ -1,4 +1,4 @@
-//! Any bytes as an AWS rule document: judged in time, every mark inside the text, and what loads is
+//! Any bytes as an AWS rule document, the first of them for its notation: judged in time, every mark inside the text, and what loads is
 //! printed as text that gives the same rule.
 
 #![no_main]
@@ -20,7 +20,9 @@ use tidegate::rule::table::NoFiles;
 const BOUND: Duration = Duration::from_millis(100);
 
 fuzz_target!(|bytes: &[u8]| {
-    let source = Source { path: "fuzz.json".into(), content: Ok(bytes.to_vec()) };
+    let Some((first, bytes)) = bytes.split_first() else { return };
+    let path = if first % 2 == 0 { "fuzz.yaml" } else { "fuzz.json" };
+    let source = Source { path: path.into(), content: Ok(bytes.to_vec()) };
     let sources = [source];
     let started = Instant::now();
     let checked = set::check(&sources, &Targets::default(), &mut NoFiles);
@@ -31,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
         for label in &found.labels {
             assert!(text.is_empty() || text.get(label.span.clone()).is_some(), "{found:?}");
         }
-        render(found, "fuzz.json", text, Color::Off);
+        render(found, path, text, Color::Off);
     }
     if checked.has_errors() {
         return;

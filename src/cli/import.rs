@@ -36,16 +36,19 @@ use crate::rule_files::Inputs;
 use crate::rule_files::Loaded;
 
 /// What a document on standard input is called.
-const STANDARD_INPUT: &str = "stdin.json";
+const STANDARD_INPUT: &str = "stdin.template";
+
+/// How documents are called.
+const DOCUMENTS: &str = "*.json, *.yaml, *.yml or *.template";
 
 const EXAMPLES: &str = "\
 Examples:
   aws iot get-topic-rule --rule-name overheat | tidegate import -
   tidegate import rules/*.json --out converted/
-  tidegate import template.json > rules/template.rule
+  tidegate import template.yaml > rules/template.rule
 
 A document is the input of `aws iot create-topic-rule`, the output of `aws iot get-topic-rule`, a
-payload alone, or a CloudFormation template in JSON. docs/aws.md says what becomes of each action.
+payload alone, or a CloudFormation template, each in JSON or YAML. docs/aws.md says what becomes of each action.
 
 Exit code 0: everything is carried over. 4: done, and what is left out is named in the text and on
 standard error. 1: a document is wrong; nothing is written.";
@@ -54,7 +57,7 @@ standard error. 1: a document is wrong; nothing is written.";
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ImportArgs {
-    /// AWS IoT rule documents (*.json), or folders of them; - reads standard input
+    /// AWS IoT rule documents (*.json, *.yaml, *.yml, *.template), or folders of them; - reads standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Folder to write a rule file for each document file into [default: standard output]
@@ -78,12 +81,13 @@ pub(super) fn run(args: &ImportArgs, answer: &mut dyn Write) -> anyhow::Result<O
         if let (false, [only]) = (file.is_dir(), found.as_slice())
             && !only.is_document()
         {
-            return Err(WrongUsage(format!("{} is not called *.json", file.display())).into());
+            let message = format!("{} is not called {DOCUMENTS}", file.display());
+            return Err(WrongUsage(message).into());
         }
         sources.extend(found.into_iter().filter(|source| source.is_document()));
     }
     if sources.is_empty() {
-        return Err(WrongUsage("there is no *.json file in these folders".to_owned()).into());
+        return Err(WrongUsage(format!("no file in these folders is called {DOCUMENTS}")).into());
     }
     let loaded = rule_set::check(sources, &args.files, inputs);
     let is_told =

@@ -18,6 +18,7 @@ use super::ast::CreateRule;
 use super::ast::CreateTable;
 use super::ast::Span;
 use super::aws_document;
+use super::aws_document::Notation;
 use super::check;
 use super::check::Context;
 use super::parse;
@@ -57,18 +58,24 @@ impl Source {
         std::str::from_utf8(bytes).unwrap_or_default()
     }
 
-    /// Its statements; those of its documents when it is called `*.json`.
+    /// Its statements; those of its documents when it is called as these are.
     pub fn parse(&self) -> Parsed {
-        if self.is_document() {
-            let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-            return aws_document::parse(self.text(), &stem);
+        match self.notation() {
+            Some(notation) => {
+                let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+                aws_document::parse(self.text(), notation, &stem)
+            }
+            None => parse::parse_file(self.text()),
         }
-        parse::parse_file(self.text())
     }
 
-    /// Whether it is called as AWS rule documents are.
+    /// Whether it is called as AWS rule documents are: `*.json`, `*.yaml`, `*.yml` or `*.template`.
     pub fn is_document(&self) -> bool {
-        self.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+        self.notation().is_some()
+    }
+
+    fn notation(&self) -> Option<Notation> {
+        Notation::of(self.path.extension()?.to_str()?, self.text())
     }
 }
 

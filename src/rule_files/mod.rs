@@ -136,7 +136,7 @@ impl Loaded {
     }
 }
 
-/// Reads each of `paths`: a file as it is, a folder with its sub-folders, `*.rule` and `*.json`. What
+/// Reads each of `paths`: a file as it is, a folder with its sub-folders, those of [`RULE_FILES`]. What
 /// is looked at is noted in `inputs`.
 pub fn read(paths: &[PathBuf], inputs: &mut Inputs) -> Vec<Source> {
     let mut sources = Vec::new();
@@ -173,9 +173,12 @@ pub fn targets(config: &Config) -> Targets {
     }
 }
 
+/// Endings of the names of files that hold rules: ours, and those of AWS rule documents.
+const RULE_FILES: [&str; 5] = ["rule", "json", "yaml", "yml", "template"];
+
 /// Whether a file of this name holds rules.
 fn is_rule_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "rule" || extension == "json")
+    path.extension().is_some_and(|extension| RULE_FILES.iter().any(|known| extension == *known))
 }
 
 /// Whether nothing of this name is looked at in a folder.
@@ -221,7 +224,7 @@ fn read_folder(folder: &Path, depth: usize, sources: &mut Vec<Source>, inputs: &
     }
 }
 
-/// Whether it is JSON beyond what a rule document may be, such as the rows of a table.
+/// Whether it is a document beyond what one of rules may be, such as the rows of a table.
 fn is_large_table(source: &Source) -> bool {
     let is_large = |length: u64| length > RULE_FILE_BYTES_MAX as u64;
     source.is_document() && fs::metadata(&source.path).is_ok_and(|found| is_large(found.len()))

@@ -42,7 +42,7 @@ fn documents_become_rule_files_that_pass_the_check() {
     let folder = out.path().to_str().expect("UTF-8");
     let (code, stdout, stderr) = tidegate(&["import", ".", "--out", folder], "", &samples());
     assert_eq!((code, stdout.as_str()), (Some(4), ""), "{stderr}");
-    assert!(stderr.contains("sns is not carried over") && stderr.ends_with("4 files written\n"));
+    assert!(stderr.contains("sns is not carried over") && stderr.ends_with("5 files written\n"));
     let names =
         fs::read_dir(out.path()).expect("a folder").map(|file| file.expect("a file").path());
     let mut names: Vec<PathBuf> = names.collect();
@@ -72,11 +72,15 @@ fn standard_input_is_a_document_and_a_wrong_one_gives_nothing() {
     let document = fs::read_to_string(samples().join("create_topic_rule.json")).expect("a sample");
     let (code, stdout, stderr) = tidegate(&["import", "-"], &document, &samples());
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
-    assert!(stdout.starts_with("-- From stdin.json, by `tidegate import`.\n"), "{stdout}");
+    assert!(stdout.starts_with("-- From stdin.template, by `tidegate import`.\n"), "{stdout}");
+    let template = fs::read_to_string(samples().join("motes.yaml")).expect("a sample");
+    let (code, stdout, _) = tidegate(&["import", "-"], &template, &samples());
+    assert_eq!(code, Some(4), "something is taken from a default");
+    assert!(stdout.contains("CREATE RULE hot_motes AWS '2016-03-23'"), "{stdout}");
     let wrong = document.replace("SELECT", "SELCT");
     let (code, stdout, stderr) = tidegate(&["import", "-"], &wrong, &samples());
     assert_eq!((code, stdout.as_str()), (Some(1), ""));
-    assert!(stderr.contains(" --> stdin.json:4:"), "{stderr}");
+    assert!(stderr.contains(" --> stdin.template:4:"), "{stderr}");
     assert_eq!(tidegate(&["import", "-"], "{}", &samples()).0, Some(1));
     assert_eq!(tidegate(&["import", "x.rule"], "", &samples()).0, Some(2));
 }

@@ -45,7 +45,9 @@ fn drawn(loaded: &Loaded) -> String {
 
 #[test]
 fn broken_rule_files_are_reported_as_before() {
-    insta::glob!("..", "diagnostics/*.{rule,json}", |file| insta::assert_snapshot!(report(file)));
+    insta::glob!("..", "diagnostics/*.{rule,json,yaml}", |file| insta::assert_snapshot!(report(
+        file
+    )));
 }
 
 #[test]
@@ -55,7 +57,7 @@ fn every_code_has_a_paragraph_and_a_case() {
     let cases = fs::read_dir(folder.join("tests/diagnostics")).unwrap();
     let reports: String = cases
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "rule" || e == "json"))
+        .filter(|path| path.extension().is_some_and(|e| e == "rule" || e == "json" || e == "yaml"))
         .map(|path| report(&path))
         .collect();
     for code in RULE_CODES {

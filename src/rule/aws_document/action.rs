@@ -12,15 +12,16 @@ use super::super::ast::TemplatePart;
 use super::super::parse::embedded;
 use super::super::parse::embedded::TemplateOf;
 use super::super::target::TargetName;
-use super::json::Json;
-use super::json::Member;
-use super::json::Text;
 use super::mapping::Fate;
 use super::mapping::HEADERS;
 use super::mapping::MAPPINGS;
 use super::mapping::Mapping;
+use super::node::Member;
+use super::node::Node;
+use super::node::Text;
 use super::reader::Fields;
 use super::reader::Reader;
+use super::reader::unresolved;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::limits::TARGET_NAME_BYTES_MAX;
@@ -29,7 +30,15 @@ use crate::value::Value;
 
 impl Reader<'_> {
     /// The actions that `object`, an element of `actions` or `errorAction`, is carried over to.
-    pub(super) fn actions(&mut self, object: Json<'_>) -> Vec<Spanned<Action>> {
+    pub(super) fn actions(&mut self, object: Node<'_>) -> Vec<Spanned<Action>> {
+        if let Some(function) = self.function(object) {
+            self.found.push(
+                Diagnostic::warning(Code::NOT_CARRIED, unresolved(&function, "an action"))
+                    .at(object.span(), "no action here")
+                    .help("write the action itself, or use the deployed rule"),
+            );
+            return Vec::new();
+        }
         let names = MAPPINGS.iter().map(|mapping| mapping.action);
         let Some(fields) = self.fields(object, "AWS IoT", names) else { return Vec::new() };
         let mut actions = Vec::new();

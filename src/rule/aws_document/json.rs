@@ -14,6 +14,9 @@ use serde_json::value::RawValue;
 
 use super::super::ast::Span;
 use super::super::parse::embedded::Offsets;
+use super::node::Member;
+use super::node::Node;
+use super::node::Text;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 
@@ -25,37 +28,15 @@ pub(super) struct Json<'t> {
     raw: &'t str,
 }
 
-/// A member of an object.
-#[derive(Clone, Debug)]
-pub(super) struct Member<'t> {
-    /// Its key.
-    pub(super) key: String,
-    /// Where the key stands, with its quotes.
-    pub(super) key_span: Span,
-    /// Its value.
-    pub(super) value: Json<'t>,
-}
-
-/// What a string means, and where it stands.
-#[derive(Clone, Debug)]
-pub(super) struct Text {
-    /// Without quotes and escapes.
-    pub(super) text: String,
-    /// From places in `text` to the file.
-    pub(super) offsets: Offsets,
-    /// The string with its quotes.
-    pub(super) span: Span,
-}
-
 impl<'t> Json<'t> {
     /// The values of `file`, one after another; and where it stops being JSON.
-    pub(super) fn values(file: &'t str) -> (Vec<Json<'t>>, Option<Diagnostic>) {
+    pub(super) fn values(file: &'t str) -> (Vec<Node<'t>>, Option<Diagnostic>) {
         // Editors on Windows begin files with a byte order mark.
         let text = file.strip_prefix('\u{feff}').unwrap_or(file);
         let mut values = Vec::new();
         for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
             match value {
-                Ok(value) => values.push(Json { file, raw: value.get() }),
+                Ok(value) => values.push(Node::Json(Json { file, raw: value.get() })),
                 Err(error) => {
                     let at = file.len() - text.len() + position(text, error.line(), error.column());
                     return (values, Some(not_json(file, at, &error)));
@@ -95,16 +76,17 @@ impl<'t> Json<'t> {
             let key = Json { file: self.file, raw: key.get() };
             // Half a surrogate pair is a key that nobody knows.
             let text = unescape(key.raw).map_or_else(|_| key.raw.to_owned(), |(text, _)| text);
-            let value = Json { file: self.file, raw: value.get() };
+            let value = Node::Json(Json { file: self.file, raw: value.get() });
             Member { key: text, key_span: key.span(), value }
         };
         Some(members.into_iter().map(member).collect())
     }
 
     /// The elements of an array; `None` for anything else.
-    pub(super) fn elements(self) -> Option<Vec<Json<'t>>> {
+    pub(super) fn elements(self) -> Option<Vec<Node<'t>>> {
         let elements: Vec<&RawValue> = serde_json::from_str(self.raw).ok()?;
-        Some(elements.into_iter().map(|raw| Json { file: self.file, raw: raw.get() }).collect())
+        let node = |raw: &'t RawValue| Node::Json(Json { file: self.file, raw: raw.get() });
+        Some(elements.into_iter().map(node).collect())
     }
 
     /// What a string means; `None` for anything else.

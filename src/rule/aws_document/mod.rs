@@ -1,6 +1,6 @@
 //! AWS IoT rule documents → the trees of rules.
 //!
-//! [`parse`] takes the text of a JSON file and answers what [`super::parse::parse_file`] answers of a
+//! [`parse`] takes the text of a JSON or YAML file and answers what [`super::parse::parse_file`] answers of a
 //! rule file; from there on nothing knows the difference. A file holds one or more values, each a
 //! document or an array of documents:
 //!
@@ -11,7 +11,7 @@
 //! | TopicRulePayload or TopicRule alone | `sql` |
 //! | CloudFormation template | `Resources`, of which those of type `AWS::IoT::TopicRule` count |
 //!
-//! Every span lies in the JSON file, inside strings too: [`json`] keeps the places of escapes. The
+//! Every span lies in the file, inside strings too: [`json`] and [`yaml`] keep the places of escapes. The
 //! rules are strict: they mean here what they mean at AWS, in the version that the document asks
 //! for. What has no counterpart is told as a warning, see [`mapping`]. Specification: AWS IoT API
 //! Reference, `CreateTopicRule`, `TopicRulePayload`, `Action`; AWS CloudFormation Template
@@ -20,9 +20,12 @@
 mod action;
 mod json;
 pub mod mapping;
+mod node;
 mod reader;
+mod template;
 #[cfg(test)]
 mod tests;
+mod yaml;
 
 use super::ast::Action;
 use super::ast::CreateRule;
@@ -37,10 +40,13 @@ use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Severity;
 use crate::diagnostic::nearest;
 use json::Json;
-use json::Member;
+use node::Member;
+use node::Node;
 use reader::Case;
 use reader::Fields;
 use reader::Reader;
+use template::Template;
+use yaml::Documents;
 
 /// The type of CloudFormation resource that is a rule.
 const RESOURCE_TYPE: &str = "AWS::IoT::TopicRule";
@@ -59,18 +65,48 @@ const RULE: [&str; 8] = [
 ];
 const RESOURCE: [&str; 3] = ["ruleName", "topicRulePayload", "tags"];
 
+/// How a file of documents is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notation {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+impl Notation {
+    /// Of a file whose name ends in `extension`; `None` when it is called as no document is. What is
+    /// called a template may be either, which its first character tells.
+    pub fn of(extension: &str, text: &str) -> Option<Notation> {
+        Some(match extension.to_ascii_lowercase().as_str() {
+            "json" => Notation::Json,
+            "yaml" | "yml" => Notation::Yaml,
+            "template" => Notation::of_text(text),
+            _ => return None,
+        })
+    }
+
+    /// Of a text that has no name.
+    pub fn of_text(text: &str) -> Notation {
+        let text = text.trim_start_matches('\u{feff}').trim_start();
+        if text.starts_with(['{', '[']) { Notation::Json } else { Notation::Yaml }
+    }
+}
+
 /// Parses a file of documents. `stem`, the file's name without its ending, is the name of a rule that
 /// has none; what cannot stand in a rule's name becomes `_`.
-pub(super) fn parse(text: &str, stem: &str) -> Parsed {
+pub(super) fn parse(text: &str, notation: Notation, stem: &str) -> Parsed {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let stem = stem.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     let mut file = File { stem, parsed: Parsed::default(), other: None };
-    let (values, wrong) = Json::values(text);
-    file.parsed.diagnostics.extend(wrong);
-    for value in values {
-        match value.elements() {
-            Some(documents) => documents.into_iter().for_each(|document| file.document(document)),
-            None => file.document(value),
+    match notation {
+        Notation::Json => {
+            let (values, wrong) = Json::values(text);
+            file.documents(values, wrong);
+        }
+        Notation::Yaml => {
+            let (documents, wrong) = Documents::read(text);
+            file.documents(documents.roots(), wrong);
         }
     }
     file.parsed.diagnostics.extend(file.other);
@@ -99,18 +135,40 @@ struct File {
     other: Option<Diagnostic>,
 }
 
+/// What all rules of a document have in common.
+#[derive(Clone, Copy)]
+struct Form<'f> {
+    case: Case,
+    template: &'f Template,
+}
+
+impl<'f> Form<'f> {
+    fn reader(self, found: &'f mut Vec<Diagnostic>) -> Reader<'f> {
+        Reader { case: self.case, template: self.template, found }
+    }
+}
+
 /// A rule as one of the forms holds it.
 struct Document<'t> {
-    case: Case,
     /// What the form calls it.
     name: Option<Member<'t>>,
     /// What it is called otherwise, and where to mark that.
     fallback: Spanned<String>,
-    rule: Json<'t>,
+    rule: Node<'t>,
 }
 
 impl File {
-    fn document(&mut self, document: Json<'_>) {
+    fn documents(&mut self, values: Vec<Node<'_>>, wrong: Option<Diagnostic>) {
+        self.parsed.diagnostics.extend(wrong);
+        for value in values {
+            match value.elements() {
+                Some(documents) => documents.into_iter().for_each(|one| self.document(one)),
+                None => self.document(value),
+            }
+        }
+    }
+
+    fn document(&mut self, document: Node<'_>) {
         let members = document.members().unwrap_or_default();
         let has = |key: &str| members.iter().find(|member| member.key == key);
         if has("topicRulePayload").is_some() {
@@ -119,9 +177,11 @@ impl File {
             self.wrapped(document, "the document", &GET, "rule");
         } else if has("sql").is_some() {
             let fallback = self.fallback(document);
-            self.rule(Document { case: Case::Camel, name: None, fallback, rule: document });
+            let template = Template::default();
+            let form = Form { case: Case::Camel, template: &template };
+            self.rule(form, Document { name: None, fallback, rule: document });
         } else if let Some(resources) = has("Resources") {
-            self.template(resources.value);
+            self.template(document, resources.value);
         } else if has("rules").is_some() || members.iter().any(is_misspelt) {
             let is_list = has("rules").is_some();
             self.parsed.diagnostics.push(no_rule(document, Severity::Warning, is_list));
@@ -131,23 +191,26 @@ impl File {
         }
     }
 
-    fn fallback(&self, document: Json<'_>) -> Spanned<String> {
-        let start = document.span().start;
-        Spanned { node: self.stem.clone(), span: start..start + 1 }
+    fn fallback(&self, document: Node<'_>) -> Spanned<String> {
+        Spanned { node: self.stem.clone(), span: document.begin() }
     }
 
     /// A rule inside an object that has its name.
-    fn wrapped(&mut self, document: Json<'_>, what: &str, known: &[&'static str], rule: &str) {
-        let mut reader = Reader { case: Case::Camel, found: &mut self.parsed.diagnostics };
+    fn wrapped(&mut self, document: Node<'_>, what: &str, known: &[&'static str], rule: &str) {
+        let template = Template::default();
+        let form = Form { case: Case::Camel, template: &template };
+        let mut reader = form.reader(&mut self.parsed.diagnostics);
         let Some(fields) = reader.fields(document, what, known.iter().copied()) else { return };
         let Some(rule) = fields.get(rule) else { return };
         let fallback = self.fallback(document);
         let name = fields.get("ruleName").cloned();
-        self.rule(Document { case: Case::Camel, name, fallback, rule: rule.value });
+        self.rule(form, Document { name, fallback, rule: rule.value });
     }
 
     /// The rules among the resources of a CloudFormation template.
-    fn template(&mut self, resources: Json<'_>) {
+    fn template(&mut self, document: Node<'_>, resources: Node<'_>) {
+        let template = Template::of(document);
+        let form = Form { case: Case::Pascal, template: &template };
         let mut has_rule = false;
         for resource in resources.members().unwrap_or_default() {
             let members = resource.value.members().unwrap_or_default();
@@ -157,7 +220,7 @@ impl File {
                 continue;
             }
             has_rule = true;
-            let mut reader = Reader { case: Case::Pascal, found: &mut self.parsed.diagnostics };
+            let mut reader = form.reader(&mut self.parsed.diagnostics);
             let what = resource.key.as_str();
             let Some(properties) = get("Properties") else {
                 let message = format!("{what} has no Properties");
@@ -169,7 +232,7 @@ impl File {
             let Some(rule) = reader.required(&fields, "topicRulePayload", what) else { continue };
             let name = fields.get("ruleName").cloned();
             let fallback = Spanned { node: resource.key.clone(), span: resource.key_span.clone() };
-            self.rule(Document { case: Case::Pascal, name, fallback, rule: rule.value });
+            self.rule(form, Document { name, fallback, rule: rule.value });
         }
         if !has_rule {
             let message = format!("the template has no resource of type {RESOURCE_TYPE}");
@@ -178,10 +241,10 @@ impl File {
         }
     }
 
-    fn rule(&mut self, document: Document<'_>) {
+    fn rule(&mut self, form: Form<'_>, document: Document<'_>) {
         let from = self.parsed.diagnostics.len();
-        let Document { case, name, fallback, rule } = document;
-        let mut reader = Reader { case, found: &mut self.parsed.diagnostics };
+        let Document { name, fallback, rule } = document;
+        let mut reader = form.reader(&mut self.parsed.diagnostics);
         let Some(fields) = reader.fields(rule, "a rule", RULE) else { return };
         let name = name.as_ref().or_else(|| fields.get("ruleName"));
         let name = match name.map(|member| reader.string(member)) {
@@ -263,7 +326,7 @@ fn is_misspelt(member: &Member<'_>) -> bool {
 }
 
 /// What is told of a value that is no document.
-fn no_rule(value: Json<'_>, severity: Severity, is_list: bool) -> Diagnostic {
+fn no_rule(value: Node<'_>, severity: Severity, is_list: bool) -> Diagnostic {
     let help = if is_list {
         "the answer of list-topic-rules has no rules, only their names: \
          `aws iot get-topic-rule --rule-name NAME` has one"
@@ -271,7 +334,6 @@ fn no_rule(value: Json<'_>, severity: Severity, is_list: bool) -> Diagnostic {
         "a rule is what `aws iot create-topic-rule --cli-input-json` takes, what \
          `aws iot get-topic-rule` shows, or in a CloudFormation template"
     };
-    let span = value.span();
     let told = Diagnostic::note(Code::NO_RULES, "this is no rule of AWS IoT");
-    Diagnostic { severity, ..told.at(span.start..span.start + 1, "").help(help) }
+    Diagnostic { severity, ..told.at(value.begin(), "").help(help) }
 }

@@ -1,12 +1,16 @@
 //! Objects of a document whose members are known by name, and what is told about the others.
 
 use super::super::ast::Span;
-use super::json::Json;
-use super::json::Member;
-use super::json::Text;
+use super::node::Function;
+use super::node::Member;
+use super::node::Node;
+use super::node::Text;
+use super::template::Resolved;
+use super::template::Template;
+use super::template::Unknown;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
-use crate::diagnostic::nearest;
+use crate::diagnostic::nearest_after;
 
 /// How a document writes the names of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ impl Case {
 /// Reads one rule of a document.
 pub(super) struct Reader<'d> {
     pub(super) case: Case,
+    /// What its template says of itself, if it is in one.
+    pub(super) template: &'d Template,
     pub(super) found: &'d mut Vec<Diagnostic>,
 }
 
@@ -43,6 +49,8 @@ pub(super) struct Fields<'t> {
     case: Case,
     /// Where it stands.
     pub(super) span: Span,
+    /// Its first character.
+    begin: Span,
 }
 
 impl<'t> Fields<'t> {
@@ -57,7 +65,7 @@ impl Reader<'_> {
     /// The members of `object`, which is called `what`. Unknown ones are told, and left out.
     pub(super) fn fields<'t>(
         &mut self,
-        object: Json<'t>,
+        object: Node<'t>,
         what: &str,
         known: impl IntoIterator<Item = &'static str>,
     ) -> Option<Fields<'t>> {
@@ -82,7 +90,7 @@ impl Reader<'_> {
                 seen.push(member);
             }
         }
-        Some(Fields { members: seen, case, span: object.span() })
+        Some(Fields { members: seen, case, span: object.span(), begin: object.begin() })
     }
 
     /// As [`Fields::get`]; tells when it is not there.
@@ -97,7 +105,7 @@ impl Reader<'_> {
             let name = self.case.write(name);
             self.found.push(
                 Diagnostic::error(Code::DOCUMENT, format!("{what} has no {name}"))
-                    .at(fields.span.start..fields.span.start + 1, "")
+                    .at(fields.begin.clone(), "")
                     .help(format!("AWS IoT asks for {name} here")),
             );
         }
@@ -106,6 +114,19 @@ impl Reader<'_> {
 
     /// The string that a member holds.
     pub(super) fn string(&mut self, member: &Member<'_>) -> Option<Text> {
+        self.text(member, Unknown::Refused)
+    }
+
+    /// The name that a member holds. What of it only a deployment knows stands for itself, which is
+    /// told.
+    pub(super) fn target(&mut self, member: &Member<'_>) -> Option<Text> {
+        self.text(member, Unknown::Named)
+    }
+
+    fn text(&mut self, member: &Member<'_>, unknown: Unknown) -> Option<Text> {
+        if let Some(function) = self.function(member.value) {
+            return self.resolved(&function, member, unknown);
+        }
         match member.value.text() {
             Some(Ok(text)) => Some(text),
             Some(Err(half)) => {
@@ -113,43 +134,48 @@ impl Reader<'_> {
                 None
             }
             None => {
-                match self.intrinsic(member) {
-                    Some((function, _)) => self.found.push(
-                        Diagnostic::error(Code::DOCUMENT, unresolved(&function, member))
-                            .at(member.value.span(), "")
-                            .help(
-                                "write the text itself, or use the deployed rule, as \
-                                 `aws iot get-topic-rule` shows it",
-                            ),
-                    ),
-                    None => self.wrong_kind(member.value, &member.key, "a string"),
-                }
+                self.wrong_kind(member.value, &member.key, "a string");
                 None
             }
         }
     }
 
-    /// The function of a CloudFormation template that stands for a member's value, and its argument.
-    fn intrinsic<'t>(&self, member: &Member<'t>) -> Option<(String, Json<'t>)> {
-        let mut members = member.value.members().filter(|_| self.case == Case::Pascal)?;
-        let only = members.pop().filter(|_| members.is_empty())?;
-        let is_function = only.key == "Ref" || only.key.starts_with("Fn::");
-        is_function.then_some((only.key, only.value))
+    fn resolved(
+        &mut self,
+        function: &Function<'_>,
+        member: &Member<'_>,
+        unknown: Unknown,
+    ) -> Option<Text> {
+        let told = unresolved(function, &member.key);
+        match self.template.resolve(function, unknown) {
+            Ok(Resolved { text, assumed }) => {
+                if !assumed.is_empty() {
+                    let here = format!("{} here", assumed.join(", "));
+                    self.found.push(
+                        Diagnostic::warning(Code::NOT_CARRIED, told)
+                            .at(member.value.span(), here)
+                            .help("write the text itself to choose another"),
+                    );
+                }
+                Some(text)
+            }
+            Err(what) => {
+                self.found.push(
+                    Diagnostic::error(Code::DOCUMENT, told)
+                        .at(member.value.span(), format!("nothing here says what {what} is"))
+                        .help(
+                            "write the text itself, or use the deployed rule, as \
+                             `aws iot get-topic-rule` shows it",
+                        ),
+                );
+                None
+            }
+        }
     }
 
-    /// The name that a member holds. A CloudFormation reference to a resource of the template stands
-    /// for its logical name, which is told.
-    pub(super) fn target(&mut self, member: &Member<'_>) -> Option<Text> {
-        let reference = self.intrinsic(member).and_then(|(function, argument)| {
-            logical_name(&function, argument).map(|text| (function, text))
-        });
-        let Some((function, text)) = reference else { return self.string(member) };
-        self.found.push(
-            Diagnostic::warning(Code::NOT_CARRIED, unresolved(&function, member))
-                .at(member.value.span(), format!("{} is the name here", text.text))
-                .help("write the name itself to choose another"),
-        );
-        Some(text)
+    /// The function of a CloudFormation template that stands for a value.
+    pub(super) fn function<'t>(&self, value: Node<'t>) -> Option<Function<'t>> {
+        value.function().filter(|_| self.case == Case::Pascal)
     }
 
     /// The Boolean that a member holds, `false` when there is none.
@@ -173,14 +199,18 @@ impl Reader<'_> {
 
     /// CloudFormation takes `"true"` and `"1"` for true and 1.
     fn parsed_text<T: std::str::FromStr>(&self, member: &Member<'_>) -> Option<T> {
-        match (self.case, member.value.text()) {
-            (Case::Pascal, Some(Ok(text))) => text.text.parse().ok(),
-            _ => None,
+        if self.case != Case::Pascal {
+            return None;
         }
+        let text = match self.function(member.value) {
+            Some(function) => self.template.resolve(&function, Unknown::Refused).ok()?.text,
+            None => member.value.text()?.ok()?,
+        };
+        text.text.parse().ok()
     }
 
     /// The elements of the array that a member holds.
-    pub(super) fn list<'t>(&mut self, member: &Member<'t>) -> Vec<Json<'t>> {
+    pub(super) fn list<'t>(&mut self, member: &Member<'t>) -> Vec<Node<'t>> {
         member.value.elements().unwrap_or_else(|| {
             self.wrong_kind(member.value, &member.key, "an array");
             Vec::new()
@@ -188,13 +218,17 @@ impl Reader<'_> {
     }
 
     /// Tells that `what` is something else than `wanted`.
-    pub(super) fn wrong_kind(&mut self, value: Json<'_>, what: &str, wanted: &str) {
-        let message = format!("{what} must be {wanted}, not {}", value.kind());
+    pub(super) fn wrong_kind(&mut self, value: Node<'_>, what: &str, wanted: &str) {
+        let message = match self.function(value) {
+            Some(function) => unresolved(&function, what),
+            None => format!("{what} must be {wanted}, not {}", value.kind()),
+        };
         self.found.push(Diagnostic::error(Code::DOCUMENT, message).at(value.span(), ""));
     }
 
     fn unknown(&mut self, member: &Member<'_>, what: &str, known: &[String]) {
-        let help = match nearest(&member.key, known.iter().map(String::as_str)) {
+        let known_names = known.iter().map(String::as_str);
+        let help = match nearest_after(self.found.len(), &member.key, known_names) {
             Some(near) => format!("did you mean {near}?"),
             None => format!("{what} has {}", known.join(", ")),
         };
@@ -207,18 +241,7 @@ impl Reader<'_> {
     }
 }
 
-fn unresolved(function: &str, member: &Member<'_>) -> String {
-    format!("{function} of {} is not resolved", member.key)
-}
-
-/// The logical name that a `Ref` or `Fn::GetAtt` refers to.
-fn logical_name(function: &str, argument: Json<'_>) -> Option<Text> {
-    match function {
-        "Ref" => argument.text()?.ok(),
-        "Fn::GetAtt" => {
-            let first = argument.elements()?.into_iter().next()?;
-            first.text()?.ok()
-        }
-        _ => None,
-    }
+/// That `function`, which stands for `what`, is not resolved.
+pub(super) fn unresolved(function: &Function<'_>, what: &str) -> String {
+    format!("{} of {what} is not resolved", function.written)
 }

@@ -43,6 +43,7 @@ fn each_form_gives_the_rule_that_its_text_gives() {
         ("get_topic_rule.json", include_str!("../../../tests/aws/get_topic_rule.json")),
         ("door-open.json", include_str!("../../../tests/aws/door-open.json")),
         ("cloudformation.json", include_str!("../../../tests/aws/cloudformation.json")),
+        ("motes.yaml", include_str!("../../../tests/aws/motes.yaml")),
     ];
     for (name, text) in samples {
         let checked = load(name, text);
@@ -55,7 +56,7 @@ fn each_form_gives_the_rule_that_its_text_gives() {
         assert_eq!(trees.collect::<Vec<_>>(), again.rules.iter().map(shape).collect::<Vec<_>>());
         for rule in &checked.rules {
             let at = text.lines().nth(rule.line - 1).unwrap();
-            assert!(at.contains('{'), "{at}");
+            assert!(at.contains('{') || at.contains("Description:") || at.contains("Sql:"), "{at}");
         }
     }
 }
@@ -149,6 +150,17 @@ fn a_row_of_dynamodb_is_a_key_of_a_table() {
 }
 
 #[test]
+fn a_row_of_two_keys_needs_the_second_version() {
+    let action = r#"{"dynamoDB": {"tableName": "t", "hashKeyField": "id", "hashKeyValue": "${id}",
+        "rangeKeyField": "at", "rangeKeyValue": "${ts}", "roleArn": "r"}}"#;
+    let found = told(&payload(action));
+    let expected = "R012 array literals came with SQL version 2016-03-23";
+    assert!(found.iter().any(|found| found.ends_with(expected)), "{found:?}");
+    let one = action.replace(r#""rangeKeyValue": "${ts}","#, "");
+    assert_eq!(told(&payload(&one)), Vec::<String>::new(), "one key needs no array");
+}
+
+#[test]
 fn a_file_holds_any_number_of_documents() {
     let one = |name: &str| {
         format!(
@@ -190,11 +202,88 @@ fn a_large_document_is_judged_quickly() {
     let deep = format!("{{\"sql\": {}", "[".repeat(64 * 1024));
     let escapes = format!("{{\"sql\": \"{}\", \"actions\": []}}", "\\u0041".repeat(10 * 1024));
     let documents = format!("[{}]", vec![payload(""); 1000].join(","));
-    for text in [many, deep, escapes, documents] {
+    let json = [many, deep, escapes, documents];
+    let yaml = [
+        "- ".repeat(30_000),
+        "[".repeat(60_000),
+        "{a: ".repeat(15_000),
+        "? ".repeat(30_000),
+        "a: &a [*a, *a]\n".repeat(4000),
+        "x: |\n".to_owned() + &"          SELECT\n".repeat(3500),
+        "Resources:\n".to_owned() + &"  A: {Type: AWS::IoT::TopicRule}\n".repeat(1800),
+        "!".repeat(60_000),
+        "\"".to_owned() + &"\\u0041".repeat(10_000) + "\"",
+    ];
+    let json = json.iter().map(|text| ("large.json", text));
+    for (name, text) in json.chain(yaml.iter().map(|text| ("large.yaml", text))) {
         let started = Clock::instant();
-        load("large.json", &text);
+        load(name, text);
         let took = Clock::instant().duration_since(started);
-        assert!(took < bound, "{took:?}");
+        let begin: String = text.chars().take(40).collect();
+        assert!(took < bound, "{begin}: {took:?}");
+    }
+}
+
+#[test]
+fn an_alias_is_never_followed() {
+    let mut laughs = "a: &a [lol, lol]\n".to_owned();
+    for (name, before) in ('b'..='z').zip('a'..='y') {
+        laughs += &format!("{name}: &{name} [*{before}, *{before}, *{before}, *{before}]\n");
+    }
+    let rule = "Resources:\n  R:\n    Type: AWS::IoT::TopicRule\n    Properties:\n      \
+                TopicRulePayload: {Sql: *z, Actions: []}\n";
+    let checked = load("laughs.yaml", &(laughs + rule));
+    let told: Vec<&str> = checked.diagnostics.iter().map(|(_, f)| f.message.as_str()).collect();
+    let expected = "Sql must be a string, not an alias, which CloudFormation does not have";
+    assert!(told.contains(&expected), "{told:?}");
+}
+
+#[test]
+fn what_a_template_says_of_itself_is_resolved() {
+    let sql = |properties: &str| {
+        let text = format!(
+            r#"{{"Parameters": {{"Site": {{"Default": "lab"}}, "Free": {{"Type": "String"}}}},
+            "Resources": {{"R": {{"Type": "AWS::IoT::TopicRule", "Properties": {{"TopicRulePayload": {{
+            "AwsIotSqlVersion": "2016-03-23", "Actions": [{{"CloudwatchLogs": {{}}}}], "Sql": {properties}}}}}}}}}}}"#
+        );
+        let checked = load("t.json", &text);
+        let told = checked.diagnostics.iter().filter(|(_, found)| found.code.0 != "R031");
+        let told: Vec<String> =
+            told.map(|(_, found)| format!("{} {}", found.message, found.labels[0].text)).collect();
+        (!checked.has_errors(), told.join("; "))
+    };
+    let cases = [
+        (r#"{"Fn::Sub": "SELECT * FROM 'a' WHERE topic(1) = '${!x}'"}"#, true, ""),
+        (
+            r#"{"Fn::Sub": "SELECT * FROM '${Site}/+'"}"#,
+            true,
+            "Fn::Sub of Sql is not resolved Site is 'lab' here",
+        ),
+        (r#"{"Fn::Sub": ["SELECT * FROM '${S}/+'", {"S": "x"}]}"#, true, ""),
+        (
+            r#"{"Fn::Join": [" ", ["SELECT *", "FROM", {"Fn::Sub": "'${Site}'"}]]}"#,
+            true,
+            "Fn::Join of Sql is not resolved Site is 'lab' here",
+        ),
+        (
+            r#"{"Fn::Sub": "SELECT * FROM '${Free}/+'"}"#,
+            false,
+            "Fn::Sub of Sql is not resolved nothing here says what Free is",
+        ),
+        (
+            r#"{"Fn::ImportValue": "x"}"#,
+            false,
+            "Fn::ImportValue of Sql is not resolved nothing here says what Fn::ImportValue is",
+        ),
+        (
+            r#"{"Fn::Sub": "SELECT lenght(a) FROM 'a' WHERE '${!x}' = 1"}"#,
+            false,
+            "there is no function lenght ",
+        ),
+    ];
+    for (written, loads, told) in cases {
+        let found = sql(written);
+        assert!(found.0 == loads && found.1.starts_with(told), "{written}: {found:?}");
     }
 }
 
@@ -204,9 +293,12 @@ fn mutated() -> impl Strategy<Value = String> {
         include_str!("../../../tests/aws/create_topic_rule.json"),
         include_str!("../../../tests/aws/get_topic_rule.json"),
         include_str!("../../../tests/aws/cloudformation.json"),
+        include_str!("../../../tests/aws/motes.yaml"),
     ];
-    let pieces =
-        ["\"", "\\", "{", "}", "[", "]", ":", ",", "null", "7", "${", "\\u00e9", "\\ud83d", "ö"];
+    let pieces = [
+        "\"", "\\", "{", "}", "[", "]", ":", ",", "null", "7", "${", "\\u00e9", "\\ud83d", "ö",
+        "\n", "  ", "- ", "|", ">", "&a", "*a", "!Sub ", "'", "#", "é", "---\n",
+    ];
     let cut = (any::<prop::sample::Index>(), 0_usize..20, prop::sample::select(pieces.to_vec()));
     let cuts = proptest::collection::vec(cut, 1..4);
     (prop::sample::select(samples.to_vec()), cuts).prop_map(|(sample, cuts)| {
@@ -222,8 +314,11 @@ fn mutated() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_document_is_too_bad(text in prop_oneof![mutated(), "\\PC{0,80}"]) {
-        let checked = load("fuzz.json", &text);
+    fn no_document_is_too_bad(
+        text in prop_oneof![mutated(), "\\PC{0,80}"],
+        name in prop::sample::select(vec!["fuzz.json", "fuzz.yaml", "fuzz.template"]),
+    ) {
+        let checked = load(name, &text);
         for (_, found) in &checked.diagnostics {
             for label in &found.labels {
                 prop_assert!(text.get(label.span.clone()).is_some(), "{found:?} over {text:?}");

@@ -15,23 +15,40 @@ pub(in crate::rule) struct Offsets {
     dropped: Vec<usize>,
     /// The text that holds this one; `None` for the file.
     outer: Option<Rc<Offsets>>,
+    /// Whether every place leads to `base`: the text stands in no file as it is.
+    is_one_place: bool,
 }
 
 impl Offsets {
     /// A text that stands in the file as it is, from byte `base`.
     pub(super) fn starting_at(base: usize) -> Self {
-        Offsets { base, dropped: Vec::new(), outer: None }
+        Offsets::in_text(base, Vec::new())
     }
 
     /// A quoted text of the file whose opening quote stands at byte `quote`.
     pub(in crate::rule) fn in_file(quote: usize, dropped: Vec<usize>) -> Self {
-        Offsets { base: quote + 1, dropped, outer: None }
+        Offsets::in_text(quote + 1, dropped)
+    }
+
+    /// A text of the file without quotes that begins at byte `base`.
+    pub(in crate::rule) fn in_text(base: usize, dropped: Vec<usize>) -> Self {
+        Offsets { base, dropped, outer: None, is_one_place: false }
+    }
+
+    /// A text that was put together: each place of it is byte `base` of the file.
+    pub(in crate::rule) fn at(base: usize) -> Self {
+        Offsets { is_one_place: true, ..Offsets::in_text(base, Vec::new()) }
+    }
+
+    /// A text that is this one without what is `dropped`.
+    pub(in crate::rule) fn shortened(&self, dropped: Vec<usize>) -> Self {
+        Offsets { outer: Some(Rc::new(self.clone())), ..Offsets::in_text(0, dropped) }
     }
 
     /// A quoted text inside this one, as [`unquote`] gave it; its opening quote stands at byte
     /// `quote` of this one.
     pub(super) fn inside(&self, quote: usize, dropped: Vec<usize>) -> Self {
-        Offsets { base: quote + 1, dropped, outer: Some(Rc::new(self.clone())) }
+        Offsets { base: quote + 1, ..self.shortened(dropped) }
     }
 
     /// The place in the file.
@@ -52,10 +69,19 @@ impl Offsets {
         let behind = self.dropped.get(from..).unwrap_or_default();
         let inside = behind.iter().take_while(|dropped| **dropped <= part.end);
         let dropped = inside.map(|dropped| dropped - part.start).collect();
-        Offsets { base: self.in_outer(part.start), dropped, outer: self.outer.clone() }
+        Offsets { base: self.in_outer(part.start), dropped, ..self.clone_place() }
+    }
+
+    /// The same without what is dropped, which may be much.
+    fn clone_place(&self) -> Self {
+        let dropped = Vec::new();
+        Offsets { base: 0, dropped, outer: self.outer.clone(), is_one_place: self.is_one_place }
     }
 
     fn in_outer(&self, position: usize) -> usize {
+        if self.is_one_place {
+            return self.base;
+        }
         self.base + position + self.dropped.partition_point(|dropped| *dropped <= position)
     }
 }
