@@ -46,13 +46,9 @@ pub(super) fn evaluate_rule(
         return evaluate_one(rule, frame, readable, out);
     };
     let found = frame.value(array, None);
-    let elements = match &*found {
-        Value::Array(items) => items.as_slice(),
-        object @ Value::Object(_) => std::slice::from_ref(object),
-        _ => {
-            out.unknown.push(rule);
-            return;
-        }
+    let Some(elements) = elements(&found) else {
+        out.unknown.push(rule);
+        return;
     };
     let before = (out.hits.len(), out.observations.len());
     if let Err(refusal) = evaluate_elements(rule, frame, elements, readable, out) {
@@ -60,6 +56,50 @@ pub(super) fn evaluate_rule(
         out.hits.truncate(before.0);
         out.observations.truncate(before.1);
         out.faults.push(fault(rule, refusal));
+    }
+}
+
+/// Runs `run` over what an episode is about: the message, or with FOREACH the element of it
+/// at `place`.
+pub(super) fn of_episode<T>(
+    frame: &Frame<'_>,
+    place: Option<usize>,
+    run: impl FnOnce(&Frame<'_>) -> T,
+) -> T {
+    let Some((array, place)) = frame.program.foreach.as_ref().zip(place) else { return run(frame) };
+    match elements(&frame.value(array, None)).and_then(|elements| elements.get(place)) {
+        Some(element) => run(&frame.of_element(element)),
+        None => run(frame),
+    }
+}
+
+/// Which element of FOREACH an episode of `key` saw last: the last of that key for which the
+/// condition is true. Should it be true of none any more (a row that WHERE looks at has changed), the
+/// last of that key. `None` without FOREACH.
+pub(super) fn last_element(frame: &Frame<'_>, key: &str) -> Option<usize> {
+    let found = frame.value(frame.program.foreach.as_ref()?, None);
+    let watch = frame.program.watch.as_ref()?;
+    let mut last = None;
+    for (place, element) in elements(&found)?.iter().enumerate().rev() {
+        let frame = frame.of_element(element);
+        if observed_key(&frame, &watch.partition_by).is_ok_and(|own| own == key) {
+            let is_true = |code: &code::Code| frame.condition(code) == Truth::True;
+            let is_wanted = frame.is_joined() && frame.program.filter.as_ref().is_none_or(is_true);
+            if is_wanted && is_true(&watch.condition) {
+                return Some(place);
+            }
+            last = last.or(Some(place));
+        }
+    }
+    last
+}
+
+/// What FOREACH runs over: an array, or an object as an array of one.
+fn elements(found: &Value) -> Option<&[Value]> {
+    match found {
+        Value::Array(items) => Some(items.as_slice()),
+        object @ Value::Object(_) => Some(std::slice::from_ref(object)),
+        _ => None,
     }
 }
 

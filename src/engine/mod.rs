@@ -74,6 +74,8 @@ use judge::evaluate_rule;
 use judge::fault;
 use judge::hold_key;
 use judge::judge_one;
+use judge::last_element;
+use judge::of_episode;
 use operators::Budget;
 use plan::Entry;
 use plan::Source;
@@ -426,7 +428,7 @@ impl Engine {
     }
 
     /// Makes a hit of an event of the hold table: SELECT and the actions (or those of ON CLEARED) over
-    /// the episode's last TRUE message.
+    /// the episode's last TRUE message, or with FOREACH over its element there.
     pub fn complete(&self, episode: &Episode) -> Result<Hit, Fault> {
         let facts = &episode.facts;
         let reason = match episode.event {
@@ -445,14 +447,18 @@ impl Engine {
             None => HitEvent::Firing(facts.clone()),
             Some(cleared) => HitEvent::Cleared(facts.clone(), cleared),
         };
+        let element = self
+            .alone(episode.rule, &episode.publish, None, |frame| last_element(frame, &facts.key));
         let made = self.alone(episode.rule, &episode.publish, Some(&hold), |frame| {
-            let actions = match reason {
-                None => &frame.program.actions,
-                Some(_) => &frame.program.on_cleared,
-            };
-            let made = output::make(frame, actions).map_err(|r| fault(episode.rule, r))?;
-            let actions = output::prepare(frame, actions, &made, |r| fault(episode.rule, r));
-            Ok((made.output, actions))
+            of_episode(frame, element.flatten(), |frame| {
+                let actions = match reason {
+                    None => &frame.program.actions,
+                    Some(_) => &frame.program.on_cleared,
+                };
+                let made = output::make(frame, actions).map_err(|r| fault(episode.rule, r))?;
+                let actions = output::prepare(frame, actions, &made, |r| fault(episode.rule, r));
+                Ok((made.output, actions))
+            })
         });
         let (output, actions) = made.unwrap_or_else(|| Err(unknown_rule(episode.rule)))?;
         Ok(Hit {

@@ -24,7 +24,7 @@ pub fn lateness(rule: &Rule) -> Duration {
 }
 
 /// A number that changes with what a rule's state means: SQL version, SET, FROM (and where it starts),
-/// TIMESTAMP BY, JOIN, WHERE, the condition, AT LEAST, PARTITION BY and the table of FOR EACH ROW OF; with
+/// FOREACH, TIMESTAMP BY, JOIN, WHERE, the condition, AT LEAST, PARTITION BY and the table of FOR EACH ROW OF; with
 /// GROUP BY its keys, its window and the aggregates. Made
 /// of the tree, so that spacing, comments and the case of keywords do not
 /// matter; the same in every build. Durations (LATENESS too), CLEAR WHEN, SELECT, the actions and the rows of
@@ -35,6 +35,10 @@ pub fn fingerprint(rule: &Rule) -> u64 {
     if let Some(filter) = &select.filter {
         part(&mut text, "where", "");
         outline(&mut text, filter);
+    }
+    if let Some(each) = &select.foreach {
+        part(&mut text, "foreach", &each.alias.node);
+        outline(&mut text, &each.array);
     }
     if let Some(when) = &select.when {
         match &when.condition {
@@ -56,10 +60,6 @@ pub fn fingerprint(rule: &Rule) -> u64 {
         }
     }
     if let Some(group) = &select.group {
-        if let Some(each) = &select.foreach {
-            part(&mut text, "foreach", &each.alias.node);
-            outline(&mut text, &each.array);
-        }
         for key in &group.keys {
             part(&mut text, "group", "");
             outline(&mut text, key);

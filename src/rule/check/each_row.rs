@@ -27,6 +27,10 @@ pub(super) fn clause(
             "a row is no message, so no condition can be true of it: WHEN NO DATA FOR 10 MINUTES";
         refuse("FOR EACH ROW OF belongs to NO DATA".to_owned(), help.to_owned());
     }
+    if select.foreach.is_some() {
+        let help = "republish each element, and let a second rule watch for silence";
+        refuse("a row is no element of FOREACH".to_owned(), help.to_owned());
+    }
     if select.timestamp.is_some() {
         let help = "take TIMESTAMP BY out: silence is then measured by the time of receipt";
         refuse("a row has no time of its own".to_owned(), help.to_owned());

@@ -25,14 +25,6 @@ pub(super) fn clause<'e>(each: &'e Foreach, select: &Select, scope: &mut Scope<'
                 .help("name a field that holds an array, as in FOREACH readings AS r"),
         );
     }
-    if let Some(when) = &select.when {
-        scope.found.push(
-            Diagnostic::error(Code::FOREACH, "WHEN does not watch elements of an array")
-                .at(when.span.clone(), "a condition over time")
-                .also(each.span.clone(), "several outputs a message")
-                .help("republish each element, and let a second rule watch them"),
-        );
-    }
     if let Some(join) = select.joins.iter().find(|join| join.row_name() == each.alias.node) {
         scope.found.push(
             Diagnostic::error(Code::FOREACH, "an element and a row have the same name")
