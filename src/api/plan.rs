@@ -1,10 +1,17 @@
 //! What a rule does and where, for programs and as a tree for people.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Formatter;
 
 use serde::Serialize;
 
+use crate::config::Compression;
+use crate::config::Config;
+use crate::config::DeliveryConfig;
+use crate::config::HookConfig;
+use crate::config::StreamConfig;
+use crate::diagnostic::render::counted;
 use crate::engine::Cost;
 use crate::engine::Engine;
 use crate::engine::HoldPlan;
@@ -81,6 +88,9 @@ pub struct StepPlan {
     /// Its name; left out where each message completes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// How that target is set up, in the words of the configuration; left out for topics and the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
     /// What it takes at most.
     #[serde(flatten)]
     pub cost: CostPlan,
@@ -111,6 +121,65 @@ pub struct StatePlan {
     pub clause: String,
 }
 
+/// What the configuration says of what rules name.
+#[derive(Clone, Debug, Default)]
+pub struct PlanSettings {
+    /// `rules.hold_keys_max`
+    pub keys_max: usize,
+    streams: BTreeMap<String, StreamConfig>,
+    deliveries: BTreeMap<String, DeliveryConfig>,
+    /// Without headers and the query of the URL, which may be secrets.
+    hooks: BTreeMap<String, String>,
+}
+
+impl PlanSettings {
+    /// Those of `config`.
+    pub fn of(config: &Config) -> PlanSettings {
+        let hook = |(name, hook): (&String, &HookConfig)| {
+            let url = hook.url.split(['?', '#']).next().unwrap_or_default();
+            let cut = if url.len() < hook.url.len() { "?…" } else { "" };
+            let (timeout, attempts) = (hook.timeout.as_millis(), hook.attempts);
+            (name.clone(), format!("{url}{cut}, {attempts} attempts of at most {timeout} ms"))
+        };
+        PlanSettings {
+            keys_max: config.rules.hold_keys_max,
+            streams: config.streams.clone(),
+            deliveries: config.deliveries.clone(),
+            hooks: config.hooks.iter().map(hook).collect(),
+        }
+    }
+
+    fn of_target(&self, kind: &str, name: &str) -> Option<String> {
+        let defaults = |is_declared: bool| if is_declared { "" } else { "; defaults" };
+        match kind {
+            "stream" => {
+                let declared = self.streams.get(name);
+                let stream = declared.cloned().unwrap_or_default();
+                let (shards, hours) = (stream.shards, stream.retention.as_secs() / 3600);
+                let end = defaults(declared.is_some());
+                Some(format!("{}, {hours} h{end}", counted(shards, "shard")))
+            }
+            "delivery" => {
+                let declared = self.deliveries.get(name);
+                let delivery = declared.cloned().unwrap_or_default();
+                let mib = delivery.buffer_bytes / (1024 * 1024);
+                let seconds = delivery.buffer_interval.as_secs();
+                let packed = match delivery.compression {
+                    Compression::None => "",
+                    Compression::Gzip => ", gzip",
+                };
+                let end = defaults(declared.is_some());
+                Some(format!("flushed at {mib} MiB or after {seconds} s{packed}{end}"))
+            }
+            "hook" => {
+                let declared = self.hooks.get(name).cloned();
+                Some(declared.unwrap_or_else(|| "not declared".to_owned()))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Counts of operations, at most.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct CostPlan {
@@ -127,9 +196,8 @@ pub struct CostPlan {
 }
 
 impl RulePlan {
-    /// The plan of a rule of `engine`, whose conditions may watch `keys_max` keys each; `None` where
-    /// there is no such rule.
-    pub fn of(engine: &Engine, index: RuleIndex, keys_max: usize) -> Option<RulePlan> {
+    /// The plan of a rule of `engine` under `settings`; `None` where there is no such rule.
+    pub fn of(engine: &Engine, index: RuleIndex, settings: &PlanSettings) -> Option<RulePlan> {
         let rule = engine.rules().get(usize::try_from(index.0).ok()?)?;
         let plan = engine.explain(index)?;
         let cost = |moment| plan.cost(moment);
@@ -155,10 +223,14 @@ impl RulePlan {
                 .map(|stage| StagePlan {
                     moment: stage.moment.as_str(),
                     runs_on: stage.moment.runs_on(),
-                    steps: stage.steps.into_iter().map(StepPlan::of).collect(),
+                    steps: stage
+                        .steps
+                        .into_iter()
+                        .map(|step| StepPlan::of(step, settings))
+                        .collect(),
                 })
                 .collect(),
-            state: plan.state.map(|state| StatePlan::of(state, keys_max)),
+            state: plan.state.map(|state| StatePlan::of(state, settings.keys_max)),
         })
     }
 }
@@ -168,13 +240,22 @@ fn place(rule: &Rule) -> Option<String> {
 }
 
 impl StepPlan {
-    fn of(step: Step) -> StepPlan {
+    fn of(step: Step, settings: &PlanSettings) -> StepPlan {
         let (target_kind, target) = match step.target {
             Some(target) => (Some(target.kind), target.name),
             None => (None, None),
         };
         let cost = CostPlan::of(step.cost);
-        StepPlan { clause: step.clause, note: step.note, target_kind, target, cost }
+        let set_up = target_kind.zip(target.as_deref());
+        let set_up = set_up.and_then(|(kind, name)| settings.of_target(kind, name));
+        StepPlan {
+            clause: step.clause,
+            note: step.note,
+            target_kind,
+            target,
+            settings: set_up,
+            cost,
+        }
     }
 }
 
@@ -315,7 +396,8 @@ impl StagePlan {
             place => place,
         };
         let step = |step: &StepPlan| {
-            let note = step.note.as_ref().map(|note| format!("  ({note})")).unwrap_or_default();
+            let notes = step.settings.iter().chain(&step.note);
+            let note: String = notes.map(|note| format!("  ({note})")).collect();
             let cost =
                 if step.cost.is_nothing() { String::new() } else { format!("  [{}]", step.cost) };
             Branch::leaf(format!("{}{note}{cost}", step.clause))

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use super::Outcome;
 use super::configuration;
 use super::rule_set;
+use crate::api::plan::PlanSettings;
 use crate::api::plan::RulePlan;
 use crate::diagnostic::nearest;
 use crate::engine::Engine;
@@ -65,7 +66,7 @@ pub(super) fn run(args: &ExplainArgs, answer: &mut dyn Write) -> anyhow::Result<
     };
     let engine = Engine::new(checked.rules, &config.account_id);
     let index = RuleIndex(u32::try_from(place)?);
-    let Some(plan) = RulePlan::of(&engine, index, config.rules.hold_keys_max) else {
+    let Some(plan) = RulePlan::of(&engine, index, &PlanSettings::of(&config)) else {
         bail!("the rule '{}' was not compiled", args.rule);
     };
     match args.format {
@@ -110,14 +111,29 @@ CREATE RULE elements AS
 DO UPSERT latest KEY r.name;
 
 CREATE RULE ingest AS SELECT 1 AS one DO LOG;
+
+CREATE RULE warm AS SELECT 1 AS one FROM 'attic/+/t' WHERE t > 20 DO STREAM alerts, DELIVER lake;
+CREATE RULE hot AS SELECT 1 AS one FROM 'attic/+/t' WHERE t > 30 DO INVOKE pager;
+CREATE RULE hotter AS SELECT 1 AS one FROM 'attic/+/t' WHERE t > 40 AND ok DO LOG;
+CREATE RULE hottest AS SELECT 1 AS one FROM 'attic/+/t' WHERE t > 50 DO LOG;
 ";
+    const CONFIG: &str = r#"
+[rules]
+hold_keys_max = 5000
+[stream.alerts]
+shards = 8
+[delivery.lake]
+compression = "gzip"
+[hook.pager]
+url = "https://example.com/call?token=secret"
+"#;
 
     fn explain(rule: &str, format: Format) -> anyhow::Result<String> {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("lab.rule"), RULES).unwrap();
         std::fs::write(at("rooms.csv"), "room,limit_c\nattic,30\ncellar,20\n").unwrap();
-        std::fs::write(at("tidegate.toml"), "[rules]\nhold_keys_max = 5000\n").unwrap();
+        std::fs::write(at("tidegate.toml"), CONFIG).unwrap();
         let args = ExplainArgs {
             rule: rule.to_owned(),
             rules: Some(at("lab.rule")),
@@ -132,9 +148,11 @@ CREATE RULE ingest AS SELECT 1 AS one DO LOG;
 
     #[test]
     fn each_kind_of_rule_is_drawn_as_a_tree() {
-        let all = ["plain", "watched", "silent", "elements", "ingest"];
+        let all = ["plain", "watched", "silent", "elements", "ingest", "warm", "hot"];
         let drawn = all.map(|rule| explain(rule, Format::Text).unwrap());
-        insta::assert_snapshot!(drawn.join("\n"));
+        let drawn = drawn.join("\n");
+        assert!(!drawn.contains("secret"), "{drawn}");
+        insta::assert_snapshot!(drawn);
     }
 
     #[test]

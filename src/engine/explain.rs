@@ -39,6 +39,7 @@ use crate::rule::ast::When;
 use crate::rule::function::Function;
 use crate::rule::table::RowSource;
 use crate::rule::target::TargetKind;
+use crate::topic::TopicName;
 
 /// The plan of one rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -229,7 +230,29 @@ impl Engine {
     /// The plan of a rule; `None` where there is no such rule.
     pub fn explain(&self, rule: RuleIndex) -> Option<Explanation> {
         let program = &self.compiled(rule)?.program;
-        Some(explanation(self.rule(rule)?, program))
+        let mut explanation = explanation(self.rule(rule)?, program);
+        let steps = explanation.stages.iter_mut().flat_map(|stage| &mut stage.steps);
+        if let Some(filter) = steps.into_iter().find(|step| step.clause.starts_with("WHERE ")) {
+            filter.note = self.found_by(rule);
+        }
+        Some(explanation)
+    }
+
+    /// How a topic of `rule` finds it among the others, where that is not one after the other.
+    fn found_by(&self, rule: RuleIndex) -> Option<String> {
+        let select = &self.rule(rule)?.definition.select;
+        let fields = &self.compiled(rule)?.program.fields;
+        select.from.iter().find_map(|filter| {
+            // Any level will do: wildcards stand for all of them.
+            let levels = filter.node.as_str().split('/').map(|level| match level {
+                "+" | "#" => "x",
+                level => level,
+            });
+            let topic = TopicName::parse(&levels.collect::<Vec<_>>().join("/")).ok()?;
+            let (field, rules) = self.plan_of(&self.reached(&topic)).found_by(rule)?;
+            let field = field_name(fields.get(field)?);
+            Some(format!("one of {rules} rules of a topic that are found by the value of {field}"))
+        })
     }
 }
 

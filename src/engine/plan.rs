@@ -88,6 +88,17 @@ impl Plan {
         self.sources.iter().flat_map(|source| &source.entries).map(|entry| entry.rule)
     }
 
+    /// The field by whose value `rule` is found, as its place among the fields of its program, and how
+    /// many rules are found by it; `None` for one that every message visits.
+    pub(super) fn found_by(&self, rule: RuleIndex) -> Option<(usize, usize)> {
+        self.sources.iter().find_map(|source| {
+            let place = source.entries.iter().position(|entry| entry.rule == rule)?;
+            let (slot, rules) = source.index.as_ref()?.found_by(u32::try_from(place).ok()?)?;
+            let slots = &source.entries.get(place)?.slots;
+            Some((slots.iter().position(|known| *known == slot)?, rules))
+        })
+    }
+
     /// The rules that one missing field leaves UNKNOWN together: what
     /// [`Evaluation::unknown_together`](super::Evaluation::unknown_together) counts by its place here.
     pub fn together(&self) -> &[Box<[RuleIndex]>] {

@@ -15,6 +15,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 
 use super::RuleIndex;
@@ -132,6 +133,14 @@ impl PredicateIndex {
         (!groups.is_empty()).then_some(PredicateIndex { always, groups })
     }
 
+    /// By which slot an entry is found, and how many are found by it.
+    pub(super) fn found_by(&self, entry: u32) -> Option<(usize, usize)> {
+        self.groups.iter().find_map(|group| {
+            let members = group.terms.members();
+            members.contains(&entry).then_some((group.slot, members.len()))
+        })
+    }
+
     /// Fills `visits` with the entries to evaluate over a message, and adds the groups of rules that
     /// it leaves UNKNOWN together to `unknown`.
     pub(super) fn visit(
@@ -173,6 +182,13 @@ impl Terms {
                 set_reach(&mut nodes);
                 Terms::Ranges(nodes.into())
             }
+        }
+    }
+
+    fn members(&self) -> BTreeSet<u32> {
+        match self {
+            Terms::Ranges(nodes) => nodes.iter().map(|node| node.entry).collect(),
+            Terms::Points(points) => points.values().flatten().copied().collect(),
         }
     }
 

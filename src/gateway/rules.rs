@@ -18,6 +18,7 @@ use arc_swap::ArcSwap;
 use arc_swap::Guard;
 use tokio::sync::watch;
 
+use crate::api::plan::PlanSettings;
 use crate::api::plan::RulePlan;
 use crate::config::Config;
 use crate::engine::Engine;
@@ -52,6 +53,8 @@ pub(super) struct Rules {
     /// What each rule with WHEN or GROUP BY remembers, by [`RuleIndex`]; `None` for the others.
     fingerprints: Vec<Option<u64>>,
     hold_keys_max: usize,
+    /// What `explain` says of targets.
+    settings: PlanSettings,
     /// The rules that read streams, disabled ones too, as consumers.
     consumers: Arc<[ConsumerSpec]>,
 }
@@ -73,6 +76,7 @@ impl Rules {
             places: places.collect(),
             fingerprints,
             hold_keys_max,
+            settings: PlanSettings::of(config),
             consumers: rules.iter().filter_map(|rule| consumer(rule)).collect(),
             engine,
         }
@@ -106,7 +110,7 @@ impl Rules {
 
     /// What the rule of this name was compiled to.
     pub(super) fn explain(&self, name: &str) -> Option<RulePlan> {
-        RulePlan::of(&self.engine, self.place(name)?, self.hold_keys_max)
+        RulePlan::of(&self.engine, self.place(name)?, &self.settings)
     }
 
     /// The rules that read streams, disabled ones too, as consumers.

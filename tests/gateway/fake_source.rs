@@ -15,6 +15,7 @@ use tidegate::api::SeriesView;
 use tidegate::api::Source;
 use tidegate::api::SourceError;
 use tidegate::api::payload::Payload;
+use tidegate::api::plan::PlanSettings;
 use tidegate::api::plan::RulePlan;
 use tidegate::api::rule_set::ReloadReport;
 use tidegate::api::rule_set::RuleSet;
@@ -45,6 +46,7 @@ use tidegate::api::view::TableView;
 use tidegate::api::view::Text;
 use tidegate::api::view::Totals;
 use tidegate::clock::Timestamp;
+use tidegate::config::Config;
 use tidegate::engine::Engine;
 use tidegate::engine::RuleIndex;
 use tidegate::journal::HitRecord;
@@ -256,7 +258,8 @@ impl Source for FakeSource {
         let checked = set::check(&[source], &Targets::default(), &mut NoFiles);
         let is_known = self.state.lock().rules.iter().any(|rule| *rule.name == *name);
         let engine = Engine::new(checked.rules, "");
-        RulePlan::of(&engine, RuleIndex(0), 10).filter(|_| is_known)
+        RulePlan::of(&engine, RuleIndex(0), &PlanSettings::of(&Config::default()))
+            .filter(|_| is_known)
     }
 
     fn series(&self, span: SeriesSpan) -> SeriesView {
