@@ -2,7 +2,7 @@
 //! one statement over one message, through `eval`.
 //!
 //! The shared corpus is run where it exists beside the repository; the project's own cases in
-//! `tests/cases/aws-iot-sql.jsonl` always.
+//! `tests/cases` always.
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure")]
 #![expect(clippy::print_stdout, reason = "the score, with --nocapture")]
 
@@ -173,8 +173,8 @@ fn run(path: &Path) -> Vec<String> {
 }
 
 /// The walk through AWS's reference is `reference.jsonl`.
-fn our_own_cases() -> [PathBuf; 4] {
-    ["aws-iot-sql.jsonl", "clauses.jsonl", "functions.jsonl", "reference.jsonl"]
+fn our_own_cases() -> [PathBuf; 5] {
+    ["aws-iot-sql.jsonl", "ambiguous.jsonl", "clauses.jsonl", "functions.jsonl", "reference.jsonl"]
         .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name))
 }
 
@@ -337,6 +337,50 @@ fn every_clause_has_its_cases() {
         .filter(|(_, count)| *count < CLAUSE_CASES_MIN)
         .collect();
     assert_eq!(lacking, Vec::<(&str, usize)>::new());
+}
+
+/// The text of every file below `folder` whose name ends in one of `endings`.
+fn texts(folder: &Path, endings: &[&str]) -> String {
+    let mut folders = vec![folder.to_owned()];
+    let mut texts = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| endings.iter().any(|known| end == *known))
+            {
+                texts += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    texts
+}
+
+/// Points of ambiguous.md.
+const OPEN_POINTS: usize = 32;
+
+#[test]
+fn every_open_point_of_the_reference_has_its_case() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cases = texts(&root.join("tests/cases"), &["jsonl"]);
+    let code = texts(&root.join("src"), &["rs"]) + &texts(&root.join("tests/gateway"), &["rs"]);
+    let is_shown = |by: &str| {
+        cases.contains(&format!("\"id\": \"{by}\""))
+            || code.contains(&format!("fn {by}("))
+            || by.ends_with(".rule") && root.join("tests/cases").join(by).exists()
+    };
+    let table = std::fs::read_to_string(root.join("tests/cases/README.md")).unwrap();
+    for point in 1..=OPEN_POINTS {
+        let row = table.lines().find(|line| line.starts_with(&format!("| {point} | ")));
+        let row = row.unwrap_or_else(|| panic!("tests/cases/README.md has no point {point}"));
+        let shown_by = row.rsplit(" | ").next().unwrap_or_default();
+        let names: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "nothing shows point {point}");
+        for name in names {
+            assert!(is_shown(name), "point {point}: there is no {name}");
+        }
+    }
 }
 
 #[test]
