@@ -138,7 +138,7 @@ fn of_document(path: &Path) -> anyhow::Result<Option<Arc<Rule>>> {
         (Some(rule), 0) => {
             // Asked for, it is evaluated even where the document says that it is not to run.
             let mut rule = Arc::unwrap_or_clone(rule);
-            rule.definition.disabled = false;
+            Arc::make_mut(&mut rule.definition).disabled = false;
             Ok(Some(Arc::new(rule)))
         }
         (None, _) => bail!("{} holds no rule", path.display()),

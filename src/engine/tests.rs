@@ -26,7 +26,7 @@ pub(super) fn engine(text: &str) -> Engine {
     assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
     let rule = |definition| {
         Arc::new(Rule {
-            definition,
+            definition: Arc::new(definition),
             version: SqlVersion::default(),
             tables: Arc::default(),
             text: text.to_owned(),

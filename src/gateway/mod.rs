@@ -95,7 +95,6 @@ use crate::retained;
 use crate::rule::Rule;
 use crate::rule::target::Known;
 use crate::rule_files;
-use crate::rule_files::Inputs;
 use crate::rule_files::Loaded;
 use crate::session;
 use crate::session::Parcel;
@@ -120,6 +119,7 @@ use hits::Hits;
 use intake::RuleIntake;
 use letters::LetterSink;
 use rates::Rates;
+use reload::Reading;
 use reload::ReloadSetup;
 use reload::Reloader;
 use reload::Reloads;
@@ -249,8 +249,9 @@ impl Gateway {
         register_metrics(&journal, &handle, &hits, &http_metrics, &mut registry);
 
         let access_files = AccessFiles::new(access, handle.clone());
+        let read = Reading { inputs: loaded.inputs, parses: loaded.parses };
         let (reloader, reloads) =
-            parts.reloader(&running, mirror, loaded.inputs, access_files.clone(), &mut registry)?;
+            parts.reloader(&running, mirror, read, access_files.clone(), &mut registry)?;
         let life = Arc::new(Life::default());
         let view = Arc::new(GatewayView {
             clock,
@@ -628,7 +629,7 @@ impl Parts<'_> {
         &self,
         running: &Arc<RunningRules>,
         mirror: Arc<Mirror>,
-        inputs: Inputs,
+        read: Reading,
         access_files: AccessFiles,
         registry: &mut Registry,
     ) -> Result<(Reloader, Arc<Reloads>), StorageError> {
@@ -640,7 +641,7 @@ impl Parts<'_> {
             journal: self.journal.submitter(),
             executor: self.storage.executor(),
             clock: self.clock,
-            inputs,
+            read,
             access_files,
         };
         Ok(Reloader::new(setup, registry))

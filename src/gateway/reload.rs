@@ -53,6 +53,7 @@ use crate::limits::RULES_SETTLE_MAX;
 use crate::limits::RULES_SETTLE_PERIOD;
 use crate::retry::describe;
 use crate::rule::Rule;
+use crate::rule::set::Parses;
 use crate::rule_files;
 use crate::rule_files::Inputs;
 use crate::rule_files::Loaded;
@@ -161,9 +162,17 @@ pub(super) struct ReloadSetup {
     /// and where those are that no rule has read before.
     pub(super) disk: ReadConnection,
     /// What the running set was made of.
-    pub(super) inputs: Inputs,
+    pub(super) read: Reading,
     /// Taken over with the rules when a reload is asked for; by itself when its files change.
     pub(super) access_files: AccessFiles,
+}
+
+/// The files of a set as they were read.
+pub(super) struct Reading {
+    /// What was looked at,
+    pub(super) inputs: Inputs,
+    /// and what it was parsed to.
+    pub(super) parses: Parses,
 }
 
 /// The task behind [`Reloads`].
@@ -181,6 +190,7 @@ pub(super) struct Reloader {
     /// Of the last reading.
     inputs: Arc<Inputs>,
     access_files: AccessFiles,
+    parses: Parses,
 }
 
 impl Reloader {
@@ -194,7 +204,7 @@ impl Reloader {
             clock,
             mirror,
             disk,
-            inputs,
+            read,
             access_files,
         } = setup;
         let (sender, requests) = mpsc::channel(RELOADS_WAITING_MAX);
@@ -217,7 +227,8 @@ impl Reloader {
             clock,
             mirror,
             disk: Arc::new(Mutex::new(disk)),
-            inputs: Arc::new(inputs),
+            inputs: Arc::new(read.inputs),
+            parses: read.parses,
             access_files,
         };
         (reloader, reloads)
@@ -288,13 +299,15 @@ impl Reloader {
     /// Reads and checks the files, and draws what was found.
     async fn read(&mut self) -> Result<(Vec<Arc<Rule>>, Found), String> {
         let config = Arc::clone(&self.config);
+        let parses = std::mem::take(&mut self.parses);
         let reading = tokio::task::spawn_blocking(move || {
-            let loaded = rule_files::load(std::slice::from_ref(&config.rules.path), &config);
+            let paths = std::slice::from_ref(&config.rules.path);
+            let loaded = rule_files::load_again(paths, &config, parses);
             let found = Found::of(&loaded);
-            (loaded.inputs, loaded.checked.rules, found)
+            (loaded.inputs, loaded.parses, loaded.checked.rules, found)
         });
-        let (inputs, rules, found) = reading.await.map_err(|error| describe(&error))?;
-        self.inputs = Arc::new(inputs);
+        let (inputs, parses, rules, found) = reading.await.map_err(|error| describe(&error))?;
+        (self.inputs, self.parses) = (Arc::new(inputs), parses);
         Ok((rules, found))
     }
 

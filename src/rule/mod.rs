@@ -51,7 +51,7 @@ use table::Tables;
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// The statement.
-    pub definition: CreateRule,
+    pub definition: Arc<CreateRule>,
     /// The SQL version it is evaluated under.
     pub version: SqlVersion,
     /// The tables of its set.
@@ -109,7 +109,7 @@ impl Rule {
             return Err(found);
         }
         Ok(Rule {
-            definition,
+            definition: Arc::new(definition),
             version,
             tables: Arc::clone(tables),
             schemas,

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,8 +126,40 @@ impl Checked {
     }
 }
 
+/// What files were parsed to. One that reads as before is not parsed again, so that a reload takes time
+/// for what has changed. It holds the files of the last set, and shares their trees with its rules.
+#[derive(Debug, Default)]
+pub struct Parses(HashMap<PathBuf, ParsedFile>);
+
+/// A file as it was read, and what it was parsed to.
+#[derive(Debug)]
+struct ParsedFile {
+    bytes: Vec<u8>,
+    rules: Vec<Arc<CreateRule>>,
+    rest: Parsed,
+}
+
+impl ParsedFile {
+    fn of(source: &Source, text: &str) -> ParsedFile {
+        let mut rest = source.parse();
+        let rules = rest.rules.drain(..).map(Arc::new).collect();
+        ParsedFile { bytes: text.as_bytes().to_vec(), rules, rest }
+    }
+}
+
 /// Checks `sources` as one rule set; the files that they name are read from `files`.
 pub fn check(sources: &[Source], targets: &Targets, files: &mut dyn NamedFiles) -> Checked {
+    check_again(sources, targets, files, &mut Parses::default())
+}
+
+/// As [`check`], of a set that may have been checked before.
+pub fn check_again(
+    sources: &[Source],
+    targets: &Targets,
+    files: &mut dyn NamedFiles,
+    parses: &mut Parses,
+) -> Checked {
+    let mut known = std::mem::take(parses);
     let mut set = Set {
         targets,
         statements: Vec::new(),
@@ -136,7 +169,13 @@ pub fn check(sources: &[Source], targets: &Targets, files: &mut dyn NamedFiles) 
     };
     for (source, file) in sources.iter().enumerate() {
         match text_of(file) {
-            Ok(text) => set.statements_of(source, file, text),
+            Ok(text) => {
+                let parsed = known.0.remove(&file.path);
+                let parsed = parsed.filter(|known| known.bytes == text.as_bytes());
+                let parsed = parsed.unwrap_or_else(|| ParsedFile::of(file, text));
+                set.statements_of(source, file, text, &parsed);
+                parses.0.insert(file.path.clone(), parsed);
+            }
             Err(diagnostic) => set.found[source].push(diagnostic),
         }
     }
@@ -194,7 +233,7 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Diagnostic> {
 
 struct Statement {
     source: usize,
-    rule: CreateRule,
+    rule: Arc<CreateRule>,
     schemas: Schemas,
     text: String,
     line: usize,
@@ -212,21 +251,21 @@ struct Set<'s> {
 }
 
 impl Set<'_> {
-    fn statements_of(&mut self, source: usize, file: &Source, text: &str) {
-        let parsed = file.parse();
+    fn statements_of(&mut self, source: usize, file: &Source, text: &str, parsed: &ParsedFile) {
         let is_document = file.is_document();
         let found = &mut self.found[source];
-        found.extend(parsed.diagnostics);
-        self.unsound.extend(parsed.unsound.into_iter().map(|rule| (source, rule)));
-        let created = parsed.tables.into_iter().map(|table| (source, file.path.clone(), table));
+        found.extend(parsed.rest.diagnostics.iter().cloned());
+        self.unsound.extend(parsed.rest.unsound.iter().map(|rule| (source, rule.clone())));
+        let tables = parsed.rest.tables.iter().cloned();
+        let created = tables.map(|table| (source, file.path.clone(), table));
         self.created.extend(created);
         let mut line = 1;
         let mut counted = 0;
-        for rule in parsed.rules {
+        for rule in &parsed.rules {
             if self.statements.len() == RULES_MAX {
                 found.push(
                     Diagnostic::error(Code::SIZE, format!("more than {RULES_MAX} rules"))
-                        .at(rule.name.span, "the first too many")
+                        .at(rule.name.span.clone(), "the first too many")
                         .help("run a second gateway for the others"),
                 );
                 return;
@@ -238,7 +277,7 @@ impl Set<'_> {
                 true => rule.to_string(),
                 false => text.get(rule.span.clone()).unwrap_or_default().to_owned(),
             };
-            let schemas = Schemas::default();
+            let (rule, schemas) = (Arc::clone(rule), Schemas::default());
             self.statements.push(Statement { source, rule, schemas, text, line });
         }
     }
@@ -253,7 +292,7 @@ impl Set<'_> {
 
     /// The tables that some rule's UPSERT names as they are.
     fn upserted(&self) -> impl Iterator<Item = &str> {
-        let sound = self.statements.iter().map(|statement| &statement.rule);
+        let sound = self.statements.iter().map(|statement| &*statement.rule);
         let rules = sound.chain(self.unsound.iter().map(|(_, rule)| rule));
         let targets = rules.flat_map(CreateRule::all_actions);
         let targets = targets.filter_map(|action| TargetKind::of(&action.node));
@@ -318,7 +357,7 @@ impl Set<'_> {
         for statement in &self.statements {
             known.add(&statement.rule);
         }
-        let fed = Fed::of(self.targets, self.statements.iter().map(|statement| &statement.rule));
+        let fed = Fed::of(self.targets, self.statements.iter().map(|statement| &*statement.rule));
         let mut told = BTreeSet::new();
         for statement in &self.statements {
             let found = &mut self.found[statement.source];
@@ -366,7 +405,7 @@ impl Set<'_> {
 
     fn enabled(&self) -> Vec<(usize, &CreateRule)> {
         let enabled = self.statements.iter().filter(|statement| !statement.rule.disabled);
-        enabled.map(|statement| (statement.source, &statement.rule)).collect()
+        enabled.map(|statement| (statement.source, &*statement.rule)).collect()
     }
 
     fn finish(mut self, sources: &[Source], read: ReadTables) -> Checked {

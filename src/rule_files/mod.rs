@@ -29,6 +29,7 @@ use crate::limits::RULE_FILES_MAX;
 use crate::limits::RULE_FOLDERS_DEEP_MAX;
 use crate::rule::set;
 use crate::rule::set::Checked;
+use crate::rule::set::Parses;
 use crate::rule::set::Source;
 use crate::rule::set::Targets;
 use crate::rule::table::NamedFiles;
@@ -44,26 +45,38 @@ pub struct Loaded {
     pub checked: Checked,
     /// Everything on disk that another reading would look at, as it was when it was read.
     pub inputs: Inputs,
+    /// What the files were parsed to, for another reading.
+    pub parses: Parses,
 }
 
 /// Reads and checks the rule set of `paths` against the targets of `config`.
 pub fn load(paths: &[PathBuf], config: &Config) -> Loaded {
+    load_again(paths, config, Parses::default())
+}
+
+/// As [`load`]; what reads as it did when `parses` was made is not parsed again.
+pub fn load_again(paths: &[PathBuf], config: &Config, parses: Parses) -> Loaded {
     let mut inputs = Inputs::default();
     let sources = read(paths, &mut inputs);
-    check(sources, paths, &targets(config), inputs)
+    check_again(sources, paths, &targets(config), inputs, parses)
 }
 
 /// Checks the rule files that [`read`] has read from `paths`, and reads the files that they name.
-pub fn check(
+pub fn check(sources: Vec<Source>, paths: &[PathBuf], targets: &Targets, inputs: Inputs) -> Loaded {
+    check_again(sources, paths, targets, inputs, Parses::default())
+}
+
+fn check_again(
     mut sources: Vec<Source>,
     paths: &[PathBuf],
     targets: &Targets,
     inputs: Inputs,
+    mut parses: Parses,
 ) -> Loaded {
     let mut folders = Folders { paths, inputs };
-    let mut checked = set::check(&sources, targets, &mut folders);
+    let mut checked = set::check_again(&sources, targets, &mut folders, &mut parses);
     sources.append(&mut checked.named);
-    Loaded { sources, checked, inputs: folders.inputs }
+    Loaded { sources, checked, inputs: folders.inputs, parses }
 }
 
 /// Reads what a statement names that stands in no rule file: from the current folder and below.

@@ -50,7 +50,7 @@ fn decoder(clause: &str) -> Decoder {
     let sql = format!("SELECT * FROM 'x' AS {clause}");
     let (version, tables) = (SqlVersion::default(), Arc::default());
     let rule = Rule::from_select("r", &sql, version, &tables, &mut Lab).unwrap();
-    Decoder::new(&rule.definition.select.format.unwrap().node, &rule.schemas)
+    Decoder::new(&rule.definition.select.format.as_ref().unwrap().node, &rule.schemas)
 }
 
 const READING: &str = "PROTOBUF 'lab.desc' MESSAGE 'lab.Reading'";

@@ -185,7 +185,7 @@ mod tests {
         assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
         let definition = parsed.rules.remove(0);
         fingerprint(&Rule {
-            definition,
+            definition: Arc::new(definition),
             version: SqlVersion::default(),
             tables: Arc::default(),
             text,
