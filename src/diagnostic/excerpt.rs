@@ -24,9 +24,12 @@ pub(super) struct Excerpt {
     pub(super) line: usize,
     /// Whether `text` lacks a part of its line, so that columns cannot be counted in it.
     pub(super) is_cut: bool,
-    /// The label's number, and its range in `text`.
-    pub(super) marks: Vec<(usize, Range<usize>)>,
+    /// The marks in it.
+    pub(super) marks: Marks,
 }
+
+/// Numbers of labels and their ranges.
+type Marks = Vec<(usize, Range<usize>)>;
 
 impl Excerpt {
     /// The column of the first mark in `text`, from 1.
@@ -39,7 +42,7 @@ impl Excerpt {
 
 /// The excerpts of `text` that carry `labels`, the one with the first of them in front.
 pub(super) fn excerpts(labels: &[Label], text: &str) -> Vec<Excerpt> {
-    let mut groups: Vec<(Range<usize>, Vec<(usize, Range<usize>)>)> = Vec::new();
+    let mut groups: Vec<(Range<usize>, Marks)> = Vec::new();
     for (number, label) in labels.iter().enumerate() {
         let span = bounded(&label.span, text);
         let lines = lines(&span, text);
@@ -75,7 +78,7 @@ fn lines(span: &Range<usize>, text: &str) -> Range<usize> {
     start..behind.find('\n').map_or(text.len(), |newline| span.end + newline)
 }
 
-fn excerpt(text: &str, lines: Range<usize>, mut marks: Vec<(usize, Range<usize>)>) -> Excerpt {
+fn excerpt(text: &str, lines: Range<usize>, mut marks: Marks) -> Excerpt {
     let before = text.get(..lines.start).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let first = marks.first().map(|(_, span)| span.clone()).unwrap_or_default();
