@@ -343,7 +343,6 @@ fn many_rules(rule: &str) -> String {
     LONGEST.many(rule, " ")
 }
 
-#[expect(clippy::too_many_lines, reason = "it is a list")]
 fn documents() -> Vec<(&'static str, String)> {
     let payload = |sql: &str, actions: &str| {
         format!(r#"{{"sql": "{sql}", "awsIotSqlVersion": "2016-03-23", "actions": [{actions}]}}"#)
@@ -394,6 +393,41 @@ fn documents() -> Vec<(&'static str, String)> {
     ]
 }
 
+fn templates() -> Vec<(&'static str, String)> {
+    let rule = |sql: &str| {
+        format!(
+            "Type: AWS::IoT::TopicRule\n    Properties:\n      TopicRulePayload:\n        \
+             Actions: [{{CloudwatchLogs: {{}}}}]\n        Sql: {sql}\n"
+        )
+    };
+    let one = |sql: &str| format!("Resources:\n  R:\n    {}", rule(sql));
+    let many = |name: &str, sql: &str| {
+        let rules = LONGEST.many(&format!("  {name}:\n    {}", rule(sql)), "");
+        format!("Resources:\n{rules}")
+    };
+    let folded = |list: String| one(&format!(">-\n          SELECT {list} FROM 'x'"));
+    vec![
+        ("a template", folded(FULLEST.many("a{}", ",\n          "))),
+        ("a template of unknown functions", folded(FULLEST.many("lenght(a)", ",\n          "))),
+        ("a template of escapes", one(&format!("\"{}\"", LONGEST.many("\\u0061", "")))),
+        ("rules of a template", many("R{}", "SELECT a FROM 'x'")),
+        ("rules of one name in a template", many("R", "SELECT a FROM 'x'")),
+        ("errors in a template", many("R{}", "SELECT lenght(a) FROM 'x'")),
+        ("functions of a template", many("R{}", "!Sub \"SELECT ${A}\"")),
+        ("joins of a template", one(&format!("!Join ['', [{}]]", LONGEST.many("a", ",")))),
+        ("deep YAML", LONGEST.many("[", "")),
+        ("deep blocks of YAML", LONGEST.many("- ", "")),
+        ("deep keys of YAML", LONGEST.many("? ", "")),
+        ("deep objects of YAML", LONGEST.many("{a: ", "")),
+        ("aliases", LONGEST.many("a{}: &a [*a, *a]\n", "")),
+        ("anchors", LONGEST.many("&a{} ", "")),
+        ("tags", LONGEST.many("!a{} ", "")),
+        ("documents of YAML", LONGEST.many("---\na: 1\n", "")),
+        ("keys of YAML", LONGEST.many("a{}: b\n", "")),
+        ("open texts of YAML", LONGEST.many("a: \"", "\n")),
+    ]
+}
+
 /// A text, and the name of the file that it is in.
 struct Text {
     name: String,
@@ -410,8 +444,9 @@ fn all() -> Vec<Text> {
         };
         statements(room).into_iter().chain(clauses(room)).map(named)
     };
-    let document =
-        |(name, text): (&str, String)| Text { name: name.to_owned(), path: "worst.json", text };
+    let document = |path: &'static str| {
+        move |(name, text): (&str, String)| Text { name: name.to_owned(), path, text }
+    };
     let mut all: Vec<Text> = rules(LONGEST, "").collect();
     for text in rules(FULLEST, ", as many as may be") {
         // The same text is not worth its time twice.
@@ -419,7 +454,8 @@ fn all() -> Vec<Text> {
             all.push(text);
         }
     }
-    all.extend(documents().into_iter().map(document));
+    all.extend(documents().into_iter().map(document("worst.json")));
+    all.extend(templates().into_iter().map(document("worst.yaml")));
     all
 }
 
