@@ -87,7 +87,7 @@ impl Room {
     /// The same inside of a text, as of the templates in one.
     fn many_in_text(self, part: &str) -> String {
         let signs = part.chars().filter(char::is_ascii_punctuation).count();
-        let fitting = self.bytes.min(self.tokens / signs.max(1) * part.len());
+        let fitting = self.bytes.min((self.tokens / signs.max(1)).saturating_mul(part.len()));
         part.repeat(fitting / part.len())
     }
 

@@ -252,7 +252,6 @@ impl Gateway {
         let read = Reading { inputs: loaded.inputs, parses: loaded.parses };
         let (reloader, reloads) =
             parts.reloader(&running, mirror, read, access_files.clone(), &mut registry)?;
-        let life = Arc::new(Life::default());
         let view = Arc::new(GatewayView {
             clock,
             started_at,
@@ -261,7 +260,7 @@ impl Gateway {
             mqtt: broker.local_addr(),
             http: http.local_addr(),
             certificates: doors.certificates,
-            life: Arc::clone(&life),
+            life: Arc::new(Life::default()),
             rates: Arc::new(Rates::new(Arc::clone(&running))),
             running,
             reloads,
@@ -283,7 +282,7 @@ impl Gateway {
         let (broker, mut tasks) = open(broker, parts.events, caller, &view);
         tasks.extend([tokio::spawn(reloader.run()), tokio::spawn(access_files.watch())]);
         let feeders = [tokio::spawn(desk), tokio::spawn(stream_rules.run(stopped))];
-        life.begin();
+        view.life.begin();
         Ok(Gateway { view, broker, http, feeders, journal, stop, tasks, storage })
     }
 
