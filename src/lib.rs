@@ -11,6 +11,7 @@ pub mod demo;
 pub mod gateway;
 
 pub mod broker;
+pub mod upstream;
 
 pub mod access;
 

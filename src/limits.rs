@@ -357,6 +357,20 @@ pub const HITS_PAGE_MAX: usize = 500;
 pub const HIT_OUTPUT_BYTES_MAX: usize = 16 * 1024;
 /// Stored entries of a delivery read at once while a file is written.
 pub const DELIVERY_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Messages of another broker that are judged and submitted as one batch.
+pub const UPSTREAM_BATCH_MAX: usize = 512;
+/// The same in bytes of payloads and topics: they are held until the commit.
+pub const UPSTREAM_BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// The longest wait before another broker is called again after the first failure; doubles,
+pub const UPSTREAM_RETRY_FIRST: Duration = Duration::from_millis(500);
+/// up to this: a broker that is back is found within half a minute.
+pub const UPSTREAM_RETRY_MAX: Duration = Duration::from_secs(30);
+/// A connection to another broker that stood for longer has not failed at once: the waits begin anew.
+pub const UPSTREAM_STOOD: Duration = Duration::from_secs(10);
+/// How long a message sent over MQTT 3.1.1 is expected back from a topic that is subscribed to.
+pub const UPSTREAM_ECHO_WAIT: Duration = Duration::from_secs(60);
+/// So many are: 24 bytes each.
+pub const UPSTREAM_ECHOES_MAX: usize = 100_000;
 /// The longest wait after the first failed flush of a delivery; doubles,
 pub const DELIVERY_RETRY_FIRST: Duration = Duration::from_secs(1);
 /// up to this: how late a directory that works again may be noticed.

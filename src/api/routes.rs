@@ -88,6 +88,7 @@ pub(crate) fn router(source: Arc<dyn Source>, body_timeout: Duration) -> Router 
         .route("/api/tables/:name/:key", get(table_entry).delete(forget_entry))
         .route("/api/deliveries", get(deliveries))
         .route("/api/hooks", get(hooks))
+        .route("/api/upstreams", get(upstreams))
         .route("/api/hooks/:name/dead-letters", get(dead_letters))
         .route("/api/clients", get(clients))
         .route("/api/listeners", get(listeners))
@@ -384,6 +385,11 @@ fn explain_entry(table: &str, error: SourceError) -> ApiError {
 async fn deliveries(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
     params.only(&[])?;
     Ok(Json(json!({"deliveries": shared.source.deliveries().await?})).into_response())
+}
+
+async fn upstreams(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    Ok(Json(json!({"upstreams": shared.source.upstreams()})).into_response())
 }
 
 async fn hooks(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {

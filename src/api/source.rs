@@ -30,6 +30,7 @@ use crate::api::view::RuleDetail;
 use crate::api::view::StreamView;
 use crate::api::view::TableEntry;
 use crate::api::view::TableView;
+use crate::api::view::UpstreamView;
 use crate::clock::Timestamp;
 
 /// An answer that may take a disk read or a commit.
@@ -175,6 +176,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// All deliveries, by name.
     fn deliveries(&self) -> Answer<'_, Vec<DeliveryView>>;
+
+    /// All connections to other brokers.
+    fn upstreams(&self) -> Vec<UpstreamView>;
 
     /// All hooks, by name.
     fn hooks(&self) -> Answer<'_, Vec<HookView>>;

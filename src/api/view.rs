@@ -73,7 +73,7 @@ pub struct Overview {
     pub data_dir: String,
     /// Where the rules were read from.
     pub rules_path: String,
-    /// MQTT address, as on the `ready:` line: `127.0.0.1:1883`.
+    /// MQTT address, as on the `ready:` line: `127.0.0.1:1883`; `off` where nobody connects.
     pub mqtt: String,
     /// HTTP address, as on the `ready:` line: `http://127.0.0.1:8080`.
     pub http: String,
@@ -448,6 +448,44 @@ pub struct DeliveryView {
     /// The newest of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<Failure>,
+}
+
+/// A connection to another broker: the external one, or a bridge.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamView {
+    /// `external`, or `bridge.NAME`.
+    pub name: Text,
+    /// The other broker, without the user.
+    pub url: String,
+    /// Who the gateway is there.
+    pub client_id: String,
+    /// Since when it is connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected_since: Option<Millis>,
+    /// Why it is not connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<Failure>,
+    /// Filters subscribed to, the first of them.
+    pub subscriptions: Vec<String>,
+    /// How many there are.
+    pub subscriptions_total: u64,
+    /// Filters that the other broker refuses, with the reason.
+    pub refused: Vec<String>,
+    /// Messages of the other broker since the start.
+    pub received: u64,
+    /// Of those, how many wait for their commit.
+    pub acks_waiting: u64,
+    /// Messages that the other broker has acknowledged since the start.
+    pub forwarded: u64,
+    /// Messages not sent since the start, for any reason.
+    pub dropped: u64,
+    /// Messages stored to be sent.
+    pub backlog_messages: u64,
+    /// Bytes of them.
+    pub backlog_bytes: u64,
+    /// Arrival of the oldest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Millis>,
 }
 
 /// A hook.

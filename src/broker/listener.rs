@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Intake;
+use super::Kept;
+use super::Lane;
 use super::connection;
 use super::connection::Admission;
 use super::connection::Arrival;
@@ -178,6 +180,9 @@ impl Broker {
             };
             attended.spawn(entry.attend(acceptor));
         }
+        if attended.is_empty() {
+            exchange.closed().await;
+        }
         let mut left = Vec::new();
         while let Some(ended) = attended.join_next().await {
             match ended {
@@ -342,6 +347,22 @@ impl BrokerHandle {
     /// The journal is closed, or SQLite refused.
     pub async fn remove_old(&self, executor: &Executor) -> Result<(), SessionError> {
         self.exchange.remove_old(executor).await
+    }
+
+    /// Takes in a message that comes from another broker, as one of a client: to subscribers, into the
+    /// retained store, and through `lane` to the rules. Answers whether it is allowed.
+    pub fn take_in(&self, publish: Publish, lane: &mut dyn Lane) -> bool {
+        if let Some(reason) = Exchange::refuse(&publish) {
+            self.exchange.metrics.count_dropped(reason);
+            return false;
+        }
+        let mut wakes = Wakes::default();
+        self.exchange.publish(&publish, None, &mut wakes);
+        let is_taken = lane.take(publish).is_ok();
+        for parcel in wakes.parcels.drain(..) {
+            lane.keep(Kept::Message(parcel));
+        }
+        is_taken
     }
 
     /// Whether anybody subscribes to what may be an event's topic (`$events/…`, `$aws/…`).

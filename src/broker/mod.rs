@@ -89,6 +89,12 @@ pub trait Intake: Send + Sync + 'static {
     /// Opens a connection's lane. `slot` is where its commits are announced.
     fn lane(&self, origin: Arc<Origin>, slot: Arc<AckSlot>) -> Box<dyn Lane>;
 
+    /// The same for the connection `upstream` to another broker, whose messages nobody here has sent.
+    fn upstream_lane(&self, upstream: &Arc<str>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
+        let _ = upstream;
+        self.lane(Origin::internal(), slot)
+    }
+
     /// Something happened to a client; `event` is asked what, if anybody listens. Never waits.
     fn tell(&self, event: &dyn Fn() -> ClientEvent);
 }

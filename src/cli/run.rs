@@ -71,10 +71,16 @@ impl RunArgs {
             let is_asked = !config.access.auth.methods.is_empty();
             refuse_exposure("mqtt", listen, is_asked || config.mqtt.allow_anonymous)?;
             config.mqtt.listen = listen;
+            config.mqtt.is_open = true;
         }
         if let Some(listen) = self.http {
             refuse_exposure("http", listen, config.http.allow_anonymous)?;
             config.http.listen = listen;
+        }
+        if self.demo && !config.mqtt.is_open {
+            let why = "--demo publishes to the embedded broker, which [broker] external replaces; \
+                       set listen under [mqtt] to have both";
+            return Err(WrongUsage(why.to_owned()));
         }
         Ok(config)
     }
@@ -119,15 +125,18 @@ async fn serve(
         started = Gateway::start(config, loaded) => started?,
         () = stop.recv() => return Ok(()),
     };
-    write!(answer, "ready: mqtt={} http=http://{}", gateway.mqtt(), gateway.http())?;
+    let mqtt = gateway.mqtt();
+    let shown = mqtt.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    write!(answer, "ready: mqtt={shown} http=http://{}", gateway.http())?;
     for (name, protocol, address) in gateway.listeners() {
         write!(answer, " {name}={protocol}://{address}")?;
     }
     writeln!(answer)?;
     answer.flush()?;
     let (end_demo, demo_ended) = oneshot::channel::<()>();
-    let device =
-        has_demo.then(|| tokio::spawn(demo::run(gateway.mqtt(), async { drop(demo_ended.await) })));
+    let device = mqtt
+        .filter(|_| has_demo)
+        .map(|address| tokio::spawn(demo::run(address, async { drop(demo_ended.await) })));
     let failed = loop {
         tokio::select! {
             () = stop.recv() => break None,

@@ -37,13 +37,27 @@ pub(super) const ADDRESS: Code = Code("C015");
 pub(super) const UNFIT: Code = Code("C016");
 /// A warning: a private key that everybody on the machine can read.
 pub(super) const READABLE_KEY: Code = Code("C017");
+/// A URL of another broker that cannot be used.
+pub(super) const UPSTREAM_URL: Code = Code("C037");
+/// A login at another broker that lacks a part.
+pub(super) const UPSTREAM_LOGIN: Code = Code("C038");
+/// TLS at another broker that lacks a part, or is not asked for.
+pub(super) const UPSTREAM_TLS: Code = Code("C039");
+/// A shared subscription that cannot be.
+pub(super) const UPSTREAM_SHARE: Code = Code("C040");
+/// A bridge of an embedded broker that nobody can connect to.
+pub(super) const UPSTREAM_BOTH: Code = Code("C041");
+/// Topics of a bridge that are none.
+pub(super) const UPSTREAM_TOPIC: Code = Code("C042");
+/// Messages that would go round for ever.
+pub(super) const UPSTREAM_LOOP: Code = Code("C043");
 
 /// A line of access rules that is none.
 pub(super) const ACCESS_RULE: Code = Code("C024");
 
 /// All of them, in order.
 #[cfg(test)]
-pub(super) const ALL: [Code; 18] = [
+pub(super) const ALL: [Code; 25] = [
     SYNTAX,
     UNKNOWN,
     TYPE,
@@ -62,4 +76,11 @@ pub(super) const ALL: [Code; 18] = [
     UNFIT,
     READABLE_KEY,
     ACCESS_RULE,
+    UPSTREAM_URL,
+    UPSTREAM_LOGIN,
+    UPSTREAM_TLS,
+    UPSTREAM_SHARE,
+    UPSTREAM_BOTH,
+    UPSTREAM_TOPIC,
+    UPSTREAM_LOOP,
 ];

@@ -34,9 +34,9 @@ pub(super) fn mask_secrets(text: &str) -> String {
             line.find('=').and_then(|at| line.split_at_checked(at)).unwrap_or(("", line));
         let is_open = OPEN_KEYS.contains(&key.trim());
         let is_shown = !(is_confidential || is_of_secrets(line) || key.trim() == SECRET_KEY);
-        if trimmed.starts_with('#') || is_shown {
+        if trimmed.starts_with('#') {
             masked.push_str(line);
-        } else if is_open {
+        } else if is_shown || is_open {
             push_without_credentials(&mut masked, line);
         } else {
             masked.push_str(key);
@@ -90,6 +90,8 @@ url = \"http://ops:s3cret@a/\"
 hedders = { Authorization = \"Bearer s3cret\" }
 headers = { Authorization = \"Bearer s3cret\" }
 timeout = \"1s\"
+[broker]
+external = \"mqtt://ops:s3cret@b\"
 [hook.b.headers]
 Authorization = \"Béarer s3cret\"
 \"X-Key\" = '''

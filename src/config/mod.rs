@@ -13,6 +13,7 @@ mod mask;
 mod quantity;
 mod read;
 mod section;
+mod upstream;
 
 use std::fmt;
 
@@ -33,6 +34,13 @@ pub use listener::ListenerConfig;
 pub use listener::PrincipalKind;
 pub use listener::Protocol;
 pub use listener::TlsConfig;
+pub use upstream::BridgeConfig;
+pub use upstream::BridgeTopic;
+pub use upstream::BrokerConfig;
+pub use upstream::Direction;
+pub use upstream::LinkConfig;
+pub use upstream::MqttProtocol;
+pub use upstream::UpstreamUrl;
 
 /// Everything `tidegate.toml` can say. `Config::default()` is the gateway without a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +51,10 @@ pub struct Config {
     pub account_id: String,
     /// `[mqtt]`
     pub mqtt: MqttConfig,
+    /// `[broker]`
+    pub broker: BrokerConfig,
+    /// `[bridge.NAME]`
+    pub bridges: BTreeMap<String, BridgeConfig>,
     /// `[http]`
     pub http: HttpConfig,
     /// `[listener.NAME]`
@@ -70,6 +82,8 @@ pub struct Config {
 pub struct MqttConfig {
     /// `listen`
     pub listen: SocketAddr,
+    /// Whether the embedded broker listens there: not when `[broker] external` is set and `listen` is not.
+    pub is_open: bool,
     /// `allow_anonymous`: whether clients may come in that do not say who they are, also where `listen`
     /// can be reached from other machines.
     pub allow_anonymous: bool,
@@ -282,6 +296,8 @@ impl Default for Config {
             data_dir: PathBuf::from("data"),
             account_id: "000000000000".to_owned(),
             mqtt: MqttConfig::default(),
+            broker: BrokerConfig { qos: 1, ..BrokerConfig::default() },
+            bridges: BTreeMap::new(),
             http: HttpConfig::default(),
             listeners: BTreeMap::new(),
             access: AccessConfig::default(),
@@ -300,6 +316,7 @@ impl Default for MqttConfig {
     fn default() -> Self {
         MqttConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            is_open: true,
             allow_anonymous: false,
             connections_max: 10_000,
             packet_bytes_max: 256 * 1024,

@@ -42,18 +42,19 @@ use super::section::integer;
 use super::section::path;
 use super::section::size;
 use super::section::text;
+use super::upstream;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Label;
 use crate::limits::LISTENERS_MAX;
 use crate::limits::SECRET_BYTES_MAX;
 use crate::limits::TARGET_NAME_BYTES_MAX;
 
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
-const KIB: usize = 1024;
-const MIB: usize = 1024 * 1024;
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const KIB: usize = 1024;
+pub(super) const MIB: usize = 1024 * 1024;
 /// MQTT's largest packet (MQTT 5, section 2.1.4).
-const MQTT_PACKET_BYTES_MAX: usize = 268_435_455;
+pub(super) const MQTT_PACKET_BYTES_MAX: usize = 268_435_455;
 
 /// Reads all of the document; what is wrong with it goes to `findings`.
 pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
@@ -65,8 +66,17 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     config.access.acl = read_acl(root.section("acl", findings), findings);
     let is_asked = !config.access.auth.methods.is_empty();
     let mut claims = Vec::new();
-    config.mqtt = read_mqtt(root.section("mqtt", findings), is_asked, &mut claims, findings);
+    let listen_at;
+    (config.mqtt, listen_at) =
+        read_mqtt(root.section("mqtt", findings), is_asked, &mut claims, findings);
     config.access.allow_anonymous = config.mqtt.allow_anonymous;
+    let mut places = upstream::Places::default();
+    config.broker = upstream::read_broker(root.section("broker", findings), &mut places, findings);
+    // The address of an external broker on this machine is often the default one of ours.
+    config.mqtt.is_open = config.broker.external.is_none() || listen_at.is_some();
+    if !config.mqtt.is_open {
+        claims.clear();
+    }
     config.http = read_http(root.section("http", findings), &mut claims, findings);
     let listeners = root.named("listener", findings);
     config.listeners = read_listeners(listeners, is_asked, &mut claims, findings);
@@ -78,17 +88,26 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     config.hooks = read_named(root.named("hook", findings), read_hook, findings);
     config.secrets = read_named(root.named("secret", findings), read_secret, findings);
     config.shadow = read_shadow(root.section("shadow", findings), findings);
+    for (name, section) in root.named("bridge", findings) {
+        if let Err(problem) = check_target_name(name.get_ref()) {
+            findings.diagnostics.push(problem.at(name.span(), ""));
+        }
+        let bridge = upstream::read_bridge(section, name.span(), &mut places, findings);
+        config.bridges.insert(name.into_inner(), bridge);
+    }
+    upstream::check_secrets(&places, &config.secrets, findings);
+    upstream::check_together(&config, &places, findings);
     root.finish(findings);
     config
 }
 
-/// `is_asked`: clients have to say who they are.
+/// `is_asked`: clients have to say who they are; answers with the place of `listen`.
 fn read_mqtt(
     mut section: Section<'_>,
     is_asked: bool,
     claims: &mut Vec<Claim>,
     findings: &mut Findings,
-) -> MqttConfig {
+) -> (MqttConfig, Option<Range<usize>>) {
     let mut mqtt = MqttConfig::default();
     let listen = section.read("listen", &mut mqtt.listen, address, findings);
     section.read("allow_anonymous", &mut mqtt.allow_anonymous, boolean, findings);
@@ -118,7 +137,7 @@ fn read_mqtt(
     section.finish(findings);
 
     check_exposure("mqtt", mqtt.listen, listen.clone(), is_asked || mqtt.allow_anonymous, findings);
-    claims.push(Claim { section: "mqtt".to_owned(), listen: mqtt.listen, at: listen });
+    claims.push(Claim { section: "mqtt".to_owned(), listen: mqtt.listen, at: listen.clone() });
     if mqtt.session_queue_bytes_max < mqtt.packet_bytes_max
         && let Some(span) = queue_at.or(packet_at)
     {
@@ -143,7 +162,7 @@ fn read_mqtt(
         let help = "all sessions together keep at least what one of them may";
         findings.diagnostics.push(Problem::new(code::CONTRADICTION, message, help).at(span, ""));
     }
-    mqtt
+    (mqtt, listen)
 }
 
 fn read_http(

@@ -11,6 +11,10 @@ use crate::diagnostic::Severity;
 const EXAMPLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tidegate.example.toml"));
 const MANUAL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md"));
 
+/// Keys of connections to other brokers that have no default, in the order in which they are read.
+const WITHOUT_DEFAULT: [&str; 7] =
+    ["external", "share", "client_id", "password", "ca_file", "certificate_file", "key_file"];
+
 /// What a report says, in the form of the snapshots: code, marked text, message, help.
 fn told(text: &str, diagnostics: &[Diagnostic]) -> String {
     let mut told = String::new();
@@ -39,17 +43,23 @@ fn the_example_lists_every_key_at_its_default() {
     let mut findings = section::Findings::default();
     let mut config = document::parse_into(EXAMPLE, &mut findings);
     assert_eq!(told(EXAMPLE, &findings.diagnostics), "");
-    let without_default = [
-        "acl.file",
-        "listener.browsers.certificate",
-        "listener.browsers.key",
-        "listener.browsers.client_ca",
-        "listener.browsers.client_crl",
-        "listener.browsers.client_certificate",
-        "listener.browsers.principal",
-        // It depends on data_dir.
-        "delivery.archive.directory",
-    ];
+    let without_default: Vec<String> = ["acl.file".to_owned()]
+        .into_iter()
+        .chain(WITHOUT_DEFAULT.map(|key| format!("broker.{key}")))
+        .chain(
+            [
+                "listener.browsers.certificate",
+                "listener.browsers.key",
+                "listener.browsers.client_ca",
+                "listener.browsers.client_crl",
+                "listener.browsers.client_certificate",
+                "listener.browsers.principal",
+                // It depends on data_dir.
+                "delivery.archive.directory",
+            ]
+            .map(str::to_owned),
+        )
+        .collect();
     assert_eq!(findings.absent, without_default);
     let browsers = ListenerConfig::new(Protocol::Ws, "127.0.0.1:8083".parse().unwrap());
     assert_eq!(config.listeners.remove("browsers"), Some(browsers));
@@ -89,6 +99,30 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
         ("principal", "\"subject\""),
     ] {
         listed.insert(format!("listener.NAME.{key}"), default.to_owned());
+    }
+    for key in WITHOUT_DEFAULT {
+        let default = match key {
+            "client_id" => "made once for the data folder",
+            "ca_file" => "the system's certificates",
+            _ => "none",
+        };
+        listed.insert(format!("broker.{key}"), default.to_owned());
+    }
+    // A bridge of the example would be one, so there is none; its other keys are those of [broker].
+    for (key, default) in listed.clone() {
+        let key =
+            key.strip_prefix("broker.").filter(|key| !["external", "share", "qos"].contains(key));
+        key.map(|key| listed.insert(format!("bridge.NAME.{key}"), default));
+    }
+    for (key, default) in [
+        ("url", "required"),
+        ("topic.TOPIC.filter", "required"),
+        ("topic.TOPIC.direction", "\"out\""),
+        ("topic.TOPIC.local_prefix", "\"\""),
+        ("topic.TOPIC.remote_prefix", "\"\""),
+        ("topic.TOPIC.qos", "1"),
+    ] {
+        listed.insert(format!("bridge.NAME.{key}"), default.to_owned());
     }
     for place in ["value", "file", "env"] {
         listed.insert(format!("secret.NAME.{place}"), "one of these".to_owned());
@@ -448,6 +482,59 @@ file = 5
     let text =
         "[mqtt]\nlisten = \"0.0.0.0:1\"\n[auth]\nmethods = [\"users\"]\n[acl]\nrules = \"x\"";
     assert_eq!(document::parse(text).unwrap_err().len(), 1, "logging in is a stated choice");
+}
+
+#[test]
+fn connections_to_other_brokers_are_checked_whole() {
+    let rejections = [
+        "external = \"broker.example:1883\"",
+        "external = \"http://broker.example\"",
+        "external = \"mqtt://\"",
+        "external = \"mqtt://ops:s3cret@b\"",
+        "external = \"mqtt://b/path\"",
+        "external = \"mqtt://b\"\npassword = \"x\"",
+        "external = \"mqtt://ops@b\"\npassword = \"x\"",
+        "external = \"mqtts://b\"\ncertificate_file = \"c\"",
+        "external = \"mqtts://b\"\nkey_file = \"c\"",
+        "external = \"mqtt://b\"\nca_file = \"c\"",
+        "external = \"mqtt://b\"\nshare = \"a/b\"",
+        "external = \"mqtt://b\"\nprotocol = \"3.1.1\"\nshare = \"a\"",
+        "protocol = \"4\"\nclient_id = \"a b\"\nqos = 2\nrate_max = -1",
+    ]
+    .map(|text| rejection(&format!("[broker]\n{text}\n")));
+    insta::assert_snapshot!(rejections.join("\n"));
+}
+
+#[test]
+fn bridges_are_checked_whole() {
+    let url = "[bridge.b]\nurl = \"mqtt://b\"\n";
+    let topic = |bridge: &str, filter: &str, direction: &str| {
+        format!("[bridge.{bridge}.topic.t]\nfilter = \"{filter}\"\ndirection = \"{direction}\"\n")
+    };
+    let good = format!("{url}{}", topic("b", "a/#", "both"));
+    let rejections = [
+        "[bridge.b]\npassword = \"x\"\n".to_owned(),
+        format!("{url}[bridge.b.topic.t]\nqos = 2\ndirection = \"up\"\n"),
+        format!("{url}{}local_prefix = \"a/+\"\n", topic("b", "a#", "out")),
+        format!("[broker]\nexternal = \"mqtt://x\"\n{good}"),
+        format!("[mqtt]\nlisten = \"127.0.0.1:1883\"\n{}", good.replace("//b", "//localhost")),
+        format!("{good}[bridge.c]\nurl = \"mqtt://b\"\n{}", topic("c", "a/+", "both")),
+    ]
+    .map(|text| rejection(&text));
+    insta::assert_snapshot!(rejections.join("\n"));
+    let apart = format!("{good}[bridge.c]\nurl = \"mqtt://b\"\n{}", topic("c", "b/+", "both"));
+    assert_eq!(document::parse(&apart).unwrap().0.bridges.len(), 2);
+}
+
+#[test]
+fn an_external_broker_closes_the_embedded_one_unless_it_is_asked_for() {
+    let open = |text: &str| document::parse(text).unwrap().0.mqtt.is_open;
+    assert!(open("") && open("[broker]\nqos = 0"));
+    let external = "[broker]\nexternal = \"mqtt://o%40x@[::1]\"\n";
+    assert!(!open(external));
+    assert!(open(&format!("{external}[mqtt]\nlisten = \"127.0.0.1:1884\"")));
+    let url = document::parse(external).unwrap().0.broker.external.unwrap();
+    assert_eq!((url.shown().as_str(), url.user.as_deref()), ("mqtt://[::1]:1883", Some("o@x")));
 }
 
 #[test]

@@ -29,6 +29,8 @@
 //! Each entry is therefore in exactly one file. The exception: who changes `directory` while a batch
 //! is unfinished may find that batch in the old directory as well.
 //!
+//! An [`Outbox`] keeps its messages in the same tables, and nobody makes files of them.
+//!
 //! A delivery whose directory is missing, full or read-only tries again with growing waits; its
 //! backlog grows in the database meanwhile, and neither the journal nor another delivery waits for
 //! it. On shutdown nothing is flushed: what waits is on disk already, and goes on after the start,
@@ -38,6 +40,7 @@ mod backlog;
 mod block;
 mod metrics;
 mod object;
+mod outbox;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -69,6 +72,11 @@ use crate::storage::SqliteError;
 
 pub use backlog::Backlogs;
 pub use metrics::DeliveryMetrics;
+pub use outbox::Entry;
+pub use outbox::Outbox;
+pub use outbox::PREFIX as OUTBOX_PREFIX;
+pub use outbox::Page;
+pub use outbox::Waiting;
 pub use table::Appender;
 pub(crate) use table::SCHEMA;
 
@@ -282,7 +290,7 @@ impl Supervisor {
     fn start_missing(&mut self) {
         let mut workers = self.workers.lock();
         for backlog in self.backlogs.list() {
-            if workers.contains_key(&backlog.name) {
+            if workers.contains_key(&backlog.name) || outbox::is_outbox(&backlog.name) {
                 continue;
             }
             let name = Arc::clone(&backlog.name);

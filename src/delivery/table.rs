@@ -281,7 +281,32 @@ pub(super) fn find_bound(
     Ok(high)
 }
 
-fn point_at(connection: &Connection, row: DeliveryRow, block: i64) -> rusqlite::Result<Point> {
+/// The last block of `extent` whose entries came before `cutoff`, or its floor. Blocks stand in the order of
+/// their commits, which is that of arrival but for milliseconds, so this is a binary search.
+pub(super) fn last_before(
+    connection: &Connection,
+    row: DeliveryRow,
+    extent: Extent,
+    cutoff: Timestamp,
+) -> rusqlite::Result<i64> {
+    let (mut low, mut high) = (extent.floor.block, extent.tail.block);
+    while low < high {
+        let middle = low + (high - low + 1) / 2;
+        let before = Point { block: middle - 1, ..extent.floor };
+        match oldest_after(connection, row, before)? {
+            Some(oldest) if oldest < cutoff => low = middle,
+            _ => high = middle - 1,
+        }
+    }
+    Ok(low)
+}
+
+/// Where block `block` ends.
+pub(super) fn point_at(
+    connection: &Connection,
+    row: DeliveryRow,
+    block: i64,
+) -> rusqlite::Result<Point> {
     connection
         .prepare_cached("SELECT last_entry, bytes_total FROM delivery_block WHERE id = ?1")?
         .query_row([row.block_id(block)], |row| {

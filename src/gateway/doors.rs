@@ -4,6 +4,7 @@
 //! is good takes over; what is no good is told once, counted, and shown by the API, and the certificate
 //! before it is served on.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
@@ -24,8 +25,10 @@ use crate::tls::TlsStatus;
 
 /// The open doors of one start.
 pub(super) struct Doors {
-    /// Of the broker; `[mqtt]` is the first.
+    /// Of the broker; `[mqtt]`, if it is open, is the first.
     pub(super) mqtt: Vec<(Acceptor, Arc<Door>)>,
+    /// The address of `[mqtt]`.
+    pub(super) first: Option<SocketAddr>,
     pub(super) certificates: Arc<Certificates>,
 }
 
@@ -38,14 +41,18 @@ impl Doors {
     ) -> Result<Doors, DoorError> {
         let metrics = ListenerMetrics::default();
         let first = ListenerConfig::of_mqtt(&config.mqtt);
-        let mut mqtt = vec![Door::open("mqtt", &first, &metrics, clock).await?];
+        let mut mqtt = Vec::new();
+        if config.mqtt.is_open {
+            mqtt.push(Door::open("mqtt", &first, &metrics, clock).await?);
+        }
         for (name, listener) in &config.listeners {
             mqtt.push(Door::open(name, listener, &metrics, clock).await?);
         }
+        let first = mqtt.first().filter(|_| config.mqtt.is_open).map(|(_, door)| door.address);
         let doors: Vec<_> = mqtt.iter().map(|(_, door)| Arc::clone(door)).collect();
         metrics.register(&doors, registry);
         let certificates = Arc::new(Certificates { doors, metrics, clock });
-        Ok(Doors { mqtt, certificates })
+        Ok(Doors { mqtt, first, certificates })
     }
 }
 

@@ -25,6 +25,7 @@ use crate::lambda::Caller;
 use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::topic::Reserved;
+use crate::upstream::Exits;
 
 use super::events::Events;
 use super::pass::Pass;
@@ -38,31 +39,44 @@ pub(super) struct RuleIntake {
     journal: Submitter<Work>,
     events: Events,
     caller: Arc<Caller>,
+    exits: Arc<Exits>,
 }
 
 impl RuleIntake {
     /// An intake that evaluates the `running` rules, submits to `journal` and hands what happens to
-    /// clients to `events`. `caller` calls the hooks that rules wait for.
+    /// clients to `events`. `caller` calls the hooks that rules wait for; `exits` says what goes on to
+    /// other brokers.
     pub(super) fn new(
         running: Arc<RunningRules>,
         journal: Submitter<Work>,
         events: Events,
         caller: Arc<Caller>,
+        exits: Arc<Exits>,
     ) -> Self {
-        RuleIntake { running, journal, events, caller }
+        RuleIntake { running, journal, events, caller, exits }
     }
-}
 
-impl Intake for RuleIntake {
-    fn lane(&self, _origin: Arc<Origin>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
+    fn open(&self, came_by: Option<Arc<str>>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
         Box::new(RuleLane {
             pass: Pass::settling(),
             caller: Arc::clone(&self.caller),
             running: Arc::clone(&self.running),
             journal: self.journal.clone(),
+            exits: Arc::clone(&self.exits),
+            came_by,
             slot,
             batch: None,
         })
+    }
+}
+
+impl Intake for RuleIntake {
+    fn lane(&self, _origin: Arc<Origin>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
+        self.open(None, slot)
+    }
+
+    fn upstream_lane(&self, upstream: &Arc<str>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
+        self.open(Some(Arc::clone(upstream)), slot)
     }
 
     fn tell(&self, event: &dyn Fn() -> ClientEvent) {
@@ -76,6 +90,9 @@ struct RuleLane {
     journal: Submitter<Work>,
     slot: Arc<AckSlot>,
     caller: Arc<Caller>,
+    exits: Arc<Exits>,
+    /// The connection to another broker that it is the way in of.
+    came_by: Option<Arc<str>>,
     /// `None` between two batches: a connection that says nothing keeps no rules alive.
     batch: Option<BatchHead>,
 }
@@ -103,6 +120,8 @@ impl Lane for RuleLane {
             return Err(UnknownRule);
         }
         self.pass.take(&head.rules, &publish);
+        let effects = &mut self.pass.outcome.effects;
+        self.exits.take_published(&publish, self.came_by.as_deref(), effects);
         if publish.retain {
             self.pass.outcome.effects.push(Effect::Retain(publish));
         }

@@ -32,6 +32,7 @@ mod stage;
 mod stage_tests;
 mod stream_rules;
 mod tally;
+mod upstreams;
 mod view;
 mod virtual_streams;
 
@@ -56,6 +57,7 @@ use crate::api::Server;
 use crate::api::rule_set::ReloadCause;
 use crate::broker::Broker;
 use crate::broker::BrokerHandle;
+use crate::broker::Intake;
 use crate::broker::Remains;
 use crate::broker::StagedPublish;
 use crate::checkpoint;
@@ -106,6 +108,7 @@ use crate::storage::StorageError;
 use crate::stream;
 use crate::stream::Difference;
 use crate::topic::TopicName;
+use crate::upstream::Exits;
 
 pub use rehearsal::Rehearsal;
 pub use rehearsal::Seen;
@@ -134,7 +137,6 @@ use stream_rules::StreamRules;
 use stream_rules::StreamSetup;
 use tally::RuleMetrics;
 use view::GatewayView;
-use view::Life;
 
 /// How long connections may take to get their last acknowledgements out,
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -234,8 +236,8 @@ impl Gateway {
         let hits = Arc::new(Hits::new(HitLog::new(storage.reader()?)));
         let handle = broker.handle();
 
-        let after = Announce::new(handle.clone(), Arc::clone(&hits));
-        let stage = GatewayStage::new(Arc::clone(&running), remembered, after);
+        let (exits, exit_metrics) = upstreams::exits(&config, &mut registry);
+        let stage = stage(&running, remembered, &handle, &hits, &exits);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
         prepare_tables(&storage, first_streams(&config, &rules), remains, clock).await?;
         let (stop, stopped) = watch::channel(false);
@@ -244,7 +246,6 @@ impl Gateway {
         let desk = desk.run(journal.submitter(), Arc::clone(&caller), stopped.clone());
         let parts = Parts { storage: &storage, journal: &journal, config: &config, clock, events };
         let stream_rules = parts.stream_rules(&running).await?;
-        let deliveries = parts.start_deliveries(&mut registry).await?;
         let hooks = parts.start_hooks(&running, &caller, hook_metrics).await?;
         register_metrics(&journal, &handle, &hits, &http_metrics, &mut registry);
 
@@ -257,14 +258,15 @@ impl Gateway {
             started_at,
             data_dir: config.data_dir.clone(),
             rules_path: config.rules.path.clone(),
-            mqtt: broker.local_addr(),
+            mqtt: doors.first,
             http: http.local_addr(),
             certificates: doors.certificates,
-            life: Arc::new(Life::default()),
+            life: Arc::default(),
             rates: Arc::new(Rates::new(Arc::clone(&running))),
             running,
             reloads,
             hits,
+            upstreams: parts.prepare_upstreams(&handle, exit_metrics).await?,
             broker: handle,
             journal: journal.submitter(),
             health: journal.health(),
@@ -272,22 +274,22 @@ impl Gateway {
             executor: storage.executor(),
             streams: Arc::new(Mutex::new(stream::Reader::new(storage.reader()?))),
             latest: Arc::new(Mutex::new(latest::Reader::new(storage.reader()?))),
-            deliveries,
+            deliveries: parts.start_deliveries(&mut registry).await?,
             hooks,
             registry,
         });
         storage.announce(view.http)?;
         let site = dashboard::site(Arc::clone(&view) as _, config.http.body_timeout, http_metrics);
         let http = tokio::spawn(http.run(site, stopped.clone()));
-        let (broker, mut tasks) = open(broker, parts.events, caller, &view);
+        let (broker, mut tasks) = open(broker, parts.events, caller, exits, &view).await;
         tasks.extend([tokio::spawn(reloader.run()), tokio::spawn(access_files.watch())]);
         let feeders = [tokio::spawn(desk), tokio::spawn(stream_rules.run(stopped))];
         view.life.begin();
         Ok(Gateway { view, broker, http, feeders, journal, stop, tasks, storage })
     }
 
-    /// Address of the MQTT listener.
-    pub fn mqtt(&self) -> SocketAddr {
+    /// Address of the MQTT listener, if there is one.
+    pub fn mqtt(&self) -> Option<SocketAddr> {
         self.view.mqtt
     }
 
@@ -337,6 +339,7 @@ impl Gateway {
         let Gateway { view, broker, http, feeders, journal, stop, tasks, storage } = self;
         view.life.end();
         view.broker.shutdown();
+        view.upstreams.shutdown().await;
         if !broker.is_finished() {
             drop(broker.await);
         }
@@ -391,16 +394,33 @@ fn left_sessions(config: &Config, storage: &Storage) -> anyhow::Result<(Remains,
     Ok((Remains { retained, sessions, store }, ended))
 }
 
+/// The journal's stage, which tells `broker` and `hits` of what is committed.
+fn stage(
+    running: &Arc<RunningRules>,
+    remembered: Remembered,
+    broker: &BrokerHandle,
+    hits: &Arc<Hits>,
+    exits: &Arc<Exits>,
+) -> GatewayStage<Announce> {
+    let after = Announce::new(broker.clone(), Arc::clone(hits));
+    GatewayStage::new(Arc::clone(running), remembered, after).with_exits(exits)
+}
+
 /// Lets messages in: the broker's task, and the others.
-fn open(
+async fn open(
     broker: Broker,
     events: Events,
     caller: Arc<Caller>,
+    exits: Arc<Exits>,
     view: &Arc<GatewayView>,
 ) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
-    let intake =
-        Arc::new(RuleIntake::new(Arc::clone(&view.running), view.journal.clone(), events, caller));
+    let (running, journal) = (Arc::clone(&view.running), view.journal.clone());
+    let intake: Arc<dyn Intake> =
+        Arc::new(RuleIntake::new(running, journal, events, caller, exits));
+    let (filters, following) = upstreams::follow_filters(&view.running);
+    view.upstreams.start(&intake, &filters).await;
     let tasks = vec![
+        tokio::spawn(following),
         tokio::spawn(Arc::clone(&view.hits).follow()),
         tokio::spawn(sample(Arc::clone(view))),
         tokio::spawn(Arc::clone(&view.certificates).watch()),
@@ -410,7 +430,7 @@ fn open(
     ];
     tracing::info!(
         rules = view.running.hold().list().len(),
-        mqtt = %view.mqtt,
+        mqtt = view.mqtt.map(tracing::field::display),
         http = %view.http,
         data = %view.data_dir.display(),
         "the gateway is ready"

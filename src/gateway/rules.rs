@@ -11,6 +11,7 @@
 //! by the old set and come to the stage behind that point carry their set with them; `stage` says
 //! what becomes of them.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use crate::rule::Rule;
 use crate::rule::ast::StreamStart;
 use crate::stream::ConsumerSpec;
 use crate::stream::ConsumerStart;
+use crate::topic::TopicFilter;
 use crate::topic::TopicName;
 
 use super::plans::Plans;
@@ -128,6 +130,15 @@ impl Rules {
     pub(super) fn read_streams(&self) -> impl Iterator<Item = Arc<str>> {
         let reading = self.consumers.iter().filter(|consumer| consumer.reads);
         reading.map(|consumer| Arc::clone(&consumer.stream))
+    }
+
+    /// The topics that rules read from clients, of rules that run.
+    pub(super) fn topic_filters(&self) -> BTreeSet<TopicFilter> {
+        let running = self.list().iter().filter(|rule| !rule.definition.disabled);
+        let filters = running.flat_map(|rule| &rule.definition.select.from);
+        let filters = filters.map(|filter| filter.node.clone());
+        // What the gateway says of itself comes from nowhere else.
+        filters.filter(|filter| !filter.as_str().starts_with('$')).collect()
     }
 
     /// The rules with WHEN or GROUP BY.

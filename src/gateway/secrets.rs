@@ -44,31 +44,34 @@ pub(super) enum SecretError {
 pub(super) fn read(config: &BTreeMap<String, SecretConfig>) -> Result<Secrets, SecretError> {
     let mut texts = Vec::new();
     for (name, secret) in config {
-        let name = name.clone();
-        let text =
-            match secret {
-                SecretConfig::Value(text) => text.clone(),
-                SecretConfig::File(path) => read_file(path).map_err(|source| {
-                    SecretError::File { name: name.clone(), path: path.clone(), source }
-                })?,
-                SecretConfig::Env(variable) => {
-                    env::var(variable).map_err(|error| SecretError::Env {
-                        name: name.clone(),
-                        variable: variable.clone(),
-                        source: match error {
-                            VarError::NotPresent => VarError::NotPresent,
-                            // The error of the system shows the value.
-                            VarError::NotUnicode(_) => VarError::NotUnicode("…".into()),
-                        },
-                    })?
-                }
-            };
-        if text.len() > SECRET_BYTES_MAX {
-            return Err(SecretError::TooLong(name));
-        }
-        texts.push((name, text));
+        texts.push((name.clone(), read_one(name, secret)?));
     }
     Ok(Secrets::new(texts))
+}
+
+/// Reads one. Waits for its file: not for async code.
+pub(super) fn read_one(name: &str, secret: &SecretConfig) -> Result<String, SecretError> {
+    let text = match secret {
+        SecretConfig::Value(text) => text.clone(),
+        SecretConfig::File(path) => read_file(path).map_err(|source| SecretError::File {
+            name: name.to_owned(),
+            path: path.clone(),
+            source,
+        })?,
+        SecretConfig::Env(variable) => env::var(variable).map_err(|error| SecretError::Env {
+            name: name.to_owned(),
+            variable: variable.clone(),
+            source: match error {
+                VarError::NotPresent => VarError::NotPresent,
+                // The error of the system shows the value.
+                VarError::NotUnicode(_) => VarError::NotUnicode("…".into()),
+            },
+        })?,
+    };
+    if text.len() > SECRET_BYTES_MAX {
+        return Err(SecretError::TooLong(name.to_owned()));
+    }
+    Ok(text)
 }
 
 /// The text of a file without the line break at its end, up to a byte more than there may be.

@@ -54,6 +54,7 @@ use crate::latest::Upsert;
 use crate::publish::Publish;
 use crate::session::Removal;
 use crate::topic::TopicName;
+use crate::upstream::Exits;
 
 use super::events;
 use super::pass::Pass;
@@ -186,6 +187,8 @@ struct Episodes<A> {
     recollections: Recollections,
     /// Goes to subscribers once the batch is on disk.
     outgoing: Vec<Publish>,
+    /// What goes to other brokers is part of the batch.
+    exits: Arc<Exits>,
     after: A,
 }
 
@@ -194,11 +197,26 @@ impl<A: AfterCommit> GatewayStage<A> {
     pub(super) fn new(running: Arc<RunningRules>, remembered: Remembered, after: A) -> Self {
         let Remembered { states, history, kept, transitions } = remembered;
         let (pass, outgoing) = (Pass::default(), Vec::new());
-        let recollections = Recollections::default();
-        let episodes =
-            Episodes { pass, states, history, kept, transitions, recollections, outgoing, after };
+        let (recollections, exits) = (Recollections::default(), Arc::default());
+        let episodes = Episodes {
+            pass,
+            states,
+            history,
+            kept,
+            transitions,
+            recollections,
+            outgoing,
+            exits,
+            after,
+        };
         let (rules, changes) = (running.get(), Vec::new());
         GatewayStage { rules, running, episodes, changes, has_taken_over: false, settles: false }
+    }
+
+    /// Sends on to other brokers what rules republish.
+    pub(super) fn with_exits(mut self, exits: &Arc<Exits>) -> Self {
+        self.episodes.exits = Arc::clone(exits);
+        self
     }
 
     /// The tables of latest values.
@@ -381,6 +399,7 @@ impl<A: AfterCommit> Episodes<A> {
             }
             batch.hits.extend(hits);
             for message in republished {
+                self.exits.take_republished(&message, &mut batch.effects);
                 self.after.stage(&message, &mut batch.effects);
                 self.outgoing.push(message);
             }

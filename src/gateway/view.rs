@@ -61,6 +61,8 @@ use crate::stream;
 use crate::stream::Reader;
 use crate::stream::StartAt;
 use crate::stream::StreamError;
+use crate::upstream::UpstreamStatus;
+use crate::upstream::Upstreams;
 
 use super::doors::Certificates;
 use super::doors::listener_view;
@@ -100,7 +102,8 @@ pub(super) struct GatewayView {
     pub(super) started_at: Timestamp,
     pub(super) data_dir: PathBuf,
     pub(super) rules_path: PathBuf,
-    pub(super) mqtt: SocketAddr,
+    /// `None`: the embedded broker does not listen.
+    pub(super) mqtt: Option<SocketAddr>,
     pub(super) http: SocketAddr,
     pub(super) certificates: Arc<Certificates>,
     pub(super) life: Arc<Life>,
@@ -119,6 +122,7 @@ pub(super) struct GatewayView {
     pub(super) latest: Arc<Mutex<latest::Reader>>,
     pub(super) deliveries: Arc<Deliveries>,
     pub(super) hooks: Arc<Hooks>,
+    pub(super) upstreams: Arc<Upstreams>,
     pub(super) registry: Registry,
 }
 
@@ -342,6 +346,27 @@ fn hook_view(hook: HookStatus) -> view::HookView {
     }
 }
 
+fn upstream_view(upstream: UpstreamStatus) -> view::UpstreamView {
+    let refused = upstream.refused.into_iter();
+    view::UpstreamView {
+        name: upstream.name.into(),
+        url: upstream.url,
+        client_id: upstream.client_id,
+        connected_since: upstream.connected_since.map(Into::into),
+        last_error: upstream.last_error.map(failure_view),
+        subscriptions: upstream.subscriptions,
+        subscriptions_total: upstream.subscriptions_total,
+        refused: refused.map(|(filter, reason)| format!("{filter}: {reason}")).collect(),
+        received: upstream.received,
+        acks_waiting: upstream.acks_waiting,
+        forwarded: upstream.forwarded,
+        dropped: upstream.dropped,
+        backlog_messages: upstream.backlog_messages,
+        backlog_bytes: upstream.backlog_bytes,
+        oldest: upstream.oldest.map(Into::into),
+    }
+}
+
 fn dead_letter_view(letter: &DeadLetter) -> view::DeadLetter {
     view::DeadLetter {
         id: letter.id,
@@ -431,7 +456,7 @@ impl Source for GatewayView {
             started_at: self.started_at.into(),
             data_dir: self.data_dir.display().to_string(),
             rules_path: self.rules_path.display().to_string(),
-            mqtt: self.mqtt.to_string(),
+            mqtt: self.mqtt.map_or_else(|| "off".to_owned(), |address| address.to_string()),
             http: format!("http://{}", self.http),
             readiness: self.readiness(),
             rule_set: self.reloads.rule_set(&running),
@@ -673,6 +698,10 @@ impl Source for GatewayView {
             };
             Ok(self.deliveries.status().into_iter().map(view).collect())
         })
+    }
+
+    fn upstreams(&self) -> Vec<view::UpstreamView> {
+        self.upstreams.status().into_iter().map(upstream_view).collect()
     }
 
     fn hooks(&self) -> Answer<'_, Vec<view::HookView>> {

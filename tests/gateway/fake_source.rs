@@ -45,6 +45,7 @@ use tidegate::api::view::TableEntry;
 use tidegate::api::view::TableView;
 use tidegate::api::view::Text;
 use tidegate::api::view::Totals;
+use tidegate::api::view::UpstreamView;
 use tidegate::clock::Timestamp;
 use tidegate::config::Config;
 use tidegate::engine::Engine;
@@ -386,6 +387,26 @@ impl Source for FakeSource {
 
     fn deliveries(&self) -> Answer<'_, Vec<DeliveryView>> {
         ready(Ok(self.state.lock().deliveries.clone()))
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamView> {
+        vec![UpstreamView {
+            name: Arc::<str>::from("bridge.cloud").into(),
+            url: "mqtts://cloud.example:8883".to_owned(),
+            client_id: "edge-1".to_owned(),
+            connected_since: None,
+            last_error: None,
+            subscriptions: vec!["cmd/#".to_owned()],
+            subscriptions_total: 1,
+            refused: Vec::new(),
+            received: 1,
+            acks_waiting: 0,
+            forwarded: 2,
+            dropped: 0,
+            backlog_messages: 3,
+            backlog_bytes: 4,
+            oldest: None,
+        }]
     }
 
     fn hooks(&self) -> Answer<'_, Vec<HookView>> {

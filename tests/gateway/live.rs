@@ -162,7 +162,7 @@ pub(crate) fn json_lines(bytes: &[u8]) -> Vec<serde_json::Value> {
 /// A running gateway; killed when dropped.
 pub(crate) struct Gateway {
     child: Child,
-    /// Address of the MQTT listener.
+    /// Address of the MQTT listener; all zero where nobody connects.
     pub(crate) mqtt: SocketAddr,
     /// Base URL of the HTTP listener.
     pub(crate) http: String,
@@ -210,7 +210,10 @@ impl Gateway {
             let start = ready.split_once(name).unwrap_or_else(|| panic!("{name} in {ready}")).1;
             start.split_whitespace().next().unwrap_or_default().to_owned()
         };
-        let mqtt = field("mqtt=").parse().expect("an MQTT address");
+        let mqtt = match field("mqtt=").as_str() {
+            "off" => SocketAddr::from(([0, 0, 0, 0], 0)),
+            address => address.parse().expect("an MQTT address"),
+        };
         let http = field("http=");
         Gateway { child, mqtt, http, ready, stderr: Some(log) }
     }

@@ -32,4 +32,5 @@ mod templates;
 mod tidy;
 mod transport;
 mod types;
+mod upstream;
 mod web;

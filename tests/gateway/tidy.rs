@@ -40,6 +40,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("access", &["config", "clock", "limits", "topic"]),
     (
+        "upstream",
+        &[
+            "broker", "delivery", "journal", "storage", "config", "clock", "limits", "publish",
+            "retry", "topic",
+        ],
+    ),
+    (
         "broker",
         &[
             "accept", "access", "journal", "session", "storage", "config", "clock", "limits",
@@ -64,7 +71,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("x509_parser", &["src/tls/"]),
     ("tokio_rustls", &["src/tls/", "src/accept/wire.rs"]),
     ("rustix", &["src/gateway/open_files.rs"]),
-    ("rumqttc", &["src/demo.rs", "src/cli/replay", "src/replay"]),
+    ("rumqttc", &["src/demo.rs", "src/cli/replay", "src/upstream/link/"]),
     (
         "reqwest",
         &[
@@ -74,6 +81,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/cli/stream/put.rs",
             "src/cli/table.rs",
             "src/config/read.rs",
+            "src/config/upstream.rs",
         ],
     ),
     ("prost", &["src/engine/decode/"]),

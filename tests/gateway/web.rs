@@ -178,7 +178,7 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
     let id = web.hit("overheat", "match", "{}");
     let document = web.get("/api/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 24);
+    assert_eq!(paths.len(), 25);
     for (path, methods) in paths {
         let name = match path.as_str() {
             path if path.starts_with("/api/rules") => "overheat",

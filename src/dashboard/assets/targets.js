@@ -1,4 +1,4 @@
-// The panels of what is behind the rules: streams, deliveries, hooks; and of who is connected.
+// The panels of what is behind the rules: streams, deliveries, hooks, other brokers; and of who is connected.
 import { copyable, el, keyed, setAttribute, setText } from "./dom.js";
 import { get } from "./api.js";
 import { ago, bytes, compact, count, duration, roughly, time, utc } from "./format.js";
@@ -153,6 +153,26 @@ function hook(item, now) {
   };
 }
 
+function upstream(item, now) {
+  const isConnected = item.connected_since !== undefined;
+  return {
+    title: item.name,
+    note: `${item.url} as ${item.client_id}`,
+    facts: [
+      ["State", isConnected ? "connected" : "away", isConnected ? utc(item.connected_since) : ""],
+      ["In", compact(item.received), `${count(item.received)} messages received`],
+      ["Out", compact(item.forwarded), `${count(item.forwarded)} messages acknowledged`],
+      ["Waiting", compact(item.backlog_messages), item.oldest ? `since ${roughly(now - item.oldest)}` : ""],
+    ],
+    problem: item.last_error
+      ? failure(item.last_error)
+      : item.refused.length > 0
+        ? `refused: ${item.refused.join("; ")}`
+        : null,
+    mood: isConnected && item.refused.length === 0 ? null : "bad",
+  };
+}
+
 function client(item, now) {
   const topics = item.subscriptions.join(", ");
   const more = item.subscriptions_total - item.subscriptions.length;
@@ -176,7 +196,7 @@ function failure(last, prefix) {
   return [prefix, `${time(last.at)}: ${last.message}`].filter(Boolean).join(", ");
 }
 
-/** Keeps the four panels fresh while the page can be seen. `now()` is the gateway's time; `mqtt()` its `-h … -p …`. */
+/** Keeps the panels fresh while the page can be seen. `now()` is the gateway's time; `mqtt()` its `-h … -p …`. */
 export function startPanels(now, mqtt) {
   const words = (text, code) => [el("p", {}, text), ...(code ? [copyable(code)] : [])];
   const contents = new Contents(document.getElementById("contents"));
@@ -201,6 +221,9 @@ export function startPanels(now, mqtt) {
       () =>
         words("No hook is declared. In tidegate.toml:", '[hook.pager]\nurl = "http://127.0.0.1:9000/alert"'),
       (item) => contents.ofHook(item.name),
+    ),
+    new Panel("upstreams", "/api/upstreams", upstream, () =>
+      words("No other broker is configured. In tidegate.toml:", '[broker]\nexternal = "mqtt://host"'),
     ),
     new Panel("clients", `/api/clients?limit=${ITEMS_MAX}`, client, () =>
       words("Nobody is connected. Listen to everything:", `mosquitto_sub ${mqtt()} -v -t '#'`),
