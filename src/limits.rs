@@ -422,6 +422,12 @@ pub const API_COMMIT_MAX: Duration = Duration::from_secs(10);
 pub const API_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A request's head, bytes; also what a connection buffers at once of a body.
 pub const HTTP_HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Publishes over HTTP that are under way: each holds a payload, and an acknowledgement to come.
+pub const HTTP_PUBLISHES_MAX: usize = 512;
+/// Retained messages on one page, when asked for the most (AWS IoT: 200),
+pub const RETAINED_PAGE_MAX: usize = 200;
+/// and when nothing is asked for.
+pub const RETAINED_PAGE_DEFAULT: usize = 50;
 /// HTTP connections over `connections_max` that are still answered with the reason; more are closed
 /// unread.
 pub const HTTP_REFUSALS_MAX: usize = 16;

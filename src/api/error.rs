@@ -73,6 +73,9 @@ impl From<SourceError> for ApiError {
         let message = error.to_string();
         match error {
             SourceError::Unknown => ApiError::new(StatusCode::NOT_FOUND, "unknown_name", message),
+            SourceError::Forbidden(_) => {
+                ApiError::new(StatusCode::UNAUTHORIZED, "not_authorized", message)
+            }
             SourceError::Refused(_) => ApiError::bad_request("refused", message),
             SourceError::Busy(_) => ApiError::unavailable("busy", message),
             SourceError::Unsettled(_) => ApiError::unavailable("outcome_unknown", message),

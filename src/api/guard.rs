@@ -24,6 +24,8 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 
 use crate::api::error::ApiError;
+use crate::api::error::Refusal;
+use crate::api::server::Reached;
 use crate::api::source::Source;
 
 const HEADERS: [(HeaderName, HeaderValue); 7] = [
@@ -57,12 +59,15 @@ pub(crate) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let checked = check(source.http_address(), &request);
+    let reached = request.extensions().get::<Reached>();
+    let bound = reached.map_or_else(|| source.http_address(), |reached| reached.bound);
+    let checked = check(bound, &request);
     let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+    let is_bare = response.extensions().get::<Refusal>().is_none();
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED && is_bare {
         response = explain_method(&response);
     }
     for (name, value) in HEADERS {

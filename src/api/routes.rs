@@ -21,13 +21,13 @@ use axum::routing::post;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use bytes::BytesMut;
-use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
+use crate::api::body;
+use crate::api::body::BodyError;
 use crate::api::error::ApiError;
 use crate::api::events::events;
 use crate::api::plan::RulePlan;
@@ -271,39 +271,18 @@ async fn json_body(headers: &HeaderMap, body: Body, limit: Duration) -> Result<B
             "the body must be sent as Content-Type: application/json",
         ));
     }
-    match tokio::time::timeout(limit, read_bounded(body)).await {
-        Ok(read) => read,
-        Err(_) => Err(ApiError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body_too_slow",
-            format!("the body did not arrive within {limit:?}"),
-        )),
-    }
+    body::read(body, API_BODY_BYTES_MAX, limit).await.map_err(ApiError::from)
 }
 
-/// Reads a body of at most [`API_BODY_BYTES_MAX`]. As much again is read and forgotten: a client that
-/// is still sending when the connection closes would see a reset instead of the answer.
-async fn read_bounded(body: Body) -> Result<Bytes, ApiError> {
-    let mut chunks = body.into_data_stream();
-    let mut bytes = BytesMut::new();
-    let mut length = 0;
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| ApiError::bad_request("bad_body", "the body broke off"))?;
-        length += chunk.len();
-        if length <= API_BODY_BYTES_MAX {
-            bytes.extend_from_slice(&chunk);
-        } else if length > 2 * API_BODY_BYTES_MAX {
-            break;
-        }
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let (status, code) = match error {
+            BodyError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            BodyError::BrokenOff => (StatusCode::BAD_REQUEST, "bad_body"),
+            BodyError::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+        };
+        ApiError::new(status, code, error.to_string())
     }
-    if length > API_BODY_BYTES_MAX {
-        return Err(ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            format!("a body has at most {API_BODY_BYTES_MAX} bytes"),
-        ));
-    }
-    Ok(bytes.freeze())
 }
 
 fn new_record(body: &[u8]) -> Result<NewRecord, ApiError> {

@@ -1,18 +1,17 @@
-//! The listening socket of the HTTP side: accepts within a limit, cuts who wastes a place, and shuts
+//! The listening sockets of the HTTP side: accept within their limits, cut who wastes a place, and shut
 //! down in order.
 //!
-//! In: [`HttpConfig`] and the router of everything that is served. Each connection is one task that
+//! In: the doors and the routers of what is served behind them. Each connection is one task that
 //! polls hyper and, beside it, one clock: [`Usage`] knows whether a request is under way, since when
 //! none is, and since when the client takes nothing of what waits for it. The clock looks at requests
 //! and not at bytes, so it is the same for every version of HTTP, and an answer that never ends (the
 //! live feed) is a request under way.
 //!
 //! Over `connections_max` a few connections are still served, each with one 503 that says why, and the
-//! rest are closed at once. Handlers bound what a body may take ([`super::routes`]).
+//! rest are closed at once. Handlers bound what a body may take ([`super::body`]).
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -42,19 +41,38 @@ use super::usage::Flow;
 use super::usage::Patience;
 use super::usage::Usage;
 use crate::accept::Acceptor;
+use crate::accept::Door;
+use crate::accept::DoorError;
+use crate::accept::ListenerMetrics;
+use crate::accept::Wire;
+use crate::clock::Clock;
 use crate::config::HttpConfig;
+use crate::config::ListenerConfig;
 use crate::limits::HTTP_HEAD_BYTES_MAX;
 use crate::limits::HTTP_REFUSAL_TIMEOUT;
 use crate::limits::HTTP_REFUSALS_MAX;
 use crate::limits::HTTP_SHUTDOWN_GRACE;
+use crate::peer::Peer;
+use crate::peer::Transport;
+use crate::tls::Gate;
+use crate::tls::handshake;
 
 /// A listening HTTP server, ready to [`Server::run`].
 #[derive(Debug)]
 pub struct Server {
-    acceptor: Acceptor,
+    doors: Vec<(Acceptor, Arc<Door>)>,
     connections_max: usize,
     patience: Patience,
     metrics: HttpMetrics,
+}
+
+/// What is served, by what a listener shows.
+#[derive(Clone, Debug)]
+pub struct Sites {
+    /// Where the dashboard is.
+    pub dashboard: Router,
+    /// Where it is not.
+    pub data_plane: Router,
 }
 
 /// What a connection is served with.
@@ -66,65 +84,185 @@ enum Site {
     OverLimit,
 }
 
+/// Where a request has come in, and from whom; with each request.
+#[derive(Clone, Debug)]
+pub(crate) struct Reached {
+    pub(crate) peer: Arc<Peer>,
+    /// The listener's address.
+    pub(crate) bound: SocketAddr,
+}
+
 impl Server {
-    /// Listens on `config.listen` (port 0 picks one). Clients wait in the system's backlog until
-    /// [`Server::run`].
+    /// A server of its own on `config.listen` (port 0 picks one), as tests want it.
     ///
     /// # Errors
     /// The address is taken, not ours, or not allowed.
-    pub async fn bind(config: &HttpConfig, metrics: HttpMetrics) -> io::Result<Server> {
-        let acceptor = Acceptor::bind(config.listen, "HTTP").await?;
+    pub async fn bind(config: &HttpConfig, metrics: HttpMetrics) -> Result<Server, DoorError> {
+        let (listener, counts) = (ListenerConfig::of_http(config), ListenerMetrics::default());
+        let opened = Door::open("http", &listener, &counts, Clock::start()).await?;
+        Ok(Server::new(config, vec![opened], metrics))
+    }
+
+    /// A server behind `doors`. Clients wait in the system's backlog until [`Server::run`].
+    pub(crate) fn new(
+        config: &HttpConfig,
+        doors: Vec<(Acceptor, Arc<Door>)>,
+        metrics: HttpMetrics,
+    ) -> Server {
         let patience = Patience { first: config.header_timeout, next: config.idle_timeout };
         let connections_max = config.connections_max;
         metrics.connections_max.set(i64::try_from(connections_max).unwrap_or(i64::MAX));
-        Ok(Server { acceptor, connections_max, patience, metrics })
+        Server { doors, connections_max, patience, metrics }
     }
 
-    /// The address in use.
+    /// The address of the first door.
+    ///
+    /// # Panics
+    /// There is none.
     pub fn local_addr(&self) -> SocketAddr {
-        self.acceptor.local_addr()
+        self.doors.first().expect("a server has a door").1.address
     }
 
-    /// Serves `site` until `stopped` turns true (or its sender is gone). Then idle connections are
+    /// Serves `sites` until `stopped` turns true (or its sender is gone). Then idle connections are
     /// closed, requests under way get [`HTTP_SHUTDOWN_GRACE`], and what is left is cut.
-    pub async fn run(self, site: Router, stopped: watch::Receiver<bool>) {
-        let Server { mut acceptor, connections_max, patience, metrics } = self;
-        let mut connections = JoinSet::new();
-        let mut stop = pin!(is_stopped(stopped.clone()));
-        loop {
-            tokio::select! {
-                () = stop.as_mut() => break,
-                (stream, address) = acceptor.accept() => {
-                    let open = connections.len();
-                    let (site, patience) = if open < connections_max {
-                        (Site::Open(site.clone()), patience)
-                    } else {
-                        metrics.count_refused("connections_max");
-                        if open >= connections_max + HTTP_REFUSALS_MAX {
-                            continue;
-                        }
-                        let brief = patience.first.min(HTTP_REFUSAL_TIMEOUT);
-                        (Site::OverLimit, Patience { first: brief, next: Duration::ZERO })
-                    };
-                    tracing::debug!(%address, "HTTP connection");
-                    metrics.connections.inc();
-                    let connection = serve(stream, site, patience, stopped.clone());
-                    connections.spawn(connection);
-                }
-                Some(ended) = connections.join_next() => reap(&metrics, ended),
+    pub async fn run(self, sites: Sites, stopped: watch::Receiver<bool>) {
+        let Server { doors, connections_max, patience, metrics } = self;
+        let gate = Gate::default();
+        let mut attended = JoinSet::new();
+        for (acceptor, door) in doors {
+            let site = match door.config.dashboard {
+                true => sites.dashboard.clone(),
+                false => sites.data_plane.clone(),
+            };
+            let entry = Entry {
+                door,
+                site,
+                connections_max,
+                patience,
+                metrics: metrics.clone(),
+                gate: gate.clone(),
+                stopped: stopped.clone(),
+            };
+            attended.spawn(entry.attend(acceptor));
+        }
+        let mut left = Vec::new();
+        while let Some(ended) = attended.join_next().await {
+            match ended {
+                Ok(connections) => left.push(connections),
+                Err(error) => tracing::error!(%error, "a listener's task panicked"),
             }
         }
-        drop(acceptor);
         let drained = async {
-            while let Some(ended) = connections.join_next().await {
-                reap(&metrics, ended);
+            for connections in &mut left {
+                while let Some(ended) = connections.join_next().await {
+                    reap(&metrics, ended);
+                }
             }
         };
         if tokio::time::timeout(HTTP_SHUTDOWN_GRACE, drained).await.is_err() {
-            tracing::warn!(connections = connections.len(), "HTTP connections cut at shutdown");
-            connections.shutdown().await;
+            let connections: usize = left.iter().map(JoinSet::len).sum();
+            tracing::warn!(connections, "HTTP connections cut at shutdown");
+            for mut connections in left {
+                connections.shutdown().await;
+            }
         }
     }
+}
+
+/// A door and what is behind it.
+struct Entry {
+    door: Arc<Door>,
+    site: Router,
+    /// Of all doors together.
+    connections_max: usize,
+    patience: Patience,
+    metrics: HttpMetrics,
+    gate: Gate,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Entry {
+    /// Lets clients in until the stop; answers the connections that there still are.
+    async fn attend(self, mut acceptor: Acceptor) -> JoinSet<&'static str> {
+        let mut connections = JoinSet::new();
+        let mut stop = pin!(is_stopped(self.stopped.clone()));
+        loop {
+            tokio::select! {
+                () = stop.as_mut() => return connections,
+                (socket, address) = acceptor.accept() => {
+                    self.admit(socket, address, &mut connections);
+                }
+                Some(ended) = connections.join_next() => reap(&self.metrics, ended),
+            }
+        }
+    }
+
+    fn admit(
+        &self,
+        socket: TcpStream,
+        address: SocketAddr,
+        connections: &mut JoinSet<&'static str>,
+    ) {
+        let place = Door::enter(&self.door);
+        let open = usize::try_from(self.metrics.connections.get()).unwrap_or(0);
+        let is_within = |spare| {
+            place.before < self.door.config.connections_max + spare
+                && open < self.connections_max + spare
+        };
+        let (site, patience) = if is_within(0) {
+            (Site::Open(self.site.clone()), self.patience)
+        } else {
+            self.metrics.count_refused("connections_max");
+            if !is_within(HTTP_REFUSALS_MAX) {
+                return;
+            }
+            let brief = self.patience.first.min(HTTP_REFUSAL_TIMEOUT);
+            (Site::OverLimit, Patience { first: brief, next: Duration::ZERO })
+        };
+        tracing::debug!(%address, "HTTP connection");
+        self.metrics.connections.inc();
+        let peer = Peer::anonymous(address, Arc::clone(&self.door.name), Transport::Http);
+        let (door, gate) = (Arc::clone(&self.door), self.gate.clone());
+        let stopped = self.stopped.clone();
+        connections.spawn(async move {
+            let arriving = tokio::time::timeout(patience.first, arrive(socket, peer, &door, &gate));
+            let ended = match arriving.await {
+                Ok(Some((wire, reached))) => serve(wire, reached, site, patience, stopped).await,
+                Ok(None) => "tls",
+                Err(_) => {
+                    door.count_failed("timeout");
+                    "tls"
+                }
+            };
+            drop(place);
+            ended
+        });
+    }
+}
+
+/// Does the door's TLS handshake, if it has one. `None`: it came to nothing, which is counted.
+async fn arrive(
+    socket: TcpStream,
+    mut peer: Peer,
+    door: &Door,
+    gate: &Gate,
+) -> Option<(Wire, Reached)> {
+    let wire = match &door.tls {
+        None => Wire::Tcp(socket),
+        Some(keeper) => match handshake(socket, keeper, gate).await {
+            Ok((stream, certificate)) => {
+                door.count_handshake();
+                (peer.transport, peer.certificate) = (Transport::Https, certificate);
+                Wire::Tls(Box::new(stream))
+            }
+            Err(failed) => {
+                door.count_failed(failed.reason);
+                tracing::debug!(address = %peer.address, listener = &*door.name, %failed, "no TLS");
+                return None;
+            }
+        },
+    };
+    Some((wire, Reached { peer: Arc::new(peer), bound: door.address }))
 }
 
 /// Waits for the stop; the gateway being gone is one too.
@@ -146,7 +284,8 @@ fn reap(metrics: &HttpMetrics, ended: Result<&'static str, JoinError>) {
 
 /// Serves one connection and answers why it ended.
 async fn serve(
-    stream: TcpStream,
+    wire: Wire,
+    reached: Reached,
     site: Site,
     patience: Patience,
     stopped: watch::Receiver<bool>,
@@ -155,8 +294,11 @@ async fn serve(
     let mut builder = Builder::new(TokioExecutor::new());
     // hyper's own clock counts waiting for a next request as reading its head; ours tells them apart.
     builder.http1().header_read_timeout(None).max_buf_size(HTTP_HEAD_BYTES_MAX);
-    let answer = service_fn(|request| answer(site.clone(), Arc::clone(&usage), request));
-    let io = TokioIo::new(Flow::new(stream, Arc::clone(&usage)));
+    let answer = service_fn(|mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(reached.clone());
+        answer(site.clone(), Arc::clone(&usage), request)
+    });
+    let io = TokioIo::new(Flow::new(wire, Arc::clone(&usage)));
     let mut connection = pin!(builder.serve_connection(io, answer));
     let mut alarm = pin!(sleep(patience.first));
     let mut stop = pin!(is_stopped(stopped));

@@ -3,6 +3,7 @@
 //! The gateway implements it; the API knows nothing of how. Calls that answer from memory are plain
 //! functions and must not block; those that may read the disk or wait for a commit are futures.
 
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -32,6 +33,10 @@ use crate::api::view::TableEntry;
 use crate::api::view::TableView;
 use crate::api::view::UpstreamView;
 use crate::clock::Timestamp;
+use crate::peer::Peer;
+use crate::publish::PublishProperties;
+use crate::publish::QoS;
+use crate::topic::TopicName;
 
 /// An answer that may take a disk read or a commit.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send + 'a>>;
@@ -42,6 +47,9 @@ pub enum SourceError {
     /// Nothing has that name.
     #[error("there is no such name")]
     Unknown,
+    /// Whoever asks may not have it, or has to say who it is.
+    #[error("{0}")]
+    Forbidden(String),
     /// What was sent breaks a bound or a form, said in words.
     #[error("{0}")]
     Refused(String),
@@ -89,6 +97,61 @@ pub struct NewRecord {
     pub data: Bytes,
 }
 
+/// A message that comes over HTTP.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Where it is published.
+    pub topic: TopicName,
+    /// At most `mqtt.packet_bytes_max`.
+    pub payload: Bytes,
+    /// 0 or 1.
+    pub qos: QoS,
+    /// Whether it is retained.
+    pub retain: bool,
+    /// MQTT 5 properties; `None` when there are none.
+    pub properties: Option<Arc<PublishProperties>>,
+}
+
+/// Who asks something of the data plane.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// As the transport knows it.
+    pub peer: Arc<Peer>,
+    /// The user name and password that it shows.
+    pub login: Option<Login>,
+}
+
+/// A user name and a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// A secret.
+    pub password: Vec<u8>,
+}
+
+impl fmt::Debug for Login {
+    /// All but the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// A retained message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetainedMessage {
+    /// Where it is.
+    pub topic: TopicName,
+    /// Its payload.
+    pub payload: Bytes,
+    /// With which it was published.
+    pub qos: QoS,
+    /// When it came.
+    pub at: Timestamp,
+    /// MQTT 5's, in their order.
+    pub user_properties: Vec<(String, String)>,
+}
+
 /// The running gateway, as the API reads it.
 pub trait Source: Send + Sync + 'static {
     /// Address of the HTTP listener; requests to a loopback listener must name a loopback host.
@@ -110,8 +173,30 @@ pub trait Source: Send + Sync + 'static {
     /// refused. An error says that there is no end yet: it goes on without whoever asked.
     fn reload_rules(&self) -> Answer<'_, Arc<ReloadReport>>;
 
-    /// The listeners of MQTT and their certificates, in the order of the configuration.
+    /// All listeners and their certificates, in the order of the configuration.
     fn listeners(&self) -> Vec<ListenerView>;
+
+    /// Hands a message to subscribers and rules, and answers when what they made of it is on disk;
+    /// [`SourceError::Forbidden`] when the visitor may not publish it, [`SourceError::Refused`] when
+    /// nobody may, [`SourceError::Unsettled`] when the commit takes too long to be waited for.
+    fn publish(&self, visitor: Visitor, message: NewMessage) -> Answer<'_, ()>;
+
+    /// The retained message of a topic; [`SourceError::Forbidden`] when the visitor may not subscribe to
+    /// it.
+    fn retained<'a>(
+        &'a self,
+        visitor: Visitor,
+        topic: &'a TopicName,
+    ) -> Answer<'a, Option<RetainedMessage>>;
+
+    /// Retained messages of ordinary topics behind `after`, in order of their topics, at most `limit`;
+    /// [`SourceError::Forbidden`] when the visitor may not subscribe to all.
+    fn retained_after(
+        &self,
+        visitor: Visitor,
+        after: Option<String>,
+        limit: usize,
+    ) -> Answer<'_, Vec<RetainedMessage>>;
 
     /// Reads the certificates of all listeners again; those that are good take over. Answers the
     /// listeners then.

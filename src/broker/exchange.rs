@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
+use super::Kept;
+use super::Lane;
 use super::message::Delivery;
 use super::message::Message;
 use super::metrics::BrokerMetrics;
@@ -242,6 +244,25 @@ impl Exchange {
         if let Some((member, reason)) = refused {
             self.drop_message(&member.session, reason);
         }
+    }
+
+    /// Hands a publish to its subscribers, the retained store and the rules; or answers why the one rule
+    /// it is for cannot have it.
+    pub(crate) fn accept(
+        &self,
+        mut publish: Publish,
+        route: Option<&Route>,
+        lane: &mut dyn Lane,
+        wakes: &mut Wakes,
+    ) -> Result<(), Dropped> {
+        publish.retain = publish.retain && self.retain(&publish);
+        if let Some(route) = route {
+            self.fan_out(&publish, route, wakes);
+        }
+        for parcel in wakes.parcels.drain(..) {
+            lane.keep(Kept::Message(parcel));
+        }
+        lane.take(publish).map_err(|_| Dropped::UnknownRule)
     }
 
     /// Before the commit of a message that a rule makes: queues it for the sessions that survive, to be sent when it is

@@ -12,7 +12,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Intake;
-use super::Kept;
 use super::Lane;
 use super::connection;
 use super::connection::Admission;
@@ -21,6 +20,7 @@ use super::exchange::Exchange;
 use super::exchange::Staged;
 use super::exchange::Wakes;
 use super::metrics::BrokerMetrics;
+use super::metrics::Dropped;
 use super::packet::Version;
 use super::restore::Restored;
 use super::restore::Store;
@@ -77,6 +77,17 @@ pub struct Remains {
 #[derive(Clone, Debug)]
 pub struct BrokerHandle {
     exchange: Arc<Exchange>,
+}
+
+/// Why a message is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The payload is not the UTF-8 that it promises.
+    PayloadFormat,
+    /// Only the gateway publishes there.
+    ReservedTopic,
+    /// No running rule has the name in the topic.
+    UnknownRule,
 }
 
 /// A message that sessions which survive have been given before its commit.
@@ -349,20 +360,43 @@ impl BrokerHandle {
         self.exchange.remove_old(executor).await
     }
 
-    /// Takes in a message that comes from another broker, as one of a client: to subscribers, into the
-    /// retained store, and through `lane` to the rules. Answers whether it is allowed.
-    pub fn take_in(&self, publish: Publish, lane: &mut dyn Lane) -> bool {
+    /// Hands a client's message that no connection brought to its subscribers, the retained store and
+    /// `lane`, whose batch the caller submits.
+    pub(crate) fn take_in(&self, publish: Publish, lane: &mut dyn Lane) -> Result<(), Refused> {
+        let exchange = &*self.exchange;
+        let refused = |reason| {
+            exchange.metrics.count_dropped(reason);
+            match reason {
+                Dropped::PayloadFormat => Refused::PayloadFormat,
+                Dropped::ReservedTopic => Refused::ReservedTopic,
+                _ => Refused::UnknownRule,
+            }
+        };
         if let Some(reason) = Exchange::refuse(&publish) {
-            self.exchange.metrics.count_dropped(reason);
-            return false;
+            return Err(refused(reason));
         }
+        let (_, route) = exchange.subscriptions.route(publish.topic.as_str(), None);
         let mut wakes = Wakes::default();
-        self.exchange.publish(&publish, None, &mut wakes);
-        let is_taken = lane.take(publish).is_ok();
-        for parcel in wakes.parcels.drain(..) {
-            lane.keep(Kept::Message(parcel));
-        }
-        is_taken
+        let accepted = exchange.accept(publish, route.as_deref(), lane, &mut wakes);
+        exchange.wake(&mut wakes);
+        accepted.map_err(refused)
+    }
+
+    /// Who may come in, and what each may do.
+    pub(crate) fn access(&self) -> &Access {
+        &self.exchange.access
+    }
+
+    /// The retained message of a topic.
+    pub(crate) fn retained(&self, topic: &TopicName) -> Option<Publish> {
+        let message = self.exchange.retained.get(topic, self.exchange.clock.now())?;
+        Some(message.publish.clone())
+    }
+
+    /// Retained messages of ordinary topics behind `after`, in order, at most `limit`.
+    pub(crate) fn retained_after(&self, after: Option<&str>, limit: usize) -> Vec<Publish> {
+        let messages = self.exchange.retained.after(after, limit, self.exchange.clock.now());
+        messages.iter().map(|message| message.publish.clone()).collect()
     }
 
     /// Whether anybody subscribes to what may be an event's topic (`$events/…`, `$aws/…`).

@@ -44,6 +44,7 @@ pub use lifecycle::ConnectionFacts;
 pub use listener::Broker;
 pub use listener::BrokerHandle;
 pub use listener::ClientStatus;
+pub(crate) use listener::Refused;
 pub use listener::Remains;
 pub use listener::StagedPublish;
 pub use metrics::BrokerMetrics;

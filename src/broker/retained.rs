@@ -1,6 +1,7 @@
 //! Retained messages in memory, by topic level, so that a filter finds its own without a look at the
 //! others. The journal keeps them on disk; here they are what new subscriptions get.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::limits::RETAINED_BYTES_MAX;
 use crate::publish::Publish;
 use crate::topic::TopicFilter;
+use crate::topic::TopicName;
 
 /// No room for another retained message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,37 @@ impl Retained {
                 tree.remove(topic);
             }
         }
+    }
+
+    /// The message of a topic, unless it has expired.
+    pub(crate) fn get(&self, topic: &TopicName, now: Timestamp) -> Option<Arc<Message>> {
+        let tree = self.tree.read();
+        let message = tree.root.find(topic.as_str())?;
+        message.expiry_left(now).is_ok().then(|| Arc::clone(message))
+    }
+
+    /// Messages of ordinary topics behind `after`, in order of their topics, at most `limit`. Looks at
+    /// all of them.
+    pub(crate) fn after(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Vec<Arc<Message>> {
+        let mut first: BTreeMap<String, Arc<Message>> = BTreeMap::new();
+        self.tree.read().root.collect(&["#"], true, &mut |message| {
+            let topic = message.publish.topic.as_str();
+            let is_behind = after.is_none_or(|after| topic > after);
+            let last = first.last_key_value().map(|(last, _)| last.as_str());
+            let has_room = first.len() < limit || last.is_some_and(|last| topic < last);
+            if is_behind && has_room && message.expiry_left(now).is_ok() {
+                first.insert(topic.to_owned(), Arc::clone(message));
+                if first.len() > limit {
+                    first.pop_last();
+                }
+            }
+        });
+        first.into_values().collect()
     }
 
     /// All messages whose topic `filter` matches and that have not expired.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
+use super::HttpConfig;
 use super::MqttConfig;
 use super::code;
 use super::is_reachable_from_outside;
@@ -42,6 +43,8 @@ pub struct ListenerConfig {
     pub path: String,
     /// `origins`: whose pages may ask for it; anybody's when there are none.
     pub origins: Vec<String>,
+    /// `dashboard`: whether dashboard and API are served beside the data plane.
+    pub dashboard: bool,
     /// `certificate` and what belongs to it; `None` for a protocol without TLS.
     pub tls: Option<TlsConfig>,
 }
@@ -65,7 +68,8 @@ pub enum Protocol {
 }
 
 /// All of them, as they are written.
-const PROTOCOLS: [Protocol; 4] = [Protocol::Mqtt, Protocol::Mqtts, Protocol::Ws, Protocol::Wss];
+const PROTOCOLS: [Protocol; 6] =
+    [Protocol::Mqtt, Protocol::Mqtts, Protocol::Ws, Protocol::Wss, Protocol::Http, Protocol::Https];
 
 impl Protocol {
     /// As it is written.
@@ -171,6 +175,7 @@ impl ListenerConfig {
             connections_max: CONNECTIONS_MAX,
             path: PATH.to_owned(),
             origins: Vec::new(),
+            dashboard: false,
             tls: None,
         }
     }
@@ -181,6 +186,16 @@ impl ListenerConfig {
             allow_anonymous: mqtt.allow_anonymous,
             connections_max: mqtt.connections_max,
             ..ListenerConfig::new(Protocol::Mqtt, mqtt.listen)
+        }
+    }
+
+    /// What `[http]` says as a listener.
+    pub fn of_http(http: &HttpConfig) -> ListenerConfig {
+        ListenerConfig {
+            allow_anonymous: http.allow_anonymous,
+            connections_max: http.connections_max,
+            dashboard: true,
+            ..ListenerConfig::new(Protocol::Http, http.listen)
         }
     }
 
@@ -223,10 +238,14 @@ pub(super) fn read_listener(
     for (key, at) in [("path", path_at), ("origins", origins_at)] {
         tell_unfit(key, at, chosen, Protocol::is_websocket, findings);
     }
+    let dashboard = section.read("dashboard", &mut listener.dashboard, boolean, findings);
+    tell_unfit("dashboard", dashboard, chosen, Protocol::is_http, findings);
     listener.tls = read_tls(&mut section, &name_at, chosen, findings);
     section.finish(findings);
     if let Some(at) = listen_at {
         let section = format!("listener.{name}");
+        // The dashboard asks nobody who they are.
+        let is_asked = is_asked && !listener.dashboard;
         let is_allowed = is_asked || listener.allow_anonymous || listener.asks_who_it_is();
         check_exposure(&section, listener.listen, Some(at.clone()), is_allowed, findings);
         claims.push(Claim { section, listen: listener.listen, at: Some(at) });

@@ -48,6 +48,7 @@ fn the_example_lists_every_key_at_its_default() {
         .chain(WITHOUT_DEFAULT.map(|key| format!("broker.{key}")))
         .chain(
             [
+                "listener.browsers.dashboard",
                 "listener.browsers.certificate",
                 "listener.browsers.key",
                 "listener.browsers.client_ca",
@@ -91,6 +92,7 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
     for (key, default) in [
         ("protocol", "required"),
         ("listen", "required"),
+        ("dashboard", "false"),
         ("certificate", "required with TLS"),
         ("key", "required with TLS"),
         ("client_ca", "none"),

@@ -1,6 +1,6 @@
 //! The dashboard: one page and its files, embedded in the binary.
 //!
-//! In: an [`api::Source`]. Out: [`site`], the router of everything that is served over HTTP: the
+//! In: an [`api::Source`]. Out: [`sites`], the routers of everything that is served over HTTP: the
 //! page, the API under it, and the [`guard`] over both. The page asks nothing of any other host,
 //! needs no build step and no framework; its scripts are ES modules named after what they show.
 //! Everything that comes from a device reaches the page as text nodes only.
@@ -15,15 +15,29 @@ use axum::middleware::from_fn_with_state;
 
 use crate::api;
 use crate::api::HttpMetrics;
+use crate::api::Sites;
 use crate::api::Source;
 use crate::api::count;
 use crate::api::guard::guard;
 
-/// Everything the gateway serves over HTTP. A request's body may take `body_timeout` to arrive; what
-/// is asked and refused is counted in `metrics`.
-pub fn site(source: Arc<dyn Source>, body_timeout: Duration, metrics: HttpMetrics) -> Router {
-    api::router(Arc::clone(&source), body_timeout)
-        .merge(assets::router())
-        .layer(from_fn_with_state(source, guard))
-        .layer(from_fn_with_state(metrics, count))
+/// Everything the gateway serves over HTTP: with the dashboard and its API, and the data plane alone. A
+/// request's body may take `body_timeout` to arrive, a published payload has at most
+/// `payload_bytes_max` bytes; what is asked and refused is counted in `metrics`.
+pub fn sites(
+    source: &Arc<dyn Source>,
+    body_timeout: Duration,
+    payload_bytes_max: usize,
+    metrics: &HttpMetrics,
+) -> Sites {
+    let dressed = |router: Router| {
+        router
+            .layer(from_fn_with_state(Arc::clone(source), guard))
+            .layer(from_fn_with_state(metrics.clone(), count))
+    };
+    let data_plane = api::data_plane(Arc::clone(source), body_timeout, payload_bytes_max);
+    let dashboard = api::router(Arc::clone(source), body_timeout).merge(assets::router());
+    Sites {
+        dashboard: dressed(dashboard.merge(data_plane.clone())),
+        data_plane: dressed(data_plane),
+    }
 }

@@ -27,6 +27,8 @@ use crate::tls::TlsStatus;
 pub(super) struct Doors {
     /// Of the broker; `[mqtt]`, if it is open, is the first.
     pub(super) mqtt: Vec<(Acceptor, Arc<Door>)>,
+    /// Of the HTTP side; `[http]` is the first.
+    pub(super) http: Vec<(Acceptor, Arc<Door>)>,
     /// The address of `[mqtt]`.
     pub(super) first: Option<SocketAddr>,
     pub(super) certificates: Arc<Certificates>,
@@ -45,14 +47,18 @@ impl Doors {
         if config.mqtt.is_open {
             mqtt.push(Door::open("mqtt", &first, &metrics, clock).await?);
         }
+        let first = ListenerConfig::of_http(&config.http);
+        let mut http = vec![Door::open("http", &first, &metrics, clock).await?];
         for (name, listener) in &config.listeners {
-            mqtt.push(Door::open(name, listener, &metrics, clock).await?);
+            let side = if listener.protocol.is_http() { &mut http } else { &mut mqtt };
+            side.push(Door::open(name, listener, &metrics, clock).await?);
         }
         let first = mqtt.first().filter(|_| config.mqtt.is_open).map(|(_, door)| door.address);
-        let doors: Vec<_> = mqtt.iter().map(|(_, door)| Arc::clone(door)).collect();
+        let doors = mqtt.iter().chain(&http).map(|(_, door)| Arc::clone(door));
+        let doors: Vec<_> = doors.collect();
         metrics.register(&doors, registry);
         let certificates = Arc::new(Certificates { doors, metrics, clock });
-        Ok(Doors { mqtt, first, certificates })
+        Ok(Doors { mqtt, http, first, certificates })
     }
 }
 

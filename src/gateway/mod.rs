@@ -16,6 +16,7 @@ mod access_files;
 mod doors;
 mod events;
 mod hits;
+mod inbox;
 mod intake;
 mod letters;
 mod open_files;
@@ -43,21 +44,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use crate::accept::Door;
 use crate::access::Access;
 use crate::access::AccessError;
 use crate::api::HttpMetrics;
 use crate::api::Server;
+use crate::api::Sites;
+use crate::api::Source;
 use crate::api::rule_set::ReloadCause;
 use crate::broker::Broker;
 use crate::broker::BrokerHandle;
-use crate::broker::Intake;
 use crate::broker::Remains;
 use crate::broker::StagedPublish;
 use crate::checkpoint;
@@ -232,7 +234,7 @@ impl Gateway {
         let (left, remains) = left_sessions(&config, &storage)?;
         let doors = Doors::open(&config, clock, &mut registry).await?;
         let broker = Broker::new(&config.mqtt, doors.mqtt, clock, Arc::clone(&access), left);
-        let http = listen(&config, &http_metrics).await?;
+        let http = Server::new(&config.http, doors.http, http_metrics.clone());
         let hits = Arc::new(Hits::new(HitLog::new(storage.reader()?)));
         let handle = broker.handle();
 
@@ -262,6 +264,7 @@ impl Gateway {
             http: http.local_addr(),
             certificates: doors.certificates,
             life: Arc::default(),
+            intake: Arc::new(parts.intake(&running, caller, exits)),
             rates: Arc::new(Rates::new(Arc::clone(&running))),
             running,
             reloads,
@@ -279,9 +282,8 @@ impl Gateway {
             registry,
         });
         storage.announce(view.http)?;
-        let site = dashboard::site(Arc::clone(&view) as _, config.http.body_timeout, http_metrics);
-        let http = tokio::spawn(http.run(site, stopped.clone()));
-        let (broker, mut tasks) = open(broker, parts.events, caller, exits, &view).await;
+        let http = tokio::spawn(http.run(sites(&view, &config, &http_metrics), stopped.clone()));
+        let (broker, mut tasks) = open(broker, &view).await;
         tasks.extend([tokio::spawn(reloader.run()), tokio::spawn(access_files.watch())]);
         let feeders = [tokio::spawn(desk), tokio::spawn(stream_rules.run(stopped))];
         view.life.begin();
@@ -300,7 +302,8 @@ impl Gateway {
 
     /// The further listeners: name, protocol, address in use.
     pub fn listeners(&self) -> impl Iterator<Item = (&str, &'static str, SocketAddr)> {
-        let doors = self.view.certificates.doors().iter().skip(1);
+        let further = |door: &&Arc<Door>| !matches!(&*door.name, "mqtt" | "http");
+        let doors = self.view.certificates.doors().iter().filter(further);
         doors.map(|door| (&*door.name, door.config.protocol.as_str(), door.address))
     }
 
@@ -379,10 +382,11 @@ fn access(
     Ok(Arc::new(access))
 }
 
-/// The HTTP listener, with nobody let in yet.
-async fn listen(config: &Config, metrics: &HttpMetrics) -> anyhow::Result<Server> {
-    let bound = Server::bind(&config.http, metrics.clone()).await;
-    bound.with_context(|| format!("cannot listen for HTTP on {}", config.http.listen))
+/// What is served over HTTP.
+fn sites(view: &Arc<GatewayView>, config: &Config, metrics: &HttpMetrics) -> Sites {
+    let source = Arc::clone(view) as Arc<dyn Source>;
+    let (patience, bytes_max) = (config.http.body_timeout, config.mqtt.packet_bytes_max);
+    dashboard::sites(&source, patience, bytes_max, metrics)
 }
 
 /// What the last run has left for the broker, and the sessions of which there are only remains.
@@ -407,18 +411,9 @@ fn stage(
 }
 
 /// Lets messages in: the broker's task, and the others.
-async fn open(
-    broker: Broker,
-    events: Events,
-    caller: Arc<Caller>,
-    exits: Arc<Exits>,
-    view: &Arc<GatewayView>,
-) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
-    let (running, journal) = (Arc::clone(&view.running), view.journal.clone());
-    let intake: Arc<dyn Intake> =
-        Arc::new(RuleIntake::new(running, journal, events, caller, exits));
+async fn open(broker: Broker, view: &Arc<GatewayView>) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
     let (filters, following) = upstreams::follow_filters(&view.running);
-    view.upstreams.start(&intake, &filters).await;
+    view.upstreams.start(&view.intake, &filters).await;
     let tasks = vec![
         tokio::spawn(following),
         tokio::spawn(Arc::clone(&view.hits).follow()),
@@ -435,6 +430,7 @@ async fn open(
         data = %view.data_dir.display(),
         "the gateway is ready"
     );
+    let intake = Arc::clone(&view.intake);
     (tokio::spawn(broker.run(intake, patience(view.health.clone()))), tasks)
 }
 
@@ -644,6 +640,16 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    fn intake(
+        &self,
+        running: &Arc<RunningRules>,
+        caller: Arc<Caller>,
+        exits: Arc<Exits>,
+    ) -> RuleIntake {
+        let journal = self.journal.submitter();
+        RuleIntake::new(Arc::clone(running), journal, self.events.clone(), caller, exits)
+    }
+
     fn reloader(
         &self,
         running: &Arc<RunningRules>,

@@ -27,11 +27,15 @@ use crate::api::rule_set::ReloadCause;
 use crate::api::rule_set::ReloadReport;
 use crate::api::source::Answer;
 use crate::api::source::HitFilter;
+use crate::api::source::NewMessage;
 use crate::api::source::NewRecord;
 use crate::api::source::ReadFrom;
+use crate::api::source::RetainedMessage;
+use crate::api::source::Visitor;
 use crate::api::view;
 use crate::broker::BrokerHandle;
 use crate::broker::ClientStatus;
+use crate::broker::Intake;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::delivery::Deliveries;
@@ -61,6 +65,7 @@ use crate::stream;
 use crate::stream::Reader;
 use crate::stream::StartAt;
 use crate::stream::StreamError;
+use crate::topic::TopicName;
 use crate::upstream::UpstreamStatus;
 use crate::upstream::Upstreams;
 
@@ -113,6 +118,7 @@ pub(super) struct GatewayView {
     pub(super) hits: Arc<Hits>,
     pub(super) broker: BrokerHandle,
     pub(super) journal: Submitter<Work>,
+    pub(super) intake: Arc<dyn Intake>,
     pub(super) health: JournalHealth,
     pub(super) journal_metrics: JournalMetrics,
     pub(super) executor: Executor,
@@ -293,7 +299,7 @@ impl GatewayView {
     }
 }
 
-fn stalled(stall: &Stall) -> SourceError {
+pub(super) fn stalled(stall: &Stall) -> SourceError {
     SourceError::Busy(format!("the journal is stalled: {}", stall.reason))
 }
 
@@ -718,6 +724,27 @@ impl Source for GatewayView {
             let letters = self.hooks.dead_letters(hook, before, limit).await?;
             Ok(letters.iter().map(dead_letter_view).collect())
         })
+    }
+
+    fn publish(&self, visitor: Visitor, message: NewMessage) -> Answer<'_, ()> {
+        Box::pin(self.take_in(visitor, message))
+    }
+
+    fn retained<'a>(
+        &'a self,
+        visitor: Visitor,
+        topic: &'a TopicName,
+    ) -> Answer<'a, Option<RetainedMessage>> {
+        Box::pin(self.retained_message(visitor, topic))
+    }
+
+    fn retained_after(
+        &self,
+        visitor: Visitor,
+        after: Option<String>,
+        limit: usize,
+    ) -> Answer<'_, Vec<RetainedMessage>> {
+        Box::pin(self.retained_page(visitor, after, limit))
     }
 
     fn listeners(&self) -> Vec<view::ListenerView> {

@@ -100,7 +100,7 @@ impl Receiver {
             Ok(publish) => {
                 let taken = match &self.inward {
                     Inward::Rules => self.lane.take(publish).is_ok(),
-                    Inward::Bridge(_, broker) => broker.take_in(publish, &mut *self.lane),
+                    Inward::Bridge(_, broker) => broker.take_in(publish, &mut *self.lane).is_ok(),
                 };
                 match taken {
                     true => self.has_taken = true,

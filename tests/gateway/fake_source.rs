@@ -21,8 +21,11 @@ use tidegate::api::rule_set::ReloadReport;
 use tidegate::api::rule_set::RuleSet;
 use tidegate::api::source::Answer;
 use tidegate::api::source::HitFilter;
+use tidegate::api::source::NewMessage;
 use tidegate::api::source::NewRecord;
 use tidegate::api::source::ReadFrom;
+use tidegate::api::source::RetainedMessage;
+use tidegate::api::source::Visitor;
 use tidegate::api::view::ActionView;
 use tidegate::api::view::ClientView;
 use tidegate::api::view::DeadLetter;
@@ -55,6 +58,7 @@ use tidegate::rule::set;
 use tidegate::rule::set::Source as RuleFile;
 use tidegate::rule::set::Targets;
 use tidegate::rule::table::NoFiles;
+use tidegate::topic::TopicName;
 
 /// What the gateway would know.
 pub(crate) struct State {
@@ -431,6 +435,27 @@ impl Source for FakeSource {
             error: "connection refused".to_owned(),
             payload: Payload::preview(br#"{"moteid":7}"#),
         }]))
+    }
+
+    fn publish(&self, _visitor: Visitor, _message: NewMessage) -> Answer<'_, ()> {
+        ready(Ok(()))
+    }
+
+    fn retained<'a>(
+        &'a self,
+        _visitor: Visitor,
+        _topic: &'a TopicName,
+    ) -> Answer<'a, Option<RetainedMessage>> {
+        ready(Ok(None))
+    }
+
+    fn retained_after(
+        &self,
+        _visitor: Visitor,
+        _after: Option<String>,
+        _limit: usize,
+    ) -> Answer<'_, Vec<RetainedMessage>> {
+        ready(Ok(Vec::new()))
     }
 
     fn listeners(&self) -> Vec<ListenerView> {

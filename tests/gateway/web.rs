@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::json;
 use tidegate::api::HttpMetrics;
 use tidegate::api::Server;
+use tidegate::api::Source;
 use tidegate::api::rule_set::ReloadCause;
 use tidegate::api::rule_set::ReloadReport;
 use tidegate::api::rule_set::ReloadResult;
@@ -16,7 +17,7 @@ use tidegate::api::view::Failure;
 use tidegate::api::view::Readiness;
 use tidegate::clock::Timestamp;
 use tidegate::config::HttpConfig;
-use tidegate::dashboard::site;
+use tidegate::dashboard::sites;
 use tidegate::journal::HitRecord;
 use tidegate::limits;
 use tokio::io::AsyncReadExt;
@@ -71,9 +72,10 @@ impl Web {
         let server = Server::bind(&config, metrics.clone()).await.expect("a free port");
         let address = server.local_addr();
         let source = FakeSource::listening_at(address);
-        let router = site(source.clone(), config.body_timeout, metrics);
+        let served = source.clone() as Arc<dyn Source>;
+        let sites = sites(&served, config.body_timeout, 128 * 1024, &metrics);
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(server.run(router, stopped));
+        tokio::spawn(server.run(sites, stopped));
         Web { source, address, _stop: stop }
     }
 

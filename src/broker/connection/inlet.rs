@@ -36,7 +36,6 @@ use crate::broker::packet::frame::Header;
 use crate::broker::packet::frame::parse_header;
 use crate::broker::packet::publish;
 use crate::broker::session::SessionState;
-use crate::broker::subscriptions::Route;
 use crate::broker::topics::Topics;
 use crate::clock::Timestamp;
 use crate::limits::READ_BUFFER_MAX;
@@ -333,7 +332,8 @@ impl Inlet {
             _ if !topic.is_allowed => Err(Dropped::NotAuthorized),
             Some(reason) => Err(reason),
             None => {
-                accept(exchange, publish, topic.route.as_deref(), &mut *self.lane, &mut self.wakes)
+                let route = topic.route.as_deref();
+                exchange.accept(publish, route, &mut *self.lane, &mut self.wakes)
             }
         };
         match accepted {
@@ -509,25 +509,6 @@ impl Inlet {
         }
         closed.map_or(Ok(()), Err)
     }
-}
-
-/// Hands a publish to its subscribers, the retained store and the rules; or answers why the one rule
-/// it is for cannot have it.
-fn accept(
-    exchange: &Exchange,
-    mut publish: Publish,
-    route: Option<&Route>,
-    lane: &mut dyn Lane,
-    wakes: &mut Wakes,
-) -> Result<(), Dropped> {
-    publish.retain = publish.retain && exchange.retain(&publish);
-    if let Some(route) = route {
-        exchange.fan_out(&publish, route, wakes);
-    }
-    for parcel in wakes.parcels.drain(..) {
-        lane.keep(Kept::Message(parcel));
-    }
-    lane.take(publish).map_err(|_| Dropped::UnknownRule)
 }
 
 /// What the acknowledgement of a refused publish says.

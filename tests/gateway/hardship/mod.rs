@@ -102,7 +102,7 @@ pub(crate) fn puback(id: u16) -> Vec<u8> {
 }
 
 /// Memory that the gateway has resident, bytes.
-fn resident_bytes(gateway: &Gateway) -> usize {
+pub(crate) fn resident_bytes(gateway: &Gateway) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).expect("procfs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
     let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");

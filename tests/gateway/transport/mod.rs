@@ -1,5 +1,7 @@
 //! MQTT over everything that it travels in, with real clients.
 
+mod crowd;
+mod http_publish;
 mod tls;
 mod websocket;
 
