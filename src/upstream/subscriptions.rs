@@ -1,8 +1,8 @@
 //! What is subscribed to at the other broker, brought in line with what is wanted.
 //!
 //! New filters are asked for first, and old ones given up when those are granted: in between a message may
-//! come twice, and none is missed. After a connect only the difference to what the broker's session
-//! has is asked for.
+//! come twice, and none is missed. After a connect all that is wanted is asked for, and what the broker's
+//! session may have beside is given up.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -63,11 +63,13 @@ impl Subscriptions {
         self.todo.extend(old.into_iter().map(Step::Unsubscribe));
     }
 
-    /// The connection is new: nothing is under way. What the session is said to have counts if it is there.
+    /// The connection is new: nothing is under way. What the session has been granted is asked for again:
+    /// Mosquitto 2.0 loses shared subscriptions over its own restart, and says that the session is there.
     pub(super) fn begin(&mut self, is_session_present: bool, kept: &mut Kept) {
         *self = Subscriptions::default();
+        let granted = std::mem::take(&mut kept.granted);
+        kept.asked.extend(granted.into_keys());
         if !is_session_present {
-            kept.granted.clear();
             kept.asked.clear();
         }
     }
