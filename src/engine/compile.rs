@@ -534,13 +534,17 @@ impl Compiler<'_> {
         let select = &rule.definition.select;
         let is_alone = |filter: &Expr| select.joins.is_empty() && !reads_message(filter);
         let values = analytic.calls.iter().flat_map(|call| call.values);
-        Lookbacks {
+        // What is looked back on is of the message, also where it is the key of its group.
+        let closed = self.closed.take();
+        let lookbacks = Lookbacks {
             fingerprint: history::fingerprint(rule, analytic),
             calls: analytic.calls.iter().map(|call| call.lookback).collect(),
             values: values.map(|value| self.expr(value)).collect(),
             partition_by: self.exprs(analytic.partition_by),
             filter_is_alone: select.filter.as_ref().is_some_and(is_alone),
-        }
+        };
+        self.closed = closed;
+        lookbacks
     }
 
     fn subquery(&mut self, query: &ast::Subquery) -> Box<Subquery> {

@@ -40,6 +40,8 @@ pub(super) enum Unknown {
     Foreach,
     /// Evaluated when a condition fires, over a message of long ago.
     Firing,
+    /// Evaluated when a window closes, over no message; inside an aggregate each message is there.
+    Closing,
     /// In ON ERROR.
     OnError,
     /// Inside another of these functions.
@@ -52,6 +54,7 @@ impl Unknown {
             Unknown::Source => "decides which messages are looked back on",
             Unknown::Foreach => "in a rule with FOREACH",
             Unknown::Firing => "evaluated when the condition fires",
+            Unknown::Closing => "evaluated when the window closes",
             Unknown::OnError => "ON ERROR sees one message alone",
             Unknown::Nested => "inside a function that looks back itself",
         }
@@ -61,7 +64,13 @@ impl Unknown {
         match self {
             Unknown::Source => "use it in SET, SELECT, WHERE, WHEN and the actions",
             Unknown::Foreach => "republish each element, and let a second rule look back",
-            Unknown::Firing => "with WHEN, use it in the conditions",
+            Unknown::Firing => {
+                "with WHEN, use it in the conditions; to show it, have a rule before this one put it into \
+                 the message (SELECT *, delta(t) AS change FROM … REPUBLISH) and watch what that republishes"
+            }
+            Unknown::Closing => {
+                "with GROUP BY, use it in WHERE and in aggregates, as in max(delta(t))"
+            }
             Unknown::OnError => "use it in SET, SELECT, WHERE, WHEN and the other actions",
             Unknown::Nested => "republish the inner result, and let a second rule look back on it",
         }
@@ -72,6 +81,25 @@ impl<'e, 'd> Scope<'e, 'd> {
     /// Judges what stands where earlier messages are not known.
     pub(super) fn without_earlier(&mut self, why: Unknown, judge: impl FnOnce(&mut Self)) {
         let before = std::mem::replace(&mut self.earlier, Earlier::Unknown(why));
+        judge(self);
+        self.earlier = before;
+    }
+
+    /// What comes from here on is evaluated later than the message came, in a rule with WHEN or GROUP BY.
+    pub(super) fn earlier_behind(&mut self, has_when: bool, has_group: bool) {
+        if has_group {
+            self.earlier = Earlier::Unknown(Unknown::Closing);
+        } else if has_when {
+            self.earlier = Earlier::Unknown(Unknown::Firing);
+        }
+    }
+
+    /// Judges what is evaluated over each message that a window gathers.
+    pub(super) fn over_each_message(&mut self, judge: impl FnOnce(&mut Self)) {
+        let before = self.earlier;
+        if before == Earlier::Unknown(Unknown::Closing) {
+            self.earlier = Earlier::Known;
+        }
         judge(self);
         self.earlier = before;
     }

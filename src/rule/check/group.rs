@@ -201,7 +201,7 @@ fn call<'e>(spec: &AggregateSpec, args: &'e [Expr], expr: &Expr, scope: &mut Sco
     }
     // Inside, each message is there.
     let closed = scope.closed.take();
-    args.iter().for_each(|arg| scope.expression(arg));
+    scope.over_each_message(|scope| args.iter().for_each(|arg| scope.expression(arg)));
     scope.closed = closed;
 }
 

@@ -95,9 +95,7 @@ pub(super) fn create_rule(
     };
     select(&rule.select, &mut scope);
     scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
-    if has_when || rule.select.group.is_some() {
-        scope.earlier = Earlier::Unknown(Unknown::Firing);
-    }
+    scope.earlier_behind(has_when, rule.select.group.is_some());
     scope.closed = Closed::of(&rule.select, Place::BehindSelect);
     action::list(&rule.actions, &mut scope);
     scope.closed = None;
@@ -197,9 +195,7 @@ fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
         scope.found,
     );
     scope.hold = if has_when { HoldUse::Known } else { HoldUse::Absent };
-    if has_when || scope.has_group {
-        scope.earlier = Earlier::Unknown(Unknown::Firing);
-    }
+    scope.earlier_behind(has_when, scope.has_group);
     scope.closed = Closed::of(select, Place::Select);
     scope.projection(&select.projection);
     scope.closed = Closed::of(select, Place::BehindSelect);
