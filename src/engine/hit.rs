@@ -103,6 +103,8 @@ pub enum FaultCode {
     RegexTooCostly,
     /// Evaluation took more than [`crate::limits::EVALUATION_STEPS_MAX`] steps.
     EvaluationTooCostly,
+    /// The rule panicked over a record of a stream: a bug of the gateway, which its log shows.
+    Panicked,
 }
 
 impl FaultCode {
@@ -143,6 +145,7 @@ impl FaultCode {
         FaultCode::CallUnavailable,
         FaultCode::RegexTooCostly,
         FaultCode::EvaluationTooCostly,
+        FaultCode::Panicked,
     ];
 
     /// The stable name used in counters, the API and `eval`.
@@ -183,6 +186,7 @@ impl FaultCode {
             FaultCode::CallUnavailable => "call_unavailable",
             FaultCode::RegexTooCostly => "regex_too_costly",
             FaultCode::EvaluationTooCostly => "evaluation_too_costly",
+            FaultCode::Panicked => "panicked",
         }
     }
 }

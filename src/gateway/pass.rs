@@ -10,9 +10,12 @@
 //!
 //! The rules are given with each message: whoever owns the pass decides for how long one set is used.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::mem;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -55,6 +58,18 @@ pub(super) struct Pass {
     pub(super) outcome: Outcome,
     /// Inputs for the stateful half, in order.
     pub(super) observations: Vec<Observed>,
+    /// A panic in the middle of judging, as no input is known to cause.
+    #[cfg(test)]
+    pub(super) poison: Option<fn(&SharedPlan, &Publish) -> bool>,
+}
+
+/// How much a pass held.
+struct Mark {
+    effects: usize,
+    hits: usize,
+    republished: usize,
+    followed: usize,
+    observations: usize,
 }
 
 impl Pass {
@@ -88,6 +103,36 @@ impl Pass {
     pub(super) fn take_record(&mut self, rules: &Rules, plan: &SharedPlan, record: &Publish) {
         self.judge(rules, plan, record, &Conversation::default());
         self.finish(rules, record.received_at);
+    }
+
+    /// Does `work` on the pass; when it panics, says what with and leaves the pass as it was. What has been
+    /// counted by then stays counted.
+    pub(super) fn attempt(&mut self, work: impl FnOnce(&mut Pass)) -> Result<(), String> {
+        let before = Mark {
+            effects: self.outcome.effects.len(),
+            hits: self.outcome.hits.len(),
+            republished: self.outcome.republished.len(),
+            followed: self.followed,
+            observations: self.observations.len(),
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| work(self)));
+        done.map_err(|panic| {
+            self.undo(&before);
+            words_of(&*panic)
+        })
+    }
+
+    fn undo(&mut self, before: &Mark) {
+        self.evaluation = Evaluation::default();
+        self.waiting.clear();
+        self.followed = before.followed;
+        self.outcome.effects.truncate(before.effects);
+        self.outcome.hits.truncate(before.hits);
+        self.outcome.republished.truncate(before.republished);
+        // These are counted, and gone, whenever a pass has finished.
+        self.outcome.faults.clear();
+        self.outcome.carried_out.clear();
+        self.observations.truncate(before.observations);
     }
 
     /// Carries out one hit of the hold table, and evaluates everything it makes rules republish.
@@ -210,6 +255,8 @@ impl Pass {
         publish: &Publish,
         conversation: &Conversation,
     ) {
+        #[cfg(test)]
+        assert!(!self.poison.is_some_and(|is_poison| is_poison(shared, publish)), "poison");
         let evaluation = &mut self.evaluation;
         rules.engine.evaluate_with(&shared.plan, publish, conversation, evaluation);
         shared.count(&evaluation.unknown_together);
@@ -252,4 +299,10 @@ impl Pass {
         self.plans.insert(topic.clone(), Arc::clone(&plan));
         plan
     }
+}
+
+/// What a panic said.
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }

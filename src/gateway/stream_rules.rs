@@ -11,6 +11,9 @@
 //! Rules that stand at the same place of a stream read it together: a record is decoded once for all of
 //! them. One that begins later, or has been disabled for a while, reads alone until it has caught up.
 //!
+//! A panic while a record is judged costs that record, of the rule that panicked: it is counted, logged and
+//! handed to the rule's ON ERROR, and the checkpoint moves on. Tried again, it would panic again.
+//!
 //! A turn begins with the rule set whose takeover is on disk, and loads the places when that is
 //! another one than in the turn before. A batch that comes to the journal's stage behind a takeover is
 //! accepted as one of a connection is; the checkpoint of a rule that is gone or begins anew by then has
@@ -53,6 +56,7 @@ use crate::stream::DamagedBlock;
 use crate::stream::Ends;
 use crate::stream::Place;
 use crate::stream::Record;
+use crate::stream::SequenceNumber;
 use crate::stream::StreamError;
 use crate::topic::TopicName;
 
@@ -399,7 +403,7 @@ impl Reading {
             group.tell_damaged(&self.stream, block, &rules.tallies);
         }
         let mut behind = found.behind;
-        let mut judge = Judge { stream: &self.stream, topic: &self.topic, rules, now };
+        let judge = Judge { stream: &self.stream, topic: &self.topic, rules, now };
         let mut is_cut = found.is_cut;
         let mut output_bytes = 0;
         for record in found.records {
@@ -412,7 +416,7 @@ impl Reading {
             if group.not_before.is_some_and(|start| record.at < start) {
                 continue;
             }
-            output_bytes += judge.record(record, group, &mut self.pass);
+            output_bytes += judge.record(record, &group.plan, &mut self.pass);
         }
         let lag_time = if behind == 0 { Duration::ZERO } else { found.behind_time };
         for member in &group.members {
@@ -468,18 +472,43 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Has the group's rules judge a record; answers about how many bytes it caused.
-    fn record(&mut self, record: Record, group: &Group, pass: &mut Pass) -> usize {
+    /// Has the rules of `plan` judge a record; answers about how many bytes it caused.
+    fn record(&self, record: Record, plan: &SharedPlan, pass: &mut Pass) -> usize {
         if record.hops > HOPS_MAX {
-            let rules = group.members.iter().map(|member| member.rule);
-            pass.outcome.faults.extend(hops_exceeded(self.stream, rules));
+            pass.outcome.faults.extend(hops_exceeded(self.stream, plan.plan.rules()));
             pass.finish(self.rules, self.now);
             return 0;
         }
         let known = pass.outcome.effects.len();
-        pass.take_record(self.rules, &group.plan, &to_publish(record, self.topic, self.now));
+        let sequence_number = record.sequence_number;
+        let publish = to_publish(record, self.topic, self.now);
+        if pass.attempt(|pass| pass.take_record(self.rules, plan, &publish)).is_err() {
+            for rule in plan.plan.rules() {
+                self.alone(rule, sequence_number, &publish, pass);
+            }
+        }
         let effects = pass.outcome.effects.get(known..).unwrap_or_default();
         effects.iter().map(Effect::payload_bytes).sum()
+    }
+
+    /// Has one rule judge a record over which the rules of its group have panicked, this one or another.
+    fn alone(&self, rule: RuleIndex, at: SequenceNumber, publish: &Publish, pass: &mut Pass) {
+        let plan = self.rules.plan_of(vec![rule]);
+        let judged = pass.attempt(|pass| pass.take_record(self.rules, &plan, publish));
+        let Err(words) = judged else { return };
+        let (stream, name) = (self.stream, self.rules.list()[rule.0 as usize].name());
+        tracing::error!(
+            rule = %name, %stream, sequence_number = %at, error = words,
+            "a rule panicked over a record; the record is passed over"
+        );
+        let message = format!("the rule panicked over record {at} of stream {stream}: {words}");
+        let fault = Fault { rule, code: FaultCode::Panicked, message };
+        let told = fault.clone();
+        if pass.attempt(|pass| pass.take_refused(self.rules, "rule", told, publish)).is_err() {
+            // Its ON ERROR panics too; there is nobody left to tell.
+            pass.outcome.faults.push(fault);
+            pass.finish(self.rules, self.now);
+        }
     }
 }
 
@@ -519,5 +548,111 @@ pub(super) fn to_publish(record: Record, topic: &TopicName, now: Timestamp) -> P
         origin: Arc::new(Origin { record: Some(record), ..Origin::clone(&Origin::internal()) }),
         properties: None,
         hops,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::config::Config;
+    use crate::engine::Engine;
+    use crate::rule::set;
+    use crate::rule::set::Source;
+    use crate::rule::set::Targets;
+    use crate::rule::table::NoFiles;
+    use crate::stream::SequenceNumber;
+
+    use super::*;
+
+    const RULES: &str = "
+CREATE RULE a AS SELECT n FROM STREAM raw DO STREAM out KEY 'a' ON ERROR DO STREAM errors KEY 'a';
+CREATE RULE b AS SELECT n FROM STREAM raw DO STREAM out KEY 'b' ON ERROR DO STREAM errors KEY 'b';
+CREATE RULE c AS SELECT n FROM STREAM raw DO STREAM out KEY 'c' ON ERROR DO STREAM errors KEY 'c';
+";
+
+    fn rules() -> Rules {
+        let source = Source { path: "test.rule".into(), content: Ok(RULES.as_bytes().to_vec()) };
+        let checked = set::check(&[source], &Targets::default(), &mut NoFiles);
+        assert!(!checked.has_errors(), "{:?}", checked.diagnostics);
+        let config = Config::default();
+        Rules::new(Engine::new(checked.rules, &config.account_id), &config, None)
+    }
+
+    /// What two records, the second of which is poison, cause: (stream, partition key, data), and how
+    /// often each rule has panicked.
+    fn judged(poison: fn(&SharedPlan, &Publish) -> bool) -> (Vec<[String; 3]>, [u64; 3]) {
+        let (rules, stream) = (rules(), Arc::from("raw"));
+        let topic = topic_of(&stream).unwrap();
+        let now = Timestamp::from_millis(7);
+        let judge = Judge { stream: &stream, topic: &topic, rules: &rules, now };
+        let all = [0, 1, 2].map(RuleIndex);
+        let plan = rules.plan_of(all.to_vec());
+        let mut pass = Pass::default();
+        pass.poison = Some(poison);
+        for n in [1, 666, 3] {
+            let record = Record {
+                sequence_number: "7".parse::<SequenceNumber>().unwrap(),
+                partition_key: "k".into(),
+                hash_key: None,
+                hops: 0,
+                at: now,
+                data: Bytes::from(format!(r#"{{"n":{n}}}"#)),
+            };
+            judge.record(record, &plan, &mut pass);
+        }
+        let record = |effect: Effect| match effect {
+            Effect::Stream { stream, partition_key, data, .. } => [
+                stream.to_string(),
+                partition_key.to_string(),
+                String::from_utf8(data.to_vec()).unwrap(),
+            ],
+            other => panic!("records only: {other:?}"),
+        };
+        let effects = pass.take_outcome().effects.into_iter().map(record).collect();
+        let panics = all.map(|rule| {
+            let mut codes = rules.counted().rule(rule).faults_by_code();
+            codes.find(|(code, _)| *code == "panicked").map_or(0, |(_, count)| count)
+        });
+        (effects, panics)
+    }
+
+    fn is_poison(publish: &Publish) -> bool {
+        publish.payload.ends_with(b"666}")
+    }
+
+    #[test]
+    fn a_panic_costs_a_record_of_the_rule_that_panics() {
+        let (effects, panics) = judged(|plan, publish| {
+            is_poison(publish) && plan.plan.rules().any(|rule| rule == RuleIndex(1))
+        });
+        assert_eq!(panics, [0, 1, 0]);
+        let told =
+            |n: u32, key: &str| ["out".to_owned(), key.to_owned(), format!(r#"{{"n":{n}}}"#)];
+        let (errors, out): (Vec<_>, Vec<_>) =
+            effects.into_iter().partition(|[stream, ..]| stream == "errors");
+        let expected = [
+            told(1, "a"),
+            told(1, "b"),
+            told(1, "c"),
+            told(666, "a"),
+            told(666, "c"),
+            told(3, "a"),
+            told(3, "b"),
+            told(3, "c"),
+        ];
+        assert_eq!(out, expected);
+        let [[_, key, document]] = &errors[..] else { panic!("one error: {errors:?}") };
+        assert_eq!(key, "b");
+        assert!(document.contains("record 7 of stream raw") && document.contains("poison"));
+        assert!(document.contains("eyJuIjo2NjZ9"), "the record itself: {document}");
+    }
+
+    #[test]
+    fn a_record_over_which_every_rule_panics_is_passed_over() {
+        let (effects, panics) = judged(|_, publish| is_poison(publish));
+        assert_eq!(panics, [1, 1, 1]);
+        let count = |wanted: &str| effects.iter().filter(|[stream, ..]| stream == wanted).count();
+        assert_eq!((count("out"), count("errors")), (6, 3));
     }
 }
