@@ -1,7 +1,9 @@
 //! Conditions over time with very many keys: what a key takes, a burst of timers, a start.
 //!
 //! `cargo bench --bench holds`. Memory is what the process has resident, with the gateway's allocator, before
-//! and after; nothing is left out but what is printed beside it: the texts of the keys and the messages.
+//! and after; nothing is left out but what is printed beside it: the texts of the keys and the messages. It
+//! fails when a key takes more than [`KEY_BYTES`], when more than [`LEFT_BYTES`] stay behind, or when
+//! [`BURST`] timers of one instant take longer than [`BURST_TIME`].
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -21,6 +23,7 @@ use tidegate::engine::Observation;
 use tidegate::engine::RuleIndex;
 use tidegate::engine::Truth;
 use tidegate::engine::hold::HoldTable;
+use tidegate::engine::hold::KEY_BYTES;
 use tidegate::engine::hold::KeyChange;
 use tidegate::engine::hold::Progress;
 use tidegate::engine::hold::Transitions;
@@ -45,6 +48,12 @@ const KEYS: u32 = 1_000_000;
 const BURST: u32 = 100_000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 const PAGE_BYTES: usize = 4096;
+/// What of a key may stay resident when all have ended, bytes: the index of the rule, and what the allocator
+/// keeps to itself.
+const LEFT_BYTES: f64 = 8.0;
+/// How long the table is in use after all keys have ended, before it is weighed.
+const GOES_ON: Duration = Duration::from_millis(500);
+const BURST_TIME: Duration = Duration::from_secs(1);
 
 fn rules(when: &str) -> Vec<Arc<Rule>> {
     let text = format!("CREATE RULE hot AS SELECT t FROM 'lab/+' WHEN {when} DO LOG;");
@@ -123,12 +132,13 @@ fn memory(when: &str) {
     let kept = table.counts(RuleIndex(0)).expect("the rule").message_bytes;
     let held = resident() - before;
     let took = started.elapsed();
+    let own = each(held) - text as f64 - each(kept);
     println!(
-        "{when}: {:.0} bytes a key; without its text ({text}) and message ({:.0}): {:.0}; made in {took:?}",
+        "{when}: {:.0} bytes a key; without its text ({text}) and message ({:.0}): {own:.0}; made in {took:?}",
         each(held),
         each(kept),
-        each(held) - text as f64 - each(kept)
     );
+    assert!(own <= KEY_BYTES as f64, "a key takes {own:.0} bytes, more than {KEY_BYTES}");
     for key in 0..KEYS {
         observe(&mut table, key, Truth::False, 2000, &mut out);
         if key % 1000 == 999 {
@@ -136,7 +146,18 @@ fn memory(when: &str) {
             out.clear();
         }
     }
-    println!("  after all have ended: {:.1} bytes a key", each(resident().saturating_sub(before)));
+    // The gateway goes on: the allocator gives pages back some time after they have become free.
+    let ended = Clock::instant();
+    while ended.elapsed() < GOES_ON {
+        for condition in [Truth::True, Truth::False] {
+            observe(&mut table, 0, condition, 2000, &mut out);
+            drop(commit(&mut table));
+            out.clear();
+        }
+    }
+    let left = each(resident().saturating_sub(before));
+    println!("  after all have ended: {left:.1} bytes a key");
+    assert!(left <= LEFT_BYTES, "{left:.1} bytes a key stay behind, more than {LEFT_BYTES}");
 }
 
 fn burst() {
@@ -164,6 +185,7 @@ fn burst() {
         }
     }
     let took = started.elapsed();
+    assert!(took <= BURST_TIME, "{fired} timers of one instant took {took:?}");
     println!(
         "{fired} timers of one millisecond: {took:?} in {calls} pieces, the longest {longest:?}"
     );

@@ -22,6 +22,7 @@ use tidegate::clock::Clock;
 use tidegate::clock::Timestamp;
 use tidegate::config::JournalConfig;
 use tidegate::engine::Leap;
+use tidegate::engine::hold::Progress;
 use tidegate::journal::AckSlot;
 use tidegate::journal::Batch;
 use tidegate::journal::Effect;
@@ -159,7 +160,13 @@ impl Stage for Records {
         }));
     }
 
-    fn advance(&mut self, _now: Timestamp, _batch: &mut Batch) {}
+    fn is_timeless(&self, _work: &usize) -> bool {
+        true
+    }
+
+    fn advance(&mut self, _now: Timestamp, _batch: &mut Batch) -> Progress {
+        Progress::Done
+    }
 
     fn leap(&mut self, _leap: Leap, _batch: &mut Batch) {}
 

@@ -159,6 +159,14 @@ pub const FOREACH_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const HOLD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Keys one rule may watch at once when its configuration does not say.
 pub const HOLD_KEYS_MAX: usize = 100_000;
+/// Silence after which a key is forgotten by `lag`, `delta` and `had_changed`, and what it has of a COUNT
+/// window is, when the configuration does not say.
+pub const KEY_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Keys forgotten for their age with one message, so that none waits for a million of them.
+pub const KEYS_FORGOTTEN_MAX: usize = 10_000;
+/// So many times in that age silent keys are looked for, and the row of a key that says nothing new is
+/// written for its time.
+pub const KEY_AGE_LOOKS: u32 = 16;
 /// TRUE messages that AT LEAST counts to: each key keeps the times of as many.
 pub const HOLD_TIMES_MAX: u32 = 1000;
 /// A key of a hold, encoded, bytes.
@@ -168,7 +176,7 @@ pub const HOLD_KEY_BYTES_MAX: usize = 1024;
 pub const HOLD_MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Episodes that one advance of the hold table hands over before the caller gets its turn: bounds what
 /// a batch carries when many keys are due in one instant, or REPEAT EVERY has much to catch up.
-pub const HOLD_ADVANCE_EPISODES_MAX: usize = 8192;
+pub const HOLD_ADVANCE_EPISODES_MAX: usize = 1024;
 /// Unreadable rows of the hold table that are named one by one; the others are counted.
 pub const HOLD_REJECTED_ROWS_SHOWN: usize = 16;
 /// What may happen in one scenario of `tidegate test`; more is taken for a loop.
@@ -198,7 +206,7 @@ pub const HISTORY_VALUE_BYTES_MAX: usize = 4096;
 /// Bytes of the remembered values of all keys of a rule.
 pub const HISTORY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Messages that one advance of the histories hands over before the caller gets its turn.
-pub const HISTORY_ADVANCE_MAX: usize = 8192;
+pub const HISTORY_ADVANCE_MAX: usize = 1024;
 /// Messages of a COUNT window.
 pub const WINDOW_COUNT_MAX: u64 = 1_000_000;
 /// Panes of one HOP window: what has to be merged when it closes.
@@ -329,6 +337,10 @@ pub const JOURNAL_QUEUE_MAX: usize = 4096;
 pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Submissions in one commit: bounds the time a commit takes and what a failed one holds back.
 pub const JOURNAL_BATCH_MAX: usize = 2048;
+/// Time of one commit that timers may take when very many are due at once. The others are due in the next
+/// one; publishes that do not depend on them are committed in between, so this and the commit itself are what
+/// an acknowledgement waits for.
+pub const JOURNAL_TIMERS_TIME: Duration = Duration::from_millis(20);
 /// Submissions of a commit from which the next one may gather, when nobody waits for it: fewer are no
 /// load, and are committed at once.
 pub const JOURNAL_GATHER_MIN: usize = 3;

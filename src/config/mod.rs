@@ -141,6 +141,8 @@ pub struct RulesConfig {
     pub watch: bool,
     /// `hold_keys_max`: keys one rule may watch at once.
     pub hold_keys_max: usize,
+    /// `key_age`: silence after which `lag` and its like, and COUNT windows, forget a key.
+    pub key_age: Duration,
     /// `table_keys_max`: keys that each table of latest values may have.
     pub table_keys_max: usize,
     /// `table_bytes_max`: bytes of keys and values that each table of latest values may have.
@@ -354,6 +356,7 @@ impl Default for RulesConfig {
             path: PathBuf::from("rules"),
             watch: true,
             hold_keys_max: crate::limits::HOLD_KEYS_MAX,
+            key_age: crate::limits::KEY_AGE,
             table_keys_max: crate::limits::TABLE_KEYS_MAX,
             table_bytes_max: crate::limits::TABLE_BYTES_MAX,
         }

@@ -219,6 +219,8 @@ fn read_rules(mut section: Section<'_>, findings: &mut Findings) -> RulesConfig 
     section.read("path", &mut rules.path, path, findings);
     section.read("watch", &mut rules.watch, boolean, findings);
     section.read("hold_keys_max", &mut rules.hold_keys_max, integer(1..=10_000_000), findings);
+    let age = duration(DAY / 24..=DAY * 366);
+    section.read("key_age", &mut rules.key_age, age, findings);
     section.read("table_keys_max", &mut rules.table_keys_max, integer(1..=10_000_000), findings);
     let bytes = size(MIB..=64 * 1024 * MIB);
     section.read("table_bytes_max", &mut rules.table_bytes_max, bytes, findings);

@@ -36,6 +36,7 @@ pub mod hold;
 #[cfg(test)]
 mod join_tests;
 mod judge;
+mod key_index;
 mod latest;
 mod leap;
 mod message;
@@ -44,11 +45,13 @@ mod output;
 mod plan;
 mod predicate_index;
 mod secrets;
+mod slab;
 pub mod stateful;
 #[cfg(test)]
 mod tests;
 mod timer;
 mod topic_index;
+mod waiting;
 pub mod window;
 
 use std::cell::RefCell;
@@ -80,6 +83,7 @@ use operators::Budget;
 use plan::Entry;
 use plan::Source;
 use predicate_index::Visits;
+use stateful::KeyBounds;
 use topic_index::TopicIndex;
 
 pub use call::Call;
@@ -395,18 +399,21 @@ impl Engine {
         judge_one(*rule, &frame.with_earlier(earlier), readable, Some(recalled), out);
     }
 
-    /// What the history table needs to know of the rules with analytic functions, which may remember
-    /// `keys_max` keys each.
-    pub fn remembering(&self, keys_max: usize) -> impl Iterator<Item = RememberingRule<'_>> {
+    /// What the history table needs to know of the rules with analytic functions, each within `bounds`.
+    pub fn remembering(
+        &self,
+        bounds: impl Into<KeyBounds>,
+    ) -> impl Iterator<Item = RememberingRule<'_>> {
+        let bounds = bounds.into();
         let rules = (0..).map(RuleIndex).zip(&self.rules);
-        rules.filter_map(move |(rule, _)| self.remembering_rule(rule, keys_max))
+        rules.filter_map(move |(rule, _)| self.remembering_rule(rule, bounds))
     }
 
     /// One of them; `None` for a rule without such functions, and for one that is disabled.
     pub fn remembering_rule(
         &self,
         rule: RuleIndex,
-        keys_max: usize,
+        bounds: KeyBounds,
     ) -> Option<RememberingRule<'_>> {
         let Compiled { program, .. } = self.compiled(rule)?;
         let found = self.rule(rule).filter(|found| !found.definition.disabled)?;
@@ -423,7 +430,7 @@ impl Engine {
                 .as_ref()
                 .is_some_and(|when| when.on_restart == OnRestart::Count),
             fingerprint: lookbacks.fingerprint,
-            keys_max,
+            bounds,
         })
     }
 

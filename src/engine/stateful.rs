@@ -5,6 +5,7 @@
 //! they are. A rule has a clause of one kind at most, so the two never share a row.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::engine::Contribution;
@@ -28,7 +29,23 @@ use crate::engine::window::WindowCounts;
 use crate::engine::window::WindowTable;
 use crate::engine::window::WindowedRule;
 use crate::engine::window::is_of_window;
+use crate::limits::KEY_AGE;
 use crate::rule::Rule;
+
+/// How much one rule may remember.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyBounds {
+    /// Keys, or groups, at once.
+    pub keys_max: usize,
+    /// Silence after which a key is forgotten that nothing else would end.
+    pub age: Duration,
+}
+
+impl From<usize> for KeyBounds {
+    fn from(keys_max: usize) -> Self {
+        KeyBounds { keys_max, age: KEY_AGE }
+    }
+}
 
 /// A rule that remembers.
 #[derive(Clone, Debug)]
@@ -66,10 +83,11 @@ impl<'a> StatefulRule<'a> {
 }
 
 impl Engine {
-    /// The enabled rules that remember, each with at most `keys_max` keys or groups.
-    pub fn stateful(&self, keys_max: usize) -> impl Iterator<Item = StatefulRule<'_>> {
+    /// The enabled rules that remember, within `bounds`.
+    pub fn stateful(&self, bounds: impl Into<KeyBounds>) -> impl Iterator<Item = StatefulRule<'_>> {
+        let bounds = bounds.into();
         let rules = (0..).map(RuleIndex).zip(self.rules());
-        rules.filter_map(move |(index, rule)| self.stateful_as(index, fingerprint(rule), keys_max))
+        rules.filter_map(move |(index, rule)| self.stateful_as(index, fingerprint(rule), bounds))
     }
 
     /// One of them, with its fingerprint known.
@@ -77,7 +95,7 @@ impl Engine {
         &self,
         index: RuleIndex,
         fingerprint: u64,
-        keys_max: usize,
+        bounds: KeyBounds,
     ) -> Option<StatefulRule<'_>> {
         let rule: &Rule = self.rule(index)?;
         let (name, lateness, listed) = (rule.name(), lateness(rule), rule.listed());
@@ -85,6 +103,7 @@ impl Engine {
             return None;
         }
         if let Some(when) = self.hold_spec(index) {
+            let keys_max = bounds.keys_max;
             let rule = WatchedRule { index, name, when, lateness, listed, fingerprint, keys_max };
             return Some(StatefulRule::Watched(rule));
         }
@@ -95,7 +114,7 @@ impl Engine {
             spec: Arc::clone(&gather.spec),
             lateness,
             fingerprint,
-            groups_max: keys_max,
+            bounds,
         }))
     }
 }

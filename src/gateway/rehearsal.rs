@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::engine::RuleIndex;
 use crate::engine::history::HistoryTable;
 use crate::engine::hold::KeyChange;
+use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
 use crate::engine::hold::WaitingChange;
 use crate::engine::hold::WaitingRow;
@@ -230,7 +231,7 @@ impl Rehearsal {
                 break;
             }
             self.now = self.now.max(due);
-            self.stage.advance(self.now, &mut self.batch);
+            while self.stage.advance(self.now, &mut self.batch) == Progress::More {}
             self.commit();
             self.read_streams();
         }

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::RuleIndex;
 use crate::engine::history::RememberingRule;
+use crate::engine::stateful::KeyBounds;
 use crate::engine::stateful::StatefulRule;
 use crate::rule::Rule;
 use crate::rule::ast::StreamStart;
@@ -54,7 +55,7 @@ pub(super) struct Rules {
     places: HashMap<Arc<str>, RuleIndex, foldhash::fast::RandomState>,
     /// What each rule with WHEN or GROUP BY remembers, by [`RuleIndex`]; `None` for the others.
     fingerprints: Vec<Option<u64>>,
-    hold_keys_max: usize,
+    key_bounds: KeyBounds,
     /// What `explain` says of targets.
     settings: PlanSettings,
     /// The rules that read streams, disabled ones too, as consumers.
@@ -65,9 +66,10 @@ impl Rules {
     /// A compiled rule set that follows the one `before`.
     pub(super) fn new(engine: Engine, config: &Config, before: Option<&Rules>) -> Rules {
         let rules = engine.rules();
-        let hold_keys_max = config.rules.hold_keys_max;
+        let bounds = &config.rules;
+        let key_bounds = KeyBounds { keys_max: bounds.hold_keys_max, age: bounds.key_age };
         let mut fingerprints = vec![None; rules.len()];
-        for rule in engine.stateful(hold_keys_max) {
+        for rule in engine.stateful(key_bounds) {
             fingerprints[rule.index().0 as usize] = Some(rule.fingerprint());
         }
         let places = (0..).zip(rules).map(|(at, rule)| (Arc::clone(rule.name()), RuleIndex(at)));
@@ -77,7 +79,7 @@ impl Rules {
             plans: Plans::default(),
             places: places.collect(),
             fingerprints,
-            hold_keys_max,
+            key_bounds,
             settings: PlanSettings::of(config),
             consumers: rules.iter().filter_map(|rule| consumer(rule)).collect(),
             engine,
@@ -149,17 +151,17 @@ impl Rules {
     /// One of them; `None` for a rule that has neither or is disabled.
     pub(super) fn stateful_rule(&self, rule: RuleIndex) -> Option<StatefulRule<'_>> {
         let fingerprint = (*self.fingerprints.get(rule.0 as usize)?)?;
-        self.engine.stateful_as(rule, fingerprint, self.hold_keys_max)
+        self.engine.stateful_as(rule, fingerprint, self.key_bounds)
     }
 
     /// The rules with analytic functions.
     pub(super) fn remembering(&self) -> impl Iterator<Item = RememberingRule<'_>> {
-        self.engine.remembering(self.hold_keys_max)
+        self.engine.remembering(self.key_bounds)
     }
 
     /// One of them; `None` for a rule that has none or is disabled.
     pub(super) fn remembering_rule(&self, rule: RuleIndex) -> Option<RememberingRule<'_>> {
-        self.engine.remembering_rule(rule, self.hold_keys_max)
+        self.engine.remembering_rule(rule, self.key_bounds)
     }
 
     /// The rule of that name, if it remembers what one with this fingerprint did.

@@ -226,7 +226,7 @@ impl<A: AfterCommit> GatewayStage<A> {
 
     fn replace(&mut self, at: Timestamp, rules: Arc<Rules>, batch: &mut Batch) {
         // What is due by now belongs to the rules before.
-        self.advance(at, batch);
+        while self.advance(at, batch) == Progress::More {}
         let Episodes { history, recollections, .. } = &mut self.episodes;
         history.release(|name, of| rules.remembers(name, of).is_some(), recollections);
         self.episodes.settle(&self.rules, batch);
@@ -465,7 +465,6 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
             Work::Settle => self.settles = true,
             Work::Replace(rules) => self.replace(at, rules, batch),
             Work::View { rule, limit, answer } => {
-                self.advance(at, batch);
                 let keys =
                     self.rules.place(&rule).map(|rule| self.episodes.states.view(rule, limit));
                 // Whoever asked may have gone away.
@@ -474,28 +473,30 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
         }
     }
 
-    fn advance(&mut self, now: Timestamp, batch: &mut Batch) {
+    fn is_timeless(&self, work: &Work) -> bool {
+        match work {
+            Work::Messages { observations, .. } => observations.is_empty(),
+            Work::Forget { .. } | Work::View { .. } => true,
+            Work::Replace(_) => false,
+        }
+    }
+
+    fn advance(&mut self, now: Timestamp, batch: &mut Batch) -> Progress {
+        let Episodes { history, recollections, .. } = &mut self.episodes;
         // First, because what it gives may be watched: the hold table runs its own timers before each.
-        loop {
-            let Episodes { history, recollections, .. } = &mut self.episodes;
-            let progress = history.advance(now, recollections);
-            self.episodes.settle(&self.rules, batch);
-            if progress == Progress::Done {
-                break;
-            }
+        let progress = history.advance(now, recollections);
+        self.episodes.settle(&self.rules, batch);
+        if progress == Progress::More {
+            return progress;
         }
-        loop {
-            let progress = self.episodes.states.advance(now, &mut self.episodes.transitions);
-            self.episodes.settle(&self.rules, batch);
-            if progress == Progress::Done {
-                return;
-            }
-        }
+        let progress = self.episodes.states.advance(now, &mut self.episodes.transitions);
+        self.episodes.settle(&self.rules, batch);
+        progress
     }
 
     fn leap(&mut self, leap: Leap, batch: &mut Batch) {
         // Also where no timer is due: the tables note how far they have come.
-        self.advance(leap.from, batch);
+        while self.advance(leap.from, batch) == Progress::More {}
         self.episodes.history.leap(leap);
         self.episodes.states.leap(leap);
     }

@@ -56,6 +56,8 @@ pub(super) struct RuleTally {
     pub(super) waiting: Gauge,
     /// Keys whose earlier values are remembered. Written by the journal's stage.
     pub(super) remembered: Gauge,
+    /// Keys forgotten because they were silent for too long. Written by the journal's stage.
+    pub(super) forgotten: Counter,
     /// Records behind the checkpoint of a rule that reads a stream, and how much later the newest of
     /// them arrived than the next. Written by the stream's turns.
     pub(super) lag_records: Gauge,
@@ -87,6 +89,7 @@ impl RuleTally {
             firing: Gauge::default(),
             waiting: Gauge::default(),
             remembered: Gauge::default(),
+            forgotten: Counter::default(),
             lag_records: Gauge::default(),
             lag_seconds: Gauge::default(),
             skipped: Counter::default(),
@@ -202,7 +205,9 @@ impl Tallies {
     pub(super) fn show_state(&self, states: &StateTable, history: &HistoryTable) {
         for (position, tally) in self.rules.iter().enumerate() {
             let index = RuleIndex(u32::try_from(position).expect("rules are counted in 32 bits"));
+            let mut forgotten = 0;
             if let Some(counts) = states.window_counts(index) {
+                forgotten += counts.forgotten;
                 tally.groups.set(gauge(counts.groups));
                 tally.windows.set(gauge(counts.parts));
             }
@@ -210,13 +215,15 @@ impl Tallies {
             if let Some(counts) = held {
                 tally.pending.set(gauge(counts.pending));
                 tally.firing.set(gauge(counts.firing));
-                tally.waiting.set(gauge(counts.waiting));
+                tally.waiting.set(gauge(counts.event.waiting));
             }
             if let Some(counts) = history.counts(index) {
-                let held = held.map_or(0, |counts| counts.waiting);
-                tally.waiting.set(gauge(held + counts.waiting));
+                let held = held.map_or(0, |counts| counts.event.waiting);
+                tally.waiting.set(gauge(held + counts.event.waiting));
                 tally.remembered.set(gauge(counts.keys));
+                forgotten += counts.forgotten;
             }
+            tally.forgotten.inc_by(forgotten.saturating_sub(tally.forgotten.get()));
         }
     }
 
@@ -303,6 +310,12 @@ impl Collector for RuleMetrics {
             "rule_unknown",
             "Messages whose condition was neither true nor false.",
             |tally| &tally.unknown,
+            counter,
+        )?;
+        encode(
+            "rule_keys_forgotten",
+            "Keys forgotten because they were silent for too long.",
+            |tally| &tally.forgotten,
             counter,
         )?;
         let gauge = MetricType::Gauge;

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
 use crate::engine::Leap;
+use crate::engine::hold::Progress;
 use crate::storage::Storage;
 
 use super::AckSlot;
@@ -25,7 +26,13 @@ impl Stage for EffectStage {
         batch.effects.extend(work);
     }
 
-    fn advance(&mut self, _now: Timestamp, _batch: &mut Batch) {}
+    fn is_timeless(&self, _work: &Vec<Effect>) -> bool {
+        true
+    }
+
+    fn advance(&mut self, _now: Timestamp, _batch: &mut Batch) -> Progress {
+        Progress::Done
+    }
 
     fn leap(&mut self, _leap: Leap, _batch: &mut Batch) {}
 

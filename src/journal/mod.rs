@@ -14,6 +14,9 @@
 //! Invariants:
 //! - An ack is released only when everything its submission caused is on disk and synced.
 //! - Submissions of one queue are applied and committed in the order in which they were submitted.
+//! - Very many timers that are due at once are run in pieces of [`limits::JOURNAL_TIMERS_TIME`], with a commit
+//!   after each. Submissions that do not depend on timers are applied in between; the first that does waits,
+//!   and those behind it.
 //! - The stage runs once for each submission. When a transaction fails (the disk is full, an I/O
 //!   error), the same batch is written again, after a pause, until it succeeds; meanwhile nothing is
 //!   acknowledged, the queue fills, and the sockets are not read. [`JournalHealth`] says so.
@@ -50,6 +53,7 @@ use crate::config::JournalConfig;
 use crate::delivery;
 use crate::engine::Leap;
 use crate::engine::hold::KeyChange;
+use crate::engine::hold::Progress;
 use crate::lambda;
 use crate::latest::Upsert;
 use crate::limits;
@@ -268,11 +272,17 @@ pub trait Stage: Send + 'static {
     /// table of a gateway that is down: its downtime goes on.
     const IS_GATEWAY: bool = true;
 
-    /// Turns one submission into effects. Timers due at or before `at` have been run.
+    /// Turns one submission into effects. Timers due at or before `at` have been run, unless the work is
+    /// [timeless](Stage::is_timeless).
     fn apply(&mut self, at: Timestamp, work: Self::Work, batch: &mut Batch);
 
-    /// Runs the timers that are due at or before `now`.
-    fn advance(&mut self, now: Timestamp, batch: &mut Batch);
+    /// Whether `work` comes to the same before and after timers that are due: it may be applied, and
+    /// acknowledged, in the middle of a burst of them.
+    fn is_timeless(&self, work: &Self::Work) -> bool;
+
+    /// Runs timers that are due at or before `now`, in the order of time: all of them, or a piece whose
+    /// size is bounded.
+    fn advance(&mut self, now: Timestamp, batch: &mut Batch) -> Progress;
 
     /// The clock jumps. Runs the timers that are due at or before `leap.from` first.
     fn leap(&mut self, leap: Leap, batch: &mut Batch);

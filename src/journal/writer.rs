@@ -1,7 +1,8 @@
 //! The writer's thread.
 //!
 //! A round: wait for submissions, jobs, the stage's next deadline or the next sign of life; gather a
-//! little longer under a load that nobody waits for; apply; commit; tell. The thread has a small
+//! little longer under a load that nobody waits for; apply; commit; tell. Timers that are due all at
+//! once are spread over as many rounds as they need. The thread has a small
 //! runtime of its own, only to wait on several things at once; SQLite blocks it, and nothing else
 //! runs on it.
 
@@ -22,6 +23,7 @@ use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
 use crate::engine::Leap;
+use crate::engine::hold::Progress;
 use crate::limits;
 use crate::retry::Backoff;
 use crate::retry::describe;
@@ -201,6 +203,10 @@ impl<W> Inlet<W> {
         {
             submissions.push(submission);
         }
+        self.take_jobs(jobs);
+    }
+
+    fn take_jobs(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
         while jobs.len() < limits::JOURNAL_JOBS_MAX
             && let Ok(job) = self.jobs.try_recv()
         {
@@ -259,6 +265,8 @@ impl<S: Stage> Writer<S> {
                     runtime.block_on(self.inlet.gather(until, received, jobs));
                 }
                 self.queue.extend(self.received.drain(..));
+            } else {
+                self.inlet.take_jobs(&mut self.jobs);
             }
             self.apply();
             if let Err(error) = runtime.block_on(self.commit()) {
@@ -293,30 +301,35 @@ impl<S: Stage> Writer<S> {
         (!is_urgent && until > Clock::instant()).then_some(until)
     }
 
-    /// Runs the stage over what was received, up to the bounds of a commit.
+    /// Runs the stage over what was received, up to the bounds of a commit. In a burst of timers, what
+    /// does not depend on them goes on; what does stays in the queue, and so does what is behind it.
     fn apply(&mut self) {
-        while self.applied < limits::JOURNAL_BATCH_MAX
-            && self.held_bytes < limits::JOURNAL_BATCH_BYTES_MAX
-            && let Some(Queued { submission, room }) = self.queue.pop_front()
+        let mut timers = Progress::Done;
+        while self.has_room()
+            && let Some(Queued { submission, .. }) = self.queue.front()
         {
-            let Submission { at, work, ack, bytes } = submission;
-            self.follow(self.clock.lead());
-            self.advance(at);
+            let at = submission.at;
+            if timers == Progress::Done {
+                self.follow(self.clock.lead());
+                timers = self.advance(at);
+            }
+            let is_next = |next: &mut Queued<S::Work>| {
+                timers == Progress::Done || self.stage.is_timeless(&next.submission.work)
+            };
+            let Some(Queued { submission, room }) = self.queue.pop_front_if(is_next) else { break };
+            let Submission { work, ack, bytes, .. } = submission;
             let known = (self.batch.effects.len(), self.batch.hits.len());
             self.stage.apply(at, work, &mut self.batch);
-            let effects = self.batch.effects[known.0..].iter();
-            let effects: usize = effects.map(super::Effect::payload_bytes).sum();
-            let hits: usize = self.batch.hits[known.1..].iter().map(|hit| hit.output.len()).sum();
-            self.batch_bytes += effects;
-            self.held_bytes += bytes.max(effects + hits);
+            self.held_bytes += bytes.max(self.weigh(known));
             self.acks.extend(ack);
             self.applied += 1;
             drop(room);
         }
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && timers == Progress::Done {
             self.clock.now();
             self.follow(self.clock.lead());
-            self.advance(self.now());
+            // What is left over is due when this commit is made.
+            let _left = self.advance(self.now());
         }
         self.stage.seal(&mut self.batch);
     }
@@ -340,9 +353,36 @@ impl<S: Stage> Writer<S> {
         self.stage.leap(Leap { from, to: from + by }, &mut self.batch);
     }
 
-    fn advance(&mut self, now: Timestamp) {
-        if self.stage.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.stage.advance(now, &mut self.batch);
+    fn has_room(&self) -> bool {
+        self.applied < limits::JOURNAL_BATCH_MAX
+            && self.held_bytes < limits::JOURNAL_BATCH_BYTES_MAX
+    }
+
+    /// Counts the bytes of the effects behind the first `known`; answers those of what they and the hits
+    /// behind the first `known` hold.
+    fn weigh(&mut self, known: (usize, usize)) -> usize {
+        let effects = self.batch.effects[known.0..].iter();
+        let effects: usize = effects.map(super::Effect::payload_bytes).sum();
+        let hits: usize = self.batch.hits[known.1..].iter().map(|hit| hit.output.len()).sum();
+        self.batch_bytes += effects;
+        effects + hits
+    }
+
+    /// Runs the timers due at `now`, as far as there is time and room for them in this commit.
+    fn advance(&mut self, now: Timestamp) -> Progress {
+        let is_due = |stage: &S| stage.next_deadline().is_some_and(|deadline| deadline <= now);
+        if !is_due(&self.stage) {
+            return Progress::Done;
+        }
+        let began = Clock::instant();
+        loop {
+            let known = (self.batch.effects.len(), self.batch.hits.len());
+            let progress = self.stage.advance(now, &mut self.batch);
+            self.held_bytes += self.weigh(known);
+            let is_over = began.elapsed() >= limits::JOURNAL_TIMERS_TIME || !self.has_room();
+            if progress == Progress::Done || is_over {
+                return progress;
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
 use crate::engine::Leap;
+use crate::engine::hold::Progress;
 use crate::journal::Batch;
 use crate::journal::Journal;
 use crate::journal::Stage;
@@ -82,7 +83,13 @@ impl Stage for NoStage {
 
     fn apply(&mut self, _at: Timestamp, (): (), _batch: &mut Batch) {}
 
-    fn advance(&mut self, _now: Timestamp, _batch: &mut Batch) {}
+    fn is_timeless(&self, (): &()) -> bool {
+        true
+    }
+
+    fn advance(&mut self, _now: Timestamp, _batch: &mut Batch) -> Progress {
+        Progress::Done
+    }
 
     fn leap(&mut self, _leap: Leap, _batch: &mut Batch) {}
 

@@ -1,7 +1,7 @@
 //! What a key remembers as the bytes of its row.
 //!
-//! The layout is that of [`hold::encoding`](crate::engine::hold::encoding): version, rule fingerprint,
-//! watermark, each series oldest first, checksum. A message that waits for its turn has a row of its own.
+//! The layout is that of [`hold::encoding`](crate::engine::hold::encoding): version, rule fingerprint, when
+//! the key was heard last, watermark, each series oldest first, checksum. A message that waits for its turn has a row of its own.
 
 use bytes::BufMut;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use compact_str::CompactString;
 
 use crate::clock::Timestamp;
 use crate::engine::event_time::Watermark;
-use crate::engine::history::event::Waiting;
+use crate::engine::history::event::WaitingMessage;
 use crate::engine::history::values::Values;
 use crate::engine::hold::RowError;
 use crate::engine::hold::encoding::Reader;
@@ -23,14 +23,16 @@ use crate::engine::hold::encoding::put_time;
 use crate::engine::hold::encoding::put_watermark;
 use crate::limits::HISTORY_VALUES_MAX;
 
-/// Layout of a key.
-const VERSION: u8 = 1;
+/// Layout of a key. 2 added when it was heard last.
+const VERSION: u8 = 2;
 /// Layout of a waiting message.
 const WAITING_VERSION: u8 = 1;
 
 /// A decoded row.
 pub(super) struct Row {
     pub(super) fingerprint: u64,
+    /// When it was heard last; `None` where that was not written yet.
+    pub(super) heard: Option<Timestamp>,
     pub(super) watermark: Option<Watermark>,
     /// Oldest first, of each series.
     pub(super) values: Vec<Vec<CompactString>>,
@@ -40,12 +42,14 @@ pub(super) struct Row {
 pub(super) fn encode(
     buffer: &mut BytesMut,
     fingerprint: u64,
+    heard: Timestamp,
     watermark: Option<&Watermark>,
     values: &Values,
 ) -> Bytes {
     debug_assert!(buffer.is_empty(), "the row before was split off");
     buffer.put_u8(VERSION);
     buffer.put_u64_le(fingerprint);
+    put_time(buffer, heard);
     put_option(buffer, watermark, put_watermark);
     put_count(buffer, values.0.len());
     for series in &values.0 {
@@ -55,7 +59,11 @@ pub(super) fn encode(
 }
 
 /// Appends the row of a waiting message, and splits it off.
-pub(super) fn encode_waiting(buffer: &mut BytesMut, event: Timestamp, waiting: &Waiting) -> Bytes {
+pub(super) fn encode_waiting(
+    buffer: &mut BytesMut,
+    event: Timestamp,
+    waiting: &WaitingMessage,
+) -> Bytes {
     debug_assert!(buffer.is_empty(), "the row before was split off");
     buffer.put_u8(WAITING_VERSION);
     put_time(buffer, event);
@@ -66,20 +74,21 @@ pub(super) fn encode_waiting(buffer: &mut BytesMut, event: Timestamp, waiting: &
 
 /// Reads a row back.
 pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
-    let (_, mut reader) = open(bytes, VERSION)?;
+    let (version, mut reader) = open(bytes, VERSION)?;
     let fingerprint = reader.u64()?;
+    let heard = if version < 2 { None } else { Some(reader.time()?) };
     let watermark = reader.option("watermark", Reader::watermark)?;
     let values = (0..count(&mut reader)?).map(|_| texts(&mut reader)).collect::<Result<_, _>>()?;
-    reader.end(Row { fingerprint, watermark, values })
+    reader.end(Row { fingerprint, heard, watermark, values })
 }
 
 /// Reads the row of a waiting message back: its event time, and the message.
-pub(super) fn decode_waiting(bytes: &[u8]) -> Result<(Timestamp, Waiting), RowError> {
+pub(super) fn decode_waiting(bytes: &[u8]) -> Result<(Timestamp, WaitingMessage), RowError> {
     let (_, mut reader) = open(bytes, WAITING_VERSION)?;
     let event = reader.time()?;
     let values = texts(&mut reader)?.into();
     let message = reader.message(false)?;
-    reader.end((event, Waiting { values, message, stored: true }))
+    reader.end((event, WaitingMessage { values, message }))
 }
 
 /// Never more than [`HISTORY_VALUES_MAX`].

@@ -1,6 +1,5 @@
 //! The table itself: messages and time in, remembered messages and changed rows out.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,21 +13,26 @@ use crate::engine::Recall;
 use crate::engine::Recalled;
 use crate::engine::RuleIndex;
 use crate::engine::history::encoding;
-use crate::engine::history::event::EventSide;
+use crate::engine::history::event::WaitingMessage;
 use crate::engine::history::values::Questions;
 use crate::engine::history::values::Values;
 use crate::engine::hold::KeyChange;
 use crate::engine::hold::Progress;
+use crate::engine::key_index::KeyIndex;
+use crate::engine::key_index::Keyed;
+use crate::engine::slab::Slab;
+use crate::engine::stateful::KeyBounds;
 use crate::engine::timer::Alarm;
 use crate::engine::timer::TimerQueue;
+use crate::engine::waiting::EventCounts;
+use crate::engine::waiting::Queue;
 use crate::limits::HISTORY_ADVANCE_MAX;
 use crate::limits::HISTORY_BYTES_MAX;
+use crate::limits::KEY_AGE_LOOKS;
+use crate::limits::KEYS_FORGOTTEN_MAX;
 use crate::publish::Publish;
 use crate::rule::analytic::Lookback;
 use crate::value::Whole;
-
-/// Timers of keys, by rule and text.
-pub(super) type Timers = TimerQueue<(RuleIndex, Arc<str>)>;
 
 /// A rule with analytic functions, as the table needs it.
 #[derive(Clone, Debug)]
@@ -47,8 +51,8 @@ pub struct RememberingRule<'a> {
     pub counts_downtime: bool,
     /// Changes when what is remembered does, or of what messages.
     pub fingerprint: u64,
-    /// Keys it may remember.
-    pub keys_max: usize,
+    /// Keys it may remember, and for how long a silent one.
+    pub bounds: KeyBounds,
 }
 
 /// What the table has to say. Reused between batches.
@@ -85,33 +89,32 @@ pub struct HistoryCounts {
     pub keys: usize,
     /// Bytes of their values.
     pub bytes: usize,
+    /// Keys forgotten because they had been silent for too long.
+    pub forgotten: u64,
     /// Messages refused because the rule remembers as much as it may.
     pub refused: u64,
-    /// Messages that came too late in event time.
-    pub late: u64,
-    /// Times that messages had their turn early because too many waited.
-    pub early: u64,
-    /// Messages waiting for their turn now.
-    pub waiting: usize,
-    /// Bytes of those.
-    pub waiting_bytes: usize,
+    /// Of TIMESTAMP BY.
+    pub event: EventCounts,
 }
 
 /// A key that is remembered.
 #[derive(Debug)]
 pub(super) struct Key {
-    pub(super) text: Arc<str>,
+    pub(super) rule: RuleIndex,
+    pub(super) text: CompactString,
     pub(super) values: Values,
     /// Where the rule has TIMESTAMP BY: from its first message on.
-    pub(super) event: Option<Box<EventSide>>,
+    pub(super) event: Option<Box<Queue<WaitingMessage>>>,
     pub(super) alarm: Alarm,
+    /// When its last message came, by the gateway's clock; after a restart perhaps a look later.
+    pub(super) heard: Timestamp,
+    /// The same as its row has it.
+    pub(super) heard_on_disk: Timestamp,
     /// Listed in [`HistoryTable::changed`].
     pub(super) changed: bool,
     /// Has a row on disk.
     pub(super) stored: bool,
 }
-
-pub(super) type Keys = HashMap<Arc<str>, Box<Key>, foldhash::fast::RandomState>;
 
 /// A rule and its keys.
 #[derive(Debug)]
@@ -122,8 +125,10 @@ pub(super) struct Rule {
     pub(super) lateness: Duration,
     pub(super) counts_downtime: bool,
     pub(super) fingerprint: u64,
-    keys_max: usize,
-    pub(super) keys: Keys,
+    pub(super) bounds: KeyBounds,
+    /// When silent keys are looked for next.
+    next_look: Timestamp,
+    pub(super) keys: KeyIndex,
     pub(super) counts: HistoryCounts,
 }
 
@@ -133,9 +138,11 @@ pub(super) struct Rule {
 pub struct HistoryTable {
     /// By [`RuleIndex`]; `None` for rules that look back on nothing.
     pub(super) rules: Vec<Option<Rule>>,
-    pub(super) timers: Timers,
+    /// Those of all rules.
+    pub(super) keys: Slab<Key>,
+    pub(super) timers: TimerQueue,
     /// Keys whose rows are out of date.
-    pub(super) changed: Vec<(RuleIndex, Arc<str>)>,
+    pub(super) changed: Vec<u32>,
     /// Rows of rules that are gone.
     pub(super) orphaned: Vec<KeyChange>,
     /// The latest time seen.
@@ -148,6 +155,7 @@ impl HistoryTable {
     pub fn new<'a>(rules: impl IntoIterator<Item = RememberingRule<'a>>) -> Self {
         let mut table = HistoryTable {
             rules: Vec::new(),
+            keys: Slab::default(),
             timers: TimerQueue::default(),
             changed: Vec::new(),
             orphaned: Vec::new(),
@@ -173,8 +181,9 @@ impl HistoryTable {
                 lateness: remembering.lateness,
                 counts_downtime: remembering.counts_downtime,
                 fingerprint: remembering.fingerprint,
-                keys_max: remembering.keys_max,
-                keys: HashMap::default(),
+                bounds: remembering.bounds,
+                next_look: self.now,
+                keys: KeyIndex::default(),
                 counts: HistoryCounts::default(),
             });
         }
@@ -188,36 +197,83 @@ impl HistoryTable {
     pub fn observe(&mut self, recall: Recall, out: &mut Recollections) {
         let at = recall.at.max(self.now);
         while self.advance(at, out) == Progress::More {}
+        self.forget_silent(recall.rule, &recall.key, at);
         let rule = self
             .rules
             .get_mut(place(recall.rule))
             .and_then(Option::as_mut)
             .expect("messages are recalled by the engine whose rules the table holds");
-        let (mut desk, keys) = rule.desk(&mut self.timers, &mut self.changed, at);
         let text = recall.key.as_str();
-        let known = keys.len();
+        let found = rule.keys.find(text, &self.keys);
         let is_remembered = recall.values.iter().any(|value| !value.is_empty());
-        match keys.get_mut(text) {
-            Some(key) => key.hear(recall, &mut desk, out),
-            // There is nothing that this key would remember of it.
-            None if !is_remembered && recall.event_at.is_none() => {
-                Key::new(Arc::from(text), desk.questions.nothing()).hear(recall, &mut desk, out);
-            }
-            None if known >= desk.keys_max => {
-                let why = format!("remembers {} keys already", desk.keys_max);
-                desk.refuse(recall, &why, out);
+        let number = match found {
+            Some(number) => number,
+            None if rule.keys.len() < rule.bounds.keys_max
+                || !(is_remembered || recall.event_at.is_some()) =>
+            {
+                let key = Key::new(recall.rule, recall.key.clone(), rule.questions.nothing());
+                rule.insert(key, &mut self.keys)
             }
             None => {
-                let text: Arc<str> = Arc::from(text);
-                let nothing = desk.questions.nothing();
-                let mut key = Box::new(Key::new(Arc::clone(&text), nothing));
-                key.hear(recall, &mut desk, out);
-                if !key.values.is_empty() || key.event.is_some() {
-                    desk.counts.keys += 1;
-                    keys.insert(text, key);
-                }
+                let why = format!("remembers {} keys already", rule.bounds.keys_max);
+                let mut desk = rule.desk(0, &mut self.timers, &mut self.changed, at);
+                return desk.refuse(recall, &why, out);
             }
+        };
+        let Some(key) = self.keys.get_mut(number) else { return };
+        let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, at);
+        key.heard = at;
+        let every = desk.bounds.age / KEY_AGE_LOOKS;
+        if key.stored && at.since(key.heard_on_disk) >= every {
+            desk.mark(key);
         }
+        key.hear(recall, &mut desk, out);
+        if found.is_none() && key.values.is_empty() && key.event.is_none() {
+            // There is nothing that this key would remember of it.
+            self.remove(number);
+        }
+    }
+
+    /// Forgets the key of a message that comes, if it has been silent for too long; and, now and then, the
+    /// other silent keys of the rule, with their rows.
+    fn forget_silent(&mut self, index: RuleIndex, text: &str, now: Timestamp) {
+        let Some(rule) = self.rules.get_mut(place(index)).and_then(Option::as_mut) else { return };
+        let age = rule.bounds.age;
+        let is_silent =
+            |number: &u32| self.keys.get(*number).is_some_and(|key| key.is_silent(age, now));
+        let first = rule.keys.find(text, &self.keys);
+        let mut silent: Vec<u32> = first.into_iter().filter(is_silent).collect();
+        if now >= rule.next_look {
+            let others = rule.keys.numbers().filter(|number| Some(*number) != first);
+            silent.extend(others.filter(is_silent).take(KEYS_FORGOTTEN_MAX));
+            // What is left over is for the next message.
+            let is_done = silent.len() < KEYS_FORGOTTEN_MAX;
+            rule.next_look = if is_done { now + age / KEY_AGE_LOOKS } else { now };
+        }
+        let name = Arc::clone(&rule.name);
+        rule.counts.forgotten += silent.len() as u64;
+        for number in silent {
+            let Some(Key { text, event, stored: true, .. }) = self.remove(number) else { continue };
+            let waiting = event.map(|mut queue| queue.take_changes(Some(&mut self.buffer)));
+            let waiting = waiting.unwrap_or_default();
+            self.orphaned.push(KeyChange {
+                rule: Arc::clone(&name),
+                key: text,
+                state: None,
+                waiting,
+            });
+        }
+    }
+
+    /// Takes a key out of the table, and out of its rule's counts.
+    pub(super) fn remove(&mut self, number: u32) -> Option<Key> {
+        let index = self.keys.get(number)?.rule;
+        let Rule { keys, counts, .. } = self.rules.get_mut(place(index))?.as_mut()?;
+        let mut key = keys.remove(number, &mut self.keys)?;
+        self.timers.cancel(&mut key.alarm);
+        counts.keys = keys.len();
+        counts.bytes -= key.values.bytes();
+        Some(key)
     }
 
     /// Gives messages their turn that the clock has reached. Stops early when that gave
@@ -225,19 +281,17 @@ impl HistoryTable {
     pub fn advance(&mut self, now: Timestamp, out: &mut Recollections) -> Progress {
         let full = out.recalled.len() + HISTORY_ADVANCE_MAX;
         while let Some(entry) = self.timers.pop_due(now) {
-            let (rule, text) = entry.key.clone();
-            let Some(rule) = self.rules.get_mut(place(rule)).and_then(Option::as_mut) else {
-                self.timers.claim(entry, None);
-                continue;
-            };
-            let (mut desk, keys) = rule.desk(&mut self.timers, &mut self.changed, self.now);
-            let mut key = keys.get_mut(&text);
-            let claimed = desk.timers.claim(entry, key.as_mut().map(|key| &mut key.alarm));
+            let number = entry.key();
+            let mut key = self.keys.get_mut(number);
+            let claimed = self.timers.claim(entry, key.as_mut().map(|key| &mut key.alarm));
             let (Some(deadline), Some(key)) = (claimed, key) else { continue };
+            let rule = self.rules.get_mut(place(key.rule)).and_then(Option::as_mut);
+            let rule = rule.expect("a key goes before its rule does");
+            let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, self.now);
             let at = deadline.time();
             desk.now = desk.now.max(at);
-            if let Some(side) = &key.event {
-                let bound = side.watermark.at(at, desk.lateness);
+            if let Some(queue) = &key.event {
+                let bound = queue.watermark.at(at, desk.lateness);
                 key.catch_up(bound, &mut desk, out);
             }
             key.settle(&mut desk);
@@ -253,11 +307,14 @@ impl HistoryTable {
     /// Gives every waiting message of rules that do not `go_on` its turn: the rule that took it is to
     /// judge it while it is still there.
     pub fn release(&mut self, goes_on: impl Fn(&str, u64) -> bool, out: &mut Recollections) {
-        let Self { rules, timers, changed, now, .. } = self;
+        let Self { rules, keys, timers, changed, now, .. } = self;
         let ending = rules.iter_mut().flatten().filter(|r| !goes_on(&r.name, r.fingerprint));
         for rule in ending {
-            let (mut desk, keys) = rule.desk(timers, changed, *now);
-            for key in keys.values_mut() {
+            let mut numbers: Vec<u32> = rule.keys.numbers().collect();
+            numbers.sort_by_cached_key(|number| keys.get(*number).map(|key| key.text.clone()));
+            for number in numbers {
+                let Some(key) = keys.get_mut(number) else { continue };
+                let mut desk = rule.desk(number, timers, changed, *now);
                 key.catch_up(Timestamp::from_millis(i64::MAX), &mut desk, out);
                 key.settle(&mut desk);
             }
@@ -290,25 +347,28 @@ impl HistoryTable {
             out.append(&mut self.orphaned);
         }
         self.orphaned.clear();
-        for (index, text) in self.changed.drain(..) {
-            let rule = self.rules.get_mut(place(index)).and_then(Option::as_mut);
-            let Some(Rule { name, fingerprint, keys, .. }) = rule else { continue };
-            let Some(key) = keys.get_mut(&text) else { continue };
+        for number in self.changed.drain(..) {
+            let Some(key) = self.keys.get_mut(number) else { continue };
+            let rule = self.rules.get_mut(place(key.rule)).and_then(Option::as_mut);
+            let Some(Rule { name, fingerprint, .. }) = rule else { continue };
             key.changed = false;
-            let waiting = key.take_waiting_changes(out.is_some().then_some(&mut self.buffer));
+            let buffer = out.is_some().then_some(&mut self.buffer);
+            let waiting = key.event.as_mut().map(|queue| queue.take_changes(buffer));
+            let waiting = waiting.unwrap_or_default();
             let Some(out) = &mut out else { continue };
-            key.stored = true;
-            let watermark = key.event.as_ref().map(|side| &side.watermark);
-            let state =
-                Some(encoding::encode(&mut self.buffer, *fingerprint, watermark, &key.values));
-            let key = CompactString::from(&*text);
-            out.push(KeyChange { rule: Arc::clone(name), key, state, waiting });
+            (key.stored, key.heard_on_disk) = (true, key.heard);
+            let watermark = key.event.as_ref().map(|queue| &queue.watermark);
+            let state = Some(encoding::encode(
+                &mut self.buffer,
+                *fingerprint,
+                key.heard,
+                watermark,
+                &key.values,
+            ));
+            out.push(KeyChange { rule: Arc::clone(name), key: key.text.clone(), state, waiting });
         }
         if self.timers.wants_sweep() {
-            self.timers.sweep(|(index, text)| {
-                let rule = self.rules.get(place(*index))?.as_ref()?;
-                rule.keys.get(text).map(|key| &key.alarm)
-            });
+            self.timers.sweep(|number| self.keys.get(number).map(|key| &key.alarm));
         }
     }
 
@@ -319,28 +379,37 @@ impl HistoryTable {
 }
 
 impl Rule {
-    /// What its keys work with, and the keys.
+    /// What the key of that number works with.
     pub(super) fn desk<'a>(
         &'a mut self,
-        timers: &'a mut Timers,
-        changed: &'a mut Vec<(RuleIndex, Arc<str>)>,
+        key: u32,
+        timers: &'a mut TimerQueue,
+        changed: &'a mut Vec<u32>,
         now: Timestamp,
-    ) -> (Desk<'a>, &'a mut Keys) {
-        let Rule { index, questions, lateness, keys_max, keys, counts, .. } = self;
-        let (rule, lateness, keys_max) = (*index, *lateness, *keys_max);
-        (Desk { rule, questions, lateness, keys_max, counts, timers, changed, now }, keys)
+    ) -> Desk<'a> {
+        let Rule { index, questions, lateness, bounds, counts, .. } = self;
+        let (rule, lateness, bounds) = (*index, *lateness, *bounds);
+        Desk { rule, key, questions, lateness, bounds, counts, timers, changed, now }
+    }
+
+    /// Gives a key its place; answers its number.
+    pub(super) fn insert(&mut self, key: Key, all: &mut Slab<Key>) -> u32 {
+        let number = self.keys.insert(key, all);
+        self.counts.keys = self.keys.len();
+        number
     }
 }
 
 /// What of the table and of the rule a key works with.
 pub(super) struct Desk<'a> {
     pub(super) rule: RuleIndex,
+    pub(super) key: u32,
     questions: &'a Questions,
     pub(super) lateness: Duration,
-    keys_max: usize,
+    bounds: KeyBounds,
     pub(super) counts: &'a mut HistoryCounts,
-    pub(super) timers: &'a mut Timers,
-    changed: &'a mut Vec<(RuleIndex, Arc<str>)>,
+    pub(super) timers: &'a mut TimerQueue,
+    changed: &'a mut Vec<u32>,
     /// By the gateway's clock.
     pub(super) now: Timestamp,
 }
@@ -350,7 +419,7 @@ impl Desk<'_> {
     pub(super) fn mark(&mut self, key: &mut Key) {
         if !key.changed {
             key.changed = true;
-            self.changed.push((self.rule, Arc::clone(&key.text)));
+            self.changed.push(self.key);
         }
     }
 
@@ -367,9 +436,24 @@ impl Desk<'_> {
     }
 }
 
+impl Keyed for Key {
+    fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 impl Key {
-    pub(super) fn new(text: Arc<str>, values: Values) -> Self {
-        Key { text, values, event: None, alarm: Alarm::default(), changed: false, stored: false }
+    pub(super) fn new(rule: RuleIndex, text: CompactString, values: Values) -> Self {
+        let (heard, heard_on_disk) = (Timestamp::EPOCH, Timestamp::EPOCH);
+        let (event, alarm) = (None, Alarm::default());
+        let (changed, stored) = (false, false);
+        Key { rule, text, values, event, alarm, heard, heard_on_disk, changed, stored }
+    }
+
+    /// Whether it has been silent for `age`, and nothing of it waits.
+    fn is_silent(&self, age: Duration, now: Timestamp) -> bool {
+        let waits = self.event.as_ref().is_some_and(|queue| queue.first().is_some());
+        !waits && self.heard + age <= now
     }
 
     fn hear(&mut self, recall: Recall, desk: &mut Desk<'_>, out: &mut Recollections) {
@@ -392,8 +476,7 @@ impl Key {
         let bytes = desk.counts.bytes + change.coming - change.going;
         if bytes > HISTORY_BYTES_MAX {
             let why = format!("would remember more than {HISTORY_BYTES_MAX} bytes");
-            let text = Arc::clone(&self.text);
-            return desk.refuse_message(&text, publish, &why, out);
+            return desk.refuse_message(&self.text, publish, &why, out);
         }
         let earlier = desk.questions.answers(&self.values, &values);
         // Without event time the two clocks are one.

@@ -8,10 +8,8 @@ use compact_str::CompactString;
 
 use crate::clock::Timestamp;
 use crate::engine::Leap;
-use crate::engine::event_time::Position;
 use crate::engine::history::encoding;
 use crate::engine::history::encoding::Row;
-use crate::engine::history::event::EventSide;
 use crate::engine::history::history_table::HistoryTable;
 use crate::engine::history::history_table::Key;
 use crate::engine::history::history_table::RememberingRule;
@@ -27,6 +25,8 @@ use crate::engine::hold::WaitingRow;
 use crate::engine::hold::restore::by_key;
 use crate::engine::timer::Alarm;
 use crate::engine::timer::TimerQueue;
+use crate::engine::waiting::Queue;
+use crate::limits::KEY_AGE_LOOKS;
 
 impl HistoryTable {
     /// Takes over what an earlier process left, as [`HoldTable::restore`] does.
@@ -51,8 +51,8 @@ impl HistoryTable {
                 }
             };
             let messages = waiting.remove(&(name.into(), text.into())).unwrap_or_default();
-            let Self { rules, timers, changed, .. } = self;
-            let same = rules
+            let same = self
+                .rules
                 .iter_mut()
                 .flatten()
                 .find(|rule| *rule.name == *name && rule.fingerprint == row.fingerprint);
@@ -65,29 +65,34 @@ impl HistoryTable {
                 self.orphan(name, text, &messages);
                 continue;
             };
-            let mut key = Box::new(Key::new(Arc::from(text), values));
+            let mut key = Key::new(rule.index, CompactString::from(text), values);
             key.stored = true;
+            key.heard_on_disk = row.heard.unwrap_or(now);
+            // What the row does not know yet counts in the key's favour, and so does the outage.
+            let look = rule.bounds.age / KEY_AGE_LOOKS;
+            let outage = now.since(alive_until);
+            key.heard = ((key.heard_on_disk + look).min(alive_until) + outage).min(now);
             if let Some(watermark) = row.watermark {
-                let mut side = EventSide::new(watermark);
+                let mut queue = Queue::new(watermark);
                 for message in messages {
-                    put_back(&mut restored, &mut side, &message);
+                    restored.put_back(&mut queue, &message, encoding::decode_waiting);
                 }
-                key.event = Some(Box::new(side));
+                key.event = Some(Box::new(queue));
             }
             let is_moved = key.resume(rule.counts_downtime, alive_until, now);
-            let (mut desk, keys) = rule.desk(timers, changed, self.now);
-            let is_changed = is_moved || key.event.as_ref().is_some_and(|s| !s.unstored.is_empty());
+            let number = rule.insert(key, &mut self.keys);
+            let Some(key) = self.keys.get_mut(number) else { continue };
+            let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, self.now);
+            let is_changed =
+                is_moved || key.event.as_ref().is_some_and(|queue| queue.has_old_rows());
             if is_changed {
-                desk.mark(&mut key);
+                desk.mark(key);
             }
-            desk.counts.keys += 1;
             desk.counts.bytes += key.values.bytes();
-            if let Some(side) = &key.event {
-                desk.counts.waiting += side.waiting.len();
-                desk.counts.waiting_bytes += side.waiting.bytes();
+            if let Some(queue) = &key.event {
+                queue.count(&mut desk.counts.event);
             }
             key.settle(&mut desk);
-            keys.insert(Arc::clone(&key.text), key);
             restored.kept += 1;
         }
         // Their keys could not be read: without a watermark there is no telling what they mean.
@@ -121,23 +126,33 @@ impl HistoryTable {
         self.timers = TimerQueue::default();
         self.changed.clear();
         self.install(rules);
-        for mut before in old {
-            let Self { rules, timers, changed, .. } = self;
-            let heir = rules.iter_mut().flatten().find(|rule| rule.name == before.name);
-            match heir {
-                Some(rule) if rule.fingerprint == before.fingerprint => {
+        for before in old {
+            let mut heir = self.rules.iter_mut().flatten().find(|rule| rule.name == before.name);
+            if let Some(rule) = &mut heir {
+                rule.counts.forgotten = before.counts.forgotten;
+            }
+            match heir.filter(|rule| rule.fingerprint == before.fingerprint) {
+                Some(rule) => {
                     rule.counts = before.counts;
-                    let (mut desk, keys) = rule.desk(timers, changed, self.now);
-                    *keys = mem::take(&mut before.keys);
-                    for key in keys.values_mut() {
+                    rule.keys = before.keys;
+                    let mut numbers: Vec<u32> = rule.keys.numbers().collect();
+                    // Timers of one instant keep their turns; the others have an order too.
+                    numbers.sort_by_cached_key(|number| {
+                        self.keys.get(*number).map(|key| (key.alarm.rank(), key.text.clone()))
+                    });
+                    for number in numbers {
+                        let Some(key) = self.keys.get_mut(number) else { continue };
+                        key.rule = rule.index;
                         key.alarm = Alarm::default();
+                        let mut desk =
+                            rule.desk(number, &mut self.timers, &mut self.changed, self.now);
                         if mem::take(&mut key.changed) {
                             desk.mark(key);
                         }
                         key.settle(&mut desk);
                     }
                 }
-                _ => self.forget(before),
+                None => self.forget(before),
             }
         }
     }
@@ -147,11 +162,18 @@ impl HistoryTable {
     pub fn leap(&mut self, leap: Leap) {
         self.now = self.now.max(leap.to);
         self.timers = TimerQueue::default();
-        let Self { rules, timers, changed, now, .. } = self;
+        let Self { rules, keys, timers, changed, now, .. } = self;
         for rule in rules.iter_mut().flatten() {
-            let (mut desk, keys) = rule.desk(timers, changed, *now);
-            for key in keys.values_mut() {
+            let mut numbers: Vec<u32> = rule.keys.numbers().collect();
+            numbers.sort_by_cached_key(|number| {
+                keys.get(*number).map(|key| (key.alarm.rank(), key.text.clone()))
+            });
+            for number in numbers {
+                let Some(key) = keys.get_mut(number) else { continue };
+                let mut desk = rule.desk(number, timers, changed, *now);
                 key.alarm = Alarm::default();
+                // The step is no silence.
+                key.heard = key.heard + leap.to.since(leap.from);
                 if key.resume(false, leap.from, leap.to) {
                     desk.mark(key);
                 }
@@ -161,12 +183,17 @@ impl HistoryTable {
     }
 
     /// The keys of a rule that is gone, or remembers something else.
-    fn forget(&mut self, rule: Rule) {
-        for (text, mut key) in rule.keys {
-            key.give_up_waiting();
-            let waiting = key.take_waiting_changes(Some(&mut self.buffer));
+    fn forget(&mut self, mut rule: Rule) {
+        let numbers: Vec<u32> = rule.keys.numbers().collect();
+        for number in numbers {
+            let Some(mut key) = rule.keys.remove(number, &mut self.keys) else { continue };
+            let waiting = key.event.as_mut().map(|queue| {
+                queue.give_up();
+                queue.take_changes(Some(&mut self.buffer))
+            });
+            let waiting = waiting.unwrap_or_default();
             if key.stored {
-                let (rule, key) = (Arc::clone(&rule.name), CompactString::from(&*text));
+                let (rule, key) = (Arc::clone(&rule.name), key.text);
                 self.orphaned.push(KeyChange { rule, key, state: None, waiting });
             }
         }
@@ -180,17 +207,4 @@ fn read(questions: &Questions, row: &Row) -> Option<Values> {
     let series = row.values.iter().zip(&depths);
     let series = series.map(|(values, depth)| Series::of(values.iter().cloned(), *depth));
     fits.then(|| Values(series.collect()))
-}
-
-fn put_back(restored: &mut Restored, side: &mut EventSide, row: &WaitingRow<'_>) {
-    match encoding::decode_waiting(row.message) {
-        Ok((event, message)) => {
-            let bytes = message.bytes();
-            side.waiting.put_back(Position { event, turn: row.turn }, message, bytes);
-        }
-        Err(error) => {
-            side.unstored.push(row.turn);
-            restored.reject(row.rule, row.key, error);
-        }
-    }
 }

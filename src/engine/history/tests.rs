@@ -19,6 +19,7 @@ use crate::engine::hold::Progress;
 use crate::engine::hold::Restored;
 use crate::engine::hold::WaitingRow;
 use crate::limits::HISTORY_VALUE_BYTES_MAX;
+use crate::limits::KEYS_FORGOTTEN_MAX;
 use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::QoS;
@@ -258,7 +259,7 @@ fn late_ones_change_nothing_and_idle_time_moves_the_watermark() {
     let reading = |x: i64, ts: i64| format!(r#"{{"x":{x},"ts":{ts}}}"#);
     bench.hear("t", &reading(1, 100), 1000).hear("t", &reading(2, 98), 1001);
     assert!(bench.said().is_empty(), "both wait");
-    assert_eq!(bench.counts().waiting, 2);
+    assert_eq!(bench.counts().event.waiting, 2);
     bench.hear("t", &reading(3, 120), 1002);
     assert_eq!(bench.said(), [r#"{"x":2}"#, r#"{"x":1,"a":2}"#]);
     bench.hear("t", &reading(4, 99), 1003);
@@ -267,7 +268,7 @@ fn late_ones_change_nothing_and_idle_time_moves_the_watermark() {
     assert!(bench.said().is_empty());
     bench.pass(1012);
     assert_eq!(bench.said(), [r#"{"x":3,"a":1}"#]);
-    assert_eq!((bench.counts().waiting, bench.counts().late), (0, 1));
+    assert_eq!((bench.counts().event.waiting, bench.counts().event.late), (0, 1));
     bench.hear("t", r#"{"x":5}"#, 1013);
     assert_eq!(bench.said(), ["event_time_invalid"]);
 }
@@ -392,8 +393,11 @@ proptest! {
         }
         let order: Vec<usize> = (0..beats.len()).collect();
         prop_assert_eq!(bench.said(), expect(&beats, &order));
-        let counted: usize = bench.table.rules[0].as_ref().unwrap().keys.values()
-            .map(|key| key.values.bytes()).sum();
+        let keys = &bench.table.rules[0].as_ref().unwrap().keys;
+        let counted: usize = keys
+            .numbers()
+            .map(|number| bench.table.keys.get(number).unwrap().values.bytes())
+            .sum();
         prop_assert_eq!(bench.counts().bytes, counted);
     }
 
@@ -446,8 +450,65 @@ proptest! {
         for key in 0..3 {
             prop_assert_eq!(of_key(&said, key), of_key(&expected, key), "key {}", key);
         }
-        prop_assert_eq!((bench.counts().waiting, bench.counts().waiting_bytes), (0, 0));
+        prop_assert_eq!((bench.counts().event.waiting, bench.counts().event.waiting_bytes), (0, 0));
         bench.commit();
         prop_assert!(bench.waiting.is_empty());
+    }
+}
+
+/// The age of keys when nothing else is said, ms.
+const AGE: i64 = 30 * 24 * 3600 * 1000;
+
+#[test]
+fn a_key_that_was_silent_for_its_age_is_forgotten_with_its_row() {
+    let mut bench = Bench::new("SELECT lag(n) AS before FROM 'm/+'");
+    bench.hear("m/a", r#"{"n":1}"#, 0).hear("m/b", r#"{"n":7}"#, AGE - 1);
+    bench.commit();
+    bench.hear("m/a", r#"{"n":2}"#, AGE - 1).hear("m/a", r#"{"n":3}"#, 2 * AGE - 1);
+    assert_eq!(bench.said(), ["{}", "{}", r#"{"before":1}"#, "{}"], "the other side of the bound");
+    bench.commit();
+    let keys: Vec<&CompactString> = bench.states.keys().collect();
+    assert_eq!(keys, ["[\"m/a\"]"], "the silent one is off the disk, though it did not come back");
+    let counts = bench.counts();
+    assert_eq!((counts.keys, counts.bytes, counts.forgotten), (1, 1, 2));
+}
+
+#[test]
+fn a_key_that_says_nothing_new_is_as_old_after_a_restart_and_downtime_is_no_silence() {
+    let mut bench = Bench::new("SELECT n, had_changed(n) AS changed FROM 'm/+'");
+    for now in (0..AGE).step_by(usize::try_from(AGE / 40).unwrap()) {
+        bench.hear("m/a", r#"{"n":1}"#, now);
+        bench.commit();
+    }
+    bench.said();
+    // A year without the gateway, then nearly the age in silence.
+    let back = 13 * AGE;
+    bench.restart(AGE, back);
+    bench.hear("m/a", r#"{"n":1}"#, back + AGE - AGE / 8);
+    assert_eq!(bench.said(), [r#"{"n":1,"changed":false}"#]);
+    bench.restart(back + AGE, back + AGE);
+    bench.hear("m/a", r#"{"n":1}"#, back + 2 * AGE);
+    assert_eq!(bench.said(), [r#"{"n":1,"changed":true}"#]);
+}
+
+#[test]
+fn what_waits_for_its_turn_keeps_a_silent_key() {
+    let mut bench =
+        Bench::new("SELECT lag(n) AS before FROM 'm/+' TIMESTAMP BY ts SECONDS LATENESS 366 DAYS");
+    bench.hear("m/a", r#"{"n":1,"ts":1}"#, 0).hear("m/b", r#"{"n":1,"ts":1}"#, 2 * AGE);
+    bench.commit();
+    assert_eq!((bench.counts().keys, bench.counts().forgotten, bench.waiting.len()), (2, 0, 2));
+}
+
+#[test]
+fn very_many_silent_keys_are_forgotten_over_several_messages() {
+    let keys = KEYS_FORGOTTEN_MAX + KEYS_FORGOTTEN_MAX / 2;
+    let mut bench = Bench::with_keys("SELECT lag(n) AS before FROM 'm/+'", 10 * KEYS_FORGOTTEN_MAX);
+    for key in 0..keys {
+        bench.hear(&format!("m/{key}"), r#"{"n":1}"#, 0);
+    }
+    for left in [keys - KEYS_FORGOTTEN_MAX, 0] {
+        bench.hear("m/new", r#"{"n":1}"#, AGE);
+        assert_eq!(bench.counts().keys, left + 1);
     }
 }

@@ -91,7 +91,7 @@ pub(super) fn encode(buffer: &mut BytesMut, fingerprint: u64, key: &Key) -> Byte
     put_option(buffer, key.state.recent.as_deref(), put_recent);
     buffer.put_u8(u8::from(key.listed));
     put_option(buffer, key.event.as_deref(), |b, side| {
-        put_watermark(b, &side.watermark);
+        put_watermark(b, &side.queue.watermark);
         put_time(b, side.judged);
     });
     put_option(buffer, key.message.as_ref(), put_message);
@@ -158,7 +158,6 @@ pub(super) fn decode_waiting(bytes: &[u8]) -> Result<(Timestamp, WaitingMessage)
         condition: reader.truth()?,
         clear: reader.option("clear", Reader::truth)?,
         message: reader.option("message", |r| r.message(version < WAITING_VERSION))?,
-        stored: true,
     };
     if waiting.condition == Truth::True && waiting.message.is_none() {
         return Err(RowError::Field("condition"));

@@ -8,35 +8,28 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use bytes::BytesMut;
 
 use crate::clock::Timestamp;
-use crate::engine::Fault;
-use crate::engine::FaultCode;
 use crate::engine::Observation;
 use crate::engine::Truth;
-use crate::engine::event_time::Position;
-use crate::engine::event_time::Reorder;
 use crate::engine::event_time::Watermark;
 use crate::engine::hold::encoding;
 use crate::engine::hold::hold_table::Desk;
-use crate::engine::hold::hold_table::HoldCounts;
 use crate::engine::hold::hold_table::Key;
 use crate::engine::hold::hold_table::PassedOver;
 use crate::engine::hold::hold_table::Transitions;
-use crate::engine::hold::hold_table::WaitingChange;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
 use crate::engine::hold::state::Terms;
 use crate::engine::message::Fresh;
 use crate::engine::message::Message;
 use crate::engine::timer::Deadline;
+use crate::engine::waiting::Queue;
+use crate::engine::waiting::Waiting;
 use crate::limits::EVENT_KEY_REST;
 use crate::limits::EVENT_REPEATS_MAX;
-use crate::limits::EVENT_WAITING_BYTES_MAX;
-use crate::limits::EVENT_WAITING_BYTES_PER_KEY_MAX;
-use crate::limits::EVENT_WAITING_MAX;
-use crate::limits::EVENT_WAITING_PER_KEY_MAX;
 use crate::rule::ast::OnRestart;
 
 /// A message that waits for its turn.
@@ -46,30 +39,26 @@ pub(super) struct WaitingMessage {
     pub(super) clear: Option<Truth>,
     /// Kept when the condition is TRUE.
     pub(super) message: Option<Message>,
-    /// Has a row on disk.
-    pub(super) stored: bool,
 }
 
-impl WaitingMessage {
-    /// Memory it takes, about.
-    pub(super) fn bytes(&self) -> usize {
+impl Waiting for WaitingMessage {
+    fn bytes(&self) -> usize {
         size_of::<WaitingMessage>() + self.message.as_ref().map_or(0, Message::bytes)
+    }
+
+    fn encode(&self, event: Timestamp, buffer: &mut BytesMut) -> Bytes {
+        encoding::encode_waiting(buffer, event, self)
     }
 }
 
 /// A key's side of event time.
 #[derive(Debug)]
 pub(super) struct EventSide {
-    pub(super) watermark: Watermark,
+    pub(super) queue: Queue<WaitingMessage>,
     /// Everything due by then has been done. Nothing is dated before it.
     caught_up: Timestamp,
     /// Event time of the last known message that was judged.
     pub(super) judged: Timestamp,
-    pub(super) waiting: Reorder<WaitingMessage>,
-    /// Where messages were put since rows were last taken.
-    pub(super) added: Vec<Position>,
-    /// Rows of messages that wait no longer.
-    pub(super) unstored: Vec<u64>,
     /// The key is forgotten as soon as its row is off the disk.
     pub(super) is_over: bool,
 }
@@ -78,18 +67,15 @@ impl EventSide {
     pub(super) fn new(watermark: Watermark, judged: Timestamp) -> Self {
         EventSide {
             caught_up: watermark.passed,
-            watermark,
+            queue: Queue::new(watermark),
             judged,
-            waiting: Reorder::default(),
-            added: Vec::new(),
-            unstored: Vec::new(),
             is_over: false,
         }
     }
 
     /// The key's first message, or the first after it was given up.
     fn begin(&mut self, watermark: Watermark) {
-        self.watermark = watermark;
+        self.queue.watermark = watermark;
         self.caught_up = watermark.passed;
         self.judged = watermark.passed;
         self.is_over = false;
@@ -118,28 +104,11 @@ impl EventSide {
     /// more is heard.
     pub(super) fn deadline(&self, desk: &Desk<'_>, state: &State) -> Option<Deadline> {
         let timer = self.timer(desk.terms, state);
-        let message = self.waiting.first().map(Deadline::at);
-        let rest =
-            (!state.is_active()).then(|| Deadline::at(self.watermark.newest + EVENT_KEY_REST));
+        let message = self.queue.first().map(Deadline::at);
+        let rest = (!state.is_active())
+            .then(|| Deadline::at(self.queue.watermark.newest + EVENT_KEY_REST));
         let next = timer.into_iter().chain(message).min().or(rest.filter(|_| !self.is_over))?;
-        Some(next.moved_to(self.watermark.reaches(next.time(), desk.lateness)))
-    }
-
-    fn pop(&mut self, counts: &mut HoldCounts) -> Option<(Timestamp, WaitingMessage)> {
-        let (position, message) = self.waiting.pop()?;
-        if message.stored {
-            self.unstored.push(position.turn);
-        }
-        counts.waiting -= 1;
-        counts.waiting_bytes -= message.bytes();
-        Some((position.event, message))
-    }
-
-    fn is_over_bounds(&self, counts: &HoldCounts) -> bool {
-        self.waiting.len() > EVENT_WAITING_PER_KEY_MAX
-            || self.waiting.bytes() > EVENT_WAITING_BYTES_PER_KEY_MAX
-            || counts.waiting > EVENT_WAITING_MAX
-            || counts.waiting_bytes > EVENT_WAITING_BYTES_MAX
+        Some(next.moved_to(self.queue.watermark.reaches(next.time(), desk.lateness)))
     }
 }
 
@@ -162,13 +131,14 @@ impl Key {
         if side.is_over {
             side.begin(first);
         }
-        if side.watermark.is_late(event) {
-            desk.counts.late += 1;
-            out.passed_over.extend(late(&self.text, observation, event, side.watermark.passed));
-            return;
-        }
-        side.watermark.hear(event, desk.now, desk.lateness);
-        let passed = side.watermark.passed;
+        let (counts, who) = (&mut desk.counts.event, (desk.rule, &*self.text));
+        let passed = match side.queue.hear(event, desk.now, desk.lateness, counts, who) {
+            Ok(passed) => passed,
+            Err(fault) => {
+                let over = |publish| PassedOver { fault, publish, clause: "when" };
+                return out.passed_over.extend(observation.publish.map(over));
+            }
+        };
         desk.mark(self);
         let Observation { condition, clear, publish, .. } = observation;
         if !is_known(condition, clear) {
@@ -179,7 +149,7 @@ impl Key {
         } else {
             let message = publish.filter(|_| condition == Truth::True);
             let message = message.as_ref().map(Message::of);
-            let waiting = WaitingMessage { condition, clear, message, stored: false };
+            let waiting = WaitingMessage { condition, clear, message };
             self.wait(event, waiting, desk, out);
         }
         self.catch_up(Deadline::at(passed), desk, out);
@@ -195,23 +165,12 @@ impl Key {
         out: &mut Transitions,
     ) {
         let Some(side) = &mut self.event else { return };
-        let bytes = message.bytes();
-        desk.counts.waiting += 1;
-        desk.counts.waiting_bytes += bytes;
-        let position = side.waiting.insert(event, message, bytes);
-        side.added.push(position);
-        while let Some(side) = self.event.as_deref().filter(|side| side.is_over_bounds(desk.counts))
-            && let Some(oldest) = side.waiting.first()
+        side.queue.insert(event, message, &mut desk.counts.event);
+        while let Some(side) = &self.event
+            && let Some((oldest, fault)) =
+                side.queue.overflow(&mut desk.counts.event, (desk.rule, &self.text))
         {
-            desk.counts.early += 1;
-            out.faults.push(Fault {
-                rule: desk.rule,
-                code: FaultCode::EventBufferFull,
-                message: format!(
-                    "too many messages wait for the watermark; that of key {} goes on to {oldest}",
-                    self.text
-                ),
-            });
+            out.faults.push(fault);
             self.catch_up(Deadline::at(oldest), desk, out);
         }
     }
@@ -221,15 +180,17 @@ impl Key {
     pub(super) fn catch_up(&mut self, bound: Deadline, desk: &mut Desk<'_>, out: &mut Transitions) {
         while let Some(side) = &mut self.event {
             let timer = side.timer(desk.terms, &self.state).filter(|timer| *timer <= bound);
-            let message = side.waiting.first().filter(|event| *event <= bound.time());
+            let message = side.queue.first().filter(|event| *event <= bound.time());
             match (timer, message) {
                 (Some(timer), message) if message.is_none_or(|event| timer.is_due(event)) => {
                     let terms = side.terms(desk.terms, &self.state);
-                    side.watermark.pass(timer.wake());
+                    side.queue.watermark.pass(timer.wake());
                     self.run(&terms, timer.time(), desk, out);
                 }
                 (_, Some(_)) => {
-                    let Some((event, message)) = side.pop(desk.counts) else { break };
+                    let Some((event, message)) = side.queue.pop(&mut desk.counts.event) else {
+                        break;
+                    };
                     let WaitingMessage { condition, clear, message, .. } = message;
                     self.judge(event, condition, clear, message.map(Fresh::Kept), desk, out);
                 }
@@ -238,10 +199,10 @@ impl Key {
             desk.mark(self);
         }
         let Some(side) = &mut self.event else { return };
-        side.caught_up = side.caught_up.max(bound.time().min(side.watermark.passed));
+        side.caught_up = side.caught_up.max(bound.time().min(side.queue.watermark.passed));
         if !self.state.is_active()
-            && side.waiting.len() == 0
-            && side.watermark.newest + EVENT_KEY_REST <= bound.time()
+            && side.queue.first().is_none()
+            && side.queue.watermark.newest + EVENT_KEY_REST <= bound.time()
         {
             side.is_over = true;
             desk.mark(self);
@@ -259,7 +220,7 @@ impl Key {
         out: &mut Transitions,
     ) {
         if let Some(side) = &mut self.event {
-            side.watermark.pass(event);
+            side.queue.watermark.pass(event);
             let repeats = side.terms(desk.terms, &self.state).repeat_every;
             if repeats != desk.terms.repeat_every {
                 self.state.skip_repeats(desk.terms, event);
@@ -283,17 +244,17 @@ impl Key {
         let Some(side) = &mut self.event else {
             return self.state.resume(terms, alive_until, now);
         };
-        let before = (self.state.clone(), side.watermark);
+        let before = (self.state.clone(), side.queue.watermark);
         let outage = now.as_millis().saturating_sub(alive_until.as_millis());
         if terms.on_restart == OnRestart::Reset && !self.state.is_firing() {
             self.state.start_over();
         }
         if terms.counts_downtime() && outage >= 0 {
-            self.state.skip_repeats(terms, side.watermark.at(now, lateness));
+            self.state.skip_repeats(terms, side.queue.watermark.at(now, lateness));
         } else {
-            side.watermark.leave_out(outage);
+            side.queue.watermark.leave_out(outage);
         }
-        before != (self.state.clone(), side.watermark)
+        before != (self.state.clone(), side.queue.watermark)
     }
 
     /// Leaves a step of the clock out, and answers whether that changed the key.
@@ -311,53 +272,12 @@ impl Key {
     /// no rule's counts.
     pub(super) fn give_up_event_time(&mut self) {
         let Some(side) = &mut self.event else { return };
-        while let Some((position, message)) = side.waiting.pop() {
-            if message.stored {
-                side.unstored.push(position.turn);
-            }
-        }
-        side.added.clear();
+        side.queue.give_up();
         side.is_over = true;
-    }
-
-    /// The rows of waiting messages that changed since the last call, encoded into `buffer`; none
-    /// where there is no disk.
-    pub(super) fn take_waiting_changes(
-        &mut self,
-        buffer: Option<&mut BytesMut>,
-    ) -> Vec<WaitingChange> {
-        let Some(side) = &mut self.event else { return Vec::new() };
-        let removed = side.unstored.drain(..).map(|turn| WaitingChange { turn, message: None });
-        let Some(buffer) = buffer else {
-            drop(removed);
-            side.added.clear();
-            return Vec::new();
-        };
-        let mut changes: Vec<WaitingChange> = removed.collect();
-        for position in side.added.drain(..) {
-            if let Some(waiting) = side.waiting.get_mut(position) {
-                waiting.stored = true;
-                let message = Some(encoding::encode_waiting(buffer, position.event, waiting));
-                changes.push(WaitingChange { turn: position.turn, message });
-            }
-        }
-        changes
     }
 
     /// Whether the key has to be kept.
     pub(super) fn lives(&self) -> bool {
         self.state.is_active() || self.event.as_ref().is_some_and(|side| !side.is_over)
     }
-}
-
-fn late(
-    key: &str,
-    observation: Observation,
-    event: Timestamp,
-    watermark: Timestamp,
-) -> Option<PassedOver> {
-    let message =
-        format!("late record: its time {event} is before {watermark}, the watermark of key {key}");
-    let fault = Fault { rule: observation.rule, code: FaultCode::LateRecord, message };
-    Some(PassedOver { fault, publish: observation.publish?, clause: "when" })
 }

@@ -1,14 +1,11 @@
 //! The table itself: observations and time in, episodes and changed rows out.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
 use compact_str::CompactString;
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
 use crate::clock::Timestamp;
 use crate::engine::ClosedWindow;
@@ -22,25 +19,23 @@ use crate::engine::RuleIndex;
 use crate::engine::Truth;
 use crate::engine::hold::encoding;
 use crate::engine::hold::event::EventSide;
-use crate::engine::hold::slab::Slab;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
 use crate::engine::hold::state::Step;
 use crate::engine::hold::state::Terms;
+use crate::engine::key_index::KeyIndex;
+use crate::engine::key_index::Keyed;
 use crate::engine::message::Fresh;
 use crate::engine::message::Message;
+use crate::engine::slab::Slab;
 use crate::engine::timer::Alarm;
 use crate::engine::timer::TimerQueue;
+use crate::engine::waiting::EventCounts;
 use crate::limits::HOLD_ADVANCE_EPISODES_MAX;
 use crate::limits::HOLD_MESSAGE_BYTES_MAX;
 use crate::publish::Publish;
 use crate::rule::ast::When;
 use crate::rule::table::Table;
-
-/// A table this sparse gives memory back.
-const SPARSE: usize = 8;
-/// Tables up to this capacity are left alone.
-const SMALL_MAP: usize = 64;
 
 /// A rule with WHEN, as the table needs it.
 #[derive(Clone, Copy, Debug)]
@@ -167,14 +162,8 @@ pub struct HoldCounts {
     pub firing: usize,
     /// Bytes of the messages that are kept, and of the times that AT LEAST keeps.
     pub message_bytes: usize,
-    /// Messages that came too late in event time.
-    pub late: u64,
-    /// Times that messages were judged before their turn because too many waited.
-    pub early: u64,
-    /// Messages waiting for their turn now.
-    pub waiting: usize,
-    /// Bytes of those.
-    pub waiting_bytes: usize,
+    /// Of TIMESTAMP BY.
+    pub event: EventCounts,
 }
 
 /// Whether [`HoldTable::advance`] got to the end.
@@ -223,8 +212,7 @@ pub(super) struct Rule {
     pub(super) lateness: Duration,
     pub(super) fingerprint: u64,
     pub(super) keys_max: usize,
-    /// Where its keys are, by the hash of their text.
-    pub(super) keys: HashTable<u32>,
+    pub(super) keys: KeyIndex,
     pub(super) counts: HoldCounts,
 }
 
@@ -235,8 +223,7 @@ pub struct HoldTable {
     pub(super) rules: Vec<Option<Rule>>,
     /// Those of all rules.
     pub(super) keys: Slab<Key>,
-    pub(super) hasher: RandomState,
-    pub(super) timers: TimerQueue<u32>,
+    pub(super) timers: TimerQueue,
     /// The latest time seen.
     pub(super) now: Timestamp,
     /// Keys to be written, each once.
@@ -252,7 +239,6 @@ impl HoldTable {
         let mut table = HoldTable {
             rules: Vec::new(),
             keys: Slab::default(),
-            hasher: RandomState::default(),
             timers: TimerQueue::default(),
             now: Timestamp::from_millis(i64::MIN),
             changed: Vec::new(),
@@ -277,7 +263,7 @@ impl HoldTable {
                 lateness: watched.lateness,
                 fingerprint: watched.fingerprint,
                 keys_max: watched.keys_max,
-                keys: HashTable::new(),
+                keys: KeyIndex::default(),
                 counts: HoldCounts::default(),
             };
             self.rules[place] = Some(rule);
@@ -302,9 +288,7 @@ impl HoldTable {
         }
         let is_timed = observation.event_at.is_some();
         let text = observation.key.as_str();
-        let hash = self.hasher.hash_one(text);
-        let found = rule.keys.find(hash, |key| text_of(&self.keys, *key) == text).copied();
-        let number = match found {
+        let number = match rule.keys.find(text, &self.keys) {
             Some(number) => number,
             None if is_timed || observation.condition == Truth::True => {
                 let watched = if is_timed { rule.keys.len() } else { rule.counts.active() };
@@ -313,7 +297,7 @@ impl HoldTable {
                     return desk.refuse(text, &desk.too_many_keys(), out);
                 }
                 let key = Key::new(observation.rule, observation.key.clone());
-                rule.insert(key, hash, &mut self.keys, &self.hasher)
+                rule.keys.insert(key, &mut self.keys)
             }
             None => return,
         };
@@ -337,7 +321,7 @@ impl HoldTable {
     pub fn advance(&mut self, now: Timestamp, out: &mut Transitions) -> Progress {
         let full = out.episodes.len() + HOLD_ADVANCE_EPISODES_MAX;
         while let Some(entry) = self.timers.pop_due(now) {
-            let number = entry.key;
+            let number = entry.key();
             let mut key = self.keys.get_mut(number);
             let claimed = self.timers.claim(entry, key.as_mut().map(|key| &mut key.alarm));
             let (Some(deadline), Some(key)) = (claimed, key) else { continue };
@@ -348,7 +332,7 @@ impl HoldTable {
             desk.now = desk.now.max(at);
             match &key.event {
                 Some(side) => {
-                    let bound = deadline.moved_to(side.watermark.at(at, desk.lateness));
+                    let bound = deadline.moved_to(side.queue.watermark.at(at, desk.lateness));
                     key.catch_up(bound, &mut desk, out);
                 }
                 None => key.run(desk.terms, at, &mut desk, out),
@@ -366,9 +350,8 @@ impl HoldTable {
 
     /// Puts a key among those of its rule; answers its number.
     pub(super) fn put(&mut self, key: Key) -> Option<u32> {
-        let hash = self.hasher.hash_one(key.text.as_str());
         let rule = self.rules.get_mut(place(key.rule))?.as_mut()?;
-        Some(rule.insert(key, hash, &mut self.keys, &self.hasher))
+        Some(rule.keys.insert(key, &mut self.keys))
     }
 
     /// When [`HoldTable::advance`] is wanted next. May be early, never late: a timer that has been
@@ -408,7 +391,9 @@ impl HoldTable {
                 key.message = None;
                 counts.kept(bytes, key.kept_bytes());
             }
-            let waiting = key.take_waiting_changes(out.is_some().then_some(&mut self.buffer));
+            let buffer = out.is_some().then_some(&mut self.buffer);
+            let waiting = key.event.as_mut().map(|side| side.queue.take_changes(buffer));
+            let waiting = waiting.unwrap_or_default();
             let was_stored = key.stored;
             let (text, state) = if key.lives() {
                 key.stored = out.is_some();
@@ -416,13 +401,7 @@ impl HoldTable {
                     || (key.text.clone(), encoding::encode(&mut self.buffer, *fingerprint, key));
                 out.is_some().then(row).unzip()
             } else {
-                let hash = self.hasher.hash_one(key.text.as_str());
-                if let Ok(entry) = keys.find_entry(hash, |other| *other == number) {
-                    entry.remove();
-                }
-                let text = self.keys.remove(number).map(|key| key.text);
-                give_back(keys, &self.keys, &self.hasher);
-                (text, None)
+                (keys.remove(number, &mut self.keys).map(|key| key.text), None)
             };
             // A key that came and went between two calls has no row, and needs none removed.
             let out = out.as_mut().filter(|_| state.is_some() || was_stored);
@@ -431,7 +410,7 @@ impl HoldTable {
             }
         }
         if self.timers.wants_sweep() {
-            self.timers.sweep(|number| self.keys.get(*number).map(|key| &key.alarm));
+            self.timers.sweep(|number| self.keys.get(number).map(|key| &key.alarm));
         }
     }
 
@@ -473,21 +452,13 @@ impl Rule {
     pub(super) fn desk<'a>(
         &'a mut self,
         key: u32,
-        timers: &'a mut TimerQueue<u32>,
+        timers: &'a mut TimerQueue,
         changed: &'a mut Vec<u32>,
         now: Timestamp,
     ) -> Desk<'a> {
         let Rule { index, terms, lateness, keys_max, counts, .. } = self;
         let (lateness, keys_max) = (*lateness, *keys_max);
         Desk { rule: *index, key, terms, lateness, keys_max, counts, timers, changed, now }
-    }
-
-    /// Gives a key its place; answers its number.
-    fn insert(&mut self, key: Key, hash: u64, all: &mut Slab<Key>, hasher: &RandomState) -> u32 {
-        let number = all.insert(key);
-        let all = &*all;
-        self.keys.insert_unique(hash, number, |key| hasher.hash_one(text_of(all, *key)));
-        number
     }
 }
 
@@ -499,7 +470,7 @@ pub(super) struct Desk<'a> {
     pub(super) lateness: Duration,
     pub(super) keys_max: usize,
     pub(super) counts: &'a mut HoldCounts,
-    timers: &'a mut TimerQueue<u32>,
+    timers: &'a mut TimerQueue,
     changed: &'a mut Vec<u32>,
     /// By the gateway's clock.
     pub(super) now: Timestamp,
@@ -537,6 +508,12 @@ impl Desk<'_> {
         } else {
             None
         }
+    }
+}
+
+impl Keyed for Key {
+    fn text(&self) -> &str {
+        &self.text
     }
 }
 
@@ -627,10 +604,7 @@ impl Key {
         };
         match deadline.map(|deadline| deadline.not_before(floor)) {
             None if !self.lives() => desk.timers.cancel(&mut self.alarm),
-            deadline => {
-                let key = desk.key;
-                desk.timers.arm(&mut self.alarm, deadline, || key);
-            }
+            deadline => desk.timers.arm(&mut self.alarm, deadline, desk.key),
         }
     }
 
@@ -678,16 +652,4 @@ impl Key {
 /// The place of a rule in a vector by [`RuleIndex`].
 pub(super) fn place(index: RuleIndex) -> usize {
     usize::try_from(index.0).expect("usize has at least 32 bits on every supported platform")
-}
-
-/// The text of a key.
-pub(super) fn text_of(keys: &Slab<Key>, number: u32) -> &str {
-    keys.get(number).map_or("", |key| &key.text)
-}
-
-/// Gives memory back after a flood of keys has gone.
-fn give_back(keys: &mut HashTable<u32>, all: &Slab<Key>, hasher: &RandomState) {
-    if keys.capacity() > SMALL_MAP && keys.len() < keys.capacity() / SPARSE {
-        keys.shrink_to(keys.len() * 2, |key| hasher.hash_one(text_of(all, *key)));
-    }
 }

@@ -5,7 +5,6 @@
 //! it; whether a key is a row stands in its state on disk, so that this works over a restart too.
 
 use std::collections::HashSet;
-use std::hash::BuildHasher;
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -20,7 +19,6 @@ use crate::engine::hold::hold_table::Key;
 use crate::engine::hold::hold_table::Transitions;
 use crate::engine::hold::hold_table::WatchedRule;
 use crate::engine::hold::hold_table::place;
-use crate::engine::hold::hold_table::text_of;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
 use crate::engine::message::Message;
@@ -69,9 +67,8 @@ impl HoldTable {
         row: &Value,
     ) -> Option<u32> {
         let text = key_text(key)?;
-        let hash = self.hasher.hash_one(text.as_str());
         let rule = self.rules.get_mut(place(watched.index))?.as_mut()?;
-        let found = rule.keys.find(hash, |key| text_of(&self.keys, *key) == text.as_str()).copied();
+        let found = rule.keys.find(&text, &self.keys);
         let is_watched = found.and_then(|number| self.keys.get(number)).is_some_and(Key::lives);
         let message = (!is_watched).then(|| Message::of(&stand_in(table, row, self.now)));
         if let Some(message) = &message {
@@ -112,9 +109,9 @@ impl HoldTable {
         let is_gone = |number: &u32| {
             !listed.contains(number) && self.keys.get(*number).is_some_and(|key| key.listed)
         };
-        let mut gone: Vec<u32> = rule.keys.iter().copied().filter(is_gone).collect();
+        let mut gone: Vec<u32> = rule.keys.numbers().filter(is_gone).collect();
         // The order of the hash table is no order.
-        gone.sort_by(|a, b| text_of(&self.keys, *a).cmp(text_of(&self.keys, *b)));
+        gone.sort_by_cached_key(|number| self.keys.get(*number).map(|key| key.text.clone()));
         for number in gone {
             let Some(key) = self.keys.get_mut(number) else { continue };
             let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, self.now);

@@ -13,7 +13,6 @@ use crate::engine::Cleared;
 use crate::engine::EpisodeEvent;
 use crate::engine::Leap;
 use crate::engine::RuleIndex;
-use crate::engine::event_time::Position;
 use crate::engine::hold::encoding;
 use crate::engine::hold::encoding::EventRow;
 use crate::engine::hold::encoding::RowError;
@@ -31,6 +30,8 @@ use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
 use crate::engine::timer::Alarm;
 use crate::engine::timer::TimerQueue;
+use crate::engine::waiting::Queue;
+use crate::engine::waiting::Waiting;
 use crate::limits::HOLD_REJECTED_ROWS_SHOWN;
 
 /// A stored row that was left alone.
@@ -145,19 +146,19 @@ impl HoldTable {
             if let Some(new) = self.rule_mut(places.get(&*rule.name).copied()) {
                 new.counts.unknown = rule.counts.unknown;
                 new.counts.refused = rule.counts.refused;
-                new.counts.late = rule.counts.late;
-                new.counts.early = rule.counts.early;
+                new.counts.event.late = rule.counts.event.late;
+                new.counts.event.early = rule.counts.event.early;
             }
         }
         let mut keys = std::mem::take(&mut self.keys);
         // Timers of one instant keep their turns.
         let numbers = old.iter().enumerate();
         let numbers =
-            numbers.flat_map(|(place, rule)| rule.keys.iter().map(move |key| (place, *key)));
+            numbers.flat_map(|(place, rule)| rule.keys.numbers().map(move |key| (place, key)));
         let mut numbers: Vec<(usize, u32)> = numbers.collect();
         // Those that wait for no timer have an order too, by their text.
         numbers.sort_by_cached_key(|(_, key)| {
-            keys.get(*key).map(|key| (key.alarm.wanted, key.text.clone()))
+            keys.get(*key).map(|key| (key.alarm.rank(), key.text.clone()))
         });
         for (place, number) in numbers {
             let Some(mut key) = keys.remove(number) else { continue };
@@ -227,7 +228,9 @@ impl HoldTable {
                 });
             }
             key.give_up_event_time();
-            let waiting = key.take_waiting_changes(Some(&mut self.buffer));
+            let waiting =
+                key.event.as_mut().map(|side| side.queue.take_changes(Some(&mut self.buffer)));
+            let waiting = waiting.unwrap_or_default();
             if key.stored {
                 let (rule, key) = (Arc::from(from.rule), key.text);
                 self.orphaned.push(KeyChange { rule, key, state: None, waiting });
@@ -257,8 +260,7 @@ impl HoldTable {
         desk.counts.moved(Phase::Inactive, key.state.phase);
         desk.counts.kept(0, key.kept_bytes());
         if let Some(side) = &key.event {
-            desk.counts.waiting += side.waiting.len();
-            desk.counts.waiting_bytes += side.waiting.bytes();
+            side.queue.count(&mut desk.counts.event);
         }
         key.settle(&mut desk, from.floor);
         lives
@@ -297,7 +299,7 @@ impl Restoring<'_, '_> {
         if let Some(EventRow { watermark, judged }) = row.event {
             let mut side = EventSide::new(watermark, judged);
             for message in messages {
-                self.restored.put_back(&mut side, &message);
+                self.restored.put_back(&mut side.queue, &message, encoding::decode_waiting);
             }
             key.event = Some(Box::new(side));
         }
@@ -353,16 +355,15 @@ pub(in crate::engine) fn by_key<'a>(
 }
 
 impl Restored {
-    fn put_back(&mut self, side: &mut EventSide, row: &WaitingRow<'_>) {
-        match encoding::decode_waiting(row.message) {
-            Ok((event, message)) => {
-                let bytes = message.bytes();
-                side.waiting.put_back(Position { event, turn: row.turn }, message, bytes);
-            }
-            Err(error) => {
-                side.unstored.push(row.turn);
-                self.reject(row.rule, row.key, error);
-            }
+    /// Puts a stored message back into the queue of its key.
+    pub(in crate::engine) fn put_back<T: Waiting>(
+        &mut self,
+        queue: &mut Queue<T>,
+        row: &WaitingRow<'_>,
+        decode: impl FnOnce(&[u8]) -> Result<(Timestamp, T), RowError>,
+    ) {
+        if let Err(error) = queue.put_back(row.turn, decode(row.message)) {
+            self.reject(row.rule, row.key, error);
         }
     }
 

@@ -56,8 +56,8 @@ impl HoldTable {
         let keys = || {
             let rules = self.rules.iter().flatten().filter(|watched| watched.index == rule);
             rules.flat_map(|rule| {
-                let numbers = rule.keys.iter();
-                numbers.filter_map(move |key| Some((rule, self.keys.get(*key)?)))
+                let numbers = rule.keys.numbers();
+                numbers.filter_map(move |key| Some((rule, self.keys.get(key)?)))
             })
         };
         let pending = keys().filter(|(_, key)| matches!(key.state.phase, Phase::Pending { .. }));
@@ -87,7 +87,7 @@ impl HoldTable {
 fn due(rule: &Rule, key: &Key) -> Timestamp {
     let due = key.state.fire_due(&rule.terms);
     match &key.event {
-        Some(side) => side.watermark.reaches(due, rule.lateness),
+        Some(side) => side.queue.watermark.reaches(due, rule.lateness),
         None => due,
     }
 }

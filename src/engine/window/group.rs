@@ -480,6 +480,24 @@ impl Group {
         self.counted = now;
     }
 
+    /// When the last message came of a group whose windows only messages end; `None` for any other.
+    pub(super) fn heard(&self, shape: Shape) -> Option<Timestamp> {
+        match (shape, self.watermark) {
+            (Shape::Count { .. }, Some(watermark)) => Some(watermark.heard_at),
+            (Shape::Count { .. }, None) => self.panes.values().map(|pane| pane.last).max(),
+            _ => None,
+        }
+    }
+
+    /// It is in no rule's counts any more.
+    pub(super) fn leave_counts(&mut self, counts: &mut WindowCounts) {
+        if let Some((parts, bytes)) = self.counted.take() {
+            counts.groups -= 1;
+            counts.parts -= parts;
+            counts.bytes -= bytes;
+        }
+    }
+
     /// It belongs to another rule's counts from here on.
     pub(super) fn count_anew(&mut self) {
         self.counted = None;

@@ -13,7 +13,8 @@
 //!   for first, last, collect, count_distinct and percentiles, and messages for SLIDE alone.
 //! - With TIMESTAMP BY, time is the watermark of the group, and the order in which messages come within
 //!   LATENESS changes nothing. A message is late when all its windows have closed.
-//! - A rule has at most `groups_max` groups; a new one over the bound is refused, none is dropped.
+//! - A rule has at most `bounds.keys_max` groups; a new one over the bound is refused, none is dropped
+//!   for it. One whose window only messages end (COUNT) is dropped when it is silent for `bounds.age`.
 //!
 //! Crash story: the rows that change go into the transaction of what the closed windows caused. So the
 //! disk has either an open window, or its record.

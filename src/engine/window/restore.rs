@@ -28,6 +28,9 @@ use crate::engine::window::window_table::WindowedRule;
 use crate::engine::window::window_table::arm;
 use crate::engine::window::window_table::mark;
 
+/// Why most windows are thrown away.
+const RULE_CHANGED: &str = "the rule has changed";
+
 impl WindowTable {
     /// Takes over what an earlier process left, as [`crate::engine::hold::HoldTable::restore`] does.
     /// Windows that ended while nothing ran close in the next [`WindowTable::advance`]; in event time
@@ -117,6 +120,7 @@ impl WindowTable {
             if let Some(new) = known.and_then(|index| self.rule_mut(index)) {
                 let before = rule.counts;
                 new.counts.closed = before.closed;
+                new.counts.forgotten = before.forgotten;
                 new.counts.late = before.late;
                 new.counts.refused = before.refused;
                 new.counts.discarded = before.discarded;
@@ -133,7 +137,7 @@ impl WindowTable {
                 }
                 let (is_stored, key) = (group.is_stored, CompactString::from(&*group.text));
                 let (parts, waiting) = group.discarded();
-                self.tell_discarded(known, &key, parts, out);
+                self.tell_discarded(known, &key, parts, RULE_CHANGED, out);
                 if is_stored {
                     let rule = Arc::clone(&rule.name);
                     self.orphaned.push(KeyChange { rule, key, state: None, waiting });
@@ -189,7 +193,7 @@ impl WindowTable {
         known: Option<RuleIndex>,
         out: &mut Transitions,
     ) {
-        self.tell_discarded(known, key, parts.len(), out);
+        self.tell_discarded(known, key, parts.len(), RULE_CHANGED, out);
         let gone = parts.iter().map(|part| WaitingChange { turn: part.turn, message: None });
         let (rule, waiting) = (Arc::from(rule), gone.collect());
         self.orphaned.push(KeyChange { rule, key: key.into(), state: None, waiting });
@@ -214,18 +218,19 @@ impl WindowTable {
         self.orphaned.push(KeyChange { rule, key: key.into(), state: None, waiting });
     }
 
-    fn tell_discarded(
+    pub(super) fn tell_discarded(
         &mut self,
         rule: Option<RuleIndex>,
         key: &str,
         parts: usize,
+        why: &str,
         out: &mut Transitions,
     ) {
         let Some(of) = rule.and_then(|rule| self.rule_mut(rule)).filter(|_| parts > 0) else {
             return;
         };
         of.counts.discarded += parts as u64;
-        let message = format!("the rule has changed; what group {key} had gathered is discarded");
+        let message = format!("{why}; what group {key} had gathered is discarded");
         let (rule, code) = (of.index, FaultCode::WindowDiscarded);
         out.faults.push(Fault { rule, code, message });
     }

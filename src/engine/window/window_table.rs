@@ -15,12 +15,15 @@ use crate::engine::RuleIndex;
 use crate::engine::hold::KeyChange;
 use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
+use crate::engine::stateful::KeyBounds;
 use crate::engine::window::encoding;
 use crate::engine::window::group::Desk;
 use crate::engine::window::group::Group;
 use crate::engine::window::group::pass_over;
 use crate::engine::window::spec::WindowSpec;
 use crate::limits::HOLD_ADVANCE_EPISODES_MAX;
+use crate::limits::KEY_AGE_LOOKS;
+use crate::limits::KEYS_FORGOTTEN_MAX;
 
 /// A rule with GROUP BY, as the table needs it.
 #[derive(Clone, Debug)]
@@ -35,8 +38,8 @@ pub struct WindowedRule<'a> {
     pub lateness: Duration,
     /// Changes when the keys, the windows, the aggregates, the filter or the time do.
     pub fingerprint: u64,
-    /// Groups it may have at once.
-    pub groups_max: usize,
+    /// Groups it may have at once, and for how long a silent one.
+    pub bounds: KeyBounds,
 }
 
 /// Figures of one rule.
@@ -50,6 +53,8 @@ pub struct WindowCounts {
     pub bytes: usize,
     /// Windows that have closed.
     pub closed: u64,
+    /// Groups forgotten because they had been silent for too long.
+    pub forgotten: u64,
     /// Messages that came too late in event time.
     pub late: u64,
     /// Messages that found no room.
@@ -68,7 +73,9 @@ pub(super) struct Rule {
     pub(super) spec: Arc<WindowSpec>,
     pub(super) lateness: Duration,
     pub(super) fingerprint: u64,
-    groups_max: usize,
+    bounds: KeyBounds,
+    /// When silent groups are looked for next.
+    next_look: Timestamp,
     pub(super) groups: Groups,
     pub(super) counts: WindowCounts,
 }
@@ -112,16 +119,24 @@ impl WindowTable {
     pub(super) fn install<'a>(&mut self, rules: impl IntoIterator<Item = WindowedRule<'a>>) {
         self.rules.clear();
         for rule in rules {
-            let WindowedRule { index, name, spec, lateness, fingerprint, groups_max } = rule;
+            let WindowedRule { index, name, spec, lateness, fingerprint, bounds } = rule;
             let place = place(index);
             if self.rules.len() <= place {
                 self.rules.resize_with(place + 1, || None);
             }
             let (name, groups) = (Arc::clone(name), Groups::default());
-            let counts = WindowCounts::default();
-            let rule =
-                Rule { index, name, spec, lateness, fingerprint, groups_max, groups, counts };
-            self.rules[place] = Some(rule);
+            let (counts, next_look) = (WindowCounts::default(), self.now);
+            self.rules[place] = Some(Rule {
+                index,
+                name,
+                spec,
+                lateness,
+                fingerprint,
+                bounds,
+                next_look,
+                groups,
+                counts,
+            });
         }
     }
 
@@ -135,14 +150,15 @@ impl WindowTable {
         let at = contribution.at.max(self.now);
         while self.advance(at, out) == Progress::More {}
         let index = contribution.rule;
+        self.forget_silent(index, &contribution.key, at, out);
         let Some(rule) = self.rules.get_mut(place(index)).and_then(Option::as_mut) else { return };
         let text = contribution.key.as_str();
         if !rule.groups.contains_key(text) {
-            if rule.counts.groups >= rule.groups_max {
+            if rule.counts.groups >= rule.bounds.keys_max {
                 rule.counts.refused += 1;
                 let message = format!(
                     "the rule has {} groups already; the message of group {text} is passed over",
-                    rule.groups_max
+                    rule.bounds.keys_max
                 );
                 return pass_over(contribution, FaultCode::WindowsFull, message, out);
             }
@@ -157,6 +173,54 @@ impl WindowTable {
         group.count(desk.counts);
         arm(&mut self.alarms, group, &desk, at);
         mark(&mut self.changed, group, index);
+    }
+
+    /// Forgets the group of a message that comes, if nothing ends its window but messages and it has been
+    /// silent for too long; and, now and then, the other such groups of the rule.
+    fn forget_silent(
+        &mut self,
+        index: RuleIndex,
+        text: &str,
+        now: Timestamp,
+        out: &mut Transitions,
+    ) {
+        let Some(rule) = self.rule_mut(index) else { return };
+        let (age, shape) = (rule.bounds.age, rule.spec.shape);
+        let is_silent = |group: &Group| group.heard(shape).is_some_and(|heard| heard + age <= now);
+        let first = rule.groups.get(text).filter(|group| is_silent(group));
+        let mut silent: Vec<Arc<str>> =
+            first.map(|group| Arc::clone(&group.text)).into_iter().collect();
+        if now >= rule.next_look {
+            let others =
+                rule.groups.values().filter(|group| &*group.text != text && is_silent(group));
+            let others = others.map(|group| Arc::clone(&group.text));
+            silent.extend(others.take(KEYS_FORGOTTEN_MAX));
+            // What is left over is for the next message.
+            let is_done = silent.len() < KEYS_FORGOTTEN_MAX;
+            rule.next_look = if is_done { now + age / KEY_AGE_LOOKS } else { now };
+        }
+        silent.sort_unstable();
+        rule.counts.forgotten += silent.len() as u64;
+        for text in silent {
+            self.discard(index, &text, out);
+        }
+    }
+
+    /// Throws a group away, with its open window.
+    fn discard(&mut self, index: RuleIndex, text: &str, out: &mut Transitions) {
+        let Some(rule) = self.rule_mut(index) else { return };
+        let Some(mut group) = rule.groups.remove(text) else { return };
+        group.leave_counts(&mut rule.counts);
+        let (name, key) = (Arc::clone(&rule.name), CompactString::from(text));
+        let (alarm, is_stored) = (group.alarm, group.is_stored);
+        if let Some(at) = alarm {
+            self.alarms.remove(&(at, index, Arc::clone(&group.text)));
+        }
+        let (parts, waiting) = group.discarded();
+        self.tell_discarded(Some(index), &key, parts, "the group was silent for too long", out);
+        if is_stored {
+            self.orphaned.push(KeyChange { rule: name, key, state: None, waiting });
+        }
     }
 
     /// Closes the windows that end at or before `now`, by their ends and of one end by their keys.

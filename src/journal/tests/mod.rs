@@ -41,11 +41,16 @@ impl Stage for EchoStage {
         }
     }
 
-    fn advance(&mut self, now: Timestamp, batch: &mut Batch) {
+    fn is_timeless(&self, _work: &Bytes) -> bool {
+        false
+    }
+
+    fn advance(&mut self, now: Timestamp, batch: &mut Batch) -> Progress {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.deadline = None;
             batch.effects.push(record(Bytes::from_static(b"tick"), now));
         }
+        Progress::Done
     }
 
     fn leap(&mut self, leap: Leap, _batch: &mut Batch) {

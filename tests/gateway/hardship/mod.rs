@@ -1,6 +1,7 @@
 //! Failing machines and hostile clients against the running binary: what was acknowledged stays, and
 //! everybody else is served.
 
+mod burst;
 mod clients;
 mod clock;
 mod destinations;

@@ -33,7 +33,7 @@ fn check_restart(on_restart: OnRestart, lateness: i64, timeline: &str, expected:
 
 fn counts(bench: &Bench) -> (u64, u64, usize) {
     let counts = bench.table.counts(RuleIndex(0)).unwrap();
-    (counts.late, counts.early, counts.waiting)
+    (counts.event.late, counts.event.early, counts.event.waiting)
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn bytes_of_waiting_messages_are_bounded_too() {
         );
     }
     let counts = bench.table.counts(RuleIndex(0)).unwrap();
-    assert_eq!((counts.early, counts.waiting, counts.pending), (2, 3, 1));
+    assert_eq!((counts.event.early, counts.event.waiting, counts.pending), (2, 3, 1));
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn each_waiting_message_has_a_row_until_its_turn() {
     bench.play("T128@3 T140@3");
     bench.table.take_changes(&mut changes);
     let rows: Vec<bool> = changes[0].waiting.iter().map(|row| row.message.is_some()).collect();
-    assert_eq!((rows, bench.table.counts(key).unwrap().waiting), (vec![false, true], 1));
+    assert_eq!((rows, bench.table.counts(key).unwrap().event.waiting), (vec![false, true], 1));
 }
 
 #[test]
