@@ -14,14 +14,22 @@ use criterion::criterion_group;
 use criterion::criterion_main;
 
 use tidegate::clock::Timestamp;
+use tidegate::config::Config;
+use tidegate::engine::Contribution;
 use tidegate::engine::Engine;
 use tidegate::engine::Evaluation;
+use tidegate::engine::Observed;
+use tidegate::engine::hold::Transitions;
+use tidegate::engine::stateful::StateTable;
 use tidegate::publish::Origin;
 use tidegate::publish::Publish;
 use tidegate::publish::QoS;
 use tidegate::rule::Rule;
 use tidegate::rule::ast::SqlVersion;
+use tidegate::rule::set;
+use tidegate::rule::set::Source;
 use tidegate::rule::table::NoFiles;
+use tidegate::rule_files;
 use tidegate::topic::TopicName;
 
 /// 145 bytes, as a small sensor sends it.
@@ -196,12 +204,69 @@ fn thresholds(c: &mut Criterion) {
     group.finish();
 }
 
+/// A rule as the gateway reads it from a file.
+fn rule_file(text: &str) -> Vec<Arc<Rule>> {
+    let source = Source { path: "bench.rule".into(), content: Ok(text.as_bytes().to_vec()) };
+    let targets = rule_files::targets(&Config::default());
+    let checked = set::check(&[source], &targets, &mut NoFiles);
+    assert!(!checked.has_errors(), "the rule is sound");
+    checked.rules
+}
+
+/// A message of a rule with windows, gathered: decoded, its group found, added to the aggregates. The windows
+/// that its time closes are part of it; what becomes of their records is not.
+fn windows(c: &mut Criterion) {
+    let mut group = c.benchmark_group("windows");
+    for (name, window) in [
+        ("tumble", "TUMBLE(1 MINUTE)"),
+        ("hop", "HOP(1 MINUTE, 10 SECONDS)"),
+        ("session", "SESSION(1 HOUR)"),
+        ("count", "COUNT(100)"),
+        ("slide", "SLIDE(100 MILLISECONDS)"),
+    ] {
+        for groups in [1_usize, 10_000] {
+            let select = "SELECT moteid, avg(temperature) AS mean FROM 'lab/+/telemetry'";
+            let text = format!("CREATE RULE w AS {select} GROUP BY moteid, {window} DO LOG;");
+            let engine = Engine::new(rule_file(&text), "1");
+            let mut table = StateTable::new(engine.stateful(groups));
+            let messages: Vec<Publish> = (0..groups)
+                .map(|mote| SMALL.replace("\"moteid\":7", &format!("\"moteid\":{mote}")))
+                .map(|payload| publish("lab/7/telemetry", &payload))
+                .collect();
+            let plan = engine.plan(&messages[0].topic);
+            let (mut out, mut transitions) = (Evaluation::default(), Transitions::default());
+            let (mut count, mut closed) = (0_usize, 0_usize);
+            let id = BenchmarkId::new(name, groups);
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| {
+                    let message = &messages[count % groups];
+                    // A thousand messages a second.
+                    let now = Timestamp::from_millis(1_700_000_000_000 + count as i64);
+                    count += 1;
+                    engine.evaluate(&plan, message, &mut out);
+                    for observed in out.observations.drain(..) {
+                        let Observed::Contribution(added) = observed else { continue };
+                        table.gather(Contribution { at: now, ..added }, &mut transitions);
+                    }
+                    closed += transitions.windows.len();
+                    transitions.clear();
+                    if count.is_multiple_of(1000) {
+                        table.forget_changes();
+                    }
+                });
+            });
+            assert!(closed > 0 || groups > 1 || name == "session", "{name}: windows close");
+        }
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .without_plots();
-    targets = conditions, formats, matches, many_rules, thresholds
+    targets = conditions, formats, matches, many_rules, thresholds, windows
 }
 criterion_main!(benches);

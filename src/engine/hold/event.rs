@@ -260,7 +260,7 @@ impl Key {
     /// Leaves a step of the clock out, and answers whether that changed the key.
     pub(super) fn leap(&mut self, terms: &Terms, millis: i64) -> bool {
         if let Some(side) = &mut self.event {
-            side.watermark.leave_out(millis);
+            side.queue.watermark.leave_out(millis);
             return true;
         }
         let before = self.state.clone();

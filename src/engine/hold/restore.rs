@@ -177,11 +177,11 @@ impl HoldTable {
         self.now = self.now.max(leap.to);
         self.timers = TimerQueue::default();
         let Self { rules, keys, timers, changed, now, .. } = self;
-        let all = rules.iter().flatten().flat_map(|rule| rule.keys.iter().copied());
+        let all = rules.iter().flatten().flat_map(|rule| rule.keys.numbers());
         let mut numbers: Vec<u32> = all.collect();
         // Timers of one instant keep their turns.
         numbers.sort_by_cached_key(|number| {
-            keys.get(*number).map(|key| (key.alarm.wanted, key.text.clone()))
+            keys.get(*number).map(|key| (key.alarm.rank(), key.text.clone()))
         });
         for number in numbers {
             let Some(key) = keys.get_mut(number) else { continue };
