@@ -440,6 +440,8 @@ pub const HTTP_PUBLISHES_MAX: usize = 512;
 pub const RETAINED_PAGE_MAX: usize = 200;
 /// and when nothing is asked for.
 pub const RETAINED_PAGE_DEFAULT: usize = 50;
+/// Names that `http.hosts` may list: each request is compared with them.
+pub const HTTP_HOSTS_MAX: usize = 64;
 /// HTTP connections over `connections_max` that are still answered with the reason; more are closed
 /// unread.
 pub const HTTP_REFUSALS_MAX: usize = 16;

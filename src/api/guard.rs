@@ -1,9 +1,9 @@
 //! What stands between a browser and the routes: who may ask, and what the answer may do.
 //!
-//! The API has no password on loopback, so the browser must not be made an accomplice. A page of
-//! another origin is refused by `Origin` and `Sec-Fetch-Site`. A name that some DNS server points at
-//! 127.0.0.1 (DNS rebinding) is refused by `Host`. The answer may load nothing from elsewhere and may
-//! not be framed.
+//! The API has no password, so the browser must not be made an accomplice. A page of another origin is
+//! refused by `Origin` and `Sec-Fetch-Site`. A name that some DNS server points at this machine (DNS
+//! rebinding) is refused by `Host`: only addresses, localhost and the names of `http.hosts` are
+//! answered. The answer may load nothing from elsewhere and may not be framed.
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -61,7 +61,7 @@ pub(crate) async fn guard(
 ) -> Response {
     let reached = request.extensions().get::<Reached>();
     let bound = reached.map_or_else(|| source.http_address(), |reached| reached.bound);
-    let checked = check(bound, &request);
+    let checked = check(bound, source.http_hosts(), &request);
     let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
@@ -80,17 +80,24 @@ pub(crate) async fn guard(
     response
 }
 
-fn check(bound: SocketAddr, request: &Request) -> Result<(), ApiError> {
+fn check(bound: SocketAddr, hosts: &[String], request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
-    if is_loopback(bound.ip()) && !host_is_loopback(headers) {
-        return Err(ApiError::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "host_not_loopback",
-            "this gateway listens on loopback and answers to localhost, 127.0.0.1 and [::1] only",
-        ));
+    let path = request.uri().path();
+    // Probes and scrapers know the gateway by any name, and read what has no secrets.
+    let is_probe = matches!(path, "/healthz" | "/readyz" | "/metrics");
+    let is_local = is_loopback(bound.ip());
+    if !host_is_known(headers, is_local, hosts) && (is_local || !is_probe) {
+        let message = match is_local {
+            true => {
+                "this gateway listens on loopback and answers to localhost, 127.0.0.1, [::1] and the \
+                 names of http.hosts"
+            }
+            false => "this gateway answers to its addresses and the names of http.hosts",
+        };
+        return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "host_unknown", message));
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let is_page = !request.uri().path().starts_with("/api/");
+    let is_page = !path.starts_with("/api/");
     // A link from elsewhere may open the page, and a scraper may read what has no secrets.
     if !(reads && is_page) && comes_from_elsewhere(headers) {
         return Err(ApiError::new(
@@ -117,8 +124,10 @@ fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
     !stripped.is_some_and(|origin_host| origin_host.eq_ignore_ascii_case(host))
 }
 
-/// Whether `Host` names this machine's loopback. A request without one comes from no browser.
-fn host_is_loopback(headers: &HeaderMap) -> bool {
+/// Whether `Host` is one of `names`, localhost or an address: of this machine's loopback when `is_local`,
+/// any otherwise, because no DNS server has a say in an address. A request without one comes from no
+/// browser.
+fn host_is_known(headers: &HeaderMap, is_local: bool, names: &[String]) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let Some(host) = hosts.next() else { return true };
     let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
@@ -127,7 +136,8 @@ fn host_is_loopback(headers: &HeaderMap) -> bool {
     let address = name.trim_start_matches('[').trim_end_matches(']');
     hosts.next().is_none()
         && (name.eq_ignore_ascii_case("localhost")
-            || address.parse::<IpAddr>().is_ok_and(is_loopback))
+            || names.iter().any(|known| name.eq_ignore_ascii_case(known))
+            || address.parse::<IpAddr>().is_ok_and(|ip| !is_local || is_loopback(ip)))
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -160,7 +170,8 @@ mod tests {
     }
 
     fn allowed(bound: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> bool {
-        check(bound.parse().unwrap(), &request(method, path, headers)).is_ok()
+        let hosts = ["gateway.example".to_owned()];
+        check(bound.parse().unwrap(), &hosts, &request(method, path, headers)).is_ok()
     }
 
     #[test]
@@ -184,7 +195,24 @@ mod tests {
         assert!(allowed("127.0.0.1:8080", "GET", "/metrics", &[]), "no Host, no browser");
         let two = [("host", "localhost"), ("host", "evil.example")];
         assert!(!allowed("127.0.0.1:8080", "GET", "/", &two));
-        assert!(allowed("0.0.0.0:8080", "GET", "/", &[("host", "gateway.example")]));
+        assert!(allowed("127.0.0.1:8080", "GET", "/", &[("host", "Gateway.example")]));
+    }
+
+    #[test]
+    fn a_name_that_is_not_configured_is_answered_nowhere() {
+        for (path, host, fine) in [
+            ("/", "gateway.example:8080", true),
+            ("/", "192.168.1.4:8080", true),
+            ("/", "[fd00::1]", true),
+            ("/", "localhost", true),
+            ("/", "rebind.evil.example:8080", false),
+            ("/api/rules", "rebind.evil.example:8080", false),
+            ("/", "192.168.1.4.evil.example", false),
+            ("/metrics", "any.name.example", true),
+            ("/readyz", "any.name.example", true),
+        ] {
+            assert_eq!(allowed("0.0.0.0:8080", "GET", path, &[("host", host)]), fine, "{host}");
+        }
     }
 
     #[test]

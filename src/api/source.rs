@@ -157,6 +157,9 @@ pub trait Source: Send + Sync + 'static {
     /// Address of the HTTP listener; requests to a loopback listener must name a loopback host.
     fn http_address(&self) -> SocketAddr;
 
+    /// Further names it answers to.
+    fn http_hosts(&self) -> &[String];
+
     /// Whether messages are taken. Asked ten times a second by each live page: from an atomic, please.
     fn readiness(&self) -> Readiness;
 

@@ -122,6 +122,8 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// `allow_anonymous`: as for `[mqtt]`.
     pub allow_anonymous: bool,
+    /// `hosts`: names it answers to, beside addresses and localhost.
+    pub hosts: Vec<String>,
     /// `connections_max`
     pub connections_max: usize,
     /// `header_timeout`: from connecting to the end of the first request's head.
@@ -342,6 +344,7 @@ impl Default for HttpConfig {
         HttpConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             allow_anonymous: false,
+            hosts: Vec::new(),
             connections_max: 1000,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),

@@ -45,6 +45,7 @@ use super::section::text;
 use super::upstream;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Label;
+use crate::limits::HTTP_HOSTS_MAX;
 use crate::limits::LISTENERS_MAX;
 use crate::limits::SECRET_BYTES_MAX;
 use crate::limits::TARGET_NAME_BYTES_MAX;
@@ -173,6 +174,7 @@ fn read_http(
     let mut http = HttpConfig::default();
     let listen = section.read("listen", &mut http.listen, address, findings);
     section.read("allow_anonymous", &mut http.allow_anonymous, boolean, findings);
+    section.read("hosts", &mut http.hosts, host_names, findings);
     section.read("connections_max", &mut http.connections_max, integer(1..=100_000), findings);
     let patience = || duration(Duration::from_millis(100)..=Duration::from_secs(600));
     section.read("header_timeout", &mut http.header_timeout, patience(), findings);
@@ -408,6 +410,23 @@ fn read_shadow(mut section: Section<'_>, findings: &mut Findings) -> ShadowConfi
     section.read("table", &mut shadow.table, table, findings);
     section.finish(findings);
     shadow
+}
+
+/// Names, without a port, that may stand in `Host`.
+fn host_names(value: &DeValue<'_>) -> Result<Vec<String>, Problem> {
+    let help = "hosts = [\"gateway.plant.example\"]: names without scheme and port";
+    let Some(list) = value.as_array().filter(|list| list.len() <= HTTP_HOSTS_MAX) else {
+        let message = format!("expected a list of up to {HTTP_HOSTS_MAX} names");
+        return Err(Problem::new(code::TYPE, message, help));
+    };
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let checked = |name: String| match !name.is_empty() && name.bytes().all(is_plain) {
+        true => Ok(name),
+        false => {
+            Err(Problem::new(code::VALUE, format!("{name:?} is not the name of a host"), help))
+        }
+    };
+    list.iter().map(|name| text(name.get_ref()).and_then(checked)).collect()
 }
 
 /// Says what is wrong with a header without repeating its value.

@@ -73,6 +73,16 @@ fn the_example_lists_every_key_at_its_default() {
 }
 
 #[test]
+fn the_names_of_the_http_side_are_names() {
+    let hosts = |list: &str| document::parse(&format!("[http]\nhosts = {list}\n"));
+    let read = hosts("[\"gateway.plant.example\", \"pi\"]").unwrap();
+    assert_eq!(read.0.http.hosts, ["gateway.plant.example", "pi"]);
+    for list in ["\"pi\"", "[1]", "[\"\"]", "[\"http://pi\"]", "[\"pi:8080\"]"] {
+        assert!(hosts(list).is_err(), "{list}");
+    }
+}
+
+#[test]
 fn the_manual_lists_every_key_of_the_example_with_its_default() {
     let documented: BTreeMap<String, String> = MANUAL
         .lines()

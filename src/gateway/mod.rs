@@ -262,6 +262,7 @@ impl Gateway {
             rules_path: config.rules.path.clone(),
             mqtt: doors.first,
             http: http.local_addr(),
+            http_hosts: config.http.hosts.clone(),
             certificates: doors.certificates,
             life: Arc::default(),
             intake: Arc::new(parts.intake(&running, caller, exits)),

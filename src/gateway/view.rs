@@ -110,6 +110,7 @@ pub(super) struct GatewayView {
     /// `None`: the embedded broker does not listen.
     pub(super) mqtt: Option<SocketAddr>,
     pub(super) http: SocketAddr,
+    pub(super) http_hosts: Vec<String>,
     pub(super) certificates: Arc<Certificates>,
     pub(super) life: Arc<Life>,
     pub(super) running: Arc<RunningRules>,
@@ -436,6 +437,10 @@ fn read_records(
 impl Source for GatewayView {
     fn http_address(&self) -> SocketAddr {
         self.http
+    }
+
+    fn http_hosts(&self) -> &[String] {
+        &self.http_hosts
     }
 
     fn readiness(&self) -> view::Readiness {

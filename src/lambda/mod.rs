@@ -69,6 +69,7 @@ pub use client::ClientError;
 pub use metrics::HookMetrics;
 pub use reporter::DeadLetterSink;
 pub use table::Appender;
+pub(crate) use table::LETTERS_SCHEMA;
 pub(crate) use table::NewCall;
 pub(crate) use table::SCHEMA;
 

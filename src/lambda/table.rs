@@ -35,9 +35,7 @@ CREATE TABLE hook_call (
     id INTEGER PRIMARY KEY,
     rule TEXT NOT NULL,
     payload BLOB NOT NULL,
-    at INTEGER NOT NULL,
-    hops INTEGER NOT NULL,
-    for_error INTEGER NOT NULL
+    at INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE hook_retry (
     call INTEGER PRIMARY KEY,
@@ -53,10 +51,15 @@ CREATE TABLE hook_dead_letter (
     at INTEGER NOT NULL,
     died_at INTEGER NOT NULL,
     attempts INTEGER NOT NULL,
-    error TEXT NOT NULL,
-    hops INTEGER NOT NULL,
-    for_error INTEGER NOT NULL
+    error TEXT NOT NULL
 ) STRICT;
+";
+/// Version 8: what a call's dead letter may lead to, and the order in which retries are due.
+pub(crate) const LETTERS_SCHEMA: &str = "
+ALTER TABLE hook_call ADD COLUMN hops INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hook_call ADD COLUMN for_error INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE hook_dead_letter ADD COLUMN hops INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hook_dead_letter ADD COLUMN for_error INTEGER NOT NULL DEFAULT 1;
 CREATE INDEX hook_retry_due ON hook_retry (call >> 43, next_at, call);
 ";
 

@@ -24,6 +24,7 @@ const STEPS: &[Step] = &[
     &[crate::checkpoint::HISTORY_SCHEMA],
     &[crate::stream::RUN_SCHEMA],
     &[crate::session::SCHEMA, crate::retained::EXPIRY_SCHEMA],
+    &[crate::lambda::LETTERS_SCHEMA],
 ];
 
 /// The version this program reads and writes.

@@ -224,6 +224,10 @@ impl Source for FakeSource {
         self.address
     }
 
+    fn http_hosts(&self) -> &[String] {
+        &[]
+    }
+
     fn readiness(&self) -> Readiness {
         self.state.lock().readiness.clone()
     }
