@@ -236,6 +236,10 @@ pub const PREDICATE_INDEX_MIN: usize = 4;
 pub const PLANS_SHARED_MAX: usize = 4096;
 /// Topics whose plan one connection remembers; all are forgotten when it is full.
 pub const TOPIC_CACHE_MAX: usize = 1024;
+/// Bytes of the names among them: a client may publish to a thousand topics of 64 KiB each.
+pub const TOPIC_CACHE_BYTES_MAX: usize = 256 * 1024;
+/// What a connection that rests keeps of them.
+pub const TOPIC_CACHE_REST_BYTES: usize = 16 * 1024;
 /// Sessions, connected or parked. A new client over it is refused: forgetting somebody's session
 /// instead would lose messages.
 pub const SESSIONS_MAX: usize = 100_000;

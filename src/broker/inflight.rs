@@ -212,9 +212,11 @@ impl InFlight {
         self.passing.is_resent() && self.kept.is_resent()
     }
 
-    /// Whether [`InFlight::push`] has a packet identifier left for a message that is not on disk.
-    pub(crate) fn has_room(&self) -> bool {
-        self.passing.next_number() < self.passing.end()
+    /// How many messages that are not on disk [`InFlight::push`] has packet identifiers for. What is
+    /// done with behind one that is not holds its own.
+    pub(crate) fn room(&self) -> usize {
+        let left = self.passing.end() - self.passing.next_number();
+        usize::try_from(left.min(PASSING_IDS - 1)).expect("a packet identifier is small")
     }
 
     /// The number from which on a message on disk has no packet identifier yet.
@@ -345,14 +347,16 @@ mod tests {
     fn ids_go_round_and_are_never_given_twice_at_once() {
         let mut flight = InFlight::default();
         let stuck = flight.push(delivery(QoS::AtLeastOnce));
-        for _ in 0..PASSING_IDS - 2 {
+        let left = |done: u64| usize::try_from(PASSING_IDS - 2 - done).unwrap();
+        for done in 0..PASSING_IDS - 2 {
+            assert_eq!(flight.room(), left(done), "what is done with behind it holds its own");
             let id = flight.push(delivery(QoS::AtLeastOnce));
             assert_ne!(id, stuck);
             assert!(flight.puback(id).unwrap().is_some());
         }
-        assert!(!flight.has_room() && flight.outstanding() == 1);
+        assert_eq!((flight.room(), flight.outstanding()), (0, 1));
         assert!(flight.puback(stuck).unwrap().is_some());
-        assert!(flight.has_room() && flight.outstanding() == 0);
+        assert_eq!((flight.room(), flight.outstanding()), (left(0) + 1, 0));
         let ids: Vec<u16> = (0..4).map(|_| flight.push(delivery(QoS::AtLeastOnce))).collect();
         assert_eq!(ids, [16_384, 1, 2, 3]);
     }

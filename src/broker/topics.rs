@@ -8,7 +8,9 @@ use super::packet::Violation;
 use super::subscriptions::Route;
 use crate::access::Permissions;
 use crate::limits::TOPIC_ALIAS_MAX;
+use crate::limits::TOPIC_CACHE_BYTES_MAX;
 use crate::limits::TOPIC_CACHE_MAX;
+use crate::limits::TOPIC_CACHE_REST_BYTES;
 use crate::topic::TopicError;
 use crate::topic::TopicName;
 
@@ -29,6 +31,8 @@ pub(crate) struct Topic {
 pub(crate) struct Topics {
     places: HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>,
     known: Vec<Topic>,
+    /// Of the names in `places`.
+    bytes: usize,
     /// By alias less one.
     aliases: Vec<Option<TopicName>>,
 }
@@ -88,6 +92,18 @@ impl Topics {
         Ok(topic)
     }
 
+    /// Gives back what the memory takes beyond [`TOPIC_CACHE_REST_BYTES`]; aliases are the client's, and
+    /// stay.
+    pub(crate) fn rest(&mut self) {
+        if self.bytes > TOPIC_CACHE_REST_BYTES {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        (self.known, self.places, self.bytes) = (Vec::new(), HashMap::default(), 0);
+    }
+
     fn learn(&mut self, text: &[u8]) -> Result<usize, Violation> {
         let checked = std::str::from_utf8(text)
             .map_err(|_| Violation::Malformed("a topic name is not UTF-8"))?;
@@ -96,11 +112,11 @@ impl Topics {
             TopicError::Empty => Violation::Protocol("neither a topic nor an alias"),
             error => Violation::TopicName(error),
         })?;
-        if self.known.len() >= TOPIC_CACHE_MAX {
-            self.known.clear();
-            self.places.clear();
+        if self.known.len() >= TOPIC_CACHE_MAX || self.bytes + text.len() > TOPIC_CACHE_BYTES_MAX {
+            self.forget();
         }
         let at = self.known.len();
+        self.bytes += text.len();
         // Nothing has this version: the first look makes the route, and asks the permissions.
         let (version, permitted) = (u64::MAX, u64::MAX);
         self.known.push(Topic { name, route: None, version, is_allowed: false, permitted });

@@ -15,7 +15,6 @@ use crate::storage::Executor;
 use crate::storage::SqliteError;
 use crate::storage::Storage;
 use crate::storage::StorageError;
-use crate::storage::frame::Damaged;
 
 pub(crate) use table::EXPIRY_SCHEMA;
 pub(crate) use table::SCHEMA;
@@ -33,14 +32,6 @@ pub enum RetainedError {
     /// The journal did not remove what has expired.
     #[error("expired retained messages were not removed")]
     Remove(#[from] ExecuteError),
-    /// A row cannot be decoded.
-    #[error("the retained message of '{topic}' cannot be read")]
-    Damaged {
-        /// Its topic.
-        topic: String,
-        /// What is wrong with it.
-        source: Damaged,
-    },
 }
 
 /// Removes the messages that have expired by `now` (MQTT 5, section 3.3.2.3.3).

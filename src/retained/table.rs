@@ -71,7 +71,17 @@ pub(super) fn load(
             .map_err(|_| Damaged("its topic is not a topic name"))
             .and_then(|topic| message::decode(topic, at, &mut FrameReader::open(blob)?))
             .map(|publish| Publish { retain: true, ..publish });
-        messages.push(message.map_err(|source| RetainedError::Damaged { topic, source })?);
+        match message {
+            Ok(message) => messages.push(message),
+            // One row is not to keep the gateway from starting.
+            Err(Damaged(error)) => {
+                tracing::error!(
+                    topic,
+                    error,
+                    "a retained message that cannot be read is passed over"
+                );
+            }
+        }
     }
     Ok(messages)
 }
@@ -155,12 +165,12 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_row_names_its_topic() {
+    fn a_damaged_row_is_passed_over() {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path()).unwrap();
         let (writer, _jobs) = storage.take_writer().unwrap();
-        writer.execute("INSERT INTO retained VALUES ('a/b', 1, x'0011223344', NULL)", []).unwrap();
-        let error = super::super::load(&storage, 10).unwrap_err();
-        assert_eq!(error.to_string(), "the retained message of 'a/b' cannot be read");
+        writer.execute("INSERT INTO retained VALUES ('a/b', 9, x'0011223344', NULL)", []).unwrap();
+        save(&writer, &publish("c", b"y", 4)).unwrap();
+        assert_eq!(super::super::load(&storage, 10).unwrap(), [publish("c", b"y", 4)]);
     }
 }

@@ -175,6 +175,7 @@ impl Inlet {
             self.read_size = READ_BUFFER_MIN;
         }
         self.acks.shrink_to_fit();
+        self.topics.rest();
     }
 
     /// Too much of this client waits: acknowledgements for their commit, or bytes for its socket.

@@ -260,7 +260,7 @@ impl Outlet {
     }
 
     fn has_window(client: &Client, state: &SessionState) -> bool {
-        state.inflight.outstanding() < client.window && state.inflight.has_room()
+        state.inflight.outstanding() < client.window && state.inflight.room() > 0
     }
 
     /// First every PUBREL, which no window holds back (MQTT 5, section 4.9), then the messages.
@@ -310,11 +310,8 @@ impl Outlet {
     fn send_queued(&mut self, client: &Client, state: &mut SessionState, now: Timestamp) {
         let mut taken = std::mem::take(&mut self.taken);
         while self.backlog && self.page.is_none() && !self.is_full() {
-            let window = if state.inflight.has_room() {
-                client.window.saturating_sub(state.inflight.outstanding())
-            } else {
-                0
-            };
+            let window = client.window.saturating_sub(state.inflight.outstanding());
+            let window = window.min(state.inflight.room());
             let numbers_below = state.inflight.kept_end();
             let bytes = WRITE_BUFFER_HIGH - self.out.len();
             let room = Room { bytes, window, numbers_below };
