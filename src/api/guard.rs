@@ -27,6 +27,7 @@ use crate::api::error::ApiError;
 use crate::api::error::Refusal;
 use crate::api::server::Reached;
 use crate::api::source::Source;
+use crate::peer::Transport;
 
 const HEADERS: [(HeaderName, HeaderValue); 7] = [
     (
@@ -61,7 +62,12 @@ pub(crate) async fn guard(
 ) -> Response {
     let reached = request.extensions().get::<Reached>();
     let bound = reached.map_or_else(|| source.http_address(), |reached| reached.bound);
-    let checked = check(bound, source.http_hosts(), &request);
+    // Over TLS the browser has compared the name with the certificate's.
+    let is_name_proven = reached.is_some_and(|reached| reached.peer.transport == Transport::Https);
+    let checked = match is_name_proven || knows_host(bound, source.http_hosts(), &request) {
+        true => check_origin(&request),
+        false => Err(host_unknown(bound)),
+    };
     let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
@@ -80,24 +86,28 @@ pub(crate) async fn guard(
     response
 }
 
-fn check(bound: SocketAddr, hosts: &[String], request: &Request) -> Result<(), ApiError> {
-    let headers = request.headers();
-    let path = request.uri().path();
-    // Probes and scrapers know the gateway by any name, and read what has no secrets.
-    let is_probe = matches!(path, "/healthz" | "/readyz" | "/metrics");
+fn knows_host(bound: SocketAddr, hosts: &[String], request: &Request) -> bool {
     let is_local = is_loopback(bound.ip());
-    if !host_is_known(headers, is_local, hosts) && (is_local || !is_probe) {
-        let message = match is_local {
-            true => {
-                "this gateway listens on loopback and answers to localhost, 127.0.0.1, [::1] and the \
-                 names of http.hosts"
-            }
-            false => "this gateway answers to its addresses and the names of http.hosts",
-        };
-        return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "host_unknown", message));
-    }
+    // Probes and scrapers know the gateway by any name, and read what has no secrets.
+    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
+    (is_probe && !is_local) || host_is_known(request.headers(), is_local, hosts)
+}
+
+fn host_unknown(bound: SocketAddr) -> ApiError {
+    let message = match is_loopback(bound.ip()) {
+        true => {
+            "this gateway listens on loopback and answers to localhost, 127.0.0.1, [::1] and the names \
+             of http.hosts"
+        }
+        false => "this gateway answers to its addresses and the names of http.hosts",
+    };
+    ApiError::new(StatusCode::MISDIRECTED_REQUEST, "host_unknown", message)
+}
+
+fn check_origin(request: &Request) -> Result<(), ApiError> {
+    let headers = request.headers();
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let is_page = !path.starts_with("/api/");
+    let is_page = !request.uri().path().starts_with("/api/");
     // A link from elsewhere may open the page, and a scraper may read what has no secrets.
     if !(reads && is_page) && comes_from_elsewhere(headers) {
         return Err(ApiError::new(
@@ -171,7 +181,8 @@ mod tests {
 
     fn allowed(bound: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> bool {
         let hosts = ["gateway.example".to_owned()];
-        check(bound.parse().unwrap(), &hosts, &request(method, path, headers)).is_ok()
+        let request = request(method, path, headers);
+        knows_host(bound.parse().unwrap(), &hosts, &request) && check_origin(&request).is_ok()
     }
 
     #[test]

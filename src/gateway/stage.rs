@@ -476,7 +476,7 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
     fn is_timeless(&self, work: &Work) -> bool {
         match work {
             Work::Messages { observations, .. } => observations.is_empty(),
-            Work::Forget { .. } | Work::View { .. } => true,
+            Work::Forget { .. } | Work::View { .. } | Work::Settle => true,
             Work::Replace(_) => false,
         }
     }
