@@ -263,6 +263,7 @@ impl Reader {
             place.next = Position::new(block + 1, 0);
             place.records = total.max(before);
             let records = place.records - before;
+            found.behind = found.behind.saturating_sub(records);
             found.damaged.push(DamagedBlock { shard, block, records, damage });
             if found.damaged.len() >= STREAM_TURN_DAMAGED_MAX {
                 return Ok(None);
