@@ -263,6 +263,57 @@ fn how_far_a_rule_is_behind_is_told_everywhere() {
 }
 
 #[test]
+fn a_damaged_block_stops_no_rule() {
+    let rules = chain(COPY) + "CREATE RULE c AS SELECT id FROM STREAM s DO STREAM u KEY id;";
+    let asleep = rules.replace("b AS", "b DISABLED AS").replace("c AS", "c DISABLED AS");
+    let site = unwatched(&rules);
+    let gateway = site.start();
+    gateway.publish("load/x", r#"{"id":0}"#);
+    assert_eq!(copied(&site, 1), [0]);
+    reload(&site, &gateway, &asleep);
+    (1..6).for_each(|id| gateway.publish("load/x", &format!(r#"{{"id":{id}}}"#)));
+    gateway.terminate();
+    let database = rusqlite::Connection::open(site.path("data/tidegate.db")).expect("a database");
+    let torn = "UPDATE stream_block SET records = x'00010203040506' WHERE id = (
+        SELECT min(block.id) FROM stream_block AS block
+        JOIN stream_shard AS shard ON block.id >> 40 = shard.id
+        JOIN stream ON stream.id = shard.stream
+        WHERE stream.name = 's' AND instr(block.records, CAST('{\"id\":2}' AS BLOB)) > 0)";
+    assert_eq!(database.execute(torn, ()).expect("changed"), 1);
+    drop(database);
+    site.write("rules/test.rule", &rules);
+    let gateway = site.start();
+    let ids = |stream: &str| {
+        let mut ids: Vec<u64> = site
+            .stream_data(stream)
+            .iter()
+            .map(|record| record["id"].as_u64().expect("a number"))
+            .collect();
+        ids.sort_unstable();
+        ids
+    };
+    gateway.publish("load/x", r#"{"id":6}"#);
+    for (rule, stream) in [("b", "t"), ("c", "u")] {
+        let copies = eventually("what is behind the damage", || {
+            let copies = ids(stream);
+            copies.contains(&6).then_some(copies).filter(|copies| copies.len() >= 6)
+        });
+        assert_eq!(copies, [0, 1, 3, 4, 5, 6], "{rule}");
+        let labels = format!("{{rule=\"{rule}\",stream=\"s\"}}");
+        let (_, metrics) = gateway.get("/metrics");
+        let damaged = format!("tidegate_rule_stream_damaged_records_total{labels} 1\n");
+        assert!(metrics.contains(&damaged), "{metrics}");
+        eventually("the lag is told", || {
+            let (_, metrics) = gateway.get("/metrics");
+            let lag = format!("tidegate_rule_stream_lag_records{labels} 0\n");
+            metrics.contains(&lag).then_some(())
+        });
+    }
+    let (_, log) = gateway.terminate();
+    assert!(log.contains("a block of a stream cannot be read; the rules go on behind it"), "{log}");
+}
+
+#[test]
 fn what_retention_took_unread_is_passed_over_and_told() {
     let asleep = COPY.replace("b AS", "b DISABLED AS");
     let site = unwatched(&chain(COPY));
