@@ -226,8 +226,7 @@ impl Gateway {
         let kept = latest::load(&storage, table_bounds(&config))?;
         let rules = engine(loaded.checked.rules, &config, &kept.mirror, &storage.reader()?)?;
         let running = first_rules(rules, &config, &mut registry);
-        let rules = running.get();
-        let mirror = Arc::clone(&kept.mirror);
+        let (rules, mirror) = (running.get(), Arc::clone(&kept.mirror));
         let remembered = remembered(&checkpoint::load(&storage)?, kept, &rules, started_at)?;
         let access = access(&config, clock, &mut registry)?;
         let http_metrics = HttpMetrics::default();
