@@ -61,7 +61,8 @@ fn paho_goes_its_daily_path() {
 
 #[test]
 fn mqtt_js_goes_its_daily_path() {
-    let gateway = site().start();
+    let site = site();
+    let gateway = site.start();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/node");
     assert!(folder.join("node_modules/mqtt").exists(), "run tests/clients/install first");
     let mut node = Command::new("node");
@@ -112,7 +113,8 @@ fn lines(child: Child) -> Vec<String> {
 
 #[test]
 fn mosquittos_clients_go_their_daily_path() {
-    let gateway = site().start();
+    let site = site();
+    let gateway = site.start();
     for version in ["311", "5"] {
         let mosquitto = Mosquitto { gateway: &gateway, version };
         let topic = |name: &str| format!("daily/{version}/{name}");
@@ -255,7 +257,8 @@ impl Rumqttc {
 fn rumqttc_goes_its_daily_path() {
     use rumqttc::QoS::AtLeastOnce;
     use rumqttc::QoS::ExactlyOnce;
-    let gateway = site().start();
+    let site = site();
+    let gateway = site.start();
     let connect = |id| Rumqttc::connect(&gateway, id, false, None).0;
     let (mut sender, mut listener) = (connect("sender"), connect("listener"));
     for qos in [AtLeastOnce, ExactlyOnce] {
@@ -288,7 +291,8 @@ fn rumqttc_goes_its_daily_path() {
 
 #[test]
 fn rumqttc_asks_and_is_answered_over_mqtt_5() {
-    let gateway = site().start();
+    let site = site();
+    let gateway = site.start();
     let connect = |id: &str| {
         let (host, port) = (gateway.mqtt.ip().to_string(), gateway.mqtt.port());
         let options = rumqttc::v5::MqttOptions::new(id, host, port);

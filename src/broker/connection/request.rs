@@ -160,6 +160,10 @@ fn subscribe(
         id,
     };
     exchange.subscriptions.subscribe(&filter, subscription);
+    if is_new {
+        // Before the statistics that it may be sent are made.
+        exchange.metrics.subscriptions.inc();
+    }
     let sends_retained = match wanted.retain_handling {
         RetainHandling::Always => true,
         RetainHandling::IfNew => is_new,
@@ -182,7 +186,6 @@ fn subscribe(
         }
     }
     if is_new {
-        exchange.metrics.subscriptions.inc();
         client.session.traffic.filters.lock().insert(Arc::clone(filter.text()));
     }
     state.filters.insert(Arc::clone(filter.text()), filter);

@@ -194,6 +194,6 @@ fn two_gateways_on_one_machine_know_nothing_of_each_other() {
     let output = command.output().expect("tidegate runs");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
-    assert!(text.contains(&format!("cannot listen for HTTP on {http}")), "{text}");
+    assert!(text.contains(&format!("cannot listen for http on {http}")), "{text}");
     assert!(text.contains("in use"), "{text}");
 }

@@ -139,7 +139,8 @@ fn a_session_is_taken_over_right_after_a_restart() {
     expect(&mut first, &publish(0b1100, "a", FIRST, Some(&[]), b"x"));
     let (mut second, present) = connect(&gateway, kept("to"));
     assert!(present);
-    expect(&mut first, &[0xe0, 1, 0x8e]);
+    let farewell = first.recv();
+    assert_eq!((farewell[0], farewell[2]), (0xe0, 0x8e), "session taken over: {farewell:?}");
     expect(&mut second, &publish(0b1100, "a", FIRST, Some(&[]), b"x"));
     second.send(&ack(0x50, FIRST));
     expect(&mut second, &ack(0x62, FIRST));
@@ -317,7 +318,13 @@ fn the_will_of_a_killed_connection_is_published_at_the_restart() {
     let (mut watcher, _) = connect(&gateway, kept("watcher"));
     let (mut from, _) = connect(&gateway, v4("from"));
     from.publish_acked("will/last", 1, "x");
-    let next = watcher.recv();
+    // One whose PUBACK was not on disk at the kill may come again, marked as such.
+    let next = loop {
+        let packet = watcher.recv();
+        if packet[0] & 0b1000 == 0 {
+            break packet;
+        }
+    };
     assert!(next.ends_with(b"x"), "{next:?}");
 }
 

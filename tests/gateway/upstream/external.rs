@@ -201,6 +201,7 @@ fn a_reload_changes_what_is_subscribed_to() {
     let gateway = start(&site);
     subscribed(&gateway, 1);
     broker.publish("load/a", r#"{"id":"1"}"#);
+    eventually("it comes", || ids(&site).contains("1").then_some(()));
     let other = "CREATE RULE all AS SELECT id FROM 'other/#', 'third' DO STREAM kept KEY id;";
     site.write("rules/test.rule", other);
     let (code, body) =
