@@ -152,7 +152,7 @@ pub fn check(sources: &[Source], targets: &Targets, files: &mut dyn NamedFiles) 
     check_again(sources, targets, files, &mut Parses::default())
 }
 
-/// As [`check`], of a set that may have been checked before.
+/// As [`check()`], of a set that may have been checked before.
 pub fn check_again(
     sources: &[Source],
     targets: &Targets,

@@ -314,7 +314,7 @@ where
 }
 
 /// The deadlines of a connection, behind one timer that is only ever moved to an earlier time: under
-/// load it costs a few comparisons a batch. All in [`Clock::steady`]: setting the wall clock cuts
+/// load it costs a few comparisons a batch. All in [`Clock::steady`](crate::clock::Clock::steady): setting the wall clock cuts
 /// nobody off.
 struct Watch {
     /// When the timer goes off.
