@@ -34,9 +34,9 @@ use rumqttd::RouterConfig;
 use rumqttd::local::LinkBuilder;
 use rumqttd::local::LinkRx;
 use rumqttd::protocol::Packet;
-use tidegate::access::Access;
 use tidegate::broker::Broker;
 use tidegate::broker::ClientEvent;
+use tidegate::broker::Guard;
 use tidegate::broker::Intake;
 use tidegate::broker::IntakeClosed;
 use tidegate::broker::Lane;
@@ -87,8 +87,8 @@ impl Lane for Settles {
     }
 }
 
-fn access() -> Arc<Access> {
-    Arc::new(Access::open(Clock::start()))
+fn guard() -> Guard {
+    Guard::open(Clock::start())
 }
 
 fn main() {
@@ -133,7 +133,7 @@ fn main() {
 async fn serve(listen: SocketAddr) {
     let config = MqttConfig { listen, ..MqttConfig::default() };
     let broker =
-        Broker::bind(&config, Clock::start(), access(), Remains::default()).await.expect("listens");
+        Broker::bind(&config, Clock::start(), guard(), Remains::default()).await.expect("listens");
     println!("ready: mqtt={}", broker.local_addr());
     let patience = async { tokio::time::sleep(Duration::from_secs(1)).await };
     broker.run(Arc::new(Settles), patience).await;
@@ -149,7 +149,7 @@ async fn ours(subscribers: usize, count: usize) -> (Duration, Duration) {
         ..MqttConfig::default()
     };
     let clock = Clock::start();
-    let broker = Broker::bind(&config, clock, access(), Remains::default()).await.expect("listens");
+    let broker = Broker::bind(&config, clock, guard(), Remains::default()).await.expect("listens");
     let (address, handle) = (broker.local_addr(), broker.handle());
     let run = tokio::spawn(broker.run(Arc::new(Settles), std::future::ready(())));
     let mut readers = Vec::new();

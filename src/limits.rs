@@ -283,6 +283,20 @@ pub const HASH_PASSES_MAX: u32 = 16;
 pub const LOGINS_WAITING_MAX: usize = 1024;
 /// Those of them from one address.
 pub const LOGINS_WAITING_PER_ADDRESS_MAX: usize = 512;
+/// A token, bytes: more than any service issues, and less than it would cost to look at for long.
+pub const JWT_BYTES_MAX: usize = 16 * 1024;
+/// Keys that tokens are checked with: each of the algorithm may be tried.
+pub const JWT_KEYS_MAX: usize = 64;
+/// Claims of a token, or groups, that access rules can name.
+pub const CLAIMS_MAX: usize = 64;
+/// The name and value of one of them, bytes: each connection keeps them.
+pub const CLAIM_BYTES_MAX: usize = 512;
+/// Access rules that a hook may answer for one client: each connection keeps them.
+pub const HOOK_RULES_MAX: usize = 256;
+/// Answers of the hook that are kept.
+pub const LOGINS_KEPT_MAX: usize = 10_000;
+/// Addresses whose connections are counted; over it those with a full bucket are forgotten.
+pub const RATES_TRACKED_MAX: usize = 100_000;
 /// Addresses, and user names of an address, whose failed logins are remembered.
 pub const FAILURES_TRACKED_MAX: usize = 100_000;
 /// A connection's read buffer while it is idle.

@@ -19,9 +19,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::access::Access;
 use tidegate::broker::Broker;
 use tidegate::broker::ClientEvent;
+use tidegate::broker::Guard;
 use tidegate::broker::Intake;
 use tidegate::broker::IntakeClosed;
 use tidegate::broker::Lane;
@@ -67,8 +67,8 @@ static BROKER: LazyLock<(Runtime, SocketAddr)> = LazyLock::new(|| {
     let runtime = Runtime::new().expect("a runtime");
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = MqttConfig { listen, packet_bytes_max: 4096, ..MqttConfig::default() };
-    let access = Arc::new(Access::open(Clock::start()));
-    let bound = Broker::bind(&config, Clock::start(), access, Remains::default());
+    let guard = Guard::open(Clock::start());
+    let bound = Broker::bind(&config, Clock::start(), guard, Remains::default());
     let broker = runtime.block_on(bound).expect("a free port");
     let address = broker.local_addr();
     runtime.spawn(broker.run(Arc::new(Nobody), std::future::ready(())));

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::hash::RandomState;
 use std::net::IpAddr;
-use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::rate::network;
 use crate::clock::Timestamp;
 use crate::limits::FAILURES_TRACKED_MAX;
 
@@ -75,10 +75,7 @@ impl Failures {
     }
 
     fn keys(&self, address: IpAddr, name: Option<&str>) -> [(u64, f64); 2] {
-        let network = match address.to_canonical() {
-            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-            v4 => v4,
-        };
+        let network = network(address);
         [
             (self.hasher.hash_one((0_u8, network, name)), self.failures_max),
             (self.hasher.hash_one((1_u8, network)), self.failures_max * NAMES_PER_ADDRESS),

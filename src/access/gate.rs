@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -23,6 +24,11 @@ use super::acl::Acl;
 use super::acl::Permissions;
 use super::acl::RuleProblem;
 use super::failures::Failures;
+use super::hook::AsksHook;
+use super::hook::Hook;
+use super::jwt;
+use super::jwt::Keys;
+use super::jwt::KeysError;
 use super::metrics::AccessMetrics;
 use super::queue::LoginQueue;
 use super::subject::Subject;
@@ -30,9 +36,11 @@ use super::users;
 use super::users::Users;
 use super::users::UsersError;
 use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::config::AccessConfig;
 use crate::config::Method;
 use crate::limits::ACCESS_FILE_BYTES_MAX;
+use crate::limits::CLAIM_BYTES_MAX;
 use crate::limits::PASSWORD_BYTES_MAX;
 
 /// Why users, rules or keys cannot be taken over.
@@ -70,12 +78,21 @@ pub enum AccessError {
         /// What is wrong.
         problem: RuleProblem,
     },
+    /// The keys of tokens are wrong.
+    #[error("the keys in {} cannot be used", path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeysError,
+    },
 }
 
 /// What the files say.
 #[derive(Debug)]
 struct Book {
     users: Option<Users>,
+    keys: Option<Keys>,
     acl: Arc<Acl>,
     version: u64,
 }
@@ -89,6 +106,7 @@ pub struct Access {
     /// The book's, so that a connection sees with one look whether its permissions are still good.
     version: AtomicU64,
     queue: LoginQueue,
+    hook: Option<Hook>,
     failures: Failures,
     /// Passwords that were found right: a digest under a key of this process, by user name.
     proved: Mutex<HashMap<Box<str>, [u8; 32], foldhash::fast::RandomState>>,
@@ -111,11 +129,15 @@ enum Verdict {
 }
 
 impl Access {
-    /// Reads what the configuration names.
+    /// Reads what the configuration names. `asks` carries questions to the hook of `[auth.hook]`.
     ///
     /// # Errors
     /// A file that cannot be read, or is wrong.
-    pub fn load(config: &AccessConfig, clock: Clock) -> Result<Access, AccessError> {
+    pub fn load(
+        config: &AccessConfig,
+        clock: Clock,
+        asks: Option<Arc<dyn AsksHook>>,
+    ) -> Result<Access, AccessError> {
         let seen = looks(config);
         let book = read(config, 1)?;
         let metrics = AccessMetrics::default();
@@ -126,6 +148,7 @@ impl Access {
             version: AtomicU64::new(book.version),
             book: ArcSwap::from_pointee(book),
             queue: LoginQueue::new(config.auth.verifications, metrics.waiting.clone()),
+            hook: asks.map(|asks| Hook::new(asks, config.auth.hook.cache)),
             failures: Failures::new(config.auth.failures_max),
             proved: Mutex::default(),
             key: rand::random(),
@@ -141,7 +164,7 @@ impl Access {
 
     /// Lets everybody in and do everything.
     pub fn open(clock: Clock) -> Access {
-        Access::load(&AccessConfig::default(), clock).expect("nothing is read")
+        Access::load(&AccessConfig::default(), clock, None).expect("nothing is read")
     }
 
     /// The metrics, to be registered once.
@@ -179,6 +202,9 @@ impl Access {
         self.metrics.count_reload("applied");
         self.metrics.stale.set(0);
         self.proved.lock().clear();
+        if let Some(hook) = &self.hook {
+            hook.forget();
+        }
         let version = book.version;
         self.book.store(Arc::new(book));
         self.version.store(version, Ordering::Release);
@@ -191,22 +217,46 @@ impl Access {
     /// Why they may not come in.
     pub async fn login(&self, shown: Credentials<'_>) -> Result<Identity, Denied> {
         let auth = &self.config.auth;
-        let has_shown = shown.user_name.is_some() || shown.password.is_some();
-        if auth.methods.is_empty() || (!has_shown && self.config.allow_anonymous) {
+        let has_shown = shown.user_name.is_some()
+            || shown.password.is_some()
+            || (shown.certificate.is_some() && auth.methods.contains(&Method::Certificate));
+        if auth.methods.is_empty() {
+            // Nobody asks, but what a listener's authorities say of a certificate is proved.
+            return Ok(match by_certificate(shown) {
+                Verdict::Accept(identity) => identity,
+                Verdict::Pass | Verdict::Refuse(_) => Identity::anonymous(),
+            });
+        }
+        if !has_shown && self.config.allow_anonymous {
             return Ok(Identity::anonymous());
         }
         if !has_shown {
             self.metrics.count_login("none", "refused");
             return Err(Denied::NoCredentials);
         }
+        self.ask(&auth.methods, shown).await
+    }
+
+    /// Finds out which user of the users file shows these credentials, whatever the methods are.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn login_user(&self, shown: Credentials<'_>) -> Result<Identity, Denied> {
+        self.ask(&[Method::Users], shown).await
+    }
+
+    async fn ask(&self, methods: &[Method], shown: Credentials<'_>) -> Result<Identity, Denied> {
         if self.failures.is_blocked(shown.address, shown.user_name, self.clock.now()) {
             self.metrics.count_login("none", "refused");
             return Err(Denied::TooManyFailures);
         }
         let book = self.book.load_full();
-        for method in &auth.methods {
+        for method in methods {
             let verdict = match method {
                 Method::Users => self.by_password(&book, shown).await,
+                Method::Certificate => by_certificate(shown),
+                Method::Jwt => self.by_token(&book, shown),
+                Method::Hook => self.by_hook(shown).await,
             };
             match verdict {
                 Verdict::Pass => {}
@@ -254,11 +304,12 @@ impl Access {
         else {
             return Verdict::Pass;
         };
-        if password.len() > PASSWORD_BYTES_MAX {
+        let is_token = book.keys.is_some() && jwt::looks_like_token(password);
+        if is_token || password.len() > PASSWORD_BYTES_MAX {
             return Verdict::Pass;
         }
         let candidate = users.candidate(name);
-        let digest = self.digest(&candidate.hash, password);
+        let digest = self.digest(&[candidate.hash.as_bytes(), password]);
         let is_proved = self.proved.lock().get(name) == Some(&digest);
         if !(is_proved && candidate.is_known) {
             let Ok(turn) = self.queue.turn(shown.address).await else {
@@ -285,16 +336,82 @@ impl Access {
         })
     }
 
-    /// Tells a password again that was right with a hash. Under a key that nobody knows, so that it may
-    /// be compared as it comes.
-    fn digest(&self, hash: &str, password: &[u8]) -> [u8; 32] {
+    /// The token may stand in the password, or where a client has but one field, in the user name.
+    fn by_token(&self, book: &Book, shown: Credentials<'_>) -> Verdict {
+        let fields = [shown.password, shown.user_name.map(str::as_bytes)];
+        let token = fields.into_iter().flatten().find(|field| jwt::looks_like_token(field));
+        let (Some(keys), Some(token)) = (&book.keys, token) else { return Verdict::Pass };
+        let config = &self.config.auth.jwt;
+        match keys.check(token, config) {
+            Ok(holder) => {
+                let end = Timestamp::EPOCH + Duration::from_secs(holder.expires) + config.leeway;
+                Verdict::Accept(Identity {
+                    user: Some(Arc::from(holder.user)),
+                    groups: holder.groups,
+                    method: Method::Jwt.label(),
+                    values: holder.values,
+                    expires_at: config.disconnect_expired.then_some(end),
+                    own_rules: None,
+                })
+            }
+            Err(error) => {
+                tracing::info!(address = %shown.address, %error, "a token is refused");
+                Verdict::Refuse(Denied::WrongCredentials)
+            }
+        }
+    }
+
+    async fn by_hook(&self, shown: Credentials<'_>) -> Verdict {
+        let Some(hook) = &self.hook else { return Verdict::Pass };
+        let address = shown.address.to_string();
+        let fingerprint = shown.certificate.map(|certificate| certificate.fingerprint.to_string());
+        let digest = self.digest(&[
+            shown.client_id.as_bytes(),
+            shown.user_name.unwrap_or("\0").as_bytes(),
+            shown.password.unwrap_or(b"\0"),
+            address.as_bytes(),
+            fingerprint.unwrap_or_default().as_bytes(),
+        ]);
+        match hook.login(shown, digest, self.clock.now()).await {
+            Ok(identity) => Verdict::Accept(identity),
+            Err(denied) => Verdict::Refuse(denied),
+        }
+    }
+
+    /// Tells again what was shown before. Under a key that nobody knows, so that it may be compared as it
+    /// comes.
+    fn digest(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut digest = Sha256::new();
         digest.update(self.key);
-        digest.update(hash.as_bytes());
-        digest.update([0]);
-        digest.update(password);
+        for part in parts {
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
         digest.finalize().into()
     }
+}
+
+fn by_certificate(shown: Credentials<'_>) -> Verdict {
+    let Some(certificate) = shown.certificate else { return Verdict::Pass };
+    let names = &certificate.names;
+    let values = [
+        ("cert.subject", Some(certificate.subject.clone())),
+        ("cert.cn", certificate.common_name.clone()),
+        ("cert.fingerprint", Some(certificate.fingerprint.to_string())),
+        ("cert.dns", names.dns.first().cloned()),
+        ("cert.uri", names.uri.first().cloned()),
+        ("cert.email", names.email.first().cloned()),
+    ];
+    let values = values.into_iter().filter_map(|(name, value)| {
+        let value = value.filter(|value| value.len() <= CLAIM_BYTES_MAX)?;
+        Some((Box::from(name), value.into_boxed_str()))
+    });
+    Verdict::Accept(Identity {
+        user: Some(Arc::clone(&certificate.principal)),
+        method: Method::Certificate.label(),
+        values: values.collect(),
+        ..Identity::default()
+    })
 }
 
 fn tell_size(metrics: &AccessMetrics, book: &Book) {
@@ -305,8 +422,9 @@ fn tell_size(metrics: &AccessMetrics, book: &Book) {
 
 /// The files that the configuration names.
 fn files(config: &AccessConfig) -> impl Iterator<Item = &Path> {
-    let users = config.auth.methods.contains(&Method::Users).then_some(&config.auth.users_file);
-    users.into_iter().chain(&config.acl.file).map(PathBuf::as_path)
+    let users = config.uses_users().then_some(&config.auth.users_file);
+    let keys = config.auth.methods.contains(&Method::Jwt).then_some(&config.auth.jwt.keys);
+    users.into_iter().chain(keys).chain(&config.acl.file).map(PathBuf::as_path)
 }
 
 fn looks(config: &AccessConfig) -> Looks {
@@ -318,8 +436,16 @@ fn looks(config: &AccessConfig) -> Looks {
 }
 
 fn read(config: &AccessConfig, version: u64) -> Result<Book, AccessError> {
-    let users = match config.auth.methods.contains(&Method::Users) {
+    let users = match config.uses_users() {
         true => Some(read_users(&config.auth.users_file)?),
+        false => None,
+    };
+    let keys = match config.auth.methods.contains(&Method::Jwt) {
+        true => {
+            let path = &config.auth.jwt.keys;
+            let keys = Keys::parse(&read_text(path)?);
+            Some(keys.map_err(|source| AccessError::Keys { path: path.clone(), source })?)
+        }
         false => None,
     };
     let mut acl = config.acl.rules.clone();
@@ -327,7 +453,7 @@ fn read(config: &AccessConfig, version: u64) -> Result<Book, AccessError> {
         let added = acl.add_lines(&read_text(path)?);
         added.map_err(|(line, problem)| AccessError::Rule { path: path.clone(), line, problem })?;
     }
-    Ok(Book { users, acl: Arc::new(acl), version })
+    Ok(Book { users, keys, acl: Arc::new(acl), version })
 }
 
 fn read_users(path: &Path) -> Result<Users, AccessError> {

@@ -8,6 +8,8 @@
 //! joins them: it has the files that they come from, reads them again when they change, and sees to it that
 //! comparing passwords neither blocks a runtime's thread nor can be made to starve anybody (`queue`).
 //!
+//! `jwt` and `hook` are the other ways to say who somebody is, `rate` how fast they may come and publish.
+//!
 //! Invariants: nobody gets more than a rule says, whatever the client calls itself; a wrong file changes
 //! nothing; without rules everything is allowed, without methods everybody may connect, and then
 //! nobody has a proved name. Passwords, hashes and tokens appear in no error, log or metric.
@@ -15,9 +17,12 @@
 mod acl;
 mod failures;
 mod gate;
+mod hook;
+mod jwt;
 mod metrics;
 mod pattern;
 mod queue;
+mod rate;
 mod subject;
 pub mod users;
 
@@ -32,9 +37,14 @@ pub use acl::RuleProblem;
 pub use gate::Access;
 pub use gate::AccessError;
 pub use gate::Looks;
+pub use hook::AsksHook;
 pub use metrics::AccessMetrics;
+pub use rate::Arrivals;
+pub use rate::Over;
+pub use rate::Pace;
 
 use crate::clock::Timestamp;
+use crate::peer::Certificate;
 
 /// What a client shows of itself.
 #[derive(Clone, Copy)]
@@ -47,6 +57,8 @@ pub struct Credentials<'a> {
     pub password: Option<&'a [u8]>,
     /// Where it comes from.
     pub address: IpAddr,
+    /// The certificate it has proved to be its own.
+    pub certificate: Option<&'a Certificate>,
 }
 
 impl fmt::Debug for Credentials<'_> {

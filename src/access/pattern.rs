@@ -14,8 +14,16 @@ use crate::topic::TopicError;
 use crate::topic::TopicFilter;
 
 /// The names that stand between `%{` and `}`, without those of claims.
-pub(super) const NAMES: [&str; 7] =
-    ["client", "user", "address", "cert.cn", "cert.subject", "cert.san", "cert.fingerprint"];
+pub(super) const NAMES: [&str; 8] = [
+    "client",
+    "user",
+    "cert.cn",
+    "cert.subject",
+    "cert.fingerprint",
+    "cert.dns",
+    "cert.uri",
+    "cert.email",
+];
 /// Claims of a token, and values that a hook answers.
 pub(super) const PREFIXES: [&str; 2] = ["jwt.", "hook."];
 

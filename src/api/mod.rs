@@ -14,6 +14,7 @@
 
 pub mod feed;
 pub mod guard;
+pub mod lock;
 pub mod payload;
 pub mod plan;
 pub mod rule_set;

@@ -16,6 +16,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use axum::routing::delete;
 use axum::routing::get;
 use axum::routing::post;
 use base64::Engine;
@@ -91,6 +92,7 @@ pub(crate) fn router(source: Arc<dyn Source>, body_timeout: Duration) -> Router 
         .route("/api/upstreams", get(upstreams))
         .route("/api/hooks/:name/dead-letters", get(dead_letters))
         .route("/api/clients", get(clients))
+        .route("/api/clients/:id", delete(kick_client))
         .route("/api/listeners", get(listeners))
         .route("/api/listeners/reload", post(reload_certificates))
         .fallback(no_such_route)
@@ -421,6 +423,20 @@ async fn reload_certificates(
     let message = format!("the certificate of {} stays as it was: the new one is bad", bad.name);
     let refused = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "certificate_refused", message);
     Ok(refused.with("listeners", &listeners).into_response())
+}
+
+async fn kick_client(
+    State(shared): State<Shared>,
+    Name(id): Name,
+    params: Params,
+) -> Result<StatusCode, ApiError> {
+    params.only(&[])?;
+    if shared.source.kick_client(&id) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let id: String = id.chars().take(128).collect();
+    let message = format!("no client '{id}' is connected");
+    Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_client", message))
 }
 
 async fn no_such_route(uri: Uri) -> ApiError {

@@ -282,4 +282,7 @@ pub trait Source: Send + Sync + 'static {
 
     /// Connected clients, by client id, at most `limit`.
     fn clients(&self, limit: usize) -> Vec<ClientView>;
+
+    /// Disconnects a client; answers whether it was connected.
+    fn kick_client(&self, client_id: &str) -> bool;
 }

@@ -575,6 +575,16 @@ pub struct CertificateView {
 pub struct ClientView {
     /// Client id.
     pub client_id: String,
+    /// The name it has proved; `principal()` of its messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// How it did: `users`, `certificate`, `jwt`, `hook`, or `anonymous`.
+    pub login: &'static str,
+    /// `tcp`, `tls`, `ws` or `wss`.
+    pub transport: &'static str,
+    /// The subject of its certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// Where it connects from.
     pub address: String,
     /// `3.1.1` or `5`.

@@ -32,8 +32,10 @@ use super::subscriptions::Recipient;
 use super::subscriptions::Route;
 use super::subscriptions::Subscriptions;
 use crate::access::Access;
+use crate::access::Arrivals;
 use crate::clock::Clock;
 use crate::config::MqttConfig;
+use crate::config::RateConfig;
 use crate::publish::Publish;
 use crate::publish::QoS;
 use crate::session::Ledger;
@@ -47,6 +49,8 @@ pub(crate) struct Exchange {
     pub(crate) config: MqttConfig,
     pub(crate) clock: Clock,
     pub(crate) access: Arc<Access>,
+    pub(crate) rate: RateConfig,
+    pub(crate) arrivals: Arrivals,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: Retained,
     pub(crate) sessions: Sessions,
@@ -75,6 +79,22 @@ pub(crate) struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.exchange.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Who may come in, and how fast.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// Who, and what each may do.
+    pub access: Arc<Access>,
+    /// `[rate]`
+    pub rate: RateConfig,
+}
+
+impl Guard {
+    /// Lets everybody in, as fast as they come.
+    pub fn open(clock: Clock) -> Guard {
+        Guard { access: Arc::new(Access::open(clock)), rate: RateConfig::default() }
     }
 }
 
@@ -111,9 +131,10 @@ impl Exchange {
     pub(crate) fn new(
         config: &MqttConfig,
         clock: Clock,
-        access: Arc<Access>,
+        guard: Guard,
         store: Option<Store>,
     ) -> Self {
+        let Guard { access, rate } = guard;
         let bounds = QueueBounds {
             messages_max: config.session_queue_max,
             bytes_max: config.session_queue_bytes_max,
@@ -126,6 +147,8 @@ impl Exchange {
             config: config.clone(),
             clock,
             access,
+            arrivals: Arrivals::new(&rate),
+            rate,
             subscriptions: Subscriptions::default(),
             retained: Retained::new(config.retained_max),
             sessions: Sessions::new(bounds),

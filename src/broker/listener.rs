@@ -17,6 +17,7 @@ use super::connection;
 use super::connection::Admission;
 use super::connection::Arrival;
 use super::exchange::Exchange;
+use super::exchange::Guard;
 use super::exchange::Staged;
 use super::exchange::Wakes;
 use super::metrics::BrokerMetrics;
@@ -41,6 +42,7 @@ use crate::config::Protocol;
 use crate::limits::CLIENT_SUBSCRIPTIONS_SHOWN;
 use crate::limits::REFUSALS_MAX;
 use crate::limits::WEBSOCKET_MESSAGE_BYTES_MIN;
+use crate::peer::Certificate;
 use crate::peer::Peer;
 use crate::peer::Transport;
 use crate::publish::Publish;
@@ -99,6 +101,14 @@ pub struct StagedPublish(Staged);
 pub struct ClientStatus {
     /// Its identifier.
     pub client_id: Arc<str>,
+    /// The name it has proved.
+    pub principal: Option<Arc<str>>,
+    /// How: `users`, `certificate`, `jwt`, `hook`, `anonymous`.
+    pub login: &'static str,
+    /// What its bytes travel in.
+    pub transport: Transport,
+    /// The certificate it has shown.
+    pub certificate: Option<Arc<Certificate>>,
     /// Of its last connection.
     pub address: SocketAddr,
     /// `3.1.1` or `5`.
@@ -120,7 +130,7 @@ pub struct ClientStatus {
 }
 
 impl Broker {
-    /// A broker of its own on `config.listen` (port 0 picks one), as tests and benchmarks want it. `access`
+    /// A broker of its own on `config.listen` (port 0 picks one), as tests and benchmarks want it. `guard`
     /// decides who may come in.
     ///
     /// # Errors
@@ -128,12 +138,12 @@ impl Broker {
     pub async fn bind(
         config: &MqttConfig,
         clock: Clock,
-        access: Arc<Access>,
+        guard: Guard,
         remains: Remains,
     ) -> Result<Broker, DoorError> {
         let listener = ListenerConfig::of_mqtt(config);
         let opened = Door::open("mqtt", &listener, &ListenerMetrics::default(), clock).await?;
-        Ok(Broker::new(config, vec![opened], clock, access, remains))
+        Ok(Broker::new(config, vec![opened], clock, guard, remains))
     }
 
     /// The address of the first door.
@@ -150,11 +160,11 @@ impl Broker {
         config: &MqttConfig,
         doors: Vec<(Acceptor, Arc<Door>)>,
         clock: Clock,
-        access: Arc<Access>,
+        guard: Guard,
         remains: Remains,
     ) -> Broker {
         let Remains { retained, sessions, store } = remains;
-        let exchange = Arc::new(Exchange::new(config, clock, access, store.map(Store::new)));
+        let exchange = Arc::new(Exchange::new(config, clock, guard, store.map(Store::new)));
         let connections_max = i64::try_from(config.connections_max).unwrap_or(i64::MAX);
         exchange.metrics.connections_max.set(connections_max);
         for publish in &retained {
@@ -251,6 +261,11 @@ impl Entry {
 
     /// Starts a connection's task, or closes the socket when there are too many even to be refused.
     fn admit(&self, socket: TcpStream, address: SocketAddr, connections: &mut JoinSet<()>) {
+        let now = self.exchange.clock.now();
+        if let Err(bound) = self.exchange.arrivals.admit(address.ip(), now) {
+            self.exchange.metrics.count_refused(bound);
+            return;
+        }
         let place = Door::enter(&self.door);
         let open = Exchange::open(&self.exchange);
         let is_within = |spare| {
@@ -434,6 +449,11 @@ impl BrokerHandle {
         self.exchange.statistics().iter().map(|message| message.publish.clone()).collect()
     }
 
+    /// Disconnects a client, which may come back at once. Answers whether it was connected.
+    pub fn kick(&self, client_id: &str) -> bool {
+        self.exchange.sessions.kick(client_id)
+    }
+
     /// Begins the shutdown; [`Broker::run`] returns when it is done.
     pub fn shutdown(&self) {
         self.exchange.close();
@@ -475,6 +495,10 @@ fn status(session: &Session) -> Option<ClientStatus> {
     let filters = session.traffic.filters.lock();
     Some(ClientStatus {
         client_id: Arc::clone(&session.client_id),
+        principal: contact.principal,
+        login: contact.login,
+        transport: contact.transport,
+        certificate: contact.certificate,
         address: contact.address,
         version: contact.version,
         since: contact.since,

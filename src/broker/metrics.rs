@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
 
 use super::packet::Kind;
+use crate::access::Over;
 
 type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
 
@@ -88,6 +89,7 @@ pub struct BrokerMetrics {
     dropped_in_all: Counter,
     /// The most connections that there were at once. Written when a connection begins.
     pub(crate) connections_seen: Arc<AtomicI64>,
+    rate_limited: Labelled,
     /// The families' counters by kind, so that a batch takes no lock of a family.
     received_by_kind: [Counter; Kind::COUNT],
     sent_by_kind: [Counter; Kind::COUNT],
@@ -126,6 +128,7 @@ impl Default for BrokerMetrics {
             subscriptions_refused: Counter::default(),
             dropped_in_all: Counter::default(),
             connections_seen: Arc::default(),
+            rate_limited: Labelled::default(),
         }
     }
 }
@@ -185,6 +188,11 @@ impl BrokerMetrics {
             "Subscriptions that their client may not have",
             m.subscriptions_refused,
         );
+        registry.register(
+            "mqtt_rate_limited",
+            "Times that a client was held back for publishing too fast, by the bound it was over",
+            m.rate_limited,
+        );
     }
 
     /// PUBLISH packets taken in.
@@ -237,6 +245,10 @@ impl BrokerMetrics {
 
     pub(crate) fn count_refused(&self, reason: &'static str) {
         self.refused.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn count_rate_limited(&self, by: Over) {
+        self.rate_limited.get_or_create(&[("by", by.label())]).inc();
     }
 
     pub(crate) fn count_violation(&self, reason: &'static str) {

@@ -37,6 +37,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+pub use exchange::Guard;
 pub use lifecycle::BY_CLIENT;
 pub use lifecycle::Change;
 pub use lifecycle::ClientEvent;

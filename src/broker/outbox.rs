@@ -445,7 +445,7 @@ mod tests {
 
     fn attach(session: &Session) {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let contact = Contact { address, version: Version::V5, since: Timestamp::EPOCH };
+        let contact = Contact::bare(address, Version::V5, Timestamp::EPOCH);
         session.attach(Arc::default(), contact);
     }
 

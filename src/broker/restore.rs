@@ -78,7 +78,7 @@ impl Exchange {
         let Saved { facts, parked_at, sent_until, subscriptions, received, backlog } = saved;
         let (session, control) = self.sessions.restore(facts.session, &facts.client_id);
         let version = if facts.level == 5 { Version::V5 } else { Version::V311 };
-        let contact = Contact { address: facts.address, version, since: facts.connected_at };
+        let contact = Contact::bare(facts.address, version, facts.connected_at);
         let is_kept = !facts.expiry.is_zero();
         session.restore(contact, |state| {
             state.id = Some(facts.session_id);

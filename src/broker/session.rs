@@ -27,6 +27,8 @@ use super::outbox::Outbox;
 use super::packet::Version;
 use super::subscriptions::SubscriptionFilter;
 use crate::clock::Timestamp;
+use crate::peer::Certificate;
+use crate::peer::Transport;
 use crate::publish::QoS;
 use crate::session::Parcel;
 
@@ -39,14 +41,20 @@ pub(crate) enum Order {
     TakenOverClean,
     #[error("the gateway is shutting down")]
     ShutDown,
+    /// An administrator wants the client to go. Nobody goes on with its session, so any later order
+    /// takes its place.
+    #[error("an administrator ended the connection")]
+    Kicked,
 }
+
+const KICKED: u8 = 4;
 
 /// How a connection is reached: by publishers with deliveries, by a successor or the listener with
 /// an order. A parked session's caretaker holds the last connection's.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pub(crate) notify: Notify,
-    /// 0: none; the first order stays.
+    /// 0: none; the first order stays, but for [`Order::Kicked`].
     order: AtomicU8,
 }
 
@@ -56,10 +64,19 @@ impl Control {
             Order::TakenOver => 1,
             Order::TakenOverClean => 2,
             Order::ShutDown => 3,
+            Order::Kicked => KICKED,
         };
-        if self.order.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        let replaced = self.order.fetch_update(Ordering::AcqRel, Ordering::Acquire, |order| {
+            (order == 0 || (order == KICKED && value != KICKED)).then_some(value)
+        });
+        if replaced.is_ok() {
             self.notify.notify_one();
         }
+    }
+
+    /// The connection has gone as it was told; its session waits for whoever comes.
+    pub(crate) fn obey_kick(&self) {
+        self.order.compare_exchange(KICKED, 0, Ordering::AcqRel, Ordering::Acquire).ok();
     }
 
     pub(crate) fn order(&self) -> Option<Order> {
@@ -67,6 +84,7 @@ impl Control {
             1 => Some(Order::TakenOver),
             2 => Some(Order::TakenOverClean),
             3 => Some(Order::ShutDown),
+            KICKED => Some(Order::Kicked),
             _ => None,
         }
     }
@@ -94,8 +112,26 @@ pub(crate) enum Offered {
 #[derive(Clone, Debug)]
 pub(crate) struct Contact {
     pub(crate) address: std::net::SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) certificate: Option<Arc<Certificate>>,
+    /// The name that was proved, and how.
+    pub(crate) principal: Option<Arc<str>>,
+    pub(crate) login: &'static str,
     pub(crate) version: Version,
     pub(crate) since: Timestamp,
+}
+
+impl Contact {
+    /// Of a connection of which no more is known.
+    pub(crate) fn bare(
+        address: std::net::SocketAddr,
+        version: Version,
+        since: Timestamp,
+    ) -> Contact {
+        let (certificate, principal) = (None, None);
+        let (transport, login) = (Transport::Tcp, "unknown");
+        Contact { address, transport, certificate, principal, login, version, since }
+    }
 }
 
 /// Messages that passed, for the API. Added to once a batch.

@@ -108,6 +108,17 @@ impl Sessions {
         }
     }
 
+    /// Has the client's connection end. Answers whether there is one.
+    pub(crate) fn kick(&self, client_id: &str) -> bool {
+        let map = self.map.lock();
+        let Some(entry) = map.by_client_id.get(client_id) else { return false };
+        let is_connected = entry.session.is_connected();
+        if is_connected {
+            entry.current.give(Order::Kicked);
+        }
+        is_connected
+    }
+
     /// Wakes every current control, without an order.
     pub(crate) fn wake_all(&self) {
         for entry in self.map.lock().by_client_id.values() {

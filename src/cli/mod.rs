@@ -8,6 +8,7 @@
 
 mod answer;
 mod check;
+mod client;
 mod configuration;
 mod data_folder;
 pub mod eval;
@@ -64,6 +65,7 @@ struct CommandLine {
 enum Command {
     Run(run::RunArgs),
     Check(check::CheckArgs),
+    Client(client::ClientArgs),
     Eval(eval::EvalArgs),
     Explain(explain::ExplainArgs),
     Import(import::ImportArgs),
@@ -145,6 +147,7 @@ where
 fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     match command {
         Command::Check(args) => check::run(&args, answer),
+        Command::Client(args) => client::run(&args, answer),
         Command::Eval(args) => eval::run(&args, answer),
         Command::Explain(args) => explain::run(&args, answer),
         Command::Import(args) => import::run(&args, answer),

@@ -12,8 +12,6 @@ use serde_json::json;
 use super::Outcome;
 use super::gateway_api;
 use super::report::tell;
-use crate::storage::LockHolder;
-use crate::storage::Storage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,19 +44,13 @@ enum Format {
 }
 
 pub(super) fn run(args: &ReloadArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let folder = args.data.display();
-    let http = match Storage::holder(&args.data)? {
-        Some(LockHolder { http: Some(http), .. }) => http,
-        Some(LockHolder { pid, .. }) => {
-            bail!("process {pid} uses {folder}, and is no gateway that is ready")
-        }
-        None => bail!("no gateway runs on {folder}; --data names its data directory"),
-    };
+    let gateway = gateway_api::Gateway::of(&args.data)?;
+    let http = gateway.http;
     let runtime = super::runtime()?;
     let nothing = json!({});
     let post = |path: [&'static str; 3]| {
-        let nothing = &nothing;
-        async move { gateway_api::send(http, reqwest::Method::POST, &path, Some(nothing)).await }
+        let (gateway, nothing) = (&gateway, &nothing);
+        async move { gateway.send(reqwest::Method::POST, &path, Some(nothing)).await }
     };
     let (_, body) = runtime.block_on(post(["api", "listeners", "reload"]))?;
     let has_bad_certificate = tell_certificates(&body["listeners"]);

@@ -16,6 +16,7 @@ use super::WrongUsage;
 use super::configuration;
 use super::report;
 use crate::config::Config;
+use crate::config::HttpAuth;
 use crate::config::is_reachable_from_outside;
 use crate::demo;
 use crate::gateway::Gateway;
@@ -74,7 +75,8 @@ impl RunArgs {
             config.mqtt.is_open = true;
         }
         if let Some(listen) = self.http {
-            refuse_exposure("http", listen, config.http.allow_anonymous)?;
+            let is_asked = config.http.auth != HttpAuth::None;
+            refuse_exposure("http", listen, is_asked || config.http.allow_anonymous)?;
             config.http.listen = listen;
         }
         if self.demo && !config.mqtt.is_open {

@@ -187,7 +187,8 @@ fn delete(args: &KeyArgs) -> anyhow::Result<()> {
         Ok(storage) => runtime.block_on(delete_directly(&storage, args)),
         Err(StorageError::InUse { holder: Some(LockHolder { http: Some(http), .. }), .. }) => {
             let path = ["api", "tables", &args.table, &args.key];
-            let asked = gateway_api::ask(http, reqwest::Method::DELETE, &path, None);
+            let gateway = gateway_api::Gateway::at(http, &args.data.data);
+            let asked = gateway.ask(reqwest::Method::DELETE, &path, None);
             runtime.block_on(asked).map(drop)
         }
         Err(error) => Err(error.into()),

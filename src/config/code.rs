@@ -55,9 +55,12 @@ pub(super) const UPSTREAM_LOOP: Code = Code("C043");
 /// A line of access rules that is none.
 pub(super) const ACCESS_RULE: Code = Code("C024");
 
+/// A hook that is named and not declared.
+pub(super) const UNDECLARED: Code = Code("C025");
+
 /// All of them, in order.
 #[cfg(test)]
-pub(super) const ALL: [Code; 25] = [
+pub(super) const ALL: [Code; 26] = [
     SYNTAX,
     UNKNOWN,
     TYPE,
@@ -76,6 +79,7 @@ pub(super) const ALL: [Code; 25] = [
     UNFIT,
     READABLE_KEY,
     ACCESS_RULE,
+    UNDECLARED,
     UPSTREAM_URL,
     UPSTREAM_LOGIN,
     UPSTREAM_TLS,

@@ -362,7 +362,7 @@ pub(super) fn check_exposure(
     }
     let message = format!("{listen} is reachable from other machines, and nobody has to log in");
     let ask = match section {
-        "http" => "listen on 127.0.0.1",
+        "http" => "ask for a user (auth = \"users\")",
         _ => "name the ways to log in ([auth] methods)",
     };
     let help =

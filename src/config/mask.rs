@@ -1,7 +1,9 @@
 //! Takes secrets out of the configuration's text before an excerpt of it is shown.
 
 /// Keys of a hook or secret whose values are no secrets.
-const OPEN_KEYS: [&str; 9] = [
+const OPEN_KEYS: [&str; 11] = [
+    "name",
+    "cache",
     "url",
     "timeout",
     "answer_timeout",

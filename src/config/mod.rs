@@ -25,7 +25,12 @@ use std::time::Duration;
 pub use access::AccessConfig;
 pub use access::AclConfig;
 pub use access::AuthConfig;
+pub use access::AuthHookConfig;
+pub use access::HttpAuth;
+pub use access::JwtConfig;
 pub use access::Method;
+pub use access::Overrun;
+pub use access::RateConfig;
 pub use document::LoadError;
 pub use document::Remarks;
 pub use document::load;
@@ -61,6 +66,8 @@ pub struct Config {
     pub listeners: BTreeMap<String, ListenerConfig>,
     /// `[auth]` and `[acl]`
     pub access: AccessConfig,
+    /// `[rate]`
+    pub rate: RateConfig,
     /// `[rules]`
     pub rules: RulesConfig,
     /// `[journal]`
@@ -120,10 +127,15 @@ pub struct MqttConfig {
 pub struct HttpConfig {
     /// `listen`
     pub listen: SocketAddr,
-    /// `allow_anonymous`: as for `[mqtt]`.
+    /// `allow_anonymous`: whether `listen` may be reachable from other machines although nobody is
+    /// asked who they are.
     pub allow_anonymous: bool,
     /// `hosts`: names it answers to, beside addresses and localhost.
     pub hosts: Vec<String>,
+    /// `auth`
+    pub auth: HttpAuth,
+    /// `group`: whose users may come in.
+    pub group: String,
     /// `connections_max`
     pub connections_max: usize,
     /// `header_timeout`: from connecting to the end of the first request's head.
@@ -305,6 +317,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             listeners: BTreeMap::new(),
             access: AccessConfig::default(),
+            rate: RateConfig::default(),
             rules: RulesConfig::default(),
             journal: JournalConfig::default(),
             streams: BTreeMap::new(),
@@ -345,6 +358,8 @@ impl Default for HttpConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             allow_anonymous: false,
             hosts: Vec::new(),
+            auth: HttpAuth::None,
+            group: "admin".to_owned(),
             connections_max: 1000,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),

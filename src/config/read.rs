@@ -15,6 +15,7 @@ use super::Compression;
 use super::Config;
 use super::DeliveryConfig;
 use super::HookConfig;
+use super::HttpAuth;
 use super::HttpConfig;
 use super::JournalConfig;
 use super::MqttConfig;
@@ -22,8 +23,11 @@ use super::RulesConfig;
 use super::SecretConfig;
 use super::ShadowConfig;
 use super::StreamConfig;
+use super::access::http_auth;
 use super::access::read_acl;
 use super::access::read_auth;
+use super::access::read_rate;
+use super::access::word;
 use super::code;
 use super::listener::Claim;
 use super::listener::ListenerConfig;
@@ -63,7 +67,8 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     let mut root = Section::root(table);
     root.read("data_dir", &mut config.data_dir, path, findings);
     root.read("account_id", &mut config.account_id, account_id, findings);
-    config.access.auth = read_auth(root.section("auth", findings), findings);
+    config.hooks = read_named(root.named("hook", findings), read_hook, findings);
+    config.access.auth = read_auth(root.section("auth", findings), &config.hooks, findings);
     config.access.acl = read_acl(root.section("acl", findings), findings);
     let is_asked = !config.access.auth.methods.is_empty();
     let mut claims = Vec::new();
@@ -78,7 +83,9 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     if !config.mqtt.is_open {
         claims.clear();
     }
+    config.rate = read_rate(root.section("rate", findings), findings);
     config.http = read_http(root.section("http", findings), &mut claims, findings);
+    config.access.http = config.http.auth;
     let listeners = root.named("listener", findings);
     config.listeners = read_listeners(listeners, is_asked, &mut claims, findings);
     check_addresses(&claims, findings);
@@ -86,7 +93,6 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     config.journal = read_journal(root.section("journal", findings), findings);
     config.streams = read_named(root.named("stream", findings), read_stream, findings);
     config.deliveries = read_named(root.named("delivery", findings), read_delivery, findings);
-    config.hooks = read_named(root.named("hook", findings), read_hook, findings);
     config.secrets = read_named(root.named("secret", findings), read_secret, findings);
     config.shadow = read_shadow(root.section("shadow", findings), findings);
     for (name, section) in root.named("bridge", findings) {
@@ -175,6 +181,8 @@ fn read_http(
     let listen = section.read("listen", &mut http.listen, address, findings);
     section.read("allow_anonymous", &mut http.allow_anonymous, boolean, findings);
     section.read("hosts", &mut http.hosts, host_names, findings);
+    section.read("auth", &mut http.auth, http_auth, findings);
+    section.read("group", &mut http.group, word, findings);
     section.read("connections_max", &mut http.connections_max, integer(1..=100_000), findings);
     let patience = || duration(Duration::from_millis(100)..=Duration::from_secs(600));
     section.read("header_timeout", &mut http.header_timeout, patience(), findings);
@@ -182,7 +190,8 @@ fn read_http(
     section.read("idle_timeout", &mut http.idle_timeout, idle, findings);
     section.read("body_timeout", &mut http.body_timeout, patience(), findings);
     section.finish(findings);
-    check_exposure("http", http.listen, listen.clone(), http.allow_anonymous, findings);
+    let is_allowed = http.auth != HttpAuth::None || http.allow_anonymous;
+    check_exposure("http", http.listen, listen.clone(), is_allowed, findings);
     claims.push(Claim { section: "http".to_owned(), listen: http.listen, at: listen });
     http
 }

@@ -43,24 +43,26 @@ fn the_example_lists_every_key_at_its_default() {
     let mut findings = section::Findings::default();
     let mut config = document::parse_into(EXAMPLE, &mut findings);
     assert_eq!(told(EXAMPLE, &findings.diagnostics), "");
-    let without_default: Vec<String> = ["acl.file".to_owned()]
-        .into_iter()
-        .chain(WITHOUT_DEFAULT.map(|key| format!("broker.{key}")))
-        .chain(
-            [
-                "listener.browsers.dashboard",
-                "listener.browsers.certificate",
-                "listener.browsers.key",
-                "listener.browsers.client_ca",
-                "listener.browsers.client_crl",
-                "listener.browsers.client_certificate",
-                "listener.browsers.principal",
-                // It depends on data_dir.
-                "delivery.archive.directory",
-            ]
-            .map(str::to_owned),
-        )
-        .collect();
+    let without_default: Vec<String> =
+        ["auth.jwt.audience", "auth.jwt.issuer", "auth.hook.name", "acl.file"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(WITHOUT_DEFAULT.map(|key| format!("broker.{key}")))
+            .chain(
+                [
+                    "listener.browsers.dashboard",
+                    "listener.browsers.certificate",
+                    "listener.browsers.key",
+                    "listener.browsers.client_ca",
+                    "listener.browsers.client_crl",
+                    "listener.browsers.client_certificate",
+                    "listener.browsers.principal",
+                    // It depends on data_dir.
+                    "delivery.archive.directory",
+                ]
+                .map(str::to_owned),
+            )
+            .collect();
     assert_eq!(findings.absent, without_default);
     let browsers = ListenerConfig::new(Protocol::Ws, "127.0.0.1:8083".parse().unwrap());
     assert_eq!(config.listeners.remove("browsers"), Some(browsers));
@@ -98,6 +100,9 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
     // Those that have no default to put into the example.
     listed.insert("delivery.NAME.directory".to_owned(), "data_dir`/delivery/NAME".to_owned());
     listed.insert("acl.file".to_owned(), "no file".to_owned());
+    listed.insert("auth.jwt.audience".to_owned(), "any".to_owned());
+    listed.insert("auth.jwt.issuer".to_owned(), "any".to_owned());
+    listed.insert("auth.hook.name".to_owned(), "no hook".to_owned());
     listed.insert("hook.NAME.url".to_owned(), "required".to_owned());
     for (key, default) in [
         ("protocol", "required"),
@@ -489,6 +494,31 @@ rules = [
     7,
 ]
 file = 5
+[auth.jwt]
+audience = " "
+leeway = "1h"
+[rate]
+over = "drop"
+publishes_max = -1
+[http]
+auth = "basic"
+"#
+    ));
+    insta::assert_snapshot!(rejection(
+        r#"
+[auth]
+methods = ["hook"]
+[hook.who]
+url = "http://localhost/"
+"#
+    ));
+    insta::assert_snapshot!(rejection(
+        r#"
+[auth]
+methods = ["hook"]
+hook = { name = "whom" }
+[hook.who]
+url = "http://localhost/"
 "#
     ));
     let text =

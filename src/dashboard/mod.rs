@@ -19,15 +19,19 @@ use crate::api::Sites;
 use crate::api::Source;
 use crate::api::count;
 use crate::api::guard::guard;
+use crate::api::lock::HttpLock;
+use crate::api::lock::unlock;
 
 /// Everything the gateway serves over HTTP: with the dashboard and its API, and the data plane alone. A
 /// request's body may take `body_timeout` to arrive, a published payload has at most
-/// `payload_bytes_max` bytes; what is asked and refused is counted in `metrics`.
+/// `payload_bytes_max` bytes; what is asked and refused is counted in `metrics`. With a `lock` nobody sees
+/// the dashboard and its API without a key; the data plane asks for its own.
 pub fn sites(
     source: &Arc<dyn Source>,
     body_timeout: Duration,
     payload_bytes_max: usize,
     metrics: &HttpMetrics,
+    lock: Option<HttpLock>,
 ) -> Sites {
     let dressed = |router: Router| {
         router
@@ -35,7 +39,10 @@ pub fn sites(
             .layer(from_fn_with_state(metrics.clone(), count))
     };
     let data_plane = api::data_plane(Arc::clone(source), body_timeout, payload_bytes_max);
-    let dashboard = api::router(Arc::clone(source), body_timeout).merge(assets::router());
+    let mut dashboard = api::router(Arc::clone(source), body_timeout).merge(assets::router());
+    if let Some(lock) = lock {
+        dashboard = dashboard.layer(from_fn_with_state(lock, unlock));
+    }
     Sites {
         dashboard: dressed(dashboard.merge(data_plane.clone())),
         data_plane: dressed(data_plane),

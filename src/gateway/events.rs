@@ -466,8 +466,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::access::Access;
     use crate::broker::Broker;
+    use crate::broker::Guard;
     use crate::broker::Remains;
     use crate::clock::Clock;
     use crate::config::Config;
@@ -486,14 +486,9 @@ mod tests {
         let mut registry = Registry::default();
         let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let config = MqttConfig { listen, ..MqttConfig::default() };
-        let broker = Broker::bind(
-            &config,
-            Clock::start(),
-            Arc::new(Access::open(Clock::start())),
-            Remains::default(),
-        )
-        .await
-        .unwrap();
+        let guard = Guard::open(Clock::start());
+        let broker = Broker::bind(&config, Clock::start(), guard, Remains::default());
+        let broker = broker.await.unwrap();
         let rules = Arc::new(Rules::new(engine, &Config::default(), None));
         let running = Arc::new(RunningRules::new(rules));
         let (events, desk) = Events::new(running, broker.handle(), &mut registry);

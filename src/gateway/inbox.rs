@@ -92,6 +92,7 @@ impl GatewayView {
             user_name: login.map(|login| &*login.user),
             password: login.map(|login| &*login.password),
             address: visitor.peer.address.ip(),
+            certificate: visitor.peer.certificate.as_deref(),
         };
         let identity = self.broker.access().login(shown).await.map_err(|denied| match denied {
             Denied::Busy | Denied::TooManyFailures => SourceError::Busy(denied.to_string()),

@@ -18,6 +18,7 @@ mod events;
 mod hits;
 mod inbox;
 mod intake;
+mod key;
 mod letters;
 mod open_files;
 mod pass;
@@ -52,14 +53,15 @@ use tokio::time::MissedTickBehavior;
 
 use crate::accept::Door;
 use crate::access::Access;
-use crate::access::AccessError;
 use crate::api::HttpMetrics;
 use crate::api::Server;
 use crate::api::Sites;
 use crate::api::Source;
+use crate::api::lock::HttpLock;
 use crate::api::rule_set::ReloadCause;
 use crate::broker::Broker;
 use crate::broker::BrokerHandle;
+use crate::broker::Guard;
 use crate::broker::Remains;
 use crate::broker::StagedPublish;
 use crate::checkpoint;
@@ -112,6 +114,7 @@ use crate::stream::Difference;
 use crate::topic::TopicName;
 use crate::upstream::Exits;
 
+pub use key::TOKEN_FILE;
 pub use rehearsal::Rehearsal;
 pub use rehearsal::Seen;
 pub use virtual_streams::Arrived;
@@ -122,6 +125,8 @@ use doors::Doors;
 use events::Events;
 use hits::Hits;
 use intake::RuleIntake;
+use key::HookAsker;
+use key::http_lock;
 use letters::LetterSink;
 use rates::Rates;
 use reload::Reading;
@@ -228,29 +233,27 @@ impl Gateway {
         let running = first_rules(rules, &config, &mut registry);
         let (rules, mirror) = (running.get(), Arc::clone(&kept.mirror));
         let remembered = remembered(&checkpoint::load(&storage)?, kept, &rules, started_at)?;
-        let access = access(&config, clock, &mut registry)?;
-        let http_metrics = HttpMetrics::default();
+        let (caller, hook_metrics) = caller(&config, &mut registry)?;
+        let (guard, lock) = access(&config, clock, &caller, &mut registry)?;
         let (left, remains) = left_sessions(&config, &storage)?;
         let doors = Doors::open(&config, clock, &mut registry).await?;
-        let broker = Broker::new(&config.mqtt, doors.mqtt, clock, Arc::clone(&access), left);
+        let broker = Broker::new(&config.mqtt, doors.mqtt, clock, guard.clone(), left);
+        let http_metrics = HttpMetrics::default();
         let http = Server::new(&config.http, doors.http, http_metrics.clone());
-        let hits = Arc::new(Hits::new(HitLog::new(storage.reader()?)));
-        let handle = broker.handle();
-
+        let (hits, handle) = (Arc::new(Hits::new(HitLog::new(storage.reader()?))), broker.handle());
         let (exits, exit_metrics) = upstreams::exits(&config, &mut registry);
         let stage = stage(&running, remembered, &handle, &hits, &exits);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
         prepare_tables(&storage, first_streams(&config, &rules), remains, clock).await?;
         let (stop, stopped) = watch::channel(false);
         let (events, desk) = Events::new(Arc::clone(&running), handle.clone(), &mut registry);
-        let (caller, hook_metrics) = caller(&config, &mut registry)?;
         let desk = desk.run(journal.submitter(), Arc::clone(&caller), stopped.clone());
         let parts = Parts { storage: &storage, journal: &journal, config: &config, clock, events };
         let stream_rules = parts.stream_rules(&running).await?;
         let hooks = parts.start_hooks(&running, &caller, hook_metrics).await?;
         register_metrics(&journal, &handle, &hits, &http_metrics, &mut registry);
 
-        let access_files = AccessFiles::new(access, handle.clone());
+        let access_files = AccessFiles::new(guard.access, handle.clone());
         let read = Reading { inputs: loaded.inputs, parses: loaded.parses };
         let (reloader, reloads) =
             parts.reloader(&running, mirror, read, access_files.clone(), &mut registry)?;
@@ -282,7 +285,8 @@ impl Gateway {
             registry,
         });
         storage.announce(view.http)?;
-        let http = tokio::spawn(http.run(sites(&view, &config, &http_metrics), stopped.clone()));
+        let http = http.run(sites(&view, &config, &http_metrics, lock), stopped.clone());
+        let http = tokio::spawn(http);
         let (broker, mut tasks) = open(broker, &view).await;
         tasks.extend([tokio::spawn(reloader.run()), tokio::spawn(access_files.watch())]);
         let feeders = [tokio::spawn(desk), tokio::spawn(stream_rules.run(stopped))];
@@ -371,22 +375,30 @@ impl Gateway {
     }
 }
 
-/// Who may come in.
+/// Who may come in, over MQTT and over HTTP.
 fn access(
     config: &Config,
     clock: Clock,
+    caller: &Arc<Caller>,
     registry: &mut Registry,
-) -> Result<Arc<Access>, AccessError> {
-    let access = Access::load(&config.access, clock)?;
+) -> anyhow::Result<(Guard, Option<HttpLock>)> {
+    let asks = HookAsker::of(config, caller);
+    let access = Arc::new(Access::load(&config.access, clock, asks)?);
     access.metrics().register(registry);
-    Ok(Arc::new(access))
+    let lock = http_lock(config, &access)?;
+    Ok((Guard { access, rate: config.rate.clone() }, lock))
 }
 
 /// What is served over HTTP.
-fn sites(view: &Arc<GatewayView>, config: &Config, metrics: &HttpMetrics) -> Sites {
+fn sites(
+    view: &Arc<GatewayView>,
+    config: &Config,
+    metrics: &HttpMetrics,
+    lock: Option<HttpLock>,
+) -> Sites {
     let source = Arc::clone(view) as Arc<dyn Source>;
     let (patience, bytes_max) = (config.http.body_timeout, config.mqtt.packet_bytes_max);
-    dashboard::sites(&source, patience, bytes_max, metrics)
+    dashboard::sites(&source, patience, bytes_max, metrics, lock)
 }
 
 /// What the last run has left for the broker, and the sessions of which there are only remains.

@@ -323,6 +323,10 @@ fn action_view(action: &Spanned<Action>, when: &'static str) -> view::ActionView
 fn client_view(client: ClientStatus) -> view::ClientView {
     view::ClientView {
         client_id: client.client_id.to_string(),
+        principal: client.principal.map(|name| name.to_string()),
+        login: client.login,
+        transport: client.transport.as_str(),
+        certificate: client.certificate.map(|certificate| certificate.subject.clone()),
         address: client.address.to_string(),
         protocol: client.version.as_str(),
         connected: client.is_connected,
@@ -761,6 +765,14 @@ impl Source for GatewayView {
             self.certificates.reload().await;
             Ok(self.listeners())
         })
+    }
+
+    fn kick_client(&self, client_id: &str) -> bool {
+        let is_kicked = self.broker.kick(client_id);
+        if is_kicked {
+            tracing::info!(client_id, "a client is disconnected by an administrator");
+        }
+        is_kicked
     }
 
     fn clients(&self, limit: usize) -> Vec<view::ClientView> {

@@ -56,7 +56,8 @@ def main():
         **options,
     )
     if args.user is not None or args.password is not None:
-        client.username_pw_set(args.user, args.password)
+        # paho sends no password without a user name.
+        client.username_pw_set(args.user or "", args.password)
     if args.will:
         client.will_set(args.will, "gone", qos=1)
 

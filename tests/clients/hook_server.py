@@ -2,8 +2,8 @@
 
 Prints "ready: http://127.0.0.1:PORT" first. A line of --out is
 {"method", "path", "headers", "body" | "body_base64", "status"}. A call of /echo that is answered with
-200 gets {"said": its body}. What it answers is set by the flags,
-and while it runs by POST /_control with any of {"status", "delay", "fail_next"}:
+200 gets {"said": its body}; one of /auth gets what {"answer": …} of the control has set. What it answers is set by the flags,
+and while it runs by POST /_control with any of {"status", "delay", "fail_next", "answer"}:
 
   status     answer all calls with it (200)
   delay      seconds before each answer (0)
@@ -30,6 +30,7 @@ class Behaviour:
         self.status = options.status
         self.delay = options.delay
         self.fail_next = options.fail_next
+        self.answer = {}
         self.out = open(options.out, "a", encoding="utf-8") if options.out else None
         self.calls = []
         # Set at the end, so that a call that is being delayed does not hold the process.
@@ -37,7 +38,7 @@ class Behaviour:
 
     def set(self, wanted):
         with self.lock:
-            for name in ("status", "delay", "fail_next"):
+            for name in ("status", "delay", "fail_next", "answer"):
                 setattr(self, name, wanted.get(name, getattr(self, name)))
 
     def next_answer(self):
@@ -89,6 +90,8 @@ class Call(BaseHTTPRequestHandler):
         if delay:
             behaviour.closing.wait(delay)
         said = {"said": call.get("body")} if self.path == "/echo" else {}
+        if self.path == "/auth":
+            said = behaviour.answer
         return self.answer(status, json.dumps(said).encode() if status == 200 else b"")
 
     do_GET = do_POST = do_PUT = serve

@@ -7,7 +7,7 @@
 // finds $TOPIC and $PAYLOAD in its environment. TIDEGATE_RULES is the folder of the gateway's rule files, which it must watch; without
 // it the tests that change rules are left out. CHROMIUM is the browser, /usr/bin/chromium unless set.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
@@ -199,6 +199,35 @@ test("the chart is read out by pointer and by arrow keys, for minutes and for a 
   await canvas.focus();
   await page.keyboard.press("ArrowLeft");
   assert.match(await page.locator("#chart .readout").textContent(), /\/s/);
+  assert.deepEqual(complaints, []);
+});
+
+test("a client can be disconnected, after a question", async () => {
+  const { mqtt } = await (await fetch(`${url}/api/overview`)).json();
+  const [host, port] = [mqtt.slice(0, mqtt.lastIndexOf(":")), mqtt.slice(mqtt.lastIndexOf(":") + 1)];
+  const id = `kicked-${Date.now()}`;
+  const kicked = async () => {
+    const text = await (await fetch(`${url}/metrics`)).text();
+    return Number(/connections_closed_total\{reason="kicked"\} (\d+)/.exec(text)?.[1] ?? 0);
+  };
+  const before = await kicked();
+  const client = spawn("mosquitto_sub", ["-h", host.replace(/^\[|\]$/g, ""), "-p", port, "-i", id, "-t", "nothing"]);
+  try {
+    const button = page.locator(`#clients button[aria-label="Disconnect ${id}"]`);
+    await button.waitFor();
+    page.once("dialog", (dialog) => dialog.dismiss());
+    await button.click();
+    assert.equal(await kicked(), before, "not without a yes");
+    const asked = new Promise((resolve) => page.once("dialog", (dialog) => resolve(dialog.message()) || dialog.accept()));
+    const answered = page.waitForResponse((response) => response.request().method() === "DELETE");
+    await button.click();
+    assert.match(await asked, new RegExp(id));
+    assert.equal((await answered).status(), 204);
+    const deadline = Date.now() + 10_000;
+    while ((await kicked()) !== before + 1) assert.ok(Date.now() < deadline, "it is cut");
+  } finally {
+    client.kill();
+  }
   assert.deepEqual(complaints, []);
 });
 

@@ -75,6 +75,16 @@ impl HookServer {
         self.control(&format!(r#"{{"delay":{seconds}}}"#));
     }
 
+    /// Where a gateway asks who somebody is.
+    pub(crate) fn auth_url(&self) -> String {
+        format!("{}/auth", self.address)
+    }
+
+    /// Answers those who ask there with `document` from now on.
+    pub(crate) fn answer_auth(&self, document: &Value) {
+        self.control(&serde_json::json!({ "answer": document }).to_string());
+    }
+
     fn control(&self, wanted: &str) {
         let control = format!("{}/_control", self.address);
         let (code, body) = http("POST", &control, Some(wanted));

@@ -477,6 +477,10 @@ impl Source for FakeSource {
         ready(Ok(self.listeners()))
     }
 
+    fn kick_client(&self, client_id: &str) -> bool {
+        client_id == "mote-1"
+    }
+
     fn clients(&self, limit: usize) -> Vec<ClientView> {
         self.state.lock().clients.iter().take(limit).cloned().collect()
     }

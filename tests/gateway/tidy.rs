@@ -38,7 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "action",
         &["journal", "latest", "engine", "rule", "clock", "limits", "publish", "topic", "value"],
     ),
-    ("access", &["config", "clock", "limits", "topic"]),
+    ("access", &["config", "clock", "limits", "peer", "topic"]),
     (
         "upstream",
         &[
@@ -76,6 +76,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "reqwest",
         &[
             "src/lambda/",
+            "src/cli/client.rs",
             "src/cli/gateway_api.rs",
             "src/cli/reload.rs",
             "src/cli/stream/put.rs",
@@ -85,6 +86,8 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("prost", &["src/engine/decode/"]),
+    ("jsonwebtoken", &["src/access/jwt.rs"]),
+    ("argon2", &["src/access/users.rs"]),
     ("prost_reflect", &["src/engine/decode/", "src/rule/schema.rs"]),
     ("minicbor", &["src/engine/decode/"]),
     ("jiter", &["src/engine/decode", "src/value/", "src/rule/table/"]),

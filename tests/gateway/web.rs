@@ -73,7 +73,7 @@ impl Web {
         let address = server.local_addr();
         let source = FakeSource::listening_at(address);
         let served = source.clone() as Arc<dyn Source>;
-        let sites = sites(&served, config.body_timeout, 128 * 1024, &metrics);
+        let sites = sites(&served, config.body_timeout, 128 * 1024, &metrics, None);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(server.run(sites, stopped));
         Web { source, address, _stop: stop }
@@ -180,7 +180,7 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
     let id = web.hit("overheat", "match", "{}");
     let document = web.get("/api/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 25);
+    assert_eq!(paths.len(), 26);
     for (path, methods) in paths {
         let name = match path.as_str() {
             path if path.starts_with("/api/rules") => "overheat",
@@ -192,6 +192,10 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
         let path = path.replace("{key}", "7");
         if path.ends_with("/reload") {
             assert!(methods.get("post").is_some(), "{path}");
+            continue;
+        }
+        if path.starts_with("/api/clients/") {
+            assert!(methods.get("delete").is_some(), "{path}");
             continue;
         }
         assert!(methods.get("get").is_some(), "{path}");
@@ -213,6 +217,17 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
         let schema = reference.split('"').next().expect("a name");
         assert!(document["components"]["schemas"].get(schema).is_some(), "{schema}");
     }
+}
+
+#[tokio::test]
+async fn a_client_is_kicked_by_its_own_pages_only() {
+    let web = Web::start().await;
+    let path = "/api/clients/mote-1";
+    assert_eq!(web.ask("DELETE", path, "host: localhost\r\n", "").await.status, 204);
+    let nobody = web.ask("DELETE", "/api/clients/x", "host: localhost\r\n", "").await;
+    assert_eq!(nobody.status, 404);
+    let foreign = "host: localhost\r\norigin: http://evil.example\r\n";
+    assert_eq!(web.ask("DELETE", path, foreign, "").await.status, 403);
 }
 
 #[tokio::test]

@@ -13,12 +13,12 @@ fn gate(folder: &Path, change: impl FnOnce(&mut AuthConfig)) -> Access {
     users::save(&users_file, &users::with_user("", "alice", &hash, None).unwrap()).unwrap();
     let mut auth = AuthConfig { methods: vec![Method::Users], users_file, ..AuthConfig::default() };
     change(&mut auth);
-    Access::load(&AccessConfig { auth, ..AccessConfig::default() }, Clock::start()).unwrap()
+    Access::load(&AccessConfig { auth, ..AccessConfig::default() }, Clock::start(), None).unwrap()
 }
 
 fn shown<'a>(address: IpAddr, name: &'a str, password: &'a str) -> Credentials<'a> {
     let password = Some(password.as_bytes());
-    Credentials { client_id: "c", user_name: Some(name), password, address }
+    Credentials { client_id: "c", user_name: Some(name), password, address, certificate: None }
 }
 
 #[tokio::test]

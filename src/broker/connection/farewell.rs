@@ -67,6 +67,7 @@ pub(super) async fn detach(
         client.session.detach(outlet.finished(), state.inflight.kept_next());
     metrics.queued.dec_by(i64::try_from(dropped).unwrap_or(i64::MAX));
     metrics.count_all_dropped(Dropped::Offline, dropped);
+    client.control.obey_kick();
     sent_until
 }
 
@@ -232,7 +233,7 @@ async fn care(
     if let Some(delay) = will.as_ref().map(|will| will.delay.min(expiry)) {
         match wait(&control, delay).await {
             Some(Order::TakenOver | Order::ShutDown) => return,
-            Some(Order::TakenOverClean) | None => {
+            Some(Order::TakenOverClean | Order::Kicked) | None => {
                 if let Some(will) = will.take() {
                     let mut lane = intake.lane(Origin::internal(), Arc::default());
                     lane.keep(Kept::Change(StoredChange::WillDone(session.key)));

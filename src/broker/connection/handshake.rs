@@ -208,8 +208,7 @@ async fn enter(
         }
     };
     let Resumed { state, session_present, session_id, lane, slot, ticket } = resumed;
-    let contact = Contact { address: peer.address, version, since: exchange.clock.now() };
-    session.attach(Arc::clone(control), contact);
+    session.attach(Arc::clone(control), contact(exchange, &identity, peer, version));
     let welcome = welcome(exchange, &connect, session_present, is_assigned);
     let client = Client {
         exchange: Arc::clone(exchange),
@@ -348,6 +347,7 @@ async fn login(
         user_name: connect.user_name.as_deref(),
         password: connect.password.as_ref().map(|password| &*password.0),
         address: peer.address.ip(),
+        certificate: peer.certificate.as_deref(),
     };
     let asked = tokio::time::timeout(exchange.config.connect_timeout, exchange.access.login(shown));
     let identity = asked.await.unwrap_or(Err(Denied::Busy)).map_err(|denied| {
@@ -372,7 +372,7 @@ async fn login(
 fn origin(client_id: &Arc<str>, identity: &Identity, peer: &Peer) -> Arc<Origin> {
     Arc::new(Origin {
         client_id: Some(Arc::clone(client_id)),
-        principal: identity.user.clone().or_else(|| peer.principal()),
+        principal: identity.user.clone(),
         source_ip: Some(peer.address.ip()),
         record: None,
     })
@@ -388,6 +388,18 @@ fn assign_id(connect: &mut Connect) -> Option<bool> {
         connect.client_id = format!("auto-{}", Uuid::new_v4().simple());
     }
     (connect.client_id.len() <= CLIENT_ID_BYTES_MAX).then_some(is_assigned)
+}
+
+fn contact(exchange: &Exchange, identity: &Identity, peer: &Peer, version: Version) -> Contact {
+    Contact {
+        address: peer.address,
+        transport: peer.transport,
+        certificate: peer.certificate.clone(),
+        principal: identity.user.clone(),
+        login: identity.method,
+        version,
+        since: exchange.clock.now(),
+    }
 }
 
 fn facts(exchange: &Exchange, origin: &Origin, address: SocketAddr) -> Arc<ConnectionFacts> {

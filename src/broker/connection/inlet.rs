@@ -17,6 +17,7 @@ use super::gathering::LowWater;
 use super::outlet::Outlet;
 use super::outlet::PendingAck;
 use super::request;
+use crate::access::Pace;
 use crate::access::Permissions;
 use crate::broker::Kept;
 use crate::broker::Lane;
@@ -38,6 +39,7 @@ use crate::broker::packet::publish;
 use crate::broker::session::SessionState;
 use crate::broker::topics::Topics;
 use crate::clock::Timestamp;
+use crate::config::Overrun;
 use crate::limits::READ_BUFFER_MAX;
 use crate::limits::READ_BUFFER_MIN;
 use crate::publish::Publish;
@@ -52,6 +54,8 @@ pub(super) struct Inlet {
     lane: Box<dyn Lane>,
     topics: Topics,
     permissions: Permissions,
+    /// How fast the client may publish; `None` when there is no bound.
+    pace: Option<Box<Pace>>,
     /// Read, not yet cut into frames.
     buffer: BytesMut,
     /// Whole frames that wait for their turn.
@@ -79,6 +83,7 @@ impl Inlet {
         ticket: u64,
         permissions: Permissions,
         unread: BytesMut,
+        client: &Client,
     ) -> Self {
         let mut received = PacketCounts::default();
         received[Kind::Connect as usize] = 1;
@@ -86,6 +91,7 @@ impl Inlet {
             lane,
             topics: Topics::default(),
             permissions,
+            pace: Pace::new(&client.exchange.rate, client.exchange.clock.now()),
             buffer: unread,
             frames: Bytes::new(),
             read_size: READ_BUFFER_MIN,
@@ -187,7 +193,37 @@ impl Inlet {
             // Its own violation comes first, at `limit`; this bounds repeats of a QoS 2 publish.
             Version::V5 => limit.saturating_mul(2),
         };
-        pending >= acks_max || outlet.is_full()
+        pending >= acks_max || outlet.is_full() || self.paced_until().is_some()
+    }
+
+    /// When a client that was too fast is read again.
+    pub(super) fn paced_until(&self) -> Option<Timestamp> {
+        self.pace.as_ref().and_then(|pace| pace.until())
+    }
+
+    /// Goes on with a client that was too fast, if it is time.
+    pub(super) fn go_on(&mut self, now: Timestamp) {
+        if let Some(pace) = &mut self.pace {
+            pace.resume(now);
+        }
+    }
+
+    /// Counts a PUBLISH of `bytes` where the client's pace is bounded.
+    fn keep_pace(&mut self, client: &Client, bytes: usize, now: Timestamp) -> Result<(), Close> {
+        let Some(pace) = &mut self.pace else { return Ok(()) };
+        let Some(over) = pace.count(bytes, now) else { return Ok(()) };
+        client.exchange.metrics.count_rate_limited(over);
+        if pace.is_first() {
+            tracing::warn!(
+                client_id = %client.session.client_id,
+                by = over.label(),
+                "the client publishes faster than it may, and is held back; told once a connection"
+            );
+        }
+        match client.exchange.rate.over {
+            Overrun::Wait => Ok(()),
+            Overrun::Disconnect => Err(Close::TooFast),
+        }
     }
 
     /// Whether frames wait and none of the reasons to pause does.
@@ -197,7 +233,7 @@ impl Inlet {
 
     /// Whether the socket is to be read.
     pub(super) fn wants_to_read(&self, outlet: &Outlet) -> bool {
-        self.frames.is_empty() && !outlet.is_full()
+        self.frames.is_empty() && !outlet.is_full() && self.paced_until().is_none()
     }
 
     /// Reads once. Nothing is lost when the future is dropped.
@@ -272,6 +308,7 @@ impl Inlet {
             self.received[header.kind as usize] += 1;
             if header.kind == Kind::Publish {
                 self.publish(client, state, outlet, header, &frame, now)?;
+                self.keep_pace(client, frame.len(), now)?;
             } else {
                 self.gathering.note_awaited();
                 self.handle(client, state, outlet, header, &frame)?;

@@ -145,6 +145,12 @@ enum Close {
     Ordered(Order),
     #[error("not authorized any more")]
     NotAuthorized,
+    #[error("an administrator ended the connection")]
+    Kicked,
+    #[error("what the client came in with has expired")]
+    Expired,
+    #[error("the client publishes too fast")]
+    TooFast,
     #[error("the gateway takes no more messages")]
     IntakeClosed,
     #[error("an answer exceeds the client's maximum packet size")]
@@ -173,6 +179,11 @@ impl Close {
             Close::Stalled => Some(0x97),
             Close::NotAuthorized => Some(0x87),
             Close::Unreadable => Some(0x80),
+            Close::TooFast => Some(0x96),
+            Close::Kicked => Some(0x98),
+            // Maximum connect time: exactly that (MQTT 5, section 3.14.2.1).
+            Close::Expired => Some(0xa0),
+            Close::Ordered(Order::Kicked) => Some(0x98),
             Close::Violation(violation) => Some(violation.reason_code()),
             Close::AnswerTooLarge => Some(0x95),
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => Some(0x8e),
@@ -188,6 +199,9 @@ impl Close {
             Close::KeepAlive => "MQTT_KEEP_ALIVE_TIMEOUT",
             Close::Stalled | Close::Violation(_) | Close::AnswerTooLarge => "CLIENT_ERROR",
             Close::NotAuthorized => "AUTH_ERROR",
+            Close::TooFast => "THROTTLED",
+            Close::Kicked | Close::Ordered(Order::Kicked) => "API_INITIATED_DISCONNECT",
+            Close::Expired => "CUSTOMAUTH_TTL_EXPIRATION",
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => "DUPLICATE_CLIENTID",
             Close::Ordered(Order::ShutDown) | Close::IntakeClosed | Close::Unreadable => {
                 "SERVER_INITIATED_DISCONNECT"
@@ -205,6 +219,9 @@ impl Close {
             Close::Violation(_) => "violation",
             Close::NotAuthorized => "not_authorized",
             Close::AnswerTooLarge => "answer_too_large",
+            Close::TooFast => "too_fast",
+            Close::Kicked | Close::Ordered(Order::Kicked) => "kicked",
+            Close::Expired => "expired",
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => "taken_over",
             Close::Ordered(Order::ShutDown) | Close::IntakeClosed => "shutdown",
         }
@@ -252,7 +269,7 @@ async fn run_over<R, W>(
     let address = arrival.peer.address;
     tracing::debug!(client_id = %client.session.client_id, %address, "client connected");
     exchange.metrics.count_connection();
-    let mut inlet = Inlet::new(lane, ticket, permissions, unread);
+    let mut inlet = Inlet::new(lane, ticket, permissions, unread, &client);
     let mut outlet = Outlet::new(slot, welcome, client.aliases_max);
     let close = serve(&client, &mut state, &mut inlet, &mut outlet, reader, writer).await;
     exchange.metrics.connections.dec();
@@ -328,17 +345,22 @@ struct Watch {
 }
 
 /// The next deadline of each kind.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Due {
     keep_alive: Option<Timestamp>,
     stall: Option<Timestamp>,
     rest: Option<Timestamp>,
     gathered: Option<Timestamp>,
+    /// A client that was too fast is read again.
+    paced: Option<Timestamp>,
+    /// What it came in with expires.
+    expired: Option<Timestamp>,
 }
 
 impl Due {
     fn next(self) -> Option<Timestamp> {
-        [self.keep_alive, self.stall, self.rest, self.gathered].into_iter().flatten().min()
+        let Due { keep_alive, stall, rest, gathered, paced, expired } = self;
+        [keep_alive, stall, rest, gathered, paced, expired].into_iter().flatten().min()
     }
 }
 
@@ -352,7 +374,7 @@ impl Watch {
             reading_since: None,
             waiting_since: None,
             written: 0,
-            due: Due { keep_alive: None, stall: None, rest: None, gathered: None },
+            due: Due::default(),
         }
     }
 
@@ -376,6 +398,8 @@ impl Watch {
             stall: self.waiting_since.map(|at| at + WRITE_STALL_MAX),
             rest: inlet.is_grown().then(|| inlet.last_read() + READ_BUFFER_REST),
             gathered: inlet.gathered_by(),
+            paced: inlet.paced_until(),
+            expired: client.identity.expires_at,
         };
     }
 
@@ -408,6 +432,12 @@ impl Watch {
         }
         if is_due(self.due.stall) {
             return Err(Close::Stalled);
+        }
+        if is_due(self.due.expired) {
+            return Err(Close::Expired);
+        }
+        if is_due(self.due.paced) {
+            inlet.go_on(now);
         }
         if is_due(self.due.rest) {
             inlet.rest();

@@ -31,6 +31,7 @@ use crate::broker::packet::Kind;
 use crate::broker::packet::ack;
 use crate::broker::packet::ack::Ack;
 use crate::broker::packet::publish::Outgoing;
+use crate::broker::session::Order;
 use crate::broker::session::SessionState;
 use crate::clock::Timestamp;
 use crate::journal::AckSlot;
@@ -511,8 +512,10 @@ impl Outlet {
             () = client.control.notify.notified() => self.backlog = true,
             done = poll_fn(|cx| self.poll_progress(client, writer, cx)), if awaits_more => done?,
         }
-        if let Some(order) = client.control.order() {
-            return Err(Close::Ordered(order));
+        match client.control.order() {
+            Some(Order::Kicked) => return Err(Close::Kicked),
+            Some(order) => return Err(Close::Ordered(order)),
+            None => {}
         }
         self.pump(client, state, writer)
     }

@@ -130,7 +130,8 @@ async fn put_over_http(
 ) -> anyhow::Result<(String, String)> {
     let path = ["api", "streams", &args.name, "records"];
     let body = request_body(args, record);
-    let answer = gateway_api::ask(http, reqwest::Method::POST, &path, Some(&body)).await?;
+    let gateway = gateway_api::Gateway::at(http, &args.data.data);
+    let answer = gateway.ask(reqwest::Method::POST, &path, Some(&body)).await?;
     match (answer["shard"].as_str(), answer["sequence_number"].as_str()) {
         (Some(shard), Some(number)) => Ok((shard.to_owned(), number.to_owned())),
         _ => bail!("the gateway at http://{http} answered something else than a record's place"),

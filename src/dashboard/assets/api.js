@@ -10,9 +10,15 @@ export class ApiError extends Error {
 
 /** GET of JSON. */
 export async function get(path) {
+  return ask("GET", path);
+}
+
+/** Asks for a change; answers JSON, or null where there is none. */
+export async function ask(method, path) {
   let response;
   try {
     response = await fetch(path, {
+      method,
       signal: AbortSignal.timeout(15_000),
       headers: { accept: "application/json" },
     });
@@ -20,7 +26,7 @@ export async function get(path) {
     throw new ApiError(`no answer from the gateway (${error.name})`, 0);
   }
   const body = await response.text();
-  if (response.ok) return parse(body);
+  if (response.ok) return body ? parse(body) : null;
   let message = `${response.status} ${response.statusText}`;
   try {
     message = JSON.parse(body).error.message;

@@ -1,6 +1,6 @@
 // The panels of what is behind the rules: streams, deliveries, hooks, other brokers; and of who is connected.
 import { copyable, el, keyed, setAttribute, setText } from "./dom.js";
-import { get } from "./api.js";
+import { ask, get } from "./api.js";
 import { ago, bytes, compact, count, duration, roughly, time, utc } from "./format.js";
 import { Contents } from "./contents.js";
 
@@ -15,17 +15,22 @@ class Panel {
   #describe;
   #empty;
   #open;
+  #act;
   #list = null;
   #busy = false;
 
-  /** `open(item)` shows what is in one of them, where that can be seen. */
-  constructor(id, path, describe, empty, open = null) {
+  /**
+   * `open(item)` shows what is in one of them, where that can be seen. `act` is what can be done to one: `{label,
+   * sure(item), run(item)}`, asked about before it is done.
+   */
+  constructor(id, path, describe, empty, open = null, act = null) {
     this.#section = document.getElementById(id);
     this.#body = this.#section.querySelector(".panel-body");
     this.#path = path;
     this.#describe = describe;
     this.#empty = empty;
     this.#open = open;
+    this.#act = act;
   }
 
   async refresh(now) {
@@ -77,7 +82,28 @@ class Panel {
       ? el("button", { type: "button", class: "name ellipsis", onclick: () => this.#open(item) })
       : el("b", { class: "name ellipsis" });
     const problem = el("p", { class: "problem", hidden: true });
-    return el("li", {}, name, el("span", { class: "note ellipsis" }), el("dl", {}), problem);
+    const row = el("li", {}, name, el("span", { class: "note ellipsis" }), el("dl", {}), problem);
+    if (this.#act) row.append(this.#button(item, problem));
+    return row;
+  }
+
+  #button(item, problem) {
+    const { label, sure, run } = this.#act;
+    const act = async () => {
+      if (!confirm(sure(item))) return;
+      button.disabled = true;
+      try {
+        await run(item);
+      } catch (error) {
+        problem.hidden = false;
+        setText(problem, error.message);
+      } finally {
+        button.disabled = false;
+      }
+    };
+    const name = `${label} ${item.client_id ?? item.name}`;
+    const button = el("button", { type: "button", class: "quiet act", "aria-label": name, onclick: act }, label);
+    return button;
   }
 
   #update(row, item, now) {
@@ -180,11 +206,11 @@ function client(item, now) {
     title: item.client_id,
     note: topics
       ? `reads ${topics}${more > 0 ? ` and ${count(more)} more` : ""}`
-      : `MQTT ${item.protocol}, ${item.address}`,
+      : `${item.principal ? `${item.principal}, ` : ""}${item.address}`,
     facts: [
       ["In", compact(item.messages_in), `${count(item.messages_in)} messages published`],
       ["Out", compact(item.messages_out), `${count(item.messages_out)} messages received`],
-      ["MQTT", item.protocol],
+      ["MQTT", item.protocol, item.principal ? `logged in as ${item.principal} (${item.login})` : "nobody asked who it is"],
       item.connected
         ? ["Up", roughly(now - item.connected_at), utc(item.connected_at)]
         : ["Waiting", compact(item.queued), "not connected; messages that wait in its session"],
@@ -225,8 +251,20 @@ export function startPanels(now, mqtt) {
     new Panel("upstreams", "/api/upstreams", upstream, () =>
       words("No other broker is configured. In tidegate.toml:", '[broker]\nexternal = "mqtt://host"'),
     ),
-    new Panel("clients", `/api/clients?limit=${ITEMS_MAX}`, client, () =>
-      words("Nobody is connected. Listen to everything:", `mosquitto_sub ${mqtt()} -v -t '#'`),
+    new Panel(
+      "clients",
+      `/api/clients?limit=${ITEMS_MAX}`,
+      client,
+      () => words("Nobody is connected. Listen to everything:", `mosquitto_sub ${mqtt()} -v -t '#'`),
+      null,
+      {
+        label: "Disconnect",
+        sure: (item) => `Disconnect the client ${item.client_id}? It may come back at once.`,
+        run: async (item) => {
+          await ask("DELETE", `/api/clients/${encodeURIComponent(item.client_id)}`);
+          refresh();
+        },
+      },
     ),
   ];
   const refresh = () => panels.forEach((panel) => panel.refresh(now));

@@ -1,6 +1,10 @@
 //! Who may connect, publish and subscribe, as real clients meet it.
 
+mod admin;
+mod hook;
+mod rate;
 mod rules;
+mod tokens;
 mod users;
 
 use std::io::BufRead;

@@ -15,10 +15,10 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use tidegate::access::Access;
 use tidegate::broker::Broker;
 use tidegate::broker::BrokerHandle;
 use tidegate::broker::ClientEvent;
+use tidegate::broker::Guard;
 use tidegate::broker::Intake;
 use tidegate::broker::IntakeClosed;
 use tidegate::broker::Lane;
@@ -127,8 +127,8 @@ impl Gateway {
         let mut config =
             MqttConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..MqttConfig::default() };
         change(&mut config);
-        let (clock, access) = (Clock::start(), Arc::new(Access::open(Clock::start())));
-        let broker = Broker::bind(&config, clock, access, Remains::default()).await.expect("bind");
+        let (clock, guard) = (Clock::start(), Guard::open(Clock::start()));
+        let broker = Broker::bind(&config, clock, guard, Remains::default()).await.expect("bind");
         let desk = Arc::new(Desk {
             taken: watch::Sender::new(Vec::new()),
             held: Mutex::default(),
