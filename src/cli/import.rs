@@ -48,7 +48,8 @@ Examples:
   tidegate import template.yaml > rules/template.rule
 
 A document is the input of `aws iot create-topic-rule`, the output of `aws iot get-topic-rule`, a
-payload alone, or a CloudFormation template, each in JSON or YAML. docs/aws.md says what becomes of each action.
+payload alone, or a template of CloudFormation or AWS SAM, each in JSON or YAML. docs/aws.md says what
+becomes of each action.
 
 Exit code 0: everything is carried over. 4: done, and what is left out is named in the text and on
 standard error. 1: a document is wrong; nothing is written.";

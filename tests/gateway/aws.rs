@@ -42,7 +42,7 @@ fn documents_become_rule_files_that_pass_the_check() {
     let folder = out.path().to_str().expect("UTF-8");
     let (code, stdout, stderr) = tidegate(&["import", ".", "--out", folder], "", &samples());
     assert_eq!((code, stdout.as_str()), (Some(4), ""), "{stderr}");
-    assert!(stderr.contains("sns is not carried over") && stderr.ends_with("5 files written\n"));
+    assert!(stderr.contains("sns is not carried over") && stderr.ends_with("6 files written\n"));
     let names =
         fs::read_dir(out.path()).expect("a folder").map(|file| file.expect("a file").path());
     let mut names: Vec<PathBuf> = names.collect();
@@ -55,6 +55,7 @@ fn documents_become_rule_files_that_pass_the_check() {
     insta::assert_snapshot!("imported", texts);
 
     let config = "[hook.pager]\nurl = \"http://localhost/\"\n[hook.Pager]\nurl = \"http://localhost/\"\n\
+                  [hook.Archive]\nurl = \"http://localhost/\"\n\
                   [hook.hooks-example-com-v1-vibration]\nurl = \"http://localhost/\"\n";
     fs::write(out.path().join("site.toml"), config).expect("a file");
     let check = ["check", ".", "--config", "site.toml"];

@@ -9,7 +9,7 @@
 //! | input of CreateTopicRule | `topicRulePayload` |
 //! | answer of GetTopicRule | `rule` |
 //! | TopicRulePayload or TopicRule alone | `sql` |
-//! | CloudFormation template | `Resources`, of which those of type `AWS::IoT::TopicRule` count |
+//! | CloudFormation template | `Resources`, of which those of type `AWS::IoT::TopicRule` count, and events of [`serverless`] functions |
 //!
 //! Every span lies in the file, inside strings too: [`json`] and [`yaml`] keep the places of escapes. The
 //! rules are strict: they mean here what they mean at AWS, in the version that the document asks
@@ -22,6 +22,7 @@ mod json;
 pub mod mapping;
 mod node;
 mod reader;
+mod serverless;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,8 @@ use node::Node;
 use reader::Case;
 use reader::Fields;
 use reader::Reader;
+use serverless::EVENT;
+use serverless::FUNCTION_TYPE;
 use template::Template;
 use yaml::Documents;
 
@@ -155,6 +158,8 @@ struct Document<'t> {
     /// What it is called otherwise, and where to mark that.
     fallback: Spanned<String>,
     rule: Node<'t>,
+    /// The one action of a rule that has no list of them.
+    call: Option<Spanned<Action>>,
 }
 
 impl File {
@@ -179,7 +184,7 @@ impl File {
             let fallback = self.fallback(document);
             let template = Template::default();
             let form = Form { case: Case::Camel, template: &template };
-            self.rule(form, Document { name: None, fallback, rule: document });
+            self.rule(form, Document { name: None, fallback, rule: document, call: None });
         } else if let Some(resources) = has("Resources") {
             self.template(document, resources.value);
         } else if has("rules").is_some() || members.iter().any(is_misspelt) {
@@ -204,7 +209,7 @@ impl File {
         let Some(rule) = fields.get(rule) else { return };
         let fallback = self.fallback(document);
         let name = fields.get("ruleName").cloned();
-        self.rule(form, Document { name, fallback, rule: rule.value });
+        self.rule(form, Document { name, fallback, rule: rule.value, call: None });
     }
 
     /// The rules among the resources of a CloudFormation template.
@@ -216,10 +221,14 @@ impl File {
             let members = resource.value.members().unwrap_or_default();
             let get = |key: &str| members.iter().find(|member| member.key == key);
             let kind = get("Type").and_then(|kind| kind.value.text()).and_then(Result::ok);
-            if kind.is_none_or(|kind| kind.text != RESOURCE_TYPE) {
-                continue;
+            match kind.as_ref().map(|kind| kind.text.as_str()) {
+                Some(RESOURCE_TYPE) => has_rule = true,
+                Some(FUNCTION_TYPE) => {
+                    has_rule |= self.function(form, &resource);
+                    continue;
+                }
+                _ => continue,
             }
-            has_rule = true;
             let mut reader = form.reader(&mut self.parsed.diagnostics);
             let what = resource.key.as_str();
             let Some(properties) = get("Properties") else {
@@ -232,27 +241,30 @@ impl File {
             let Some(rule) = reader.required(&fields, "topicRulePayload", what) else { continue };
             let name = fields.get("ruleName").cloned();
             let fallback = Spanned { node: resource.key.clone(), span: resource.key_span.clone() };
-            self.rule(form, Document { name, fallback, rule: rule.value });
+            self.rule(form, Document { name, fallback, rule: rule.value, call: None });
         }
         if !has_rule {
             let message = format!("the template has no resource of type {RESOURCE_TYPE}");
-            let none = Diagnostic::warning(Code::NO_RULES, message).at(resources.span(), "");
+            let none = Diagnostic::warning(Code::NO_RULES, message)
+                .at(resources.span(), "")
+                .help(format!("nor a {FUNCTION_TYPE} with an event of type IoTRule"));
             self.parsed.diagnostics.push(none);
         }
     }
 
     fn rule(&mut self, form: Form<'_>, document: Document<'_>) {
         let from = self.parsed.diagnostics.len();
-        let Document { name, fallback, rule } = document;
+        let Document { name, fallback, rule, call } = document;
         let mut reader = form.reader(&mut self.parsed.diagnostics);
-        let Some(fields) = reader.fields(rule, "a rule", RULE) else { return };
+        let known = if call.is_some() { &EVENT[..] } else { &RULE };
+        let Some(fields) = reader.fields(rule, "a rule", known.iter().copied()) else { return };
         let name = name.as_ref().or_else(|| fields.get("ruleName"));
         let name = match name.map(|member| reader.string(member)) {
             Some(Some(text)) => Spanned { node: text.text, span: text.span },
             Some(None) | None => fallback,
         };
         let name = embedded::rule_name(&name.node, name.span, reader.found);
-        let Some(rule) = reader.rule(name, &fields) else { return };
+        let Some(rule) = reader.rule(name, &fields, call) else { return };
         let found = self.parsed.diagnostics.get(from..).unwrap_or_default();
         let is_sound = found.iter().all(|found| found.severity != Severity::Error);
         if is_sound { &mut self.parsed.rules } else { &mut self.parsed.unsound }.push(rule);
@@ -261,15 +273,22 @@ impl File {
 
 impl Reader<'_> {
     /// The rule, unless its SQL has an error.
-    fn rule(&mut self, name: Spanned<RuleName>, fields: &Fields<'_>) -> Option<CreateRule> {
+    fn rule(
+        &mut self,
+        name: Spanned<RuleName>,
+        fields: &Fields<'_>,
+        call: Option<Spanned<Action>>,
+    ) -> Option<CreateRule> {
         let sql = self.required(fields, "sql", "a rule").and_then(|sql| self.string(sql));
         let select = sql.and_then(|sql| embedded::select(&sql.text, sql.offsets, self.found));
         let version = self.version(fields.get("awsIotSqlVersion"));
         let description = fields.get("description").and_then(|member| self.string(member));
         let description = description.map(|text| text.text).filter(|text| !text.is_empty());
         let disabled = self.boolean(fields.get("ruleDisabled"));
-        let mut actions = Vec::new();
-        if let Some(list) = self.required(fields, "actions", "a rule") {
+        let mut actions: Vec<_> = call.into_iter().collect();
+        if actions.is_empty()
+            && let Some(list) = self.required(fields, "actions", "a rule")
+        {
             for action in self.list(list) {
                 actions.extend(self.actions(action));
             }

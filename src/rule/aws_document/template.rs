@@ -80,6 +80,11 @@ impl Template {
         template
     }
 
+    /// The name that a resource is given.
+    pub(super) fn name_of(&self, logical: &str) -> Option<&str> {
+        self.names.get(logical).map(String::as_str)
+    }
+
     /// What `function` comes to.
     pub(super) fn resolve(
         &self,
@@ -219,12 +224,14 @@ impl Resolver<'_> {
     }
 }
 
-fn member<'t>(object: Node<'t>, key: &str) -> Option<Node<'t>> {
+/// The value of a member.
+pub(super) fn member<'t>(object: Node<'t>, key: &str) -> Option<Node<'t>> {
     let members = object.members()?;
     members.into_iter().find(|member| member.key == key).map(|member| member.value)
 }
 
-fn text_of(node: Node<'_>) -> Option<String> {
+/// The text that a value is.
+pub(super) fn text_of(node: Node<'_>) -> Option<String> {
     Some(node.text()?.ok()?.text)
 }
 
