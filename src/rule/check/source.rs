@@ -12,10 +12,18 @@ use crate::rule::function::Function;
 use crate::topic::EVENT_FILTERS;
 use crate::topic::Reserved;
 
-/// Warns of each filter of `select` that no event's topic matches, or that asks for Basic Ingest.
+/// Warns of each filter of `select` that no event's topic matches, that asks for Basic Ingest, or that takes
+/// `*` for a wildcard.
 pub(super) fn filters(select: &Select, found: &mut Vec<Diagnostic>) {
     for filter in &select.from {
         let text = filter.node.as_str();
+        if text.split('/').any(|level| level == "*") {
+            found.push(
+                Diagnostic::warning(Code::TOPIC, "`*` is no wildcard of topics")
+                    .at(filter.span.clone(), "matches a level that is called *")
+                    .help("one level is `+`, all levels below are `#`"),
+            );
+        }
         let (message, help) = match Reserved::of(text) {
             Some(Reserved::Event) if !EVENT_FILTERS.iter().any(|e| filter.node.overlaps(e)) => {
                 let near = nearest(text, EVENT_FILTERS);

@@ -3,6 +3,7 @@
 
 use super::Rule;
 use super::duration::is_unit;
+use super::error::is_value;
 use super::error::keyword;
 use crate::diagnostic::nearest;
 
@@ -17,6 +18,11 @@ const CLAUSES: [&str; 8] =
     ["WHEN", "WHERE", "FROM", "FOREACH", "TIMESTAMP", "JOIN", "LEFT", "GROUP"];
 /// The windows of GROUP BY.
 pub(super) const WINDOWS: [&str; 5] = ["TUMBLE", "HOP", "SLIDE", "SESSION", "COUNT"];
+/// Words that cannot begin a value without back quotes.
+const RESERVED: [&str; 14] = [
+    "AND", "AS", "CASE", "ELSE", "END", "FALSE", "FROM", "IN", "NOT", "NULL", "OR", "SELECT",
+    "THEN", "WHERE",
+];
 /// Words that stand before a value.
 const PREFIXES: [&str; 3] = ["NOT", "VALUE", "CASE"];
 
@@ -74,6 +80,13 @@ fn by_sign(place: &Place<'_>, expected: &[Rule]) -> Option<String> {
         "&" => "write AND",
         "|" => "write OR",
         "!" => "write NOT, or `<>` for not equal",
+        "~" => "a regular expression is looked for by regexp_matches(text, 'expression')",
+        "$" => "a field of the message is written by its name alone: temperature, state.mode",
+        "‘" | "’" | "‚" | "“" | "”" | "„" | "´" => {
+            "texts stand in straight quotes: 'text' or \"text\""
+        }
+        "-" if has(Rule::k_disabled) => "a rule's name has letters a-z, digits and `_`",
+        "," if has(Rule::k_and) && !has(Rule::k_or) => "write BETWEEN low AND high",
         "." if place.rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => {
             "write a digit before the point: 0.5"
         }
@@ -176,6 +189,23 @@ fn by_place(place: &Place<'_>, expected: &[Rule]) -> Option<&'static str> {
     })
 }
 
+/// What is called otherwise elsewhere.
+fn elsewhere(action: &str) -> Option<&'static str> {
+    Some(match action {
+        "KINESIS" | "KAFKA" | "APPEND" => "a shard stream is written by STREAM name KEY key",
+        "FIREHOSE" | "S3" | "FILE" | "WRITE" => "files are written by DELIVER name",
+        "LAMBDA" | "HTTP" | "WEBHOOK" | "CALL" | "POST" => {
+            "a hook that tidegate.toml declares is called by INVOKE name"
+        }
+        "PUBLISH" | "MQTT" | "SEND" => "messages are published by REPUBLISH 'topic'",
+        "DYNAMODB" | "INSERT" | "UPDATE" | "SAVE" | "STORE" => {
+            "the last value of a key is kept by UPSERT table KEY key"
+        }
+        "PRINT" | "CONSOLE" | "CLOUDWATCH" => "a line on the log is LOG 'text'",
+        _ => return None,
+    })
+}
+
 /// By the word that was found.
 fn by_word(place: &Place<'_>, expected: &[Rule]) -> Option<&'static str> {
     let has = |rule| expected.contains(&rule);
@@ -184,11 +214,22 @@ fn by_word(place: &Place<'_>, expected: &[Rule]) -> Option<&'static str> {
     }
     Some(match place.found.to_ascii_uppercase().as_str() {
         "FOR" => "a duration belongs to WHEN: WHEN temperature > 30 FOR 5 MINUTES",
+        "CLEAR" if has(Rule::k_cleared) => "did you mean CLEARED?",
         "AT" | "PARTITION" | "CLEAR" | "KEEP" | "MAX" | "REPEAT" => {
             "this clause belongs to WHEN and stands behind its FOR"
         }
         "SET" => "SET stands before SELECT: SET @v = … SELECT …",
         "ORDER" | "LIMIT" | "OFFSET" | "UNION" | "INTO" => NO_ROWS,
+        "SHARDS" | "SHARD" | "RETENTION" => {
+            "shards and retention of a stream are declared in tidegate.toml: [stream.NAME]"
+        }
+        "URL" | "TIMEOUT" | "METHOD" => {
+            "a hook is declared in tidegate.toml: [hook.NAME] with its url"
+        }
+        word if has(Rule::action) || has(Rule::actions) => elsewhere(word)?,
+        word if RESERVED.contains(&word) && expected.iter().copied().any(is_value) => {
+            "this word belongs to the language; a field of that name stands in back quotes: `from`"
+        }
         word if has(Rule::k_do) && CLAUSES.contains(&word) => {
             "the clauses stand in the order SELECT, FROM, FOREACH, TIMESTAMP BY, JOIN, WHERE, WHEN, GROUP BY, DO"
         }

@@ -99,6 +99,11 @@ fn alternatives(expected: &[Rule]) -> Option<String> {
     Some(if words.is_empty() { last } else { format!("{} or {last}", words.join(", ")) })
 }
 
+/// Whether a value could stand there.
+pub(super) fn is_value(rule: Rule) -> bool {
+    phrase(rule) == Some("a value")
+}
+
 /// The words for a production; `None` for those that only structure others.
 fn phrase(rule: Rule) -> Option<&'static str> {
     Some(match rule {

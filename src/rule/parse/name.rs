@@ -56,13 +56,19 @@ pub(in crate::rule) fn sql_version(
 /// The name of a target that no message completes.
 pub(super) fn fixed_target(name: String, span: &Span, found: &mut Vec<Diagnostic>) -> TargetName {
     if !is_target_name(&name) {
+        let help = match name.contains("://") {
+            true => "a URL is declared in tidegate.toml, [hook.NAME] with its url, and called by \
+                     INVOKE NAME"
+                .to_owned(),
+            false => format!(
+                "names have 1 to {TARGET_NAME_BYTES_MAX} letters a-z, digits, `_`, `-` and `.`, not \
+                 starting with a point"
+            ),
+        };
         found.push(
             Diagnostic::error(Code::NAME, "this cannot be the name of a target")
                 .at(span.clone(), "")
-                .help(format!(
-                    "names have 1 to {TARGET_NAME_BYTES_MAX} letters a-z, digits, `_`, `-` \
-                     and `.`, not starting with a point"
-                )),
+                .help(help),
         );
     }
     TargetName::Fixed(name)

@@ -71,6 +71,10 @@ pub(super) fn recognise(source: &str, start: usize) -> Result<(), Diagnostic> {
             let help = format!("did you mean CREATE {what}?");
             refused_with(format!("{other} begins no statement"), &help)
         }
+        _ if source.trim_start().starts_with(['#', '/']) => refused_with(
+            "this is not a statement of a rule file".to_owned(),
+            "a comment is -- to the end of the line, or /* … */",
+        ),
         _ => refused_with(
             "this is not a statement of a rule file".to_owned(),
             "a rule file holds statements like CREATE RULE name AS SELECT … DO …;",
