@@ -139,6 +139,10 @@ fn write_columns(frame: &Frame<'_>, columns: &[(CompactString, Code)]) -> Result
         json::write(&mut text, &value, frame.program.whole, OUTPUT_BYTES_MAX).map_err(too_large)?;
     }
     text.push(b'}');
+    // The brace, and a name whose value is short, have not been compared with the bound.
+    if text.len() > OUTPUT_BYTES_MAX {
+        return Err(too_large(json::TooLong { limit: OUTPUT_BYTES_MAX }));
+    }
     Ok(text)
 }
 

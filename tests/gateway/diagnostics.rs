@@ -8,6 +8,7 @@ use tidegate::config::Config;
 use tidegate::diagnostic::RULE_CODES;
 use tidegate::diagnostic::render;
 use tidegate::diagnostic::render::Color;
+use tidegate::engine::FaultCode;
 use tidegate::rule::set::Targets;
 use tidegate::rule_files;
 use tidegate::rule_files::Inputs;
@@ -67,6 +68,24 @@ fn every_code_has_a_paragraph_and_a_case() {
     }
     let documented = manual.lines().filter(|line| line.starts_with("## R")).count();
     assert_eq!(documented, RULE_CODES.len(), "docs/diagnostics.md has a code that is never given");
+}
+
+#[test]
+fn every_fault_is_in_the_manual_and_no_other() {
+    let manual = crate::manual::page("docs/diagnostics.md");
+    let (_, faults) = manual.split_once("\n## Faults\n").expect("a section");
+    let rows = faults.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
+    let told: Vec<&str> = rows.flat_map(|(names, _)| names.split(", ")).collect();
+    let told: Vec<&str> = told.into_iter().map(|name| name.trim_matches('`')).collect();
+    for code in FaultCode::ALL {
+        let times = told.iter().filter(|name| **name == code.as_str()).count();
+        assert_eq!(times, 1, "{}", code.as_str());
+    }
+    assert_eq!(
+        told.len(),
+        FaultCode::ALL.len(),
+        "docs/diagnostics.md has a fault that there is not"
+    );
 }
 
 #[test]

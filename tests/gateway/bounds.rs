@@ -1,0 +1,286 @@
+//! The bounds of `docs/limits.md`: as large as the program has them, and each with its answer.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use tidegate::clock::Timestamp;
+use tidegate::diagnostic::Severity;
+use tidegate::engine::Engine;
+use tidegate::engine::Evaluation;
+use tidegate::limits;
+use tidegate::publish::Origin;
+use tidegate::publish::Publish;
+use tidegate::publish::QoS;
+use tidegate::rule::set;
+use tidegate::rule::set::Source;
+use tidegate::rule::set::Targets;
+use tidegate::rule::table::NoFiles;
+use tidegate::topic::TopicName;
+
+use crate::manual::page;
+
+/// The rows of `docs/limits.md`: the bound, its value, what is beyond it.
+fn documented() -> BTreeMap<String, (u128, String)> {
+    let page = page("docs/limits.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let number = cells[1].split(' ').next().and_then(|number| number.parse().ok());
+        let number = number.unwrap_or_else(|| panic!("no number: {line}"));
+        (cells[0].trim_matches('`').to_owned(), (number, cells[2].to_owned()))
+    };
+    rows.map(row).collect()
+}
+
+/// Each name with its value in the program.
+macro_rules! values {
+    ($($name:ident)*) => { [$((stringify!($name), limits::$name as u128)),*] };
+}
+
+#[test]
+fn the_page_has_the_bounds_of_the_program() {
+    let mut values = BTreeMap::from(values![
+        RULE_FILE_BYTES_MAX RULE_FILES_MAX RULE_FOLDERS_DEEP_MAX RULES_MAX STATEMENT_BYTES_MAX
+        STATEMENT_TOKENS_MAX NESTING_MAX EXPRESSION_DEPTH_MAX RULE_NAME_CHARS_MAX
+        TARGET_NAME_BYTES_MAX VARIABLE_NAME_CHARS_MAX VARIABLES_MAX JOINS_MAX ACTIONS_MAX
+        HEADERS_MAX REGEXES_MAX REGEX_TEXT_BYTES_MAX REGEX_BYTES_MAX TIME_PATTERN_BYTES_MAX
+        CSV_COLUMNS_MAX HOLD_TIMES_MAX HISTORY_VALUES_MAX AGGREGATES_MAX WINDOW_COUNT_MAX
+        WINDOW_PANES_MAX TABLES_MAX TABLE_KEY_COLUMNS_MAX TABLE_COLUMNS_MAX TABLE_ROWS_MAX
+        TABLE_FILE_BYTES_MAX TABLE_FILES_BYTES_MAX DESCRIPTOR_BYTES_MAX YAML_VALUES_MAX
+        FOLDED_BYTES_MAX SYNTAX_ERRORS_MAX FINDINGS_PER_FILE_MAX PAYLOAD_DEPTH_MAX CSV_FIELDS_MAX
+        COLUMN_NAME_BYTES_MAX SPARKPLUG_VALUES_MAX EVALUATION_STEPS_MAX REGEX_STEPS_MAX
+        EVALUATION_BYTES_MAX ARRAY_GROWTH_MAX FOREACH_ELEMENTS_MAX FOREACH_BYTES_MAX
+        OUTPUT_BYTES_MAX PARTITION_KEY_CHARS_MAX HEADERS_BYTES_MAX TABLE_KEY_BYTES_MAX
+        TABLE_VALUE_BYTES_MAX CALLS_MAX CALL_ANSWER_BYTES_MAX HOPS_MAX HOLD_KEY_BYTES_MAX
+        HOLD_MESSAGE_BYTES_MAX HISTORY_VALUE_BYTES_MAX HISTORY_BYTES_MAX EVENT_WAITING_PER_KEY_MAX
+        EVENT_WAITING_BYTES_PER_KEY_MAX EVENT_WAITING_MAX EVENT_WAITING_BYTES_MAX
+        WINDOW_PANES_PER_GROUP_MAX WINDOW_PANES_PER_RULE_MAX WINDOW_VALUE_BYTES_MAX
+        WINDOW_VALUES_MAX WINDOW_VALUES_BYTES_MAX
+    ]);
+    values.insert("HOLD_MAX", limits::HOLD_MAX.as_secs().into());
+    values.insert("EVENT_FUTURE_MAX", limits::EVENT_FUTURE_MAX.as_secs().into());
+    let documented = documented();
+    for (name, value) in &values {
+        let row = documented.get(*name).map(|(value, _)| *value);
+        assert_eq!(row, Some(*value), "docs/limits.md on {name}");
+    }
+    assert_eq!(documented.len(), values.len(), "docs/limits.md has a bound that there is not");
+}
+
+/// `part` so many times, with a number in the place of `#`.
+fn many(count: usize, separator: &str, part: &str) -> String {
+    let parts: Vec<String> = (0..count).map(|n| part.replace('#', &n.to_string())).collect();
+    parts.join(separator)
+}
+
+fn rule(select: &str) -> String {
+    format!("CREATE RULE r AS {select} DO LOG;")
+}
+
+/// A rule file over its bound by one, and just within it.
+fn texts(bound: &str, size: usize) -> String {
+    let select = |items: String| rule(&format!("SELECT {items} FROM 'a'"));
+    let name = "n".repeat(size);
+    match bound {
+        "RULES_MAX" => many(size, "\n", "CREATE RULE r# AS SELECT * FROM 'a' DO LOG;"),
+        "STATEMENT_BYTES_MAX" => {
+            let around = rule("SELECT '' AS a FROM 'a'").len();
+            // The `;` is not counted.
+            rule(&format!("SELECT '{}' AS a FROM 'a'", "x".repeat(size + 1 - around)))
+        }
+        "NESTING_MAX" => select(format!("{}a{} AS b", "(".repeat(size), ")".repeat(size))),
+        "EXPRESSION_DEPTH_MAX" => select(format!("{} AS b", many(size + 1, " + ", "a"))),
+        "RULE_NAME_CHARS_MAX" => rule("SELECT * FROM 'a'").replacen(" r ", &format!(" {name} "), 1),
+        "TARGET_NAME_BYTES_MAX" => format!("CREATE RULE r AS SELECT * FROM 'a' DO STREAM {name};"),
+        "VARIABLE_NAME_CHARS_MAX" => rule(&format!("SET @{name} = a SELECT @{name} AS b FROM 'a'")),
+        "VARIABLES_MAX" => rule(&format!("SET {} SELECT * FROM 'a'", many(size, ", ", "@v# = a"))),
+        "JOINS_MAX" => {
+            let joins = many(size, " ", "JOIN t AS t# ON t#.key = a");
+            rule(&format!("SELECT t0.b FROM 'a' {joins}"))
+                + " CREATE RULE put AS SELECT * FROM 'b' DO UPSERT t;"
+        }
+        "ACTIONS_MAX" => {
+            format!("CREATE RULE r AS SELECT * FROM 'a' DO {};", many(size, ", ", "LOG"))
+        }
+        "HEADERS_MAX" => {
+            let headers = many(size, ", ", "USER 'n#' = 'v'");
+            format!("CREATE RULE r AS SELECT * FROM 'a' DO REPUBLISH 'b' HEADERS ({headers});")
+        }
+        "REGEXES_MAX" => select(many(size, ", ", "regexp_matches(a, 'x#') AS b#")),
+        "REGEX_TEXT_BYTES_MAX" => select(format!("regexp_matches(a, '{}') AS b", "x".repeat(size))),
+        // What it takes when it is compiled cannot be said to the byte.
+        "REGEX_BYTES_MAX" => {
+            let times = if size > limits::REGEX_BYTES_MAX { 100 } else { 1 };
+            select(format!("regexp_matches(a, '\\p{{L}}{{{times}}}') AS b"))
+        }
+        "TIME_PATTERN_BYTES_MAX" => select(format!("parse_time('{}', a) AS b", "y".repeat(size))),
+        "CSV_COLUMNS_MAX" => {
+            rule(&format!("SELECT c0 FROM 'a' AS CSV ({})", many(size, ", ", "c#")))
+        }
+        "HOLD_TIMES_MAX" => {
+            rule(&format!("SELECT * FROM 'a' WHEN a > 1 AT LEAST {size} TIMES WITHIN 1 HOUR"))
+        }
+        "HOLD_MAX" => rule(&format!("SELECT * FROM 'a' WHEN a > 1 FOR {size} SECONDS")),
+        "HISTORY_VALUES_MAX" => select(format!("lag(a, {size}) AS b")),
+        "AGGREGATES_MAX" => {
+            let sums = many(size, ", ", "sum(a#) AS b#");
+            rule(&format!("SELECT {sums} FROM 'a' GROUP BY TUMBLE(1 HOUR)"))
+        }
+        "WINDOW_COUNT_MAX" => {
+            rule(&format!("SELECT count(*) AS n FROM 'a' GROUP BY COUNT({size})"))
+        }
+        "WINDOW_PANES_MAX" => {
+            rule(&format!("SELECT count(*) AS n FROM 'a' GROUP BY HOP({size} SECONDS, 1 SECOND)"))
+        }
+        other => panic!("{other} has no text here"),
+    }
+}
+
+/// The codes of the errors and warnings of a rule file.
+fn problems(text: String) -> Vec<&'static str> {
+    let source = Source { path: PathBuf::from("t.rule"), content: Ok(text.into_bytes()) };
+    let checked = set::check(&[source], &Targets::default(), &mut NoFiles);
+    let found = checked.diagnostics.iter().map(|(_, found)| found);
+    found.filter(|found| found.severity != Severity::Note).map(|found| found.code.0).collect()
+}
+
+#[test]
+fn a_text_beyond_a_bound_is_refused_and_one_within_it_is_not() {
+    let elsewhere = [
+        // Files and their folders: `rule_files`.
+        "RULE_FILE_BYTES_MAX",
+        "RULE_FILES_MAX",
+        "RULE_FOLDERS_DEEP_MAX",
+        "DESCRIPTOR_BYTES_MAX",
+        // `rule::bound_tests`, `rule::parse`, `rule::aws_document`.
+        "STATEMENT_TOKENS_MAX",
+        "SYNTAX_ERRORS_MAX",
+        "FINDINGS_PER_FILE_MAX",
+        "YAML_VALUES_MAX",
+        // `engine::fold_tests`
+        "FOLDED_BYTES_MAX",
+    ];
+    let of_tables = |bound: &str| bound.starts_with("TABLE_") || bound == "TABLES_MAX";
+    let page = page("docs/limits.md");
+    let (of_texts, _) = page.split_once("## A message").expect("two tables");
+    let mut tried = 0;
+    for (bound, (size, code)) in documented() {
+        let is_here = of_texts.contains(&format!("| `{bound}` |"));
+        if !is_here || elsewhere.contains(&&*bound) || of_tables(&bound) {
+            continue;
+        }
+        let size = usize::try_from(size).expect("small");
+        let within = problems(texts(&bound, size));
+        assert!(within.is_empty(), "{bound}: {within:?} at {size}");
+        let beyond = problems(texts(&bound, size + size.div_ceil(1_000_000).max(1)));
+        let code = code.trim_matches('`');
+        assert!(beyond.contains(&code), "{bound}: {beyond:?} beyond {size}");
+        tried += 1;
+    }
+    assert!(tried >= 20, "{tried} bounds of texts");
+}
+
+/// The faults of a rule over a payload.
+fn faults(rule: &str, payload: &str) -> Vec<&'static str> {
+    let source = Source { path: PathBuf::from("t.rule"), content: Ok(rule.as_bytes().to_vec()) };
+    let checked = set::check(&[source], &Targets::default(), &mut NoFiles);
+    assert!(!checked.has_errors(), "{rule}: {:?}", checked.diagnostics);
+    let engine = Engine::new(checked.rules, "000000000000");
+    let publish = Publish {
+        topic: TopicName::parse("a").expect("a topic name"),
+        payload: payload.to_owned().into(),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        received_at: Timestamp::from_millis(1_700_000_000_000),
+        origin: Origin::internal(),
+        properties: None,
+        hops: 0,
+    };
+    let mut evaluation = Evaluation::default();
+    engine.evaluate(&engine.plan(&publish.topic), &publish, &mut evaluation);
+    let actions = evaluation.hits.iter().flat_map(|hit| &hit.actions);
+    let of_actions = actions.filter_map(|action| action.as_ref().err());
+    evaluation.faults.iter().chain(of_actions).map(|fault| fault.code.as_str()).collect()
+}
+
+/// A rule and a payload of that size.
+fn message(bound: &str, size: usize) -> Option<(String, String)> {
+    let text = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length));
+    let select = |items: &str| rule(&format!("SELECT {items} FROM 'a'"));
+    let action = |action: &str| format!("CREATE RULE r AS SELECT 1 AS b FROM 'a' DO {action};");
+    Some(match bound {
+        "PAYLOAD_DEPTH_MAX" => {
+            let inner = size - 1;
+            (select("a"), format!("{{\"a\":{}{}}}", "[".repeat(inner), "]".repeat(inner)))
+        }
+        "CSV_FIELDS_MAX" => (rule("SELECT rows FROM 'a' AS CSV (c) ROWS"), "1\n".repeat(size)),
+        "COLUMN_NAME_BYTES_MAX" => {
+            let payload = format!("{}\n1\n", "c".repeat(size));
+            (rule("SELECT rows FROM 'a' AS CSV HEADER ROWS"), payload)
+        }
+        "ARRAY_GROWTH_MAX" => {
+            let payload = format!("{{\"a\":[{}]}}", vec!["1"; size].join(","));
+            (select("get((SELECT VALUE e FROM a AS e), 0) AS b"), payload)
+        }
+        "FOREACH_ELEMENTS_MAX" => {
+            let payload = format!("{{\"a\":[{}]}}", vec!["1"; size].join(","));
+            (rule("SELECT e FROM 'a' FOREACH a AS e"), payload)
+        }
+        "OUTPUT_BYTES_MAX" => (select("a"), text(size - "{\"a\":\"\"}".len())),
+        "PARTITION_KEY_CHARS_MAX" => (action("STREAM s KEY a"), text(size)),
+        "TABLE_KEY_BYTES_MAX" => (action("UPSERT t KEY a"), text(size)),
+        "HOLD_KEY_BYTES_MAX" => {
+            // The key is JSON: an array of a text.
+            let when = "SELECT a FROM 'a' WHEN b > 1 FOR 1 HOUR PARTITION BY a";
+            let payload = format!("{{\"a\":\"{}\",\"b\":2}}", "x".repeat(size - "[\"\"]".len()));
+            (rule(when), payload)
+        }
+        "HISTORY_VALUE_BYTES_MAX" => (select("lag(a) AS b"), text(size - "\"\"".len())),
+        "EVENT_FUTURE_MAX" => {
+            let when = "SELECT a FROM 'a' TIMESTAMP BY a SECONDS WHEN a > 1 FOR 1 HOUR";
+            (rule(when), format!("{{\"a\":{}}}", 1_700_000_000 + size))
+        }
+        _ => return None,
+    })
+}
+
+#[test]
+fn a_message_beyond_a_bound_is_a_counted_fault_and_one_within_it_is_none() {
+    let mut tried = 0;
+    for (bound, (size, codes)) in documented() {
+        let size = usize::try_from(size).expect("small");
+        let Some((rule, payload)) = message(&bound, size) else { continue };
+        assert_eq!(faults(&rule, &payload), [""; 0], "{bound} at {size}");
+        let (rule, payload) = message(&bound, size + 1).expect("a message");
+        let beyond = faults(&rule, &payload);
+        assert!(
+            beyond.iter().any(|code| codes.contains(&format!("`{code}`"))),
+            "{bound}: {beyond:?}"
+        );
+        tried += 1;
+    }
+    assert!(tried >= 10, "{tried} bounds of messages");
+}
+
+/// What grows while a rule is evaluated: far beyond the bound, because what counts is the machine's.
+#[test]
+fn work_that_one_message_multiplies_ends_with_a_counted_fault() {
+    let mut numbers = String::from("[0");
+    for n in 1..50_000 {
+        write!(numbers, ",{n}").expect("a String takes all");
+    }
+    let list = format!("{{\"a\":{numbers}],\"s\":\"{}\"}}", "ab".repeat(30_000));
+    let cases = [
+        ("(SELECT VALUE regexp_matches(s, 'a+$') FROM a AS e) AS b", "s", "regex_too_costly"),
+        ("(SELECT VALUE indexof(s, 'abc') FROM a AS e) AS b", "s", "evaluation_too_costly"),
+        ("(SELECT VALUE concat(s, 'x') FROM a AS e) AS b", "s", "output_too_large"),
+        ("regexp_matches(s, '(a?b?)*(?!x)c\\1') AS b", "s", "regex_too_costly"),
+    ];
+    for (items, root, code) in cases {
+        // Inside of a nested query, the text is the element's: take it out first.
+        let items = items.replace("(s,", &format!("(@{root},"));
+        let rule = rule(&format!("SET @s = s SELECT {items} FROM 'a'"));
+        assert_eq!(faults(&rule, &list), [code], "{items}");
+    }
+}
