@@ -206,7 +206,7 @@ impl RulePlan {
         Some(RulePlan {
             rule: rule.name().to_string(),
             place: place(rule),
-            disabled: rule.definition.disabled,
+            disabled: rule.is_disabled(),
             sql_version: rule.version.to_string(),
             topics: rule.definition.select.from.iter().map(|f| f.node.to_string()).collect(),
             stream: rule.source().map(|source| source.name.node.clone()),

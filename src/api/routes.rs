@@ -50,6 +50,7 @@ use crate::limits::API_RECORDS_BYTES_MAX;
 use crate::limits::EVENT_CLIENTS_MAX;
 use crate::limits::HOLDS_SHOWN_MAX;
 use crate::limits::PARTITION_KEY_CHARS_MAX;
+use crate::rule::switch::Setting;
 
 const OPENAPI: &str = include_str!("openapi.json");
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -80,6 +81,8 @@ pub(crate) fn router(source: Arc<dyn Source>, body_timeout: Duration) -> Router 
         .route("/api/rules/reload", post(reload_rules).get(rule_named_reload))
         .route("/api/rules/:name", get(rule))
         .route("/api/rules/:name/explain", get(explain_rule))
+        .route("/api/rules/:name/enable", post(enable_rule))
+        .route("/api/rules/:name/disable", post(disable_rule))
         .route("/api/hits", get(hits))
         .route("/api/hits/:id", get(hit))
         .route("/api/streams", get(streams))
@@ -162,6 +165,22 @@ async fn explain_rule(
     params.only(&[])?;
     let plan = shared.source.explain_rule(&name).map(Json);
     plan.ok_or_else(|| shared.rule_error(&name, SourceError::Unknown))
+}
+
+async fn enable_rule(
+    State(shared): State<Shared>,
+    Name(name): Name,
+    params: Params,
+) -> Result<Json<RuleDetail>, ApiError> {
+    shared.switch_rule(&name, Setting::Enabled, params).await
+}
+
+async fn disable_rule(
+    State(shared): State<Shared>,
+    Name(name): Name,
+    params: Params,
+) -> Result<Json<RuleDetail>, ApiError> {
+    shared.switch_rule(&name, Setting::Disabled, params).await
 }
 
 /// A rule may be called `reload`; GET shows it like any other.
@@ -446,6 +465,17 @@ async fn no_such_route(uri: Uri) -> ApiError {
 }
 
 impl Shared {
+    async fn switch_rule(
+        &self,
+        name: &str,
+        setting: Setting,
+        params: Params,
+    ) -> Result<Json<RuleDetail>, ApiError> {
+        params.only(&[])?;
+        let switched = self.source.switch_rule(name, setting).await;
+        switched.map(Json).map_err(|error| self.rule_error(name, error))
+    }
+
     fn rule_error(&self, name: &str, error: SourceError) -> ApiError {
         match error {
             SourceError::Unknown => {

@@ -36,6 +36,7 @@ use crate::clock::Timestamp;
 use crate::peer::Peer;
 use crate::publish::PublishProperties;
 use crate::publish::QoS;
+use crate::rule::switch::Setting;
 use crate::topic::TopicName;
 
 /// An answer that may take a disk read or a commit.
@@ -175,6 +176,10 @@ pub trait Source: Send + Sync + 'static {
     /// Reads the rules on disk again and lets them take over; answers when that is committed or
     /// refused. An error says that there is no end yet: it goes on without whoever asked.
     fn reload_rules(&self) -> Answer<'_, Arc<ReloadReport>>;
+
+    /// Enables or disables a rule whatever its text says, and answers the rule when that is committed;
+    /// nothing is done when it is so already. [`SourceError::Unknown`] when there is none of that name.
+    fn switch_rule<'a>(&'a self, name: &'a str, setting: Setting) -> Answer<'a, RuleDetail>;
 
     /// All listeners and their certificates, in the order of the configuration.
     fn listeners(&self) -> Vec<ListenerView>;

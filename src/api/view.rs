@@ -128,7 +128,7 @@ pub enum Readiness {
 pub enum RuleState {
     /// It evaluates messages.
     Running,
-    /// `DISABLED` in its text.
+    /// `DISABLED` in its text, or disabled by hand.
     Disabled,
     /// It evaluates messages, and one of the last minute was a fault.
     Faulting,
@@ -192,6 +192,9 @@ pub struct Rule {
     pub file: String,
     /// What it is doing.
     pub state: RuleState,
+    /// When somebody enabled or disabled it against its text; left out while the text decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switched_at: Option<Millis>,
     /// Topic filters of FROM.
     pub topics: Vec<String>,
     /// The stream of FROM STREAM, and how far the rule has come.

@@ -5,7 +5,8 @@
 //! is the engine's business.
 //!
 //! Tables: `hold_state` (rule, key → state), `hold_waiting` (rule, key, turn → a message that was
-//! acknowledged and waits for its turn in event time), the same two of `history_…` and `alive` (one row). Crash story: a state is in the same
+//! acknowledged and waits for its turn in event time), the same two of `history_…`, `alive` (one row),
+//! and `rule_switch` (a rule that somebody enabled or disabled against its text). Crash story: a state is in the same
 //! transaction as the effects of the transition that led to it, so after a restart an episode is
 //! neither forgotten nor reported twice.
 
@@ -17,6 +18,8 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 use crate::clock::Timestamp;
+use crate::storage::ExecuteError;
+use crate::storage::Executor;
 use crate::storage::ReadConnection;
 use crate::storage::SqliteError;
 use crate::storage::Storage;
@@ -24,9 +27,11 @@ use crate::storage::StorageError;
 
 pub(crate) use table::HISTORY_SCHEMA;
 pub(crate) use table::SCHEMA;
+pub(crate) use table::SWITCH_SCHEMA;
 pub(crate) use table::WAITING_SCHEMA;
 pub(crate) use table::save;
 pub(crate) use table::save_alive;
+pub(crate) use table::save_switches;
 
 /// Why the saved state cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +66,17 @@ pub struct SavedMessage {
     pub message: Bytes,
 }
 
+/// A rule that somebody enabled or disabled, against its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedSwitch {
+    /// Rule name.
+    pub rule: Arc<str>,
+    /// Whether the rule is to run.
+    pub is_on: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// What was saved. There may be much of it: states are read one by one.
 #[derive(Debug)]
 pub struct Saved {
@@ -77,7 +93,20 @@ pub fn load(storage: &Storage) -> Result<Saved, CheckpointError> {
     Ok(Saved { connection, alive_until })
 }
 
+/// Makes `switches` all there are: what the last run has left may speak of rules that are gone.
+pub async fn declare_switches(
+    executor: &Executor,
+    switches: Arc<[SavedSwitch]>,
+) -> Result<(), ExecuteError> {
+    executor.execute(move |transaction| table::save_switches(transaction, &switches)).await
+}
+
 impl Saved {
+    /// The rules that are enabled or disabled by hand, by name.
+    pub fn switches(&self) -> Result<Vec<SavedSwitch>, CheckpointError> {
+        Ok(table::switches(self.connection.sqlite())?)
+    }
+
     /// Calls `visit` with rule name, key and encoded state of each key, in order of rule and key.
     pub fn for_each_state(
         &self,

@@ -14,6 +14,7 @@ use crate::engine::hold::WaitingChange;
 
 use super::Part;
 use super::SavedMessage;
+use super::SavedSwitch;
 
 /// Version 1.
 pub(crate) const SCHEMA: &str = "
@@ -56,6 +57,42 @@ CREATE TABLE history_waiting (
     PRIMARY KEY (rule, key, turn)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// Version 9: rules that are enabled or disabled by hand.
+pub(crate) const SWITCH_SCHEMA: &str = "
+CREATE TABLE rule_switch (
+    rule TEXT NOT NULL PRIMARY KEY,
+    enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Makes `switches` all there are.
+pub(crate) fn save_switches(
+    transaction: &Connection,
+    switches: &[SavedSwitch],
+) -> rusqlite::Result<()> {
+    transaction.prepare_cached("DELETE FROM rule_switch")?.execute([])?;
+    let mut insert = transaction.prepare_cached("INSERT INTO rule_switch VALUES (?1, ?2, ?3)")?;
+    for SavedSwitch { rule, is_on, at } in switches {
+        insert.execute(params![&**rule, is_on, at.as_millis()])?;
+    }
+    Ok(())
+}
+
+/// All switches, by rule.
+pub(super) fn switches(connection: &Connection) -> rusqlite::Result<Vec<SavedSwitch>> {
+    let mut select =
+        connection.prepare("SELECT rule, enabled, at FROM rule_switch ORDER BY rule")?;
+    let switches = select.query_map([], |row| {
+        Ok(SavedSwitch {
+            rule: Arc::from(row.get_ref(0)?.as_str()?),
+            is_on: row.get(1)?,
+            at: Timestamp::from_millis(row.get(2)?),
+        })
+    })?;
+    switches.collect()
+}
 
 /// The statements over the two tables of a [`Part`].
 struct Statements {

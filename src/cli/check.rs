@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::ValueEnum;
 
 use super::Outcome;
+use super::configuration::ConfigArgs;
+use super::listing::Format;
 use super::report::tell_findings;
 use crate::api;
 use crate::config;
@@ -31,23 +32,16 @@ pub(super) struct CheckArgs {
     /// Rule files, or folders of *.rule files
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// Configuration that declares hooks, streams and deliveries [default: tidegate.toml, if there]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// How to write the findings: text on standard error, JSON on standard output
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 pub(super) fn run(args: &CheckArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     // Without a configuration that can be read nothing is known of targets: its errors come alone.
-    let (loaded, remarks) = match config::load(args.config.as_deref()) {
+    let (loaded, remarks) = match config::load(args.config.path()) {
         Ok((config, remarks)) => (rule_files::load(&args.paths, &config), remarks),
         Err(LoadError::Rejected(remarks)) => (Loaded::default(), Some(remarks)),
         Err(other) => return Err(other.into()),
@@ -82,7 +76,7 @@ mod tests {
         std::fs::write(folder.path().join("empty.toml"), "").unwrap();
         let args = CheckArgs {
             paths: vec![folder.path().to_owned()],
-            config: Some(folder.path().join("empty.toml")),
+            config: ConfigArgs { config: Some(folder.path().join("empty.toml")) },
             format,
         };
         let mut answer = Vec::new();

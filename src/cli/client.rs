@@ -9,8 +9,11 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::data_folder::DataArgs;
-use super::data_folder::ListFormat;
 use super::gateway_api;
+use super::listing::Column;
+use super::listing::Format;
+use super::listing::ListArgs;
+use super::listing::write_columns;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,18 +34,9 @@ pub(super) struct ClientArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Connected clients: who they are, where from, what they subscribe to
     List(ListArgs),
     Kick(KickArgs),
-}
-
-/// Connected clients: who they are, where from, what they subscribe to
-#[derive(Args, Debug)]
-struct ListArgs {
-    #[command(flatten)]
-    data: DataArgs,
-    /// How to write the answer
-    #[arg(long, value_enum, default_value = "text")]
-    format: ListFormat,
 }
 
 /// Disconnect a client
@@ -71,40 +65,26 @@ fn list(args: &ListArgs, answer: &mut dyn Write) -> anyhow::Result<()> {
     let gateway = gateway_api::Gateway::of(&args.data.data)?;
     let path = ["api", "clients"];
     let all = super::runtime()?.block_on(gateway.ask(Method::GET, &path, None))?;
-    if args.format == ListFormat::Json {
+    if args.format == Format::Json {
         writeln!(answer, "{all}")?;
         return Ok(());
     }
     let text = |client: &Value, key: &str| client[key].as_str().unwrap_or("-").to_owned();
-    let rows: Vec<[String; 5]> = all["clients"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|client| {
-            [
-                text(client, "client_id"),
-                text(client, "principal"),
-                text(client, "address"),
-                text(client, "protocol"),
-                client["subscriptions_total"].to_string(),
-            ]
-        })
-        .collect();
-    let heads = ["client", "principal", "address", "protocol", "subscriptions"];
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    let row = |client: &Value| {
+        let subscriptions = client["subscriptions_total"].to_string();
+        let [id, principal, address, protocol] =
+            ["client_id", "principal", "address", "protocol"].map(|key| text(client, key));
+        [id, principal, address, protocol, subscriptions]
     };
-    let widths: Vec<usize> =
-        heads.iter().enumerate().map(|(at, head)| width(at).max(head.len())).collect();
-    let line = |cells: [&str; 5]| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    writeln!(answer, "{}", line(heads))?;
-    for row in &rows {
-        writeln!(answer, "{}", line(row.each_ref().map(String::as_str)))?;
-    }
+    let rows: Vec<[String; 5]> = all["clients"].as_array().into_iter().flatten().map(row).collect();
+    let columns = [
+        Column::Left("CLIENT"),
+        Column::Left("PRINCIPAL"),
+        Column::Left("ADDRESS"),
+        Column::Left("PROTOCOL"),
+        Column::Right("SUBSCRIPTIONS"),
+    ];
+    write_columns(answer, columns, &rows)?;
     let (shown, total) = (rows.len(), all["total"].as_u64().unwrap_or_default());
     if shown as u64 != total {
         writeln!(answer, "{shown} of {total} clients")?;

@@ -1,11 +1,29 @@
 //! The configuration of a command: read, and what is wrong with it told on standard error.
 
 use std::path::Path;
+use std::path::PathBuf;
+
+use clap::Args;
 
 use super::report::tell_findings;
 use crate::config;
 use crate::config::Config;
 use crate::config::LoadError;
+
+/// The configuration of a command that does not run the gateway.
+#[derive(Args, Debug)]
+pub(super) struct ConfigArgs {
+    /// Configuration that declares hooks, streams and deliveries [default: tidegate.toml, if there]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// The file, when one is given.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+}
 
 /// Reads `path`, or what stands in for it when it is not given. `None`: the file is wrong, and
 /// standard error says why. Warnings are told too.

@@ -1,9 +1,8 @@
-//! The data directory of a command that looks at what a gateway keeps, and how it lists it.
+//! The data directory of a command that looks at what a gateway keeps.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::ValueEnum;
 
 use crate::storage::ReadConnection;
 use crate::storage::Storage;
@@ -24,13 +23,4 @@ impl DataArgs {
     pub(super) fn peek(&self) -> anyhow::Result<ReadConnection> {
         Ok(Storage::peek(&self.data)?)
     }
-}
-
-/// How a list is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum ListFormat {
-    /// Columns for people.
-    Text,
-    /// One JSON object.
-    Json,
 }

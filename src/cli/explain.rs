@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use clap::ValueEnum;
 
 use super::Outcome;
 use super::configuration;
+use super::configuration::ConfigArgs;
+use super::listing::Format;
 use super::rule_set;
 use crate::api::plan::PlanSettings;
 use crate::api::plan::RulePlan;
@@ -35,25 +36,16 @@ pub(super) struct ExplainArgs {
     /// Rule file, or folder of rule files [default: rules.path of the configuration]
     #[arg(long, value_name = "PATH")]
     rules: Option<PathBuf>,
-    /// Configuration file [default: tidegate.toml, if there]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// How to write the answer
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A tree.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &ExplainArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let Some(config) = configuration::load(args.config.as_deref())? else {
+    let Some(config) = configuration::load(args.config.path())? else {
         return Ok(Outcome::Rejected);
     };
     let path = args.rules.as_ref().unwrap_or(&config.rules.path);
@@ -137,7 +129,7 @@ url = "https://example.com/call?token=secret"
         let args = ExplainArgs {
             rule: rule.to_owned(),
             rules: Some(at("lab.rule")),
-            config: Some(at("tidegate.toml")),
+            config: ConfigArgs { config: Some(at("tidegate.toml")) },
             format,
         };
         let mut answer = Vec::new();

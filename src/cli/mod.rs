@@ -15,12 +15,14 @@ pub mod eval;
 mod explain;
 mod gateway_api;
 mod import;
+mod listing;
 mod logging;
 mod passwd;
 mod progress;
 mod reload;
 mod replay;
 mod report;
+mod rule;
 mod rule_set;
 mod run;
 mod simulate;
@@ -72,6 +74,7 @@ enum Command {
     Passwd(passwd::PasswdArgs),
     Reload(reload::ReloadArgs),
     Replay(replay::ReplayArgs),
+    Rule(rule::RuleArgs),
     Simulate(simulate::SimulateArgs),
     Stream(stream::StreamArgs),
     Table(table::TableArgs),
@@ -155,6 +158,7 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
         Command::Run(args) => run::run(&args, answer),
         Command::Reload(args) => reload::run(&args, answer),
         Command::Replay(args) => replay::run(&args, answer),
+        Command::Rule(args) => rule::run(&args, answer),
         Command::Simulate(args) => simulate::run(&args, answer),
         Command::Stream(args) => stream::run(&args, answer),
         Command::Table(args) => table::run(&args, answer),

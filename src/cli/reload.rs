@@ -1,16 +1,16 @@
 //! `tidegate reload`: a running gateway takes its rules and its certificates from disk again.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::json;
 
 use super::Outcome;
 use super::gateway_api;
+use super::listing::Format;
+use super::listing::ListArgs;
 use super::report::tell;
 
 const EXAMPLES: &str = "\
@@ -27,24 +27,12 @@ leaves the one before it in use.";
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ReloadArgs {
-    /// Data directory of the gateway
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    data: PathBuf,
-    /// How to write the answer
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A line.
-    Text,
-    /// One JSON object.
-    Json,
+    #[command(flatten)]
+    answer: ListArgs,
 }
 
 pub(super) fn run(args: &ReloadArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let gateway = gateway_api::Gateway::of(&args.data)?;
+    let gateway = gateway_api::Gateway::of(&args.answer.data.data)?;
     let http = gateway.http;
     let runtime = super::runtime()?;
     let nothing = json!({});
@@ -65,7 +53,7 @@ pub(super) fn run(args: &ReloadArgs, answer: &mut dyn Write) -> anyhow::Result<O
         tell(drawn);
     }
     let message = report["message"].as_str().unwrap_or_default();
-    match (args.format, result) {
+    match (args.answer.format, result) {
         (Format::Json, _) => writeln!(answer, "{report}")?,
         (Format::Text, "applied") => writeln!(answer, "{}", applied(report, message))?,
         (Format::Text, _) => tell(&format!("not reloaded: {message}")),

@@ -17,8 +17,11 @@ use serde_json::value::RawValue;
 
 use super::Outcome;
 use super::data_folder::DataArgs;
-use super::data_folder::ListFormat;
 use super::gateway_api;
+use super::listing::Column;
+use super::listing::Format;
+use super::listing::ListArgs;
+use super::listing::write_columns;
 use super::stream::NoStage;
 use crate::clock::Clock;
 use crate::config::JournalConfig;
@@ -56,20 +59,11 @@ pub(super) struct TableArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// All tables and what is in them
     List(ListArgs),
     Get(KeyArgs),
     Dump(DumpArgs),
     Delete(DeleteArgs),
-}
-
-/// All tables and what is in them
-#[derive(Args, Debug)]
-struct ListArgs {
-    #[command(flatten)]
-    data: DataArgs,
-    /// How to write the answer
-    #[arg(long, value_enum, default_value = "text")]
-    format: ListFormat,
 }
 
 /// The last value of a key
@@ -127,7 +121,7 @@ pub(super) fn run(args: &TableArgs, answer: &mut dyn Write) -> anyhow::Result<Ou
 
 fn list(args: &ListArgs, answer: &mut dyn Write) -> anyhow::Result<()> {
     let tables = reader(&args.data)?.tables()?;
-    if args.format == ListFormat::Json {
+    if args.format == Format::Json {
         let table = |table: &latest::TableSummary| {
             json!({
                 "name": table.name,
@@ -144,12 +138,18 @@ fn list(args: &ListArgs, answer: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(answer, "no tables yet: a rule's UPSERT action makes the one it names")?;
         return Ok(());
     }
-    let width = tables.iter().map(|table| table.name.len()).max().unwrap_or(0).max(4);
-    writeln!(answer, "{:width$}  {:>10}  {:>14}  NEWEST", "NAME", "KEYS", "BYTES")?;
-    for table in &tables {
+    let row = |table: &latest::TableSummary| {
         let latest::TableSummary { name, keys, bytes, newest_at } = table;
-        writeln!(answer, "{name:width$}  {keys:>10}  {bytes:>14}  {newest_at}")?;
-    }
+        [name.clone(), keys.to_string(), bytes.to_string(), newest_at.to_string()]
+    };
+    let rows: Vec<[String; 4]> = tables.iter().map(row).collect();
+    let columns = [
+        Column::Left("NAME"),
+        Column::Right("KEYS"),
+        Column::Right("BYTES"),
+        Column::Left("NEWEST"),
+    ];
+    write_columns(answer, columns, &rows)?;
     Ok(())
 }
 

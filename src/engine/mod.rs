@@ -221,7 +221,7 @@ impl Engine {
     /// The tables that UPSERT writes and enabled rules read.
     pub fn latest_tables(&self) -> BTreeSet<Arc<str>> {
         let enabled = self.compiled.iter().zip(&self.rules);
-        let enabled = enabled.filter(|(_, rule)| !rule.definition.disabled);
+        let enabled = enabled.filter(|(_, rule)| !rule.is_disabled());
         enabled.flat_map(|(compiled, _)| compiled.program.latest.iter().cloned()).collect()
     }
 
@@ -416,7 +416,7 @@ impl Engine {
         bounds: KeyBounds,
     ) -> Option<RememberingRule<'_>> {
         let Compiled { program, .. } = self.compiled(rule)?;
-        let found = self.rule(rule).filter(|found| !found.definition.disabled)?;
+        let found = self.rule(rule).filter(|found| !found.is_disabled())?;
         let lookbacks = program.lookbacks.as_ref()?;
         let select = &found.definition.select;
         Some(RememberingRule {

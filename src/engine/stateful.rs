@@ -99,7 +99,7 @@ impl Engine {
     ) -> Option<StatefulRule<'_>> {
         let rule: &Rule = self.rule(index)?;
         let (name, lateness, listed) = (rule.name(), lateness(rule), rule.listed());
-        if rule.definition.disabled {
+        if rule.is_disabled() {
             return None;
         }
         if let Some(when) = self.hold_spec(index) {

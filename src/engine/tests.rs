@@ -32,6 +32,7 @@ pub(super) fn engine(text: &str) -> Engine {
             text: text.to_owned(),
             file: None,
             line: 1,
+            switch: None,
             schemas: Schemas::default(),
         })
     };

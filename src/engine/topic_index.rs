@@ -24,7 +24,7 @@ impl TopicIndex {
     /// Indexes the enabled rules under their places in `rules`.
     pub(super) fn new(rules: &[Arc<Rule>]) -> TopicIndex {
         let mut index = TopicIndex::default();
-        for (at, rule) in (0_u32..).zip(rules).filter(|(_, rule)| !rule.definition.disabled) {
+        for (at, rule) in (0_u32..).zip(rules).filter(|(_, rule)| !rule.is_disabled()) {
             index.names.insert(rule.name().clone(), RuleIndex(at));
             for filter in &rule.definition.select.from {
                 index.filters.insert(&filter.node, RuleIndex(at));

@@ -24,6 +24,7 @@ mod open_files;
 mod pass;
 mod plans;
 mod rates;
+mod refusal;
 mod rehearsal;
 mod reload;
 mod rules;
@@ -33,6 +34,7 @@ mod stage;
 #[cfg(test)]
 mod stage_tests;
 mod stream_rules;
+mod switches;
 mod tally;
 mod upstreams;
 mod view;
@@ -194,14 +196,6 @@ impl AfterCommit for Announce {
         self.broker.publish_staged(&message, &staged);
     }
 
-    fn may_retain(&mut self, message: &Publish) -> bool {
-        self.broker.reserve_retained(message)
-    }
-
-    fn retained(&mut self, message: &Publish) {
-        self.broker.settle_retained(message);
-    }
-
     fn settle(&mut self, batch: &mut Batch) {
         let ledger = self.broker.ledger();
         batch.effects.extend(ledger.take_parcels().into_iter().map(Effect::Keep));
@@ -237,8 +231,8 @@ impl Gateway {
         let mut registry = Registry::with_prefix("tidegate");
         let storage = Storage::open(&config.data_dir)?;
         let kept = latest::load(&storage, table_bounds(&config))?;
-        let rules = engine(loaded.checked.rules, &config, &kept.mirror, &storage.reader()?)?;
-        let running = first_rules(rules, &config, &mut registry);
+        let rules = switches::restored(loaded.checked.rules, &storage)?;
+        let running = first_rules(rules, &config, &kept.mirror, &storage, &mut registry)?;
         let (rules, mirror) = (running.get(), Arc::clone(&kept.mirror));
         let remembered = remembered(&checkpoint::load(&storage)?, kept, &rules, started_at)?;
         let (caller, hook_metrics) = caller(&config, &mut registry)?;
@@ -252,7 +246,7 @@ impl Gateway {
         let (exits, exit_metrics) = upstreams::exits(&config, &mut registry);
         let stage = stage(&running, remembered, &handle, &hits, &exits);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
-        prepare_tables(&storage, first_streams(&config, &rules), remains, clock).await?;
+        prepare_tables(&storage, &config, &rules, remains, clock).await?;
         let (stop, stopped) = watch::channel(false);
         let (events, desk) = Events::new(Arc::clone(&running), handle.clone(), &mut registry);
         let desk = desk.run(journal.submitter(), Arc::clone(&caller), stopped.clone());
@@ -510,11 +504,17 @@ enum EngineError {
 }
 
 /// The set that runs first, and its counters on `/metrics`.
-fn first_rules(engine: Engine, config: &Config, registry: &mut Registry) -> Arc<RunningRules> {
-    let rules = Arc::new(Rules::new(engine, config, None));
-    let running = Arc::new(RunningRules::new(rules));
+fn first_rules(
+    rules: Vec<Arc<Rule>>,
+    config: &Config,
+    mirror: &Mirror,
+    storage: &Storage,
+    registry: &mut Registry,
+) -> anyhow::Result<Arc<RunningRules>> {
+    let engine = engine(rules, config, mirror, &storage.reader()?)?;
+    let running = Arc::new(RunningRules::new(Arc::new(Rules::new(engine, config, None))));
     registry.register_collector(Box::new(RuleMetrics::new(Arc::clone(&running))));
-    running
+    Ok(running)
 }
 
 /// What rules remember, as the last run left it.
@@ -610,14 +610,17 @@ fn named_streams(rules: &Rules) -> BTreeSet<&str> {
     rules.flat_map(|rule| rule.streams()).chain(read).collect()
 }
 
-/// What is to be on disk before anything comes in: streams, and that the last run's connections have ended.
+/// What is to be on disk before anything comes in: streams, the switches of the rules that there are, and
+/// that the last run's connections have ended.
 async fn prepare_tables(
     storage: &Storage,
-    streams: Declared,
+    config: &Config,
+    rules: &Rules,
     remains: Vec<u64>,
     clock: Clock,
 ) -> anyhow::Result<()> {
-    declare_streams(&storage.executor(), streams, clock).await?;
+    declare_streams(&storage.executor(), first_streams(config, rules), clock).await?;
+    checkpoint::declare_switches(&storage.executor(), Arc::clone(rules.switches())).await?;
     session::begin(&storage.executor(), remains, clock.now()).await?;
     Ok(())
 }

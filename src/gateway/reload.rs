@@ -6,6 +6,9 @@
 //! that nobody waits for, the streams it names are made, and then it goes to the journal's stage
 //! through the same queue as the messages; the reload has ended when that is committed.
 //!
+//! Rules are enabled and disabled by hand in the same way ([`Reloads::switch`]): the running set takes over
+//! from itself, with that rule switched, whatever is on disk.
+//!
 //! Crash story: the rule files are the only record of the rules. A crash before the commit leaves the
 //! conditions of the old set, and the next start goes over to the new one as a reload would have; a
 //! crash after it finds both in step.
@@ -54,6 +57,8 @@ use crate::limits::RULES_SETTLE_PERIOD;
 use crate::retry::describe;
 use crate::rule::Rule;
 use crate::rule::set::Parses;
+use crate::rule::switch::Setting;
+use crate::rule::switch::Switch;
 use crate::rule_files;
 use crate::rule_files::Inputs;
 use crate::rule_files::Loaded;
@@ -68,6 +73,7 @@ use super::named_streams;
 use super::rules::Rules;
 use super::rules::RunningRules;
 use super::stage::Work;
+use super::switches;
 
 /// Errors that go to the log one by one.
 const LOGGED_ERRORS_MAX: usize = 20;
@@ -90,6 +96,31 @@ struct Request {
     answer: oneshot::Sender<Arc<ReloadReport>>,
 }
 
+/// Why a rule was not enabled or disabled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SwitchError {
+    /// No rule of that name runs.
+    #[error("there is no such rule")]
+    Unknown,
+    /// [`RELOADS_WAITING_MAX`] wait already.
+    #[error("too many rules wait to be enabled or disabled already")]
+    Full,
+    /// Nobody does it any more.
+    #[error("the gateway is stopping")]
+    Stopping,
+    /// The set could not take over.
+    #[error("the rules cannot take over: {0}")]
+    Failed(String),
+}
+
+#[derive(Debug)]
+struct SwitchRequest {
+    rule: String,
+    setting: Setting,
+    /// Nobody may be waiting.
+    answer: oneshot::Sender<Result<(), SwitchError>>,
+}
+
 /// What is remembered of reloads.
 #[derive(Debug)]
 struct Memory {
@@ -103,6 +134,7 @@ struct Memory {
 #[derive(Debug)]
 pub(super) struct Reloads {
     requests: mpsc::Sender<Request>,
+    switches: mpsc::Sender<SwitchRequest>,
     watched: bool,
     /// Written by the reloader after each reload, read by the API.
     memory: Mutex<Memory>,
@@ -121,6 +153,18 @@ impl Reloads {
             mpsc::error::TrySendError::Closed(_) => ReloadError::Stopping,
         })?;
         report.await.map_err(|_| ReloadError::Stopping)
+    }
+
+    /// Enables or disables a rule of the running set, and answers when that is committed. Nothing is done
+    /// when it is so already.
+    pub(super) async fn switch(&self, rule: &str, setting: Setting) -> Result<(), SwitchError> {
+        let (answer, done) = oneshot::channel();
+        let request = SwitchRequest { rule: rule.to_owned(), setting, answer };
+        self.switches.try_send(request).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => SwitchError::Full,
+            mpsc::error::TrySendError::Closed(_) => SwitchError::Stopping,
+        })?;
+        done.await.map_err(|_| SwitchError::Stopping)?
     }
 
     /// The `running` set, and how the last reload went.
@@ -147,6 +191,12 @@ impl Reloads {
         if applied {
             self.metrics.show_loaded(at);
         }
+    }
+
+    /// The same rules run on, with another switch.
+    fn remember_switch(&self, at: Timestamp) {
+        self.memory.lock().loaded_at = at;
+        self.metrics.show_loaded(at);
     }
 }
 
@@ -179,6 +229,7 @@ pub(super) struct Reading {
 pub(super) struct Reloader {
     reloads: Arc<Reloads>,
     requests: mpsc::Receiver<Request>,
+    switches: mpsc::Receiver<SwitchRequest>,
     config: Arc<Config>,
     running: Arc<RunningRules>,
     journal: Submitter<Work>,
@@ -208,11 +259,14 @@ impl Reloader {
             access_files,
         } = setup;
         let (sender, requests) = mpsc::channel(RELOADS_WAITING_MAX);
+        let (switch_sender, switches) = mpsc::channel(RELOADS_WAITING_MAX);
         let now = clock.now();
         let metrics = ReloadMetrics::new(registry);
         metrics.show_loaded(now);
+        metrics.show_switched(&running.hold());
         let reloads = Arc::new(Reloads {
             requests: sender,
+            switches: switch_sender,
             watched: config.rules.watch,
             memory: Mutex::new(Memory { loaded_at: now, stale: None }),
             metrics,
@@ -220,6 +274,7 @@ impl Reloader {
         let reloader = Reloader {
             reloads: Arc::clone(&reloads),
             requests,
+            switches,
             config: Arc::new(config),
             running,
             journal,
@@ -244,6 +299,13 @@ impl Reloader {
                     waiting.push(answer);
                     cause
                 }
+                request = self.switches.recv() => {
+                    let Some(SwitchRequest { rule, setting, answer }) = request else { return };
+                    let switched = self.switch(&rule, setting).await;
+                    // Nobody may be waiting any more.
+                    drop(answer.send(switched));
+                    continue;
+                }
                 () = changed(&self.inputs), if self.config.rules.watch => ReloadCause::Watch,
             };
             while let Ok(Request { answer, .. }) = self.requests.try_recv() {
@@ -267,7 +329,10 @@ impl Reloader {
                     {
                         Err((ReloadResult::Refused, error))
                     }
-                    None => self.take_over(rules).await.map_err(|e| (ReloadResult::Failed, e)),
+                    None => self
+                        .take_over(self.with_switches(rules))
+                        .await
+                        .map_err(|e| (ReloadResult::Failed, e)),
                 };
                 (found, ended)
             }
@@ -294,6 +359,23 @@ impl Reloader {
         self.reloads.remember(&report, at);
         log(&report);
         report
+    }
+
+    /// Has the running set take over from itself, with one rule enabled or disabled.
+    async fn switch(&self, name: &str, setting: Setting) -> Result<(), SwitchError> {
+        let running = self.running.get();
+        let place = running.place(name).ok_or(SwitchError::Unknown)?.0 as usize;
+        let mut rules = running.list().to_vec();
+        let Some(rule) = rules.get_mut(place) else { return Err(SwitchError::Unknown) };
+        if rule.setting() == setting {
+            return Ok(());
+        }
+        let at = self.clock.now();
+        *rule = rule.switched(Some(Switch { setting, at }));
+        self.take_over(rules).await.map_err(SwitchError::Failed)?;
+        self.reloads.remember_switch(at);
+        tracing::info!(rule = name, "the rule is {} by an administrator", setting.as_str());
+        Ok(())
     }
 
     /// Reads and checks the files, and draws what was found.
@@ -328,6 +410,11 @@ impl Reloader {
         None
     }
 
+    /// `rules` with the switches of those that run.
+    fn with_switches(&self, rules: Vec<Arc<Rule>>) -> Vec<Arc<Rule>> {
+        switches::switched(rules, self.running.get().switches())
+    }
+
     /// Makes `rules` the running set; answers when that is committed, or why it cannot be.
     async fn take_over(&self, rules: Vec<Arc<Rule>>) -> Result<RuleChanges, String> {
         let before = self.running.get();
@@ -357,6 +444,7 @@ impl Reloader {
         while slot.committed() < 1 {
             slot.changed().await;
         }
+        self.reloads.metrics.show_switched(&self.running.hold());
         // Thousands of compiled rules take a moment to free; the journal's writer must not do it.
         tokio::task::spawn_blocking(move || drop(before));
         Ok(changes)
@@ -471,6 +559,7 @@ struct ReloadMetrics {
     reloads: Family<ResultLabel, Counter>,
     loaded: Gauge,
     stale: Gauge,
+    switched: Gauge,
 }
 
 impl ReloadMetrics {
@@ -487,7 +576,16 @@ impl ReloadMetrics {
             "1 while the rules on disk are not what runs, because the last reload was refused or failed",
             metrics.stale.clone(),
         );
+        registry.register(
+            "rules_switched",
+            "Rules that are enabled or disabled by hand, against their texts",
+            metrics.switched.clone(),
+        );
         metrics
+    }
+
+    fn show_switched(&self, running: &Rules) {
+        self.switched.set(i64::try_from(running.switches().len()).unwrap_or(i64::MAX));
     }
 
     fn show_loaded(&self, at: Timestamp) {

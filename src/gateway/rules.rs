@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::api::plan::PlanSettings;
 use crate::api::plan::RulePlan;
+use crate::checkpoint::SavedSwitch;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::RuleIndex;
@@ -36,6 +37,7 @@ use crate::topic::TopicName;
 
 use super::plans::Plans;
 use super::plans::SharedPlan;
+use super::switches;
 use super::tally::Tallies;
 
 /// The set of a batch; keeps it alive while the batch is judged.
@@ -60,6 +62,8 @@ pub(super) struct Rules {
     settings: PlanSettings,
     /// The rules that read streams, disabled ones too, as consumers.
     consumers: Arc<[ConsumerSpec]>,
+    /// The rules that are enabled or disabled by hand.
+    switches: Arc<[SavedSwitch]>,
 }
 
 impl Rules {
@@ -82,6 +86,7 @@ impl Rules {
             key_bounds,
             settings: PlanSettings::of(config),
             consumers: rules.iter().filter_map(|rule| consumer(rule)).collect(),
+            switches: switches::of(rules),
             engine,
         }
     }
@@ -122,10 +127,15 @@ impl Rules {
         &self.consumers
     }
 
+    /// The rules that are enabled or disabled by hand, against their texts.
+    pub(super) fn switches(&self) -> &Arc<[SavedSwitch]> {
+        &self.switches
+    }
+
     /// Whether `rule` reads a stream, and runs.
     pub(super) fn reads(&self, rule: RuleIndex) -> bool {
         let rule = self.list().get(rule.0 as usize);
-        rule.is_some_and(|rule| rule.source().is_some() && !rule.definition.disabled)
+        rule.is_some_and(|rule| rule.source().is_some() && !rule.is_disabled())
     }
 
     /// The streams that rules read; a name may come twice.
@@ -136,7 +146,7 @@ impl Rules {
 
     /// The topics that rules read from clients, of rules that run.
     pub(super) fn topic_filters(&self) -> BTreeSet<TopicFilter> {
-        let running = self.list().iter().filter(|rule| !rule.definition.disabled);
+        let running = self.list().iter().filter(|rule| !rule.is_disabled());
         let filters = running.flat_map(|rule| &rule.definition.select.from);
         let filters = filters.map(|filter| filter.node.clone());
         // What the gateway says of itself comes from nowhere else.
@@ -197,7 +207,7 @@ fn consumer(rule: &Rule) -> Option<ConsumerSpec> {
             StreamStart::TrimHorizon => ConsumerStart::TrimHorizon,
             StreamStart::Timestamp(at) => ConsumerStart::AtTimestamp(at),
         },
-        reads: !rule.definition.disabled,
+        reads: !rule.is_disabled(),
     })
 }
 

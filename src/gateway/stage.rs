@@ -130,14 +130,6 @@ pub(super) trait AfterCommit: Send + 'static {
     /// A republished message goes to the subscribers.
     fn publish(&mut self, message: Publish);
 
-    /// Whether a message that is republished with RETAIN may be kept. [`AfterCommit::retained`] follows.
-    fn may_retain(&mut self, _message: &Publish) -> bool {
-        true
-    }
-
-    /// A retained message is on disk.
-    fn retained(&mut self, _message: &Publish) {}
-
     /// What sessions that survive have for this commit, which nobody waits for.
     fn settle(&mut self, _batch: &mut Batch) {}
 
@@ -247,6 +239,9 @@ impl<A: AfterCommit> GatewayStage<A> {
         if before.consumers() != self.rules.consumers() {
             // Before anything that the new rules cause: one that begins at the end gets all of it.
             batch.effects.push(Effect::Consumers(Arc::clone(self.rules.consumers())));
+        }
+        if before.switches() != self.rules.switches() {
+            batch.effects.push(Effect::Switches(Arc::clone(self.rules.switches())));
         }
         self.episodes.settle(&self.rules, batch);
     }
@@ -406,11 +401,7 @@ impl<A: AfterCommit> Episodes<A> {
                 batch.effects.push(effect);
             }
             batch.hits.extend(hits);
-            for mut message in republished {
-                message.retain = message.retain && self.after.may_retain(&message);
-                if message.retain {
-                    batch.effects.push(Effect::Retain(message.clone()));
-                }
+            for message in republished {
                 self.exits.take_republished(&message, &mut batch.effects);
                 self.after.stage(&message, &mut batch.effects);
                 self.outgoing.push(message);
@@ -542,10 +533,8 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
         self.episodes.kept.mirror.commit(&batch.effects);
         let mut removals = Vec::new();
         for effect in &batch.effects {
-            match effect {
-                Effect::Keep(parcel) => removals.extend(parcel.end_writing()),
-                Effect::Retain(publish) => self.episodes.after.retained(publish),
-                _ => {}
+            if let Effect::Keep(parcel) = effect {
+                removals.extend(parcel.end_writing());
             }
         }
         if !removals.is_empty() {

@@ -363,7 +363,7 @@ fn encode_streams(
     let mut encode = |name, help, metric: fn(&RuleTally) -> &dyn EncodeMetric, kind| {
         let mut family = encoder.encode_descriptor(name, help, None, kind)?;
         for (tally, rule) in tallies.iter().zip(running.list()) {
-            let source = rule.source().filter(|_| !rule.definition.disabled);
+            let source = rule.source().filter(|_| !rule.is_disabled());
             let Some(source) = source else { continue };
             let labels = [("rule", &*tally.name), ("stream", source.name.node.as_str())];
             metric(tally).encode(family.encode_family(&labels)?)?;

@@ -49,17 +49,15 @@ use crate::journal::Stall;
 use crate::journal::Submission;
 use crate::journal::Submitter;
 use crate::lambda::DeadLetter;
-use crate::lambda::HookError;
 use crate::lambda::HookStatus;
 use crate::lambda::Hooks;
 use crate::latest;
-use crate::latest::LatestError;
 use crate::limits;
 use crate::retry::Failure;
-use crate::retry::describe;
 use crate::rule::ast::Action;
 use crate::rule::ast::Spanned;
 use crate::rule::ast::StreamSource;
+use crate::rule::switch::Setting;
 use crate::storage::Executor;
 use crate::stream;
 use crate::stream::Reader;
@@ -74,7 +72,6 @@ use super::doors::listener_view;
 use super::hits;
 use super::hits::Hits;
 use super::rates::Rates;
-use super::reload::ReloadError;
 use super::reload::Reloads;
 use super::rules::Rules;
 use super::rules::RunningRules;
@@ -145,48 +142,6 @@ where
     }
 }
 
-impl From<StreamError> for SourceError {
-    fn from(error: StreamError) -> Self {
-        match error {
-            StreamError::Unknown { .. } => SourceError::Unknown,
-            StreamError::PartitionKey(_) | StreamError::RecordTooLarge(_) => {
-                SourceError::Refused(error.to_string())
-            }
-            error => SourceError::Failed(describe(&error)),
-        }
-    }
-}
-
-impl From<LatestError> for SourceError {
-    fn from(error: LatestError) -> Self {
-        match error {
-            LatestError::Unknown(_) | LatestError::UnknownKey { .. } => SourceError::Unknown,
-            error => SourceError::Failed(describe(&error)),
-        }
-    }
-}
-
-impl From<HookError> for SourceError {
-    fn from(error: HookError) -> Self {
-        match error {
-            HookError::Unknown(_) => SourceError::Unknown,
-            error => SourceError::Failed(describe(&error)),
-        }
-    }
-}
-
-impl From<ReloadError> for SourceError {
-    fn from(error: ReloadError) -> Self {
-        SourceError::Busy(error.to_string())
-    }
-}
-
-impl From<crate::hit_log::HitLogError> for SourceError {
-    fn from(error: crate::hit_log::HitLogError) -> Self {
-        SourceError::Failed(describe(&error))
-    }
-}
-
 /// A stream that a rule reads.
 fn source_view(source: &StreamSource, tally: &RuleTally) -> view::StreamSource {
     let lag = Duration::try_from_secs_f64(tally.lag_seconds.get()).unwrap_or_default();
@@ -205,7 +160,7 @@ impl GatewayView {
         let tally = tallies.rule(index);
         let definition = &rule.definition;
         let last_fault = tally.last_fault();
-        let state = if definition.disabled {
+        let state = if rule.is_disabled() {
             view::RuleState::Disabled
         } else {
             view::RuleState::of_running(last_fault.as_ref().map(|(at, _)| *at), now)
@@ -220,6 +175,7 @@ impl GatewayView {
             description: definition.description.clone(),
             file: rule.file.as_deref().map(|f| f.display().to_string()).unwrap_or_default(),
             state,
+            switched_at: rule.switch.map(|switch| switch.at.into()),
             topics: definition.select.from.iter().map(|f| f.node.to_string()).collect(),
             stream: rule.source().map(|source| source_view(source, tally)),
             watches: definition.select.when.is_some(),
@@ -508,6 +464,13 @@ impl Source for GatewayView {
 
     fn reload_rules(&self) -> Answer<'_, Arc<ReloadReport>> {
         Box::pin(self.unless_stalled(async { Ok(self.reloads.reload(ReloadCause::Api).await?) }))
+    }
+
+    fn switch_rule<'a>(&'a self, name: &'a str, setting: Setting) -> Answer<'a, view::RuleDetail> {
+        Box::pin(async move {
+            self.unless_stalled(async { Ok(self.reloads.switch(name, setting).await?) }).await?;
+            self.rule(name, limits::HOLDS_SHOWN_MAX).await
+        })
     }
 
     fn series(&self, span: SeriesSpan) -> SeriesView {

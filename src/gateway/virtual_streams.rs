@@ -62,7 +62,7 @@ impl VirtualStreams {
         let mut readers: BTreeMap<&str, BTreeMap<Option<Timestamp>, Vec<RuleIndex>>> =
             BTreeMap::new();
         for (index, rule) in (0..).map(RuleIndex).zip(rules) {
-            let source = rule.source().filter(|_| !rule.definition.disabled);
+            let source = rule.source().filter(|_| !rule.is_disabled());
             let Some(source) = source else { continue };
             let not_before = match source.start {
                 StreamStart::Latest | StreamStart::TrimHorizon => None,

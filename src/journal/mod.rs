@@ -47,6 +47,7 @@ use tokio::sync::oneshot;
 use tokio::sync::watch;
 
 use crate::checkpoint::Part;
+use crate::checkpoint::SavedSwitch;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
@@ -138,6 +139,8 @@ pub enum Effect {
     /// The consumers of streams from here on: in the order of the effects, so that one that begins at
     /// the end gets all that comes behind this.
     Consumers(Arc<[ConsumerSpec]>),
+    /// The rules that are enabled or disabled by hand, all of them.
+    Switches(Arc<[SavedSwitch]>),
 }
 
 impl Effect {
@@ -151,7 +154,10 @@ impl Effect {
             Effect::Upsert(upsert) => upsert.key.len() + upsert.value.len(),
             Effect::Forget { key, .. } => key.len(),
             Effect::Keep(parcel) => parcel.bytes,
-            Effect::Advance(_) | Effect::Consumers(_) | Effect::Session(_) => 0,
+            Effect::Advance(_)
+            | Effect::Consumers(_)
+            | Effect::Session(_)
+            | Effect::Switches(_) => 0,
         }
     }
 }

@@ -140,6 +140,7 @@ impl Tables {
                     self.streams.flush(&transaction)?;
                     stream::settle(&transaction, consumers, now)?;
                 }
+                Effect::Switches(switches) => checkpoint::save_switches(&transaction, switches)?,
             }
         }
         self.streams.flush(&transaction)?;

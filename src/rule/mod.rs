@@ -23,6 +23,7 @@ mod scan;
 pub mod schema;
 pub mod service;
 pub mod set;
+pub mod switch;
 pub mod table;
 pub mod target;
 pub mod time_pattern;
@@ -43,6 +44,7 @@ use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Severity;
 use schema::Descriptors;
 use schema::Schemas;
+use switch::Switch;
 use table::NamedFiles;
 use table::Table;
 use table::Tables;
@@ -64,6 +66,8 @@ pub struct Rule {
     pub file: Option<PathBuf>,
     /// Line of the statement in the file, from 1.
     pub line: usize,
+    /// What somebody has set by hand against the text.
+    pub switch: Option<Switch>,
 }
 
 impl Rule {
@@ -116,6 +120,7 @@ impl Rule {
             text: sql.to_owned(),
             file: None,
             line: 1,
+            switch: None,
         })
     }
 

@@ -439,6 +439,7 @@ impl Set<'_> {
                 text: statement.text,
                 file: sources.get(statement.source).map(|file| file.path.clone()),
                 line: statement.line,
+                switch: None,
             })
         });
         checked.rules = rules.collect();

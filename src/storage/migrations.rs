@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     &[crate::stream::RUN_SCHEMA],
     &[crate::session::SCHEMA, crate::retained::EXPIRY_SCHEMA],
     &[crate::lambda::LETTERS_SCHEMA],
+    &[crate::checkpoint::SWITCH_SCHEMA],
 ];
 
 /// The version this program reads and writes.

@@ -57,6 +57,7 @@ use tidegate::journal::HitRecord;
 use tidegate::rule::set;
 use tidegate::rule::set::Source as RuleFile;
 use tidegate::rule::set::Targets;
+use tidegate::rule::switch::Setting;
 use tidegate::rule::table::NoFiles;
 use tidegate::topic::TopicName;
 
@@ -97,6 +98,7 @@ pub(crate) fn rule(name: &str) -> Rule {
         description: None,
         file: "rules/lab.rule".to_owned(),
         state: RuleState::Running,
+        switched_at: None,
         topics: vec!["lab/+/telemetry".to_owned()],
         stream: None,
         watches: false,
@@ -251,6 +253,18 @@ impl Source for FakeSource {
     fn reload_rules(&self) -> Answer<'_, Arc<ReloadReport>> {
         let report = self.state.lock().reload.take();
         ready(report.ok_or_else(|| SourceError::Busy("the gateway is stopping".to_owned())))
+    }
+
+    fn switch_rule<'a>(&'a self, name: &'a str, setting: Setting) -> Answer<'a, RuleDetail> {
+        let mut state = self.state.lock();
+        let now = state.now;
+        if let Some(rule) = state.rules.iter_mut().find(|rule| &*rule.name == name) {
+            let disabled = setting == Setting::Disabled;
+            rule.state = if disabled { RuleState::Disabled } else { RuleState::Running };
+            rule.switched_at = disabled.then(|| now.into());
+        }
+        drop(state);
+        self.rule(name, 0)
     }
 
     fn metrics_text(&self) -> String {

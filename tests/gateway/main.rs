@@ -3,6 +3,7 @@
 mod access;
 mod aws;
 mod bad_input;
+mod bounds;
 mod broker;
 mod clients;
 mod command_line;
@@ -27,6 +28,7 @@ mod services;
 mod sessions;
 mod simulate;
 mod stream_rules;
+mod switches;
 mod tables;
 mod templates;
 mod tidy;

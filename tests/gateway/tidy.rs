@@ -79,6 +79,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/cli/client.rs",
             "src/cli/gateway_api.rs",
             "src/cli/reload.rs",
+            "src/cli/rule.rs",
             "src/cli/stream/put.rs",
             "src/cli/table.rs",
             "src/config/read.rs",

@@ -180,7 +180,7 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
     let id = web.hit("overheat", "match", "{}");
     let document = web.get("/api/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 26);
+    assert_eq!(paths.len(), 28);
     for (path, methods) in paths {
         let name = match path.as_str() {
             path if path.starts_with("/api/rules") => "overheat",
@@ -190,7 +190,7 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
         };
         let path = path.replace("{name}", name).replace("{id}", &id.to_string());
         let path = path.replace("{key}", "7");
-        if path.ends_with("/reload") {
+        if ["/reload", "/enable", "/disable"].iter().any(|end| path.ends_with(end)) {
             assert!(methods.get("post").is_some(), "{path}");
             continue;
         }
@@ -217,6 +217,24 @@ async fn every_route_is_in_the_openapi_document_and_answers() {
         let schema = reference.split('"').next().expect("a name");
         assert!(document["components"]["schemas"].get(schema).is_some(), "{schema}");
     }
+}
+
+#[tokio::test]
+async fn a_rule_is_switched_by_its_own_pages_only() {
+    let web = Web::start().await;
+    let post = async |path: &str, headers: &str| web.ask("POST", path, headers, "").await;
+    let local = "host: localhost\r\n";
+    let off = post("/api/rules/overheat/disable", local).await;
+    assert_eq!((off.status, &off.json()["state"]), (200, &"disabled".into()), "{}", off.body);
+    assert!(off.json()["switched_at"].is_i64() && off.json()["text"].is_string());
+    let on = post("/api/rules/overheat/enable", local).await;
+    assert_eq!((on.status, &on.json()["state"]), (200, &"running".into()), "{}", on.body);
+    let nobody = post("/api/rules/overheet/disable", local).await;
+    assert_eq!(nobody.status, 404);
+    assert!(nobody.body.contains("did you mean 'overheat'?"), "{}", nobody.body);
+    let foreign = "host: localhost\r\norigin: http://evil.example\r\n";
+    assert_eq!(post("/api/rules/overheat/disable", foreign).await.status, 403);
+    assert_eq!(web.get("/api/rules/overheat/disable").await.status, 405);
 }
 
 #[tokio::test]

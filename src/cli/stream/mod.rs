@@ -16,7 +16,10 @@ use serde_json::json;
 
 use super::Outcome;
 use super::data_folder::DataArgs;
-use super::data_folder::ListFormat;
+use super::listing::Column;
+use super::listing::Format;
+use super::listing::ListArgs;
+use super::listing::write_columns;
 use crate::stream::Reader;
 use crate::stream::Shard;
 use crate::stream::StreamSummary;
@@ -40,20 +43,11 @@ pub(super) struct StreamArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// All streams and what is in them
     List(ListArgs),
     Describe(DescribeArgs),
     Put(put::PutArgs),
     Tail(tail::TailArgs),
-}
-
-/// All streams and what is in them
-#[derive(Args, Debug)]
-struct ListArgs {
-    #[command(flatten)]
-    data: DataArgs,
-    /// How to write the answer
-    #[arg(long, value_enum, default_value = "text")]
-    format: ListFormat,
 }
 
 /// The shards of a stream and what is in them
@@ -62,10 +56,7 @@ struct DescribeArgs {
     /// Name of the stream
     name: String,
     #[command(flatten)]
-    data: DataArgs,
-    /// How to write the answer
-    #[arg(long, value_enum, default_value = "text")]
-    format: ListFormat,
+    list: ListArgs,
 }
 
 fn reader(data: &DataArgs) -> anyhow::Result<Reader> {
@@ -84,7 +75,7 @@ pub(super) fn run(args: &StreamArgs, answer: &mut dyn Write) -> anyhow::Result<O
 
 fn list(args: &ListArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     let streams = reader(&args.data)?.streams()?;
-    if args.format == ListFormat::Json {
+    if args.format == Format::Json {
         let streams: Vec<_> = streams.iter().map(summary_json).collect();
         writeln!(answer, "{}", json!({ "streams": streams }))?;
         return Ok(Outcome::Done);
@@ -93,36 +84,36 @@ fn list(args: &ListArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
         writeln!(answer, "no streams yet: a rule's STREAM action makes the one it names")?;
         return Ok(Outcome::Done);
     }
-    let width = streams.iter().map(|stream| stream.name.len()).max().unwrap_or(0).max(4);
-    writeln!(
-        answer,
-        "{:width$}  {:>6}  {:>12}  {:>14}  {:>9}  NEWEST",
-        "NAME", "SHARDS", "RECORDS", "BYTES", "RETENTION"
-    )?;
-    for stream in &streams {
-        writeln!(
-            answer,
-            "{:width$}  {:>6}  {:>12}  {:>14}  {:>9}  {}",
-            stream.name,
-            stream.shards,
-            stream.records,
-            stream.bytes,
-            format_retention(stream.retention),
-            stream.last_at.map(|at| at.to_string()).unwrap_or_default()
-        )?;
-    }
+    let row = |stream: &StreamSummary| {
+        let newest = stream.last_at.map(|at| at.to_string());
+        let StreamSummary { name, shards, records, bytes, .. } = stream;
+        let numbers = [*shards as u64, *records, *bytes].map(|number| number.to_string());
+        let [shards, records, bytes] = numbers;
+        let retention = format_retention(stream.retention);
+        [name.clone(), shards, records, bytes, retention, newest.unwrap_or_default()]
+    };
+    let rows: Vec<[String; 6]> = streams.iter().map(row).collect();
+    let columns = [
+        Column::Left("NAME"),
+        Column::Right("SHARDS"),
+        Column::Right("RECORDS"),
+        Column::Right("BYTES"),
+        Column::Right("RETENTION"),
+        Column::Left("NEWEST"),
+    ];
+    write_columns(answer, columns, &rows)?;
     Ok(Outcome::Done)
 }
 
 fn describe(args: &DescribeArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let reader = reader(&args.data)?;
+    let reader = reader(&args.list.data)?;
     let shards = reader.shards(&args.name)?;
     let streams = reader.streams()?;
     let consumers = reader.consumers(&args.name)?;
     let lags = consumers.iter().map(|consumer| reader.lag(consumer));
     let lags: Vec<u64> = lags.collect::<Result<_, _>>()?;
     let summary = streams.iter().find(|stream| stream.name == args.name);
-    if args.format == ListFormat::Json {
+    if args.list.format == Format::Json {
         let shards: Vec<_> = shards.iter().map(shard_json).collect();
         let mut stream = summary.map(summary_json).unwrap_or_default();
         stream["shards"] = json!(shards);
@@ -142,23 +133,21 @@ fn describe(args: &DescribeArgs, answer: &mut dyn Write) -> anyhow::Result<Outco
             stream.created_at
         )?;
     }
-    writeln!(
-        answer,
-        "{:20}  {:>12}  {:>14}  {:24}  HASH KEYS",
-        "SHARD", "RECORDS", "BYTES", "NEWEST"
-    )?;
-    for shard in &shards {
-        writeln!(
-            answer,
-            "{:20}  {:>12}  {:>14}  {:24}  {} to {}",
-            shard.id.to_string(),
-            shard.records,
-            shard.bytes,
-            shard.last_at.map(|at| at.to_string()).unwrap_or_default(),
-            shard.range.start,
-            shard.range.end
-        )?;
-    }
+    let row = |shard: &Shard| {
+        let newest = shard.last_at.map(|at| at.to_string()).unwrap_or_default();
+        let [records, bytes] = [shard.records, shard.bytes].map(|number| number.to_string());
+        let keys = format!("{} to {}", shard.range.start, shard.range.end);
+        [shard.id.to_string(), records, bytes, newest, keys]
+    };
+    let rows: Vec<[String; 5]> = shards.iter().map(row).collect();
+    let columns = [
+        Column::Left("SHARD"),
+        Column::Right("RECORDS"),
+        Column::Right("BYTES"),
+        Column::Left("NEWEST"),
+        Column::Left("HASH KEYS"),
+    ];
+    write_columns(answer, columns, &rows)?;
     for (consumer, lag) in consumers.iter().zip(&lags) {
         writeln!(answer, "read by rule {}: {lag} records behind", consumer.name)?;
     }

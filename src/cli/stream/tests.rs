@@ -109,7 +109,7 @@ fn list_and_describe_count_what_is_there() {
     assert_eq!((&stream["name"], &stream["records"]), (&"alerts".into(), &1.into()));
     assert_eq!(stream["bytes"], 6);
     let text = answer(folder.path(), &["list"]).unwrap();
-    assert!(text.lines().nth(1).unwrap().starts_with("alerts       2             1"), "{text}");
+    assert!(text.lines().nth(1).unwrap().starts_with("alerts       2        1      6"), "{text}");
     let words = ["describe", "alerts", "--format", "json"];
     let described: serde_json::Value =
         serde_json::from_str(&answer(folder.path(), &words).unwrap()).unwrap();

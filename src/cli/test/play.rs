@@ -165,7 +165,8 @@ fn event(seen: Seen, start: Timestamp) -> Option<Event> {
             | Effect::Advance(_)
             | Effect::Consumers(_)
             | Effect::Keep(_)
-            | Effect::Session(_),
+            | Effect::Session(_)
+            | Effect::Switches(_),
         ) => return None,
     };
     Some(Event { at: Offset::between(start, at), kind, text })

@@ -1,9 +1,9 @@
 // One rule in full: its text, its counters, and the keys it watches, counting down.
 import { el, keyed, setAttribute, setText } from "./dom.js";
-import { get, jsonText } from "./api.js";
+import { ask, get, jsonText } from "./api.js";
 import { count, duration, time, utc } from "./format.js";
 import { highlightRule } from "./highlight.js";
-import { STATE_NAMES } from "./rules.js";
+import { stateText, switchedSince } from "./rules.js";
 
 const REFRESH_MS = 2_000;
 const PLACE = "#rule/";
@@ -80,6 +80,7 @@ export class RuleDetail {
   #build(name) {
     const parts = {
       state: el("span", { class: "pill" }),
+      power: el("button", { type: "button", class: "quiet power", hidden: true, onclick: () => this.#switch(name) }),
       description: el("p", { class: "soft" }),
       problem: el("p", { class: "problem", role: "alert", hidden: true }),
       counters: el("dl", { class: "counters" }),
@@ -125,7 +126,7 @@ export class RuleDetail {
         el("h3", {}, "Text"),
         parts.text,
         parts.file,
-        hits,
+        el("p", { class: "buttons" }, hits, parts.power),
       ),
     );
   }
@@ -133,6 +134,24 @@ export class RuleDetail {
   #showHits(name) {
     this.#dialog.close();
     document.dispatchEvent(new CustomEvent("filterhits", { detail: { rule: name } }));
+  }
+
+  /** Enables or disables the rule by hand. */
+  async #switch(name) {
+    const { power, problem } = this.#parts;
+    const verb = this.#shown.state === "disabled" ? "enable" : "disable";
+    const ends = this.#shown.watches && verb === "disable" ? " What it watches is ended." : "";
+    if (!confirm(`${verb === "enable" ? "Enable" : "Disable"} ${name}, whatever its text says?${ends}`)) return;
+    power.disabled = true;
+    try {
+      const rule = await ask("POST", `/api/rules/${encodeURIComponent(name)}/${verb}`);
+      if (name === this.#name) this.#show(rule);
+    } catch (error) {
+      setText(problem, error.message);
+      problem.hidden = false;
+    } finally {
+      power.disabled = false;
+    }
   }
 
   async #refresh() {
@@ -152,8 +171,11 @@ export class RuleDetail {
 
   #show(rule) {
     const parts = this.#parts;
-    setText(parts.state, STATE_NAMES[rule.state]);
+    setText(parts.state, stateText(rule));
+    setAttribute(parts.state, "title", switchedSince(rule));
     setAttribute(parts.state, "data-state", rule.state);
+    setText(parts.power, rule.state === "disabled" ? "Enable" : "Disable");
+    parts.power.hidden = false;
     setText(parts.description, rule.description ?? "");
     const counters = [
       ["Matched", rule.matched],

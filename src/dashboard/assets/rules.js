@@ -5,7 +5,19 @@ import { ago, compact, count, utc } from "./format.js";
 const ROWS_MAX = 300;
 const SPARK_BARS = 30;
 
-export const STATE_NAMES = { running: "Running", disabled: "Disabled", faulting: "Faulting" };
+const STATE_NAMES = { running: "Running", disabled: "Disabled", faulting: "Faulting" };
+
+/** What a rule does, in words; said too when that is not what its text says. */
+export function stateText(rule) {
+  const name = STATE_NAMES[rule.state];
+  if (rule.switched_at === undefined) return name;
+  return rule.state === "disabled" ? `${name} by hand` : `${name}, enabled by hand`;
+}
+
+/** Since when, for a rule that was switched. */
+export function switchedSince(rule) {
+  return rule.switched_at === undefined ? null : `since ${utc(rule.switched_at)}, by tidegate rule or the API`;
+}
 
 const COLUMNS = [
   { id: "name", title: "Rule", of: (rule) => rule.name },
@@ -88,7 +100,8 @@ export class Rules {
         setAttribute(row, "data-state", rule.state);
         setAttribute(name, "title", rule.description ?? rule.name);
         setAttribute(swatch, "data-slot", String(palette.slot(rule.name) ?? "other"));
-        setText(state, STATE_NAMES[rule.state]);
+        setText(state, stateText(rule));
+        setAttribute(state, "title", switchedSince(rule));
         setText(matched, compact(rule.matched));
         setText(hits, compact(rule.hits));
         setText(firing, rule.watches ? compact(rule.firing) : "–");

@@ -191,6 +191,7 @@ mod tests {
             text,
             file: None,
             line: 1,
+            switch: None,
             schemas: Schemas::default(),
         })
     }
