@@ -264,6 +264,9 @@ pub const SUBSCRIBER_ALIAS_TOPIC_MIN: usize = 8;
 pub const TOPIC_ALIAS_MAX: u16 = 64;
 /// Retained messages, bytes in all, payload and topic.
 pub const RETAINED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Nodes of the tree of retained messages that are looked at under its lock at once: well under a
+/// millisecond.
+pub const RETAINED_STEP_NODES: usize = 1_024;
 /// Access rules, those of a file included.
 pub const ACL_RULES_MAX: usize = 100_000;
 /// Users of a users file.

@@ -154,11 +154,7 @@ impl Cause<'_> {
                     matches!(Reserved::of(topic.as_str()), Some(Reserved::Ingest { .. }));
                 let retain = retain && !is_ingest;
                 let message = self.republished(topic, payload)?;
-                let message = Publish { qos, retain, properties, ..message };
-                if retain {
-                    outcome.effects.push(Effect::Retain(message.clone()));
-                }
-                outcome.republished.push(message);
+                outcome.republished.push(Publish { qos, retain, properties, ..message });
             }
             PreparedAction::Upsert { table, key, value } => {
                 self.check_value(&table, &value)?;

@@ -19,6 +19,7 @@ use super::metrics::BrokerMetrics;
 use super::metrics::Dropped;
 use super::outbox::Content;
 use super::restore::Store;
+use super::retained::Full;
 use super::retained::Retained;
 use super::session::Control;
 use super::session::Offered;
@@ -314,11 +315,8 @@ impl Exchange {
         staged
     }
 
-    /// After the commit: the same message for everybody who does not have it, and into the retained store.
+    /// After the commit: the same message for everybody who does not have it.
     pub(crate) fn publish_staged(&self, publish: &Publish, staged: &Staged) {
-        if publish.retain && !is_statistic(publish) {
-            self.retain(publish);
-        }
         let Some(route) = self.subscriptions.route(publish.topic.as_str(), None).1 else { return };
         let message = Message::new(publish);
         let (mut content, mut wakes) = (Content::default(), Wakes::default());
@@ -354,33 +352,49 @@ impl Exchange {
     }
 
     /// Keeps a message with the RETAIN flag, unless it is for one rule and has no subscribers. Answers
-    /// whether it was kept.
-    pub(crate) fn retain(&self, publish: &Publish) -> bool {
+    /// whether it was kept: it is to be committed then.
+    fn retain(&self, publish: &Publish) -> bool {
         if matches!(Reserved::of(publish.topic.as_str()), Some(Reserved::Ingest { .. })) {
             return false;
         }
-        let kept = self.retained.set(publish).is_ok();
-        if !kept {
-            self.metrics.count_dropped(Dropped::RetainedFull);
+        let kept = self.count_full(self.retained.set(publish));
+        if kept && self.store.is_none() {
+            // There is no journal that would say so.
+            self.retained.settle(publish);
         }
         self.count_retained();
         kept
     }
 
-    pub(crate) fn count_retained(&self) {
-        self.metrics.retained.set(i64::try_from(self.retained.len()).unwrap_or(i64::MAX));
+    /// A message of an earlier run.
+    pub(crate) fn restore_retained(&self, publish: &Publish) {
+        if self.count_full(self.retained.set(publish)) {
+            self.retained.settle(publish);
+        }
+        self.count_retained();
     }
 
-    /// A message that no connection sent: to subscribers and into the retained store. `publisher` is the
-    /// key of the session whose will it is. What is to be part of its commit is left in `wakes`.
-    pub(crate) fn publish(&self, publish: &Publish, publisher: Option<u64>, wakes: &mut Wakes) {
-        if publish.retain && !is_statistic(publish) {
-            self.retain(publish);
+    /// Whether there is room for a message with the RETAIN flag that a rule makes: it is to be committed
+    /// then.
+    pub(crate) fn reserve_retained(&self, publish: &Publish) -> bool {
+        self.count_full(self.retained.reserve(publish))
+    }
+
+    /// A retained message is on disk.
+    pub(crate) fn settle_retained(&self, publish: &Publish) {
+        self.retained.settle(publish);
+        self.count_retained();
+    }
+
+    fn count_full(&self, kept: Result<(), Full>) -> bool {
+        if kept.is_err() {
+            self.metrics.count_dropped(Dropped::RetainedFull);
         }
-        if let (_, Some(route)) = self.subscriptions.route(publish.topic.as_str(), publisher) {
-            self.fan_out(publish, &route, wakes);
-            self.wake(wakes);
-        }
+        kept.is_ok()
+    }
+
+    pub(crate) fn count_retained(&self) {
+        self.metrics.retained.set(i64::try_from(self.retained.len()).unwrap_or(i64::MAX));
     }
 
     /// A message is done with: its row goes, if it has one, with one of the next commits.
@@ -398,11 +412,6 @@ impl Exchange {
             connection.notify.notify_one();
         }
     }
-}
-
-/// Statistics are made anew for each subscription.
-fn is_statistic(publish: &Publish) -> bool {
-    Reserved::of(publish.topic.as_str()) == Some(Reserved::Statistic)
 }
 
 impl Wakes {

@@ -168,7 +168,7 @@ impl Broker {
         let connections_max = i64::try_from(config.connections_max).unwrap_or(i64::MAX);
         exchange.metrics.connections_max.set(connections_max);
         for publish in &retained {
-            exchange.retain(publish);
+            exchange.restore_retained(publish);
         }
         exchange.sessions.number_from(sessions.next);
         let restore = |saved| exchange.restore(saved, clock.now());
@@ -344,16 +344,28 @@ impl BrokerHandle {
         StagedPublish(staged)
     }
 
-    /// Sends a message that has been staged to its other subscribers, and keeps it when its RETAIN flag is
-    /// set. Never blocks: called by the journal's writer after the commit.
+    /// Sends a message that has been staged to its other subscribers. Never blocks: called by the
+    /// journal's writer after the commit.
     pub fn publish_staged(&self, publish: &Publish, staged: &StagedPublish) {
         self.exchange.publish_staged(publish, &staged.0);
     }
 
-    /// Sends a message that no client sent to its subscribers, and keeps it when its RETAIN flag is set. Never blocks.
+    /// Sends a message that no client sent to its subscribers. Never blocks.
     /// What sessions need of it on disk is part of one of the next commits.
     pub fn publish(&self, publish: &Publish) {
         self.exchange.publish_staged(publish, &Staged::default());
+    }
+
+    /// Whether a message with the RETAIN flag that no client sent has room; counted if not. Never blocks.
+    /// [`BrokerHandle::settle_retained`] is to follow when it has.
+    pub fn reserve_retained(&self, publish: &Publish) -> bool {
+        self.exchange.reserve_retained(publish)
+    }
+
+    /// A retained message is on disk: it is seen, and is the one of its topic unless another is on its way
+    /// there. Never blocks.
+    pub fn settle_retained(&self, publish: &Publish) {
+        self.exchange.settle_retained(publish);
     }
 
     /// What sessions that survive have for one of the next commits.

@@ -25,6 +25,7 @@ use super::message::Message;
 use super::metrics::Dropped;
 use super::outbox::Outbox;
 use super::packet::Version;
+use super::retained::Walk;
 use super::subscriptions::SubscriptionFilter;
 use crate::clock::Timestamp;
 use crate::peer::Certificate;
@@ -163,7 +164,12 @@ pub(crate) struct Session {
 /// A run of retained messages on their way to a new subscription.
 #[derive(Debug)]
 pub(crate) struct RetainedRun {
+    /// Found, in the order they go out.
     pub(crate) messages: std::vec::IntoIter<Arc<Message>>,
+    /// Where more are found.
+    pub(crate) walk: Walk,
+    /// Without what the client published itself.
+    pub(crate) no_local: bool,
     pub(crate) qos: QoS,
     pub(crate) subscription_ids: Option<Arc<[u32]>>,
 }

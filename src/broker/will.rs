@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Kept;
 use super::Lane;
 use super::exchange::Exchange;
 use super::exchange::Wakes;
-use super::metrics::Dropped;
 use super::packet::Violation;
 use super::packet::codec::LastWill;
 use crate::clock::Timestamp;
@@ -68,12 +66,12 @@ impl Will {
             Some(reason) => exchange.metrics.count_dropped(reason),
             None => {
                 let mut wakes = Wakes::default();
-                exchange.publish(&publish, Some(publisher), &mut wakes);
-                if lane.take(publish).is_err() {
-                    exchange.metrics.count_dropped(Dropped::UnknownRule);
-                }
-                for parcel in wakes.parcels.drain(..) {
-                    lane.keep(Kept::Message(parcel));
+                let topic = publish.topic.as_str();
+                let (_, route) = exchange.subscriptions.route(topic, Some(publisher));
+                let accepted = exchange.accept(publish, route.as_deref(), lane, &mut wakes);
+                exchange.wake(&mut wakes);
+                if let Err(reason) = accepted {
+                    exchange.metrics.count_dropped(reason);
                 }
             }
         }

@@ -196,6 +196,14 @@ impl AfterCommit for Announce {
         self.broker.publish_staged(&message, &staged);
     }
 
+    fn may_retain(&mut self, message: &Publish) -> bool {
+        self.broker.reserve_retained(message)
+    }
+
+    fn retained(&mut self, message: &Publish) {
+        self.broker.settle_retained(message);
+    }
+
     fn settle(&mut self, batch: &mut Batch) {
         let ledger = self.broker.ledger();
         batch.effects.extend(ledger.take_parcels().into_iter().map(Effect::Keep));

@@ -130,6 +130,14 @@ pub(super) trait AfterCommit: Send + 'static {
     /// A republished message goes to the subscribers.
     fn publish(&mut self, message: Publish);
 
+    /// Whether a message that is republished with RETAIN may be kept. [`AfterCommit::retained`] follows.
+    fn may_retain(&mut self, _message: &Publish) -> bool {
+        true
+    }
+
+    /// A retained message is on disk.
+    fn retained(&mut self, _message: &Publish) {}
+
     /// What sessions that survive have for this commit, which nobody waits for.
     fn settle(&mut self, _batch: &mut Batch) {}
 
@@ -401,7 +409,11 @@ impl<A: AfterCommit> Episodes<A> {
                 batch.effects.push(effect);
             }
             batch.hits.extend(hits);
-            for message in republished {
+            for mut message in republished {
+                message.retain = message.retain && self.after.may_retain(&message);
+                if message.retain {
+                    batch.effects.push(Effect::Retain(message.clone()));
+                }
                 self.exits.take_republished(&message, &mut batch.effects);
                 self.after.stage(&message, &mut batch.effects);
                 self.outgoing.push(message);
@@ -533,8 +545,10 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
         self.episodes.kept.mirror.commit(&batch.effects);
         let mut removals = Vec::new();
         for effect in &batch.effects {
-            if let Effect::Keep(parcel) = effect {
-                removals.extend(parcel.end_writing());
+            match effect {
+                Effect::Keep(parcel) => removals.extend(parcel.end_writing()),
+                Effect::Retain(publish) => self.episodes.after.retained(publish),
+                _ => {}
             }
         }
         if !removals.is_empty() {

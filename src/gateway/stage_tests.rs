@@ -36,10 +36,20 @@ use crate::topic::TopicName;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
-struct Nobody;
+/// Nobody listens.
+#[derive(Default)]
+struct Nobody {
+    has_no_room: bool,
+}
 
 impl AfterCommit for Nobody {
-    fn publish(&mut self, _message: Publish) {}
+    fn publish(&mut self, message: Publish) {
+        assert!(!(self.has_no_room && message.retain), "{message:?}");
+    }
+
+    fn may_retain(&mut self, _message: &Publish) -> bool {
+        !self.has_no_room
+    }
 
     fn hits_logged(&mut self) {}
 }
@@ -74,6 +84,10 @@ fn publish(topic: &str, payload: &str) -> Publish {
 
 impl Bench {
     fn new(text: &str) -> Self {
+        Bench::before(text, Nobody::default())
+    }
+
+    fn before(text: &str, after: Nobody) -> Self {
         let (rules, config) = (compile(text, None), Config::default());
         let remembered = Remembered {
             states: StateTable::new(rules.stateful()),
@@ -82,7 +96,7 @@ impl Bench {
             transitions: Transitions::default(),
         };
         let running = Arc::new(RunningRules::new(rules));
-        let stage = GatewayStage::new(Arc::clone(&running), remembered, Nobody);
+        let stage = GatewayStage::new(Arc::clone(&running), remembered, after);
         Bench { running, stage, batch: Batch::default() }
     }
 
@@ -130,6 +144,21 @@ impl Bench {
 const EDGE: &str =
     "CREATE RULE edge AS SELECT n, hold.reason AS r FROM 'in' WHEN n > 5 FOR 0 SECONDS
     DO STREAM fired KEY 'k' ON CLEARED DO STREAM cleared KEY 'k';";
+
+#[test]
+fn a_retained_message_that_has_no_room_is_not_committed_either() {
+    let rule = "CREATE RULE a AS SELECT n FROM 'in' DO REPUBLISH 'out' RETAIN;";
+    let kept = |has_no_room| {
+        let mut bench = Bench::before(rule, Nobody { has_no_room });
+        let work = bench.judge("in", r#"{"n":1}"#);
+        bench.apply(work);
+        bench.stage.committed(&bench.batch);
+        let is_retained =
+            |effect: &&Effect| matches!(effect, Effect::Retain(publish) if publish.retain);
+        bench.batch.effects.iter().filter(is_retained).count()
+    };
+    assert_eq!((kept(false), kept(true)), (1, 0));
+}
 
 #[test]
 fn the_effects_of_a_late_batch_stand() {

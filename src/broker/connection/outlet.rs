@@ -85,6 +85,8 @@ pub(super) struct Outlet {
     written: u64,
     /// The transport has taken bytes that its socket may not have (TLS, WebSocket).
     unflushed: bool,
+    /// A step through the retained messages was made, and more is to be done.
+    walks: bool,
     aliases: Aliases,
 }
 
@@ -108,6 +110,7 @@ impl Outlet {
             sent,
             written: 0,
             unflushed: false,
+            walks: false,
             aliases: Aliases::new(aliases_max),
         }
     }
@@ -290,7 +293,21 @@ impl Outlet {
             }
             let Some(run) = state.retained.front_mut() else { return };
             let Some(message) = run.messages.next() else {
-                state.retained.pop_front();
+                match client.exchange.retained.take_step(&mut run.walk, now) {
+                    None => drop(state.retained.pop_front()),
+                    Some(mut found) => {
+                        if run.no_local {
+                            let own = Some(&client.session.client_id);
+                            found.retain(|found| found.publish.origin.client_id.as_ref() != own);
+                        }
+                        run.messages = found.into_iter();
+                        if !run.walk.is_done() {
+                            // Other connections come first.
+                            self.walks = true;
+                            return;
+                        }
+                    }
+                }
                 continue;
             };
             let delivery = Delivery {
@@ -506,8 +523,10 @@ impl Outlet {
     ) -> Result<(), Close> {
         let awaits_commit = !self.acks.is_empty();
         let awaits_more = self.is_waiting() || self.page.is_some();
+        let walks = std::mem::take(&mut self.walks);
         let slot = Arc::clone(&self.slot);
         tokio::select! {
+            () = tokio::task::yield_now(), if walks => {}
             () = slot.changed(), if awaits_commit => {}
             () = client.control.notify.notified() => self.backlog = true,
             done = poll_fn(|cx| self.poll_progress(client, writer, cx)), if awaits_more => done?,

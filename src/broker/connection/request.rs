@@ -9,7 +9,6 @@ use super::Close;
 use crate::access::Permissions;
 use crate::broker::Change;
 use crate::broker::exchange::Exchange;
-use crate::broker::message::Message;
 use crate::broker::metrics::Dropped;
 use crate::broker::packet::Kind;
 use crate::broker::packet::Violation;
@@ -143,11 +142,10 @@ fn subscribe(
         );
         return Granted::Quota;
     }
-    let retained_waiting: usize = state.retained.iter().map(|run| run.messages.len()).sum();
-    if retained_waiting > exchange.config.retained_max {
+    if state.retained.len() >= exchange.config.subscriptions_max {
         tracing::warn!(
             client_id = %client.session.client_id,
-            retained_waiting,
+            waiting = state.retained.len(),
             "subscription refused: the client has not taken the retained messages of the last ones"
         );
         return Granted::Quota;
@@ -171,19 +169,13 @@ fn subscribe(
     };
     // Shared subscriptions get none (MQTT 5, section 4.8.2).
     if sends_retained && !filter.is_shared() {
-        let mut messages = exchange.retained.matching(filter.filter(), exchange.clock.now());
-        messages.extend(exchange.statistics_matching(filter.filter()));
-        if wanted.no_local {
-            let own = &client.session.client_id;
-            messages.retain(|message| message.publish.origin.client_id.as_ref() != Some(own));
-        }
-        if !messages.is_empty() {
-            state.retained.push_back(RetainedRun {
-                messages: messages.into_iter(),
-                qos: wanted.qos,
-                subscription_ids: id.map(|id| Arc::from([id].as_slice())),
-            });
-        }
+        state.retained.push_back(RetainedRun {
+            messages: exchange.statistics_matching(filter.filter()).into_iter(),
+            walk: exchange.retained.walk(filter.filter()),
+            no_local: wanted.no_local,
+            qos: wanted.qos,
+            subscription_ids: id.map(|id| Arc::from([id].as_slice())),
+        });
     }
     if is_new {
         client.session.traffic.filters.lock().insert(Arc::clone(filter.text()));
@@ -240,11 +232,7 @@ pub(super) fn forget_forbidden(
             exchange.finish(&parcel, &mut removals);
         }
         exchange.ledger.add(&mut removals);
-        for run in &mut state.retained {
-            let is_wanted = |message: &Arc<Message>| is_matched(message.publish.topic.as_str());
-            let kept: Vec<_> = std::mem::take(&mut run.messages).filter(is_wanted).collect();
-            run.messages = kept.into_iter();
-        }
+        state.retained.retain(|run| permissions.may_subscribe(run.walk.filter().as_str()));
         exchange.metrics.queued.dec_by(i64::try_from(dropped).unwrap_or(i64::MAX));
         exchange.metrics.count_all_dropped(Dropped::NotAuthorized, dropped);
     }

@@ -84,7 +84,7 @@ async fn retained_messages_follow_the_subscription_options() {
 async fn more_retained_messages_than_the_window_all_arrive() {
     let gateway = Gateway::start().await;
     for n in 0..600 {
-        gateway.handle.publish(&republished(&format!("r/{n}"), b"x"));
+        gateway.republish(&format!("r/{n}"), b"x");
     }
     let mut client = gateway.client(v4("a")).await;
     client.subscribe(None, "r/#", 1).await;
@@ -108,14 +108,14 @@ async fn more_than_a_write_buffer_of_messages_arrives_without_further_wakes() {
     let payload = [b'x'; 1000];
     // All in one go: the client's task does not run meanwhile, and is woken once.
     for _ in 0..2000 {
-        gateway.handle.publish(&republished("burst", &payload));
+        gateway.republish("burst", &payload);
     }
     for _ in 0..2000 {
         assert_eq!(client.recv().await.len(), 3 + 7 + 1000);
     }
     let mut late = gateway.client(v4("b")).await;
     for n in 0..200 {
-        gateway.handle.publish(&republished(&format!("kept/{n}"), &payload));
+        gateway.republish(&format!("kept/{n}"), &payload);
     }
     late.subscribe(None, "kept/#", 0).await;
     for _ in 0..200 {
@@ -251,7 +251,7 @@ async fn a_republished_message_reaches_subscribers_and_is_retained() {
     let gateway = Gateway::start().await;
     let mut client = gateway.client(v4("a")).await;
     client.subscribe(None, "out/#", 1).await;
-    gateway.handle.publish(&republished("out/x", b"hit"));
+    gateway.republish("out/x", b"hit");
     client.expect(&publish(0b0010, "out/x", 1, None, b"hit")).await;
     assert_eq!(gateway.handle.retained_count(), 1);
 }
