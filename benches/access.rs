@@ -11,7 +11,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +18,9 @@ use tidegate::access::Access;
 use tidegate::access::Acl;
 use tidegate::access::users;
 use tidegate::broker::Broker;
-use tidegate::broker::ClientEvent;
 use tidegate::broker::Guard;
-use tidegate::broker::Intake;
-use tidegate::broker::IntakeClosed;
-use tidegate::broker::Lane;
+use tidegate::broker::NoRules;
 use tidegate::broker::Remains;
-use tidegate::broker::Submitted;
-use tidegate::broker::UnknownRule;
 use tidegate::clock::Clock;
 use tidegate::config::AccessConfig;
 use tidegate::config::AclConfig;
@@ -34,9 +28,6 @@ use tidegate::config::AuthConfig;
 use tidegate::config::Method;
 use tidegate::config::MqttConfig;
 use tidegate::config::RateConfig;
-use tidegate::journal::AckSlot;
-use tidegate::publish::Origin;
-use tidegate::publish::Publish;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -50,29 +41,6 @@ const PUBLISHES: usize = 500_000;
 const TOPICS: usize = 50_000;
 const USERS: usize = 64;
 const RUNS: usize = 3;
-
-struct Settles;
-
-impl Intake for Settles {
-    fn lane(&self, _: Arc<Origin>, _: Arc<AckSlot>) -> Box<dyn Lane> {
-        Box::new(Settles)
-    }
-
-    fn tell(&self, _: &dyn Fn() -> ClientEvent) {}
-}
-
-impl Lane for Settles {
-    fn take(&mut self, _: Publish) -> Result<(), UnknownRule> {
-        Ok(())
-    }
-
-    fn submit(
-        &mut self,
-        _: Option<u64>,
-    ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>> {
-        Box::pin(std::future::ready(Ok(Submitted::Settled)))
-    }
-}
 
 fn main() {
     let runtime =
@@ -133,7 +101,7 @@ async fn serve(rules: usize, auth: AuthConfig) -> SocketAddr {
     let config = MqttConfig { listen, ..MqttConfig::default() };
     let broker = Broker::bind(&config, clock, guard, Remains::default()).await.expect("listens");
     let address = broker.local_addr();
-    tokio::spawn(broker.run(Arc::new(Settles), std::future::pending()));
+    tokio::spawn(broker.run(Arc::new(NoRules), std::future::pending()));
     address
 }
 

@@ -21,9 +21,7 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,17 +33,11 @@ use rumqttd::local::LinkBuilder;
 use rumqttd::local::LinkRx;
 use rumqttd::protocol::Packet;
 use tidegate::broker::Broker;
-use tidegate::broker::ClientEvent;
 use tidegate::broker::Guard;
-use tidegate::broker::Intake;
-use tidegate::broker::IntakeClosed;
-use tidegate::broker::Lane;
+use tidegate::broker::NoRules;
 use tidegate::broker::Remains;
-use tidegate::broker::Submitted;
-use tidegate::broker::UnknownRule;
 use tidegate::clock::Clock;
 use tidegate::config::MqttConfig;
-use tidegate::journal::AckSlot;
 use tidegate::publish::Origin;
 use tidegate::publish::Publish;
 use tidegate::publish::QoS;
@@ -63,29 +55,6 @@ const PAYLOAD: [u8; 145] = [b'x'; 145];
 /// Deliveries of one run, whatever the number of subscribers.
 const DELIVERIES: usize = 1_000_000;
 const RUNS: usize = 3;
-
-struct Settles;
-
-impl Intake for Settles {
-    fn lane(&self, _: Arc<Origin>, _: Arc<AckSlot>) -> Box<dyn Lane> {
-        Box::new(Settles)
-    }
-
-    fn tell(&self, _: &dyn Fn() -> ClientEvent) {}
-}
-
-impl Lane for Settles {
-    fn take(&mut self, _: Publish) -> Result<(), UnknownRule> {
-        Ok(())
-    }
-
-    fn submit(
-        &mut self,
-        _: Option<u64>,
-    ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>> {
-        Box::pin(std::future::ready(Ok(Submitted::Settled)))
-    }
-}
 
 fn guard() -> Guard {
     Guard::open(Clock::start())
@@ -136,7 +105,7 @@ async fn serve(listen: SocketAddr) {
         Broker::bind(&config, Clock::start(), guard(), Remains::default()).await.expect("listens");
     println!("ready: mqtt={}", broker.local_addr());
     let patience = async { tokio::time::sleep(Duration::from_secs(1)).await };
-    broker.run(Arc::new(Settles), patience).await;
+    broker.run(Arc::new(NoRules), patience).await;
 }
 
 /// Time until queued, and until delivered.
@@ -151,7 +120,7 @@ async fn ours(subscribers: usize, count: usize) -> (Duration, Duration) {
     let clock = Clock::start();
     let broker = Broker::bind(&config, clock, guard(), Remains::default()).await.expect("listens");
     let (address, handle) = (broker.local_addr(), broker.handle());
-    let run = tokio::spawn(broker.run(Arc::new(Settles), std::future::ready(())));
+    let run = tokio::spawn(broker.run(Arc::new(NoRules), std::future::ready(())));
     let mut readers = Vec::new();
     for n in 0..subscribers {
         let stream = subscribe(address, n).await;

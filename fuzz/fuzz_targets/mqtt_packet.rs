@@ -7,60 +7,26 @@
 
 #![no_main]
 
-use std::future::Future;
 use std::io::Read;
 use std::io::Write;
 use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::net::TcpStream;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::broker::Broker;
-use tidegate::broker::ClientEvent;
 use tidegate::broker::Guard;
-use tidegate::broker::Intake;
-use tidegate::broker::IntakeClosed;
-use tidegate::broker::Lane;
+use tidegate::broker::NoRules;
 use tidegate::broker::Remains;
-use tidegate::broker::Submitted;
-use tidegate::broker::UnknownRule;
 use tidegate::clock::Clock;
 use tidegate::config::MqttConfig;
-use tidegate::journal::AckSlot;
-use tidegate::publish::Origin;
-use tidegate::publish::Publish;
 use tokio::runtime::Runtime;
 
 /// An answer that takes longer is a connection that hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Rules that want nothing.
-struct Nobody;
-
-impl Intake for Nobody {
-    fn lane(&self, _: Arc<Origin>, _: Arc<AckSlot>) -> Box<dyn Lane> {
-        Box::new(Nobody)
-    }
-
-    fn tell(&self, _: &dyn Fn() -> ClientEvent) {}
-}
-
-impl Lane for Nobody {
-    fn take(&mut self, _: Publish) -> Result<(), UnknownRule> {
-        Ok(())
-    }
-
-    fn submit(
-        &mut self,
-        _: Option<u64>,
-    ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>> {
-        Box::pin(std::future::ready(Ok(Submitted::Settled)))
-    }
-}
 
 /// The runtime lives as long as its broker.
 static BROKER: LazyLock<(Runtime, SocketAddr)> = LazyLock::new(|| {
@@ -71,7 +37,7 @@ static BROKER: LazyLock<(Runtime, SocketAddr)> = LazyLock::new(|| {
     let bound = Broker::bind(&config, Clock::start(), guard, Remains::default());
     let broker = runtime.block_on(bound).expect("a free port");
     let address = broker.local_addr();
-    runtime.spawn(broker.run(Arc::new(Nobody), std::future::ready(())));
+    runtime.spawn(broker.run(Arc::new(NoRules), std::future::ready(())));
     (runtime, address)
 });
 

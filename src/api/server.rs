@@ -40,6 +40,7 @@ use super::metrics::HttpMetrics;
 use super::usage::Flow;
 use super::usage::Patience;
 use super::usage::Usage;
+use crate::accept;
 use crate::accept::Acceptor;
 use crate::accept::Door;
 use crate::accept::DoorError;
@@ -145,26 +146,10 @@ impl Server {
             };
             attended.spawn(entry.attend(acceptor));
         }
-        let mut left = Vec::new();
-        while let Some(ended) = attended.join_next().await {
-            match ended {
-                Ok(connections) => left.push(connections),
-                Err(error) => tracing::error!(%error, "a listener's task panicked"),
-            }
-        }
-        let drained = async {
-            for connections in &mut left {
-                while let Some(ended) = connections.join_next().await {
-                    reap(&metrics, ended);
-                }
-            }
-        };
-        if tokio::time::timeout(HTTP_SHUTDOWN_GRACE, drained).await.is_err() {
-            let connections: usize = left.iter().map(JoinSet::len).sum();
+        let grace = sleep(HTTP_SHUTDOWN_GRACE);
+        let connections = accept::show_out(attended, grace, |ended| reap(&metrics, ended)).await;
+        if connections > 0 {
             tracing::warn!(connections, "HTTP connections cut at shutdown");
-            for mut connections in left {
-                connections.shutdown().await;
-            }
         }
     }
 }
@@ -183,18 +168,12 @@ struct Entry {
 
 impl Entry {
     /// Lets clients in until the stop; answers the connections that there still are.
-    async fn attend(self, mut acceptor: Acceptor) -> JoinSet<&'static str> {
-        let mut connections = JoinSet::new();
-        let mut stop = pin!(is_stopped(self.stopped.clone()));
-        loop {
-            tokio::select! {
-                () = stop.as_mut() => return connections,
-                (socket, address) = acceptor.accept() => {
-                    self.admit(socket, address, &mut connections);
-                }
-                Some(ended) = connections.join_next() => reap(&self.metrics, ended),
-            }
-        }
+    async fn attend(self, acceptor: Acceptor) -> JoinSet<&'static str> {
+        let stop = is_stopped(self.stopped.clone());
+        let admit = |socket, address, connections: &mut JoinSet<_>| {
+            self.admit(socket, address, connections);
+        };
+        accept::attend(acceptor, stop, admit, |ended| reap(&self.metrics, ended)).await
     }
 
     fn admit(

@@ -29,6 +29,7 @@ use super::session::Session;
 use super::transport;
 use super::transport::Stage;
 use super::transport::Stream;
+use crate::accept;
 use crate::accept::Acceptor;
 use crate::accept::Door;
 use crate::accept::DoorError;
@@ -204,30 +205,9 @@ impl Broker {
         if attended.is_empty() {
             exchange.closed().await;
         }
-        let mut left = Vec::new();
-        while let Some(ended) = attended.join_next().await {
-            match ended {
-                Ok(connections) => left.push(connections),
-                Err(error) => tracing::error!(%error, "a listener's task panicked"),
-            }
-        }
-        let drained = async {
-            for connections in &mut left {
-                while let Some(ended) = connections.join_next().await {
-                    reap(ended);
-                }
-            }
-        };
-        let is_drained = tokio::select! {
-            () = drained => true,
-            () = patience => false,
-        };
-        if !is_drained {
-            let connections: usize = left.iter().map(JoinSet::len).sum();
+        let connections = accept::show_out(attended, patience, reap).await;
+        if connections > 0 {
             tracing::warn!(connections, "connections cut at shutdown");
-            for mut connections in left {
-                connections.shutdown().await;
-            }
         }
     }
 }
@@ -244,19 +224,11 @@ struct Entry {
 
 impl Entry {
     /// Lets clients in until the broker closes; answers the connections that there still are.
-    async fn attend(self, mut acceptor: Acceptor) -> JoinSet<()> {
-        let mut connections = JoinSet::new();
-        let exchange = Arc::clone(&self.exchange);
-        let mut closed = std::pin::pin!(exchange.closed());
-        loop {
-            tokio::select! {
-                () = closed.as_mut() => return connections,
-                (socket, address) = acceptor.accept() => {
-                    self.admit(socket, address, &mut connections);
-                }
-                Some(ended) = connections.join_next() => reap(ended),
-            }
-        }
+    async fn attend(self, acceptor: Acceptor) -> JoinSet<()> {
+        let admit = |socket, address, connections: &mut JoinSet<()>| {
+            self.admit(socket, address, connections);
+        };
+        accept::attend(acceptor, self.exchange.closed(), admit, reap).await
     }
 
     /// Starts a connection's task, or closes the socket when there are too many even to be refused.

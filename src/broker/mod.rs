@@ -120,3 +120,29 @@ pub trait Lane: Send {
         ticket: Option<u64>,
     ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>>;
 }
+
+/// An intake without rules: nothing waits for a commit, and nothing is told. For a broker of its own, as
+/// benchmarks and the fuzzer want it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRules;
+
+impl Intake for NoRules {
+    fn lane(&self, _: Arc<Origin>, _: Arc<AckSlot>) -> Box<dyn Lane> {
+        Box::new(NoRules)
+    }
+
+    fn tell(&self, _: &dyn Fn() -> ClientEvent) {}
+}
+
+impl Lane for NoRules {
+    fn take(&mut self, _: Publish) -> Result<(), UnknownRule> {
+        Ok(())
+    }
+
+    fn submit(
+        &mut self,
+        _: Option<u64>,
+    ) -> Pin<Box<dyn Future<Output = Result<Submitted, IntakeClosed>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(Submitted::Settled)))
+    }
+}
