@@ -7,7 +7,8 @@
 //!
 //! A publish is decided for its topic. A subscription is decided for all topics that its filter
 //! matches, and never granted too much: it is allowed when a rule that allows *all* of it comes before
-//! any that denies *some* of it. Two rules that together allow it are not enough.
+//! any that denies *some* of it. Two rules that together allow it are not enough. Which client identifier
+//! somebody may use is decided when it connects, by rules of their own (`allow connect …`).
 //!
 //! [`Permissions`] is made when a client connects and holds the rules that are about it, by number; its
 //! two questions allocate nothing. A rule that allows and whose placeholder has no value that could stand
@@ -15,6 +16,7 @@
 
 use std::sync::Arc;
 
+use super::client_ids::ClientIds;
 use super::pattern::Pattern;
 use super::pattern::PatternError;
 use super::pattern::Usable;
@@ -83,6 +85,8 @@ struct Rule {
     subscribe: bool,
     who: Who,
     topics: Vec<Pattern>,
+    /// Of a rule about connecting, which names no topics.
+    client_ids: Vec<ClientIds>,
 }
 
 /// What is wrong with a line of rules.
@@ -122,8 +126,9 @@ impl Acl {
             let message = format!("there are more than {ACL_RULES_MAX} access rules");
             return Err(RuleProblem { message, help: "use groups and placeholders".to_owned() });
         }
-        self.rules.push(parse_rule(line)?);
-        self.denies = true;
+        let rule = parse_rule(line)?;
+        self.denies |= !rule.topics.is_empty();
+        self.rules.push(rule);
         Ok(())
     }
 
@@ -146,6 +151,16 @@ impl Acl {
         self
     }
 
+    /// Whether somebody may use its client identifier: any, while no rule is about that.
+    fn may_connect(&self, subject: &Subject) -> bool {
+        let mut rules = self.rules.iter().filter(|rule| !rule.client_ids.is_empty()).peekable();
+        let is_met = |rule: &&Rule| {
+            let mut ids = rule.client_ids.iter();
+            rule.who.is(subject) && ids.any(|ids| ids.are_met(rule.allows, subject))
+        };
+        rules.peek().is_none() || rules.find(is_met).is_some_and(|rule| rule.allows)
+    }
+
     /// Whether anything is denied by there being rules.
     pub fn is_open(&self) -> bool {
         !self.denies
@@ -162,58 +177,77 @@ impl Acl {
     }
 }
 
-const RULE_HELP: &str = "allow or deny; publish, subscribe or both; any, anonymous, user NAME, group NAME or client NAME; \
-     then topic filters, such as: allow publish user alice devices/%c/#";
+const RULE_HELP: &str = "allow or deny; publish, subscribe, both or connect; any, anonymous, user NAME, group NAME or \
+     client NAME; then topic filters, or what client identifiers look like, such as: allow publish user alice \
+     devices/%c/#";
 
 fn parse_rule(line: &str) -> Result<Rule, RuleProblem> {
-    let problem = |message: String| RuleProblem { message, help: RULE_HELP.to_owned() };
     let words =
         split_words(line).ok_or_else(|| problem("a quotation mark is not closed".to_owned()))?;
     let mut words = words.iter().map(String::as_str);
-    let mut next = |wanted: &str| {
-        words.next().ok_or_else(|| problem(format!("the rule ends where {wanted} should stand")))
-    };
-    let allows = match next("allow or deny")? {
+    let allows = match next(&mut words, "allow or deny")? {
         "allow" => true,
         "deny" => false,
         other => return Err(problem(format!("a rule begins with allow or deny, not {other:?}"))),
     };
-    let (publish, subscribe) = match next("publish, subscribe or both")? {
+    let (publish, subscribe) = match next(&mut words, "publish, subscribe, both or connect")? {
         "publish" => (true, false),
         "subscribe" => (false, true),
         "both" => (true, true),
-        other => return Err(problem(format!("{other:?} is not publish, subscribe or both"))),
+        "connect" => (false, false),
+        other => {
+            return Err(problem(format!("{other:?} is not publish, subscribe, both or connect")));
+        }
     };
-    let who = match next("whom it is about")? {
+    let who = match next(&mut words, "whom it is about")? {
         "any" => Who::Any,
         "anonymous" => Who::Anonymous,
-        "user" => Who::User(Name::parse(next("the user's name")?)),
-        "group" => Who::Group(Box::from(next("the group's name")?)),
-        "client" => Who::Client(Name::parse(next("the client's identifier")?)),
+        "user" => Who::User(Name::parse(next(&mut words, "the user's name")?)),
+        "group" => Who::Group(Box::from(next(&mut words, "the group's name")?)),
+        "client" => Who::Client(Name::parse(next(&mut words, "the client's identifier")?)),
         other => {
             return Err(problem(format!("{other:?} is not any, anonymous, user, group or client")));
         }
     };
-    let mut topics = Vec::new();
+    let is_connect = !publish && !subscribe;
+    let (mut topics, mut client_ids) = (Vec::new(), Vec::new());
     for text in words {
-        let topic = Pattern::parse(text).map_err(|error| RuleProblem {
-            message: format!("{text:?} is not a topic filter: {error}"),
-            help: match error {
-                PatternError::UnknownValue(_) => {
-                    format!(
-                        "known: %c, %u, %{{{}}}, %{{jwt.CLAIM}}",
-                        super::pattern::NAMES.join("}, %{")
-                    )
-                }
-                _ => String::new(),
-            },
-        })?;
-        topics.push(topic);
+        if is_connect {
+            let wrong = |error| pattern_problem(text, "client identifier", &error);
+            client_ids.push(ClientIds::parse(text).map_err(wrong)?);
+        } else {
+            let wrong = |error| pattern_problem(text, "topic filter", &error);
+            topics.push(Pattern::parse(text).map_err(wrong)?);
+        }
     }
-    if topics.is_empty() {
-        return Err(problem("the rule names no topic".to_owned()));
+    if topics.is_empty() && client_ids.is_empty() {
+        let missing = if is_connect { "client identifier" } else { "topic" };
+        return Err(problem(format!("the rule names no {missing}")));
     }
-    Ok(Rule { allows, publish, subscribe, who, topics })
+    Ok(Rule { allows, publish, subscribe, who, topics, client_ids })
+}
+
+fn problem(message: String) -> RuleProblem {
+    RuleProblem { message, help: RULE_HELP.to_owned() }
+}
+
+fn next<'a>(
+    words: &mut impl Iterator<Item = &'a str>,
+    wanted: &str,
+) -> Result<&'a str, RuleProblem> {
+    words.next().ok_or_else(|| problem(format!("the rule ends where {wanted} should stand")))
+}
+
+fn pattern_problem(text: &str, noun: &str, error: &PatternError) -> RuleProblem {
+    let help = match error {
+        PatternError::UnknownValue(_) => {
+            let names = super::pattern::NAMES.join("}, %{");
+            format!("known: %c, %u, %{{{names}}}, %{{jwt.CLAIM}}")
+        }
+        PatternError::OfItself => "%u is the name that was proved".to_owned(),
+        _ => String::new(),
+    };
+    RuleProblem { message: format!("{text:?} is not a {noun}: {error}"), help }
 }
 
 /// Words between spaces; one in quotation marks may hold spaces. `None`: a mark is not closed.
@@ -246,6 +280,7 @@ pub struct Permissions {
     subject: Arc<Subject>,
     publish: Box<[Applied]>,
     subscribe: Box<[Applied]>,
+    may_connect: bool,
     /// Of the access rules that they were made of.
     version: u64,
 }
@@ -272,6 +307,7 @@ impl Permissions {
             }
         }
         Permissions {
+            may_connect: acl.may_connect(&subject),
             acl,
             subject: Arc::new(subject),
             publish: publish.into_boxed_slice(),
@@ -288,6 +324,12 @@ impl Permissions {
     /// Grows when access rules or users change; permissions of another version are out of date.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Whether the client may use its identifier. One that the gateway has given it is nobody else's, so it
+    /// need not be asked about.
+    pub fn may_connect(&self) -> bool {
+        self.may_connect
     }
 
     /// Whether the client may publish to the topic `name`.
@@ -402,10 +444,40 @@ mod tests {
     }
 
     #[test]
+    fn identifiers_are_free_until_a_rule_is_about_them() {
+        let may = |acl: &Arc<Acl>, client: &str, user, groups: &[&str]| {
+            of(acl, client, user, groups).may_connect()
+        };
+        let topics_only = acl(&["allow both any a"]);
+        assert!(may(&topics_only, "anything", None, &[]));
+        let bound = acl(&[
+            "deny connect any admin-*",
+            "allow connect group ops *",
+            "allow connect any %u %u-*",
+            "allow connect anonymous guest-*",
+        ]);
+        for (client, user, groups, expected) in [
+            ("alice", Some("alice"), &[][..], true),
+            ("alice-2", Some("alice"), &[], true),
+            ("bob", Some("alice"), &[], false),
+            ("bob", Some("alice"), &["ops"], true),
+            ("admin-1", Some("alice"), &["ops"], false),
+            ("guest-1", None, &[], true),
+            ("guest-1", Some("alice"), &[], false),
+            ("alice", None, &[], false),
+        ] {
+            assert_eq!(may(&bound, client, user, groups), expected, "{client} {user:?}");
+        }
+        assert!(of(&bound, "alice", Some("alice"), &[]).may_publish("a"), "topics are not bound");
+        let closed = Arc::new(Acl::clone(&bound).then(&topics_only));
+        assert!(!may(&closed, "bob", Some("alice"), &[]));
+    }
+
+    #[test]
     fn what_is_no_rule_says_what_would_be_one() {
         for (line, word) in [
             ("permit both any #", "permit"),
-            ("allow", "publish, subscribe or both"),
+            ("allow", "publish, subscribe, both or connect"),
             ("allow read any #", "read"),
             ("allow both everyone #", "everyone"),
             ("allow both user", "the user's name"),
@@ -414,6 +486,9 @@ mod tests {
             ("allow both any %{cert.cm}", "cert.cm"),
             ("allow both any \"a", "not closed"),
             ("allow both any $share/g/a", "$share/GROUP/"),
+            ("allow connect any", "names no client identifier"),
+            ("allow connect any %c", "the identifier itself"),
+            ("allow connect any %{cert.cm}", "cert.cm"),
         ] {
             let problem = Acl::default().add(line).unwrap_err();
             assert!(problem.message.contains(word), "{line}: {problem:?}");

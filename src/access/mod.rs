@@ -4,7 +4,7 @@
 //! ([`Denied`]); and for an identity its [`Permissions`], which the broker asks about each topic once.
 //!
 //! The decisions are pure and beside each other: [`acl`] (the rules, in order), [`pattern`] (whether one
-//! filter lies inside another), [`users`] (names and hashes), `failures` (who has to wait). [`Access`]
+//! filter lies inside another), [`client_ids`] (which identifiers a client may use), [`users`] (names and hashes), `failures` (who has to wait). [`Access`]
 //! joins them: it has the files that they come from, reads them again when they change, and sees to it that
 //! comparing passwords neither blocks a runtime's thread nor can be made to starve anybody (`queue`).
 //!
@@ -15,6 +15,7 @@
 //! nobody has a proved name. Passwords, hashes and tokens appear in no error, log or metric.
 
 mod acl;
+mod client_ids;
 mod failures;
 mod gate;
 mod hook;

@@ -36,12 +36,15 @@ pub(super) enum PatternError {
     LonePercent,
     #[error("a shared subscription is checked by its own filter: leave $share/GROUP/ out")]
     Shared,
+    #[error("%c is the identifier itself")]
+    OfItself,
     #[error(transparent)]
     Topic(#[from] TopicError),
 }
 
+/// A piece of a text with places for values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Text(Box<str>),
     /// The name of a value.
     Value(Box<str>),
@@ -80,7 +83,7 @@ impl Pattern {
         let mut levels = Vec::new();
         let mut shape = String::with_capacity(text.len());
         for level in spelt_out(text).split('/') {
-            let parts = parse_level(level)?;
+            let parts = parse_parts(level)?;
             if !levels.is_empty() {
                 shape.push('/');
             }
@@ -225,10 +228,11 @@ fn is_one_level(value: &str) -> bool {
     !value.is_empty() && !value.contains(['/', '+', '#', '\0'])
 }
 
-fn parse_level(level: &str) -> Result<Vec<Part>, PatternError> {
+/// Takes a text apart at its values.
+pub(super) fn parse_parts(text_with_values: &str) -> Result<Vec<Part>, PatternError> {
     let mut parts = Vec::new();
     let mut text = String::new();
-    let mut rest = level;
+    let mut rest = text_with_values;
     while let Some((before, after)) = rest.split_once('%') {
         text.push_str(before);
         let mut following = after.chars();

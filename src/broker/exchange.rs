@@ -4,6 +4,9 @@
 //! Fan-out never waits: a subscriber whose queue is full misses the message, which is counted.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -11,6 +14,9 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
+use super::Change;
+use super::ClientEvent;
+use super::Intake;
 use super::Kept;
 use super::Lane;
 use super::message::Delivery;
@@ -63,6 +69,11 @@ pub(crate) struct Exchange {
     pub(crate) statistics: Statistics,
     /// The number of the next connection; see [`Exchange::next_version_number`].
     version_number: AtomicU64,
+    /// Who is told what happens to sessions that no connection is at hand of. Given when the broker runs;
+    /// weak, because it knows us.
+    told: OnceLock<Weak<dyn Intake>>,
+    /// The store has had no room for a message, and has not had plenty since.
+    is_store_full: AtomicBool,
     /// Whether the broker is shutting down.
     closing: watch::Sender<bool>,
     /// Connections behind all doors, those that are being refused too.
@@ -160,9 +171,17 @@ impl Exchange {
             version_number: AtomicU64::new(
                 u64::try_from(clock.now().as_millis()).unwrap_or_default(),
             ),
+            told: OnceLock::new(),
+            is_store_full: AtomicBool::new(false),
             closing: watch::Sender::new(false),
             open: AtomicUsize::new(0),
         }
+    }
+
+    /// Tells `intake` what happens from now on.
+    pub(crate) fn tell(&self, intake: &Arc<dyn Intake>) {
+        // A broker runs once.
+        self.told.set(Arc::downgrade(intake)).ok();
     }
 
     /// One more connection.
@@ -349,6 +368,54 @@ impl Exchange {
     fn drop_message(&self, session: &Session, reason: Dropped) {
         self.metrics.count_dropped(reason);
         tracing::debug!(client_id = %session.client_id, ?reason, "message dropped for a subscriber");
+        let is_news = match reason {
+            Dropped::QueueFull => !session.is_full.swap(true, Ordering::Relaxed),
+            Dropped::StoreFull => !self.is_store_full.swap(true, Ordering::Relaxed),
+            _ => false,
+        };
+        if is_news {
+            self.tell_full(session, reason);
+        }
+    }
+
+    /// Says that messages for a session find no room: once, until there is plenty.
+    fn tell_full(&self, session: &Session, reason: Dropped) {
+        match reason {
+            Dropped::StoreFull => self.metrics.store_full.set(1),
+            _ => self.metrics.sessions_full.inc(),
+        };
+        let (queued, bytes) = (session.queued(), session.stored_bytes());
+        let reason = reason.label();
+        tracing::warn!(
+            client_id = %session.client_id, reason, queued, bytes,
+            "no room for messages of a session; told once until there is plenty"
+        );
+        if let Some(intake) = self.told.get().and_then(Weak::upgrade) {
+            intake.tell(&|| ClientEvent {
+                at: self.clock.now(),
+                client_id: Arc::clone(&session.client_id),
+                session_id: None,
+                change: Change::Full { reason, queued, bytes },
+            });
+        }
+    }
+
+    /// Something has gone from a session's queue.
+    pub(crate) fn relieve(&self, session: &Session) {
+        if session.is_full.load(Ordering::Relaxed)
+            && session.has_plenty_of_room()
+            && session.is_full.swap(false, Ordering::Relaxed)
+        {
+            self.metrics.sessions_full.dec();
+        }
+    }
+
+    /// Something may have gone from the store.
+    pub(crate) fn relieve_store(&self) {
+        let plenty = self.config.sessions_bytes_max / 10 * 9;
+        if self.ledger.bytes() <= plenty && self.is_store_full.swap(false, Ordering::Relaxed) {
+            self.metrics.store_full.set(0);
+        }
     }
 
     /// Keeps a message with the RETAIN flag, unless it is for one rule and has no subscribers. Answers

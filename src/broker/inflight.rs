@@ -291,7 +291,28 @@ impl InFlight {
         Ok((true, handed))
     }
 
-    /// PUBCOMP, or a PUBREC that refuses: the message is done with.
+    /// PUBCOMP. Answers what it ends, if it was there. Without PUBREC before it the message is not acknowledged
+    /// [MQTT-4.3.3-3].
+    pub(crate) fn pubcomp(&mut self, id: u16) -> Result<Option<Finished>, Violation> {
+        match self.stage_mut(id) {
+            Some(Stage::Received(_)) => {
+                Err(Violation::Protocol("PUBCOMP for a message that is not released"))
+            }
+            _ => Ok(self.finish(id)),
+        }
+    }
+
+    /// PUBREC that refuses. Answers the message it ends, if it was there.
+    pub(crate) fn pubrec_refuses(&mut self, id: u16) -> Result<Option<Finished>, Violation> {
+        match self.stage_mut(id) {
+            Some(Stage::Received(delivery)) if delivery.qos != QoS::ExactlyOnce => {
+                Err(Violation::Protocol("PUBREC for a QoS 1 message"))
+            }
+            _ => Ok(self.finish(id)),
+        }
+    }
+
+    /// A message is done with.
     pub(crate) fn finish(&mut self, id: u16) -> Option<Finished> {
         let ring = self.ring_of(id)?;
         let at = ring.place_of(id)?;

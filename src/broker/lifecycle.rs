@@ -21,8 +21,8 @@ pub struct ClientEvent {
     pub at: Timestamp,
     /// Whom.
     pub client_id: Arc<str>,
-    /// The same as long as the session lasts.
-    pub session_id: Uuid,
+    /// The same as long as the session lasts; of a connection that failed its own. `None` where it is not at hand.
+    pub session_id: Option<Uuid>,
     /// What.
     pub change: Change,
 }
@@ -55,6 +55,17 @@ pub enum Change {
         /// AWS's word for why, such as `CONNECTION_LOST`.
         reason: &'static str,
     },
+    /// A CONNECT was refused.
+    ConnectFailed {
+        /// The name that was proved, where it came to that.
+        principal: Option<Arc<str>>,
+        /// Where it came from.
+        address: IpAddr,
+        /// The label of `mqtt_connections_refused`.
+        reason: &'static str,
+        /// Whether that was for who the client is, or what it asked for.
+        is_unauthorized: bool,
+    },
     /// Subscriptions were granted.
     Subscribed {
         /// Of the connection.
@@ -71,6 +82,15 @@ pub enum Change {
     },
     /// Another connection with the same identifier went on with the session, or ended it.
     TakenOver,
+    /// A session has had no room for a message, for the first time since it had plenty.
+    Full {
+        /// `queue_full`, or `store_full` for what all sessions have on disk together.
+        reason: &'static str,
+        /// Messages that wait in it.
+        queued: usize,
+        /// Bytes of them and of what is in flight.
+        bytes: usize,
+    },
     /// A session with subscriptions or waiting messages is gone.
     Lost {
         /// `expired` or `clean_start`.
@@ -94,7 +114,10 @@ pub(crate) fn tell_lost(
     reason: &'static str,
 ) {
     let (subscriptions, queued) = (state.filters.len(), session.queued());
-    let Some(session_id) = state.id.filter(|_| subscriptions + queued > 0) else { return };
+    let session_id = state.id.filter(|_| subscriptions + queued > 0);
+    if session_id.is_none() {
+        return;
+    }
     intake.tell(&|| ClientEvent {
         at,
         client_id: Arc::clone(&session.client_id),

@@ -188,6 +188,7 @@ impl Broker {
     /// `intake` gets every publish.
     pub async fn run(self, intake: Arc<dyn Intake>, patience: impl Future<Output = ()>) {
         let Broker { doors, exchange, restored } = self;
+        exchange.tell(&intake);
         for session in restored {
             connection::look_after(&exchange, &intake, session);
         }

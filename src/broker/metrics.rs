@@ -45,7 +45,7 @@ pub(crate) enum Dropped {
 }
 
 impl Dropped {
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Dropped::QueueFull => "queue_full",
             Dropped::StoreFull => "store_full",
@@ -76,6 +76,10 @@ pub struct BrokerMetrics {
     pub(crate) retained: Gauge,
     pub(crate) queued: Gauge,
     pub(crate) kept_bytes: Gauge,
+    /// Sessions that had no room for a message and have not had plenty since.
+    pub(crate) sessions_full: Gauge,
+    /// 1 while the disk has no room for more messages of sessions.
+    pub(crate) store_full: Gauge,
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     packets_received: Labelled,
@@ -115,6 +119,8 @@ impl Default for BrokerMetrics {
             retained: Gauge::default(),
             queued: Gauge::default(),
             kept_bytes: Gauge::default(),
+            sessions_full: Gauge::default(),
+            store_full: Gauge::default(),
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
             received_by_kind: by_kind(&packets_received, Kind::is_from_client),
@@ -152,6 +158,16 @@ impl BrokerMetrics {
             "Bytes of messages that sessions keep on disk",
             Unit::Bytes,
             m.kept_bytes,
+        );
+        registry.register(
+            "mqtt_sessions_full",
+            "Sessions whose queue was full, until half of it is free",
+            m.sessions_full,
+        );
+        registry.register(
+            "mqtt_store_full",
+            "Whether messages are refused because those of all sessions take what they may of the disk",
+            m.store_full,
         );
         registry.register_with_unit(
             "mqtt_received",

@@ -130,6 +130,12 @@ impl Session {
         self.outbox.lock().bytes
     }
 
+    /// Whether half of what may wait could be added.
+    pub(crate) fn has_plenty_of_room(&self) -> bool {
+        let outbox = self.outbox.lock();
+        outbox.len() <= self.bounds.messages_max / 2 && outbox.bytes <= self.bounds.bytes_max / 2
+    }
+
     /// Messages that wait on disk only.
     pub(crate) fn backlog(&self) -> Backlog {
         self.outbox.lock().disk
@@ -189,6 +195,16 @@ impl Session {
             outbox.evict();
         }
         (before - outbox.len(), outbox.sent_until.max(sent_until))
+    }
+
+    /// As [`Session::detach`], for a connection of which nothing else is known any more; nothing, when another
+    /// has taken its place. Answers how many messages of QoS 0 were dropped.
+    pub(crate) fn cut(&self, control: &Arc<Control>) -> usize {
+        let connection = self.outbox.lock().connection.clone();
+        match connection.is_some_and(|connection| Arc::ptr_eq(&connection, control)) {
+            true => self.detach(0, 0).0,
+            false => 0,
+        }
     }
 
     /// Queues a message, or gives it back with the reason.

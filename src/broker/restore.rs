@@ -195,7 +195,9 @@ impl Exchange {
             self.ledger.note_gone(bytes);
             self.metrics.queued.dec_by(i64::try_from(messages).unwrap_or(i64::MAX));
             self.metrics.count_all_dropped(Dropped::TooOld, messages);
+            self.relieve(&session);
         }
+        self.relieve_store();
         Ok(())
     }
 }

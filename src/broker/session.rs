@@ -157,6 +157,8 @@ pub(crate) struct Session {
     pub(super) is_kept: AtomicBool,
     /// Whether somebody is to be told when a message is on disk. Written under the outbox's lock.
     pub(super) watches_store: AtomicBool,
+    /// Its queue was full, and has not been half empty since. Written by whoever finds it so.
+    pub(super) is_full: AtomicBool,
     contact: Mutex<Option<Contact>>,
     state: Arc<tokio::sync::Mutex<SessionState>>,
 }
@@ -204,6 +206,7 @@ impl Session {
             outbox: Mutex::default(),
             is_kept: AtomicBool::new(false),
             watches_store: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
             contact: Mutex::default(),
             state: Arc::default(),
         }

@@ -165,6 +165,7 @@ impl Exchange {
         session.traffic.filters.lock().clear();
         let sent_until = session.sent_until();
         let (queued, backlog) = session.drain();
+        self.relieve(session);
         let gone = queued.len() + backlog.messages;
         self.metrics.queued.dec_by(i64::try_from(gone).unwrap_or(i64::MAX));
         let mut wakes = Wakes::default();

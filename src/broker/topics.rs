@@ -124,3 +124,58 @@ impl Topics {
         Ok(at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Access;
+    use crate::access::Identity;
+    use crate::broker::exchange::Guard;
+    use crate::clock::Clock;
+    use crate::config::AccessConfig;
+    use crate::config::MqttConfig;
+    use crate::config::RateConfig;
+
+    /// What a client without a name may do under these rules.
+    fn allowed(rules: &[&str]) -> (Exchange, Permissions) {
+        let clock = Clock::start();
+        let mut config = AccessConfig::default();
+        for rule in rules {
+            config.acl.rules.add(rule).unwrap();
+        }
+        let access = Arc::new(Access::load(&config, clock, None).unwrap());
+        let permissions = access.permissions(&Identity::anonymous(), "c").unwrap();
+        let guard = Guard { access, rate: RateConfig::default() };
+        (Exchange::new(&MqttConfig::default(), clock, guard, None), permissions)
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_forgetting_it_changes_no_answer() {
+        let (exchange, permissions) = allowed(&["allow publish any own/#"]);
+        let mut topics = Topics::default();
+        let may = |topics: &mut Topics, name: &str, alias| {
+            let topic = topics.resolve(name.as_bytes(), alias, 1, &permissions, &exchange);
+            topic.map(|topic| topic.is_allowed)
+        };
+        assert_eq!(may(&mut topics, "own/alias", Some(7)), Ok(true));
+        for n in 0..3 * TOPIC_CACHE_MAX {
+            let name = if n % 2 == 0 { format!("own/{n}") } else { format!("others/{n}") };
+            for _ in 0..2 {
+                assert_eq!(may(&mut topics, &name, None), Ok(n % 2 == 0), "{name}");
+            }
+            assert!(topics.known.len() <= TOPIC_CACHE_MAX);
+            assert_eq!(topics.known.len(), topics.places.len());
+        }
+        for n in 0..20 {
+            let name = format!("own/{n}/{}", "x".repeat(60_000));
+            assert_eq!(may(&mut topics, &name, None), Ok(true));
+            assert!(topics.bytes <= TOPIC_CACHE_BYTES_MAX, "{} bytes", topics.bytes);
+            let names: usize = topics.places.keys().map(|name| name.len()).sum();
+            assert_eq!(topics.bytes, names);
+        }
+        topics.rest();
+        assert_eq!((topics.bytes, topics.known.len()), (0, 0), "a client at rest keeps little");
+        assert_eq!(may(&mut topics, "", Some(7)), Ok(true), "its aliases are its own");
+        assert_eq!(may(&mut topics, "", Some(8)), Err(Violation::TopicAlias));
+    }
+}

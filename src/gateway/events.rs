@@ -1,8 +1,8 @@
 //! What the gateway says of itself: events, and each interval what the broker counts (`$SYS/…`), as
 //! messages that rules and subscribers may listen to.
 //!
-//! In: what happens to clients ([`ClientEvent`]) and deliveries, through a bounded queue; dead letters
-//! and episodes where they come up (`letters`, `stage`). Out: messages on `$events/…`, and for what AWS
+//! In: what happens to clients ([`ClientEvent`]), deliveries and connections to other brokers, through a
+//! bounded queue; dead letters and episodes where they come up (`letters`, `stage`). Out: messages on `$events/…`, and for what AWS
 //! IoT says too also on its topic `$aws/events/…`, with the same document. They are carried through the
 //! rules as a republished message is ([`Pass::announce`]): to subscribers after the commit, with a hop.
 //!
@@ -50,6 +50,7 @@ use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::QoS;
 use crate::topic::TopicName;
+use crate::upstream::LinkSink;
 
 use super::pass::Pass;
 use super::rules::HeldRules;
@@ -61,8 +62,21 @@ use super::stage::Work;
 #[derive(Debug)]
 enum Event {
     Client(ClientEvent),
-    DeliveryFailed { delivery: Arc<str>, at: Timestamp, error: String },
-    Statistics { at: Timestamp },
+    DeliveryFailed {
+        delivery: Arc<str>,
+        at: Timestamp,
+        error: String,
+    },
+    /// A connection to another broker stands, or has ended for a reason.
+    Upstream {
+        name: Arc<str>,
+        at: Timestamp,
+        url: String,
+        error: Option<String>,
+    },
+    Statistics {
+        at: Timestamp,
+    },
 }
 
 /// Takes events in. Cheap to clone.
@@ -186,6 +200,18 @@ impl FailureSink for Events {
     }
 }
 
+impl LinkSink for Events {
+    fn connected(&self, upstream: &Arc<str>, at: Timestamp, url: &str) {
+        let (name, url) = (Arc::clone(upstream), url.to_owned());
+        self.raise(|| Event::Upstream { name, at, url, error: None });
+    }
+
+    fn disconnected(&self, upstream: &Arc<str>, at: Timestamp, url: &str, error: &str) {
+        let (name, url) = (Arc::clone(upstream), url.to_owned());
+        self.raise(|| Event::Upstream { name, at, url, error: Some(error.to_owned()) });
+    }
+}
+
 impl EventDesk {
     /// Publishes events until `stopped` turns true, and then those that are in the queue; and the
     /// statistics each time that their interval is over.
@@ -247,7 +273,9 @@ impl Event {
     fn at(&self) -> Timestamp {
         match self {
             Event::Client(event) => event.at,
-            Event::DeliveryFailed { at, .. } | Event::Statistics { at } => *at,
+            Event::DeliveryFailed { at, .. }
+            | Event::Upstream { at, .. }
+            | Event::Statistics { at } => *at,
         }
     }
 
@@ -267,6 +295,20 @@ impl Event {
                         pass.announce(rules, message);
                     }
                 }
+            }
+            Event::Upstream { name, at, url, error } => {
+                let word = if error.is_some() { "disconnected" } else { "connected" };
+                let mut document = json!({
+                    "eventType": word,
+                    "timestamp": at.as_millis(),
+                    "upstream": &*name,
+                    "url": url,
+                });
+                if let Some(error) = error {
+                    document["error"] = json!(error);
+                }
+                let topic = format!("$events/upstream/{}/{word}", level(&name));
+                events.announce(rules, pass, &topic, at, &document);
             }
             Event::DeliveryFailed { delivery, at, error } => {
                 let document = json!({
@@ -291,10 +333,12 @@ impl Event {
 fn word(change: &Change) -> &'static str {
     match change {
         Change::Connected { .. } => "connected",
+        Change::ConnectFailed { .. } => "connect_failed",
         Change::Disconnected { .. } => "disconnected",
         Change::Subscribed { .. } => "subscribed",
         Change::Unsubscribed { .. } => "unsubscribed",
         Change::TakenOver => "taken_over",
+        Change::Full { .. } => "full",
         Change::Lost { .. } => "lost",
     }
 }
@@ -303,11 +347,15 @@ fn word(change: &Change) -> &'static str {
 fn client_topics(event: &ClientEvent) -> (String, Option<String>) {
     let (word, client_id) = (word(&event.change), &event.client_id);
     let (noun, aws) = match event.change {
-        Change::Connected { .. } | Change::Disconnected { .. } => ("client", Some("presence")),
+        Change::Connected { .. }
+        | Change::Disconnected { .. }
+        | Change::ConnectFailed { is_unauthorized: true, .. } => ("client", Some("presence")),
+        // AWS says so of clients that are not authorized only.
+        Change::ConnectFailed { .. } => ("client", None),
         Change::Subscribed { .. } | Change::Unsubscribed { .. } => {
             ("client", Some("subscriptions"))
         }
-        Change::TakenOver | Change::Lost { .. } => ("session", None),
+        Change::TakenOver | Change::Full { .. } | Change::Lost { .. } => ("session", None),
     };
     let aws = aws.map(|kind| format!("$aws/events/{kind}/{word}/{client_id}"));
     (format!("$events/{noun}/{}/{word}", level(client_id)), aws)
@@ -333,9 +381,11 @@ fn client_document(event: &ClientEvent) -> Value {
         "clientId": &*event.client_id,
         "timestamp": event.at.as_millis(),
         "eventType": word(&event.change),
-        "sessionIdentifier": event.session_id.to_string(),
     });
     let mut add = |name: &str, value: Value| document[name] = value;
+    if let Some(session_id) = event.session_id {
+        add("sessionIdentifier", json!(session_id.to_string()));
+    }
     let connection = match &event.change {
         Change::Connected { connection, session_present } => {
             add("sessionPresent", json!(session_present));
@@ -350,7 +400,24 @@ fn client_document(event: &ClientEvent) -> Value {
             add("topics", json!(topics));
             Some(connection)
         }
+        Change::ConnectFailed { principal, address, reason, is_unauthorized } => {
+            if *is_unauthorized {
+                add("connectFailureReason", json!("AUTHORIZATION_FAILED"));
+            }
+            add("reason", json!(reason));
+            if let Some(principal) = principal {
+                add("principalIdentifier", json!(&**principal));
+            }
+            add("ipAddress", json!(address));
+            None
+        }
         Change::TakenOver => None,
+        Change::Full { reason, queued, bytes } => {
+            add("reason", json!(reason));
+            add("queued", json!(queued));
+            add("bytes", json!(bytes));
+            None
+        }
         Change::Lost { reason, subscriptions, queued } => {
             add("reason", json!(reason));
             add("subscriptions", json!(subscriptions));
@@ -499,7 +566,7 @@ mod tests {
         ClientEvent {
             at: Timestamp::EPOCH,
             client_id: Arc::from("a/b"),
-            session_id: Uuid::nil(),
+            session_id: Some(Uuid::nil()),
             change: Change::TakenOver,
         }
     }

@@ -53,6 +53,7 @@ impl Parts<'_> {
             reader: self.storage.reader()?,
             backlogs: self.journal.delivery_backlogs(),
             clock: self.clock,
+            sink: Arc::new(self.events.clone()),
             metrics,
         };
         Ok(Arc::new(Upstreams::prepare(setup).await?))

@@ -42,18 +42,23 @@ impl<'t> Reserved<'t> {
 }
 
 /// The topics of all events, as filters. On AWS's a client identifier may have several levels.
-pub const EVENT_FILTERS: [&str; 14] = [
+pub const EVENT_FILTERS: [&str; 19] = [
     "$events/client/+/connected",
+    "$events/client/+/connect_failed",
     "$events/client/+/disconnected",
     "$events/client/+/subscribed",
     "$events/client/+/unsubscribed",
     "$events/session/+/taken_over",
+    "$events/session/+/full",
     "$events/session/+/lost",
     "$events/rule/+/firing",
     "$events/rule/+/cleared",
     "$events/delivery/+/failed",
     "$events/hook/+/failed",
+    "$events/upstream/+/connected",
+    "$events/upstream/+/disconnected",
     "$aws/events/presence/connected/#",
+    "$aws/events/presence/connect_failed/#",
     "$aws/events/presence/disconnected/#",
     "$aws/events/subscriptions/subscribed/#",
     "$aws/events/subscriptions/unsubscribed/#",

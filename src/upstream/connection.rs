@@ -26,6 +26,7 @@ use crate::retry::Failure;
 use crate::retry::describe;
 
 use super::Filters;
+use super::LinkSink;
 use super::cover::Cover;
 use super::echo::Echoes;
 use super::link;
@@ -81,6 +82,7 @@ pub(super) struct Upstream {
     pub(super) passed: Arc<Passed>,
     pub(super) memory: Arc<Mutex<Memory>>,
     pub(super) clock: Clock,
+    pub(super) sink: Arc<dyn LinkSink>,
     pub(super) metrics: OneUpstream,
     /// Written here, read for the status.
     pub(super) progress: Arc<Mutex<Progress>>,
@@ -123,7 +125,7 @@ impl Upstream {
             let now = self.clock.now();
             let has_stood = since.is_some_and(|since| now.since(since) > limits::UPSTREAM_STOOD);
             failures = if has_stood { 1 } else { failures.saturating_add(1) };
-            self.note_failure(&error, failures, now);
+            self.note_failure(&error, failures, since, now);
             let wait = RETRY.wait(failures);
             tokio::select! {
                 biased;
@@ -134,10 +136,14 @@ impl Upstream {
         }
     }
 
-    fn note_failure(&self, error: &Ended, failures: u32, at: Timestamp) {
+    /// `since`: when it had come to stand.
+    fn note_failure(&self, error: &Ended, failures: u32, since: Option<Timestamp>, at: Timestamp) {
         let message = describe(error);
         self.metrics.failures.inc();
         let url = self.target.url.shown();
+        if since.is_some() {
+            self.sink.disconnected(&self.name, at, &url, &message);
+        }
         if failures == 1 {
             tracing::warn!(
                 upstream = %self.name, url, error = message,
@@ -297,7 +303,8 @@ impl Connection {
     }
 
     async fn begin(&mut self, welcome: Welcome) -> Result<(), Ended> {
-        let Upstream { name, target, share, metrics, clock, progress, memory, .. } = &self.upstream;
+        let Upstream { name, target, share, metrics, clock, progress, memory, sink, .. } =
+            &self.upstream;
         let is_session_present = welcome.is_session_present;
         tracing::info!(
             upstream = %name, url = target.url.shown(), is_session_present,
@@ -308,11 +315,13 @@ impl Connection {
         }
         metrics.connects.inc();
         metrics.connected.set(1);
+        let now = clock.now();
         {
             let mut progress = progress.lock();
-            progress.connected_since = Some(clock.now());
+            progress.connected_since = Some(now);
             progress.last_error = None;
         }
+        sink.connected(name, now, &target.url.shown());
         self.sender.begin(&welcome, target.config.inflight_max);
         self.subscriptions.begin(is_session_present, &mut memory.lock().kept);
         self.welcome = Some(welcome);

@@ -112,6 +112,15 @@ pub enum UpstreamError {
     },
 }
 
+/// Is told when connections to other brokers come and go. Never waits.
+pub trait LinkSink: std::fmt::Debug + Send + Sync + 'static {
+    /// The connection `upstream` stands; `url` is without the user.
+    fn connected(&self, upstream: &Arc<str>, at: Timestamp, url: &str);
+
+    /// It has ended, and is tried again.
+    fn disconnected(&self, upstream: &Arc<str>, at: Timestamp, url: &str, error: &str);
+}
+
 /// What connections to other brokers work with.
 pub struct UpstreamSetup {
     /// `[broker]`
@@ -132,6 +141,8 @@ pub struct UpstreamSetup {
     pub backlogs: Arc<Backlogs>,
     /// The process's clock.
     pub clock: Clock,
+    /// Is told of connections that come and go.
+    pub sink: Arc<dyn LinkSink>,
     /// Registered by the caller.
     pub metrics: UpstreamMetrics,
 }
@@ -192,6 +203,7 @@ struct Prepared {
 pub struct Upstreams {
     upstreams: Vec<Prepared>,
     clock: Clock,
+    sink: Arc<dyn LinkSink>,
     stop: watch::Sender<bool>,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
 }
@@ -208,7 +220,7 @@ impl Upstreams {
     /// # Errors
     /// A file that is named cannot be used, or the data folder cannot.
     pub async fn prepare(setup: UpstreamSetup) -> Result<Upstreams, UpstreamError> {
-        let clock = setup.clock;
+        let (clock, sink) = (setup.clock, setup.sink);
         let mut plans: Vec<Plan> = Plan::external(&setup.broker).into_iter().collect();
         plans.extend(setup.bridges.iter().map(|named| Plan::bridge(named, &setup.handle)));
         let tools = Tools {
@@ -226,7 +238,7 @@ impl Upstreams {
             upstreams.push(plan.prepare(password.unwrap_or_default(), &tools).await?);
         }
         let (stop, _) = watch::channel(false);
-        Ok(Upstreams { upstreams, clock, stop, tasks: tokio::sync::Mutex::default() })
+        Ok(Upstreams { upstreams, clock, sink, stop, tasks: tokio::sync::Mutex::default() })
     }
 
     /// Connects, and stays connected. `filters` are those of the running rules.
@@ -249,6 +261,7 @@ impl Upstreams {
                 passed: Arc::clone(&prepared.passed),
                 memory: Arc::clone(&prepared.memory),
                 clock: self.clock,
+                sink: Arc::clone(&self.sink),
                 metrics: prepared.metrics.clone(),
                 progress: Arc::clone(&prepared.progress),
                 stop: self.stop.subscribe(),

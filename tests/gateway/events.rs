@@ -14,6 +14,7 @@ use crate::broker::subscribe;
 use crate::broker::v4;
 use crate::broker::v5;
 use crate::hardship::Device;
+use crate::hardship::metric;
 use crate::hardship::puback;
 use crate::live::Gateway;
 use crate::live::Site;
@@ -180,6 +181,55 @@ fn subscribers_hear_events_and_a_session_that_is_lost() {
         (&lost["reason"], &lost["subscriptions"], &lost["queued"]),
         (&json!("clean_start"), &json!(1), &json!(1))
     );
+}
+
+#[test]
+fn a_session_without_room_says_so_once_until_it_has_plenty() {
+    let site = Site::with_rules(
+        "CREATE RULE full AS SELECT clientId, reason, queued, topic() AS topic FROM '$events/session/+/full'
+         DO STREAM full KEY 'k';",
+    );
+    site.write("tidegate.toml", "[mqtt]\nsession_queue_max = 4\n");
+    let gateway = site.start();
+    let lasting = Connect { clean: false, ..v4("sleeper") };
+    let mut sleeper = Device::connect(&gateway, lasting);
+    sleeper.send(&subscribe(None, "a", 1));
+    assert_eq!(sleeper.recv()[0], 0x90);
+    sleeper.send(&DISCONNECT);
+    assert!(sleeper.recv().is_empty());
+    let full_sessions = || metric(&gateway, "tidegate_mqtt_sessions_full");
+    let mut sender = Device::connect(&gateway, v4("sender"));
+    let mut publish_to_it = |count: u16| {
+        for n in 1..=count {
+            sender.send(&publish(0b0010, "a", n, None, b"x"));
+            assert_eq!(sender.recv(), puback(n));
+        }
+    };
+    publish_to_it(4);
+    assert!(full_sessions() < 0.5, "full to the brim, and nothing is lost yet");
+    publish_to_it(3);
+    let told = json!({"clientId": "sleeper", "reason": "queue_full", "queued": 4,
+                      "topic": "$events/session/sleeper/full"});
+    assert_eq!(records(&site, "full", 1).first(), Some(&told));
+    assert!((full_sessions() - 1.0).abs() < 0.1);
+    let dropped = metric(&gateway, r#"tidegate_mqtt_messages_dropped_total{reason="queue_full"}"#);
+    assert!((dropped - 3.0).abs() < 0.1, "{dropped}");
+
+    let mut sleeper = Device::connect(&gateway, lasting);
+    for _ in 0..4 {
+        assert_eq!(sleeper.recv()[0] >> 4, 3);
+    }
+    assert!(full_sessions() < 0.5, "there is plenty of room");
+    // None of them is acknowledged: they are in flight, and the queue has its room.
+    sleeper.send(&DISCONNECT);
+    assert!(sleeper.recv().is_empty());
+    publish_to_it(8);
+    assert_eq!(records(&site, "full", 2)[1]["reason"], "queue_full");
+    // With the session its alarm ends.
+    let mut fresh = Device::connect(&gateway, v4("sleeper"));
+    fresh.send(&PINGREQ);
+    assert_eq!(fresh.recv(), PINGRESP);
+    assert!(full_sessions() < 0.5);
 }
 
 #[test]

@@ -1,12 +1,18 @@
-//! The examples of `docs/language.md` are rules that load and plans that `explain` draws.
+//! The examples of the manual, as they stand: those of `docs/language.md` are rules that load and plans that
+//! `explain` draws; the consoles of other pages are played ([`play`]).
 
 use std::path::Path;
 use std::process::Command;
+use std::process::Stdio;
 
 use tidegate::diagnostic::Severity;
 use tidegate::rule::set::Targets;
 use tidegate::rule_files;
 use tidegate::rule_files::Inputs;
+
+use crate::clients::python;
+use crate::live::Gateway;
+use crate::live::Site;
 
 fn manual() -> String {
     page("docs/language.md")
@@ -23,6 +29,64 @@ pub(crate) fn blocks<'m>(manual: &'m str, kind: &str) -> impl Iterator<Item = &'
     let fence = format!("\n```{kind}\n");
     let blocks: Vec<&str> = manual.split(fence.as_str()).skip(1).collect();
     blocks.into_iter().map(|rest| rest.split("```").next().unwrap_or_default())
+}
+
+/// Plays a console in a site's folder: each command prints what stands below it. `tidegate run &` starts the site's
+/// gateway, which is answered; the clients behind it find its ports in place of those of the manual, 1883 and
+/// that of the `listener` (its name, and the port that the manual gives it).
+#[track_caller]
+pub(crate) fn play(site: &Site, block: &str, listener: Option<(&str, &str)>) -> Option<Gateway> {
+    const RUN: &str = "$ tidegate run &\n";
+    let Some((before, behind)) = block.split_once(RUN) else {
+        type_in(site, block, "");
+        return None;
+    };
+    type_in(site, before, "");
+    let gateway = site.start();
+    // What it prints is its `ready:` line, with its own ports.
+    let behind = behind.find("$ ").and_then(|at| behind.get(at..)).unwrap_or_default();
+    let behind = match listener {
+        None => behind.to_owned(),
+        Some((name, port)) => behind.replace(port, &gateway.port_of(name).to_string()),
+    };
+    let clients = ["mosquitto_pub", "mosquitto_sub"].map(|client| {
+        format!("{client}() {{ command {client} -p {} \"$@\"; }}\n", gateway.mqtt.port())
+    });
+    type_in(site, &behind, &clients.concat());
+    Some(gateway)
+}
+
+/// Types the commands of a console into one shell, and compares what each prints.
+#[track_caller]
+fn type_in(site: &Site, block: &str, functions: &str) {
+    const NEXT: &str = "-- next --";
+    let mut commands: Vec<(&str, String)> = Vec::new();
+    for line in block.lines() {
+        match (line.strip_prefix("$ "), commands.last_mut()) {
+            (Some(command), _) => commands.push((command, String::new())),
+            (None, Some((_, printed))) => *printed += &format!("{line}\n"),
+            (None, None) => panic!("{line:?} is printed by no command"),
+        }
+    }
+    let tidegate = env!("CARGO_BIN_EXE_tidegate");
+    let python = python("").get_program().to_string_lossy().into_owned();
+    let mut script =
+        format!("tidegate() {{ {tidegate} \"$@\"; }}\npython3() {{ {python} \"$@\"; }}\n");
+    script += functions;
+    for (command, _) in &commands {
+        script += &format!("echo '{NEXT}'\n{command}\n");
+    }
+    let shell = Command::new("sh")
+        .args(["-c", &format!("exec 2>&1\n{script}")])
+        .current_dir(site.path(""))
+        .stdin(Stdio::null())
+        .output();
+    let said = String::from_utf8(shell.expect("sh runs").stdout).expect("UTF-8");
+    let answers: Vec<&str> = said.split(&format!("{NEXT}\n")).skip(1).collect();
+    assert_eq!(answers.len(), commands.len(), "{said}");
+    for ((command, printed), answer) in commands.iter().zip(answers) {
+        assert_eq!(answer, printed, "{command}");
+    }
 }
 
 #[test]

@@ -202,22 +202,52 @@ pub(crate) fn look_after(exchange: &Arc<Exchange>, intake: &Arc<dyn Intake>, res
     tokio::spawn(care(exchange, intake, session, control, expiry, will));
 }
 
-/// A session was claimed by a connection that did not come to be: whoever has its state yet leaves
-/// it to us, and there it is parked again or ended.
-pub(super) fn abandon(
-    exchange: &Arc<Exchange>,
-    intake: &Arc<dyn Intake>,
-    session: Arc<Session>,
-    control: &Arc<Control>,
-) {
-    let (exchange, intake) = (Arc::clone(exchange), Arc::clone(intake));
-    let control = Arc::clone(control);
-    tokio::spawn(async move {
-        let is_resumable = session.state().await.resumable;
-        let max = exchange.config.session_expiry_max;
-        let expiry = if is_resumable { max } else { Duration::ZERO };
-        care(exchange, intake, session, control, expiry, None).await;
-    });
+/// A session in a connection's hands. Dropped without [`Claim::release`] it is left to a caretaker, as the
+/// session of a connection that did not come to be, and of a task that panicked: whoever has its state yet leaves
+/// it there, and it is parked again or ended.
+pub(super) struct Claim {
+    exchange: Arc<Exchange>,
+    intake: Arc<dyn Intake>,
+    /// `None` once somebody else looks after it.
+    claimed: Option<(Arc<Session>, Arc<Control>)>,
+}
+
+impl Claim {
+    pub(super) fn new(
+        exchange: &Arc<Exchange>,
+        intake: &Arc<dyn Intake>,
+        session: &Arc<Session>,
+        control: &Arc<Control>,
+    ) -> Claim {
+        Claim {
+            exchange: Arc::clone(exchange),
+            intake: Arc::clone(intake),
+            claimed: Some((Arc::clone(session), Arc::clone(control))),
+        }
+    }
+
+    /// The session is parked or ended.
+    pub(super) fn release(mut self) {
+        self.claimed = None;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let Some((session, control)) = self.claimed.take() else { return };
+        let (exchange, intake) = (Arc::clone(&self.exchange), Arc::clone(&self.intake));
+        let dropped = session.cut(&control);
+        exchange.metrics.queued.dec_by(i64::try_from(dropped).unwrap_or(i64::MAX));
+        exchange.metrics.count_all_dropped(Dropped::Offline, dropped);
+        // Without a runtime the process ends, and there is nothing to look after.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let is_resumable = session.state().await.resumable;
+            let max = exchange.config.session_expiry_max;
+            let expiry = if is_resumable { max } else { Duration::ZERO };
+            care(exchange, intake, session, control, expiry, None).await;
+        });
+    }
 }
 
 /// Waits for the will's delay and the session's end, or for a successor.

@@ -17,12 +17,14 @@ use super::Arrival;
 use super::Client;
 use super::Connected;
 use super::farewell;
+use super::farewell::Claim;
 use super::request::forget_forbidden;
 use crate::access::Credentials;
 use crate::access::Denied;
 use crate::access::Identity;
 use crate::access::Permissions;
 use crate::broker::Change;
+use crate::broker::ClientEvent;
 use crate::broker::ConnectionFacts;
 use crate::broker::Intake;
 use crate::broker::IntakeClosed;
@@ -60,11 +62,29 @@ use crate::publish::Origin;
 use crate::session::Change as StoredChange;
 use crate::session::Facts;
 
+/// The label of a client that may not use its identifier.
+const FOREIGN_CLIENT_ID: &str = "client_id_not_authorized";
+
 /// Why there is no connection. The label goes to the metrics.
 enum Failure {
     /// Nobody to answer: closed or out of time.
     Silent(&'static str),
-    Refused(Terms, Refusal, &'static str),
+    Refused(Refused),
+}
+
+/// A CONNECT that is answered with a reason.
+struct Refused {
+    terms: Terms,
+    refusal: Refusal,
+    label: &'static str,
+    /// The name that was proved before.
+    principal: Option<Arc<str>>,
+}
+
+impl Failure {
+    fn refused(terms: Terms, refusal: Refusal, label: &'static str) -> Failure {
+        Failure::Refused(Refused { terms, refusal, label, principal: None })
+    }
 }
 
 /// Reads CONNECT and answers it. Gives the connection, what the client sent behind its CONNECT, and
@@ -90,16 +110,26 @@ where
         () = exchange.closed() => Err(Failure::Silent("shutdown")),
     };
     let entered = match connect {
-        Ok(connect) if arrival.admission == Admission::OverLimit => {
-            Err(Failure::Refused(terms(&connect), Refusal::Quota, "connections_max"))
+        Ok(connect) => {
+            let client_id = connect.client_id.clone();
+            let entered = match arrival.admission {
+                Admission::OverLimit => {
+                    let terms = terms(&connect);
+                    Err(Failure::refused(terms, Refusal::Quota, "connections_max"))
+                }
+                Admission::Open => enter(exchange, intake, connect, peer, control).await,
+            };
+            if let Err(Failure::Refused(refused)) = &entered {
+                tell_failed(exchange, intake, &client_id, peer, refused);
+            }
+            entered
         }
-        Ok(connect) => enter(exchange, intake, connect, peer, control).await,
         Err(failure) => Err(failure),
     };
     let (label, answer) = match entered {
         Ok((connected, welcome)) => return Some((connected, buffer, welcome)),
         Err(Failure::Silent(label)) => (label, BytesMut::new()),
-        Err(Failure::Refused(terms, refusal, label)) => {
+        Err(Failure::Refused(Refused { terms, refusal, label, .. })) => {
             let mut out = BytesMut::new();
             answer::write_refusal(refusal, terms, &mut out);
             (label, out)
@@ -118,6 +148,31 @@ where
         }
     }
     None
+}
+
+/// Says that a client with an identifier was refused.
+fn tell_failed(
+    exchange: &Exchange,
+    intake: &Arc<dyn Intake>,
+    client_id: &str,
+    peer: &Peer,
+    refused: &Refused,
+) {
+    if client_id.is_empty() {
+        return;
+    }
+    let is_of_access = matches!(refused.refusal, Refusal::Credentials | Refusal::NotAuthorized);
+    intake.tell(&|| ClientEvent {
+        at: exchange.clock.now(),
+        client_id: Arc::from(client_id),
+        session_id: Some(Uuid::new_v4()),
+        change: Change::ConnectFailed {
+            principal: refused.principal.clone(),
+            address: peer.address.ip(),
+            reason: refused.label,
+            is_unauthorized: is_of_access || refused.label == FOREIGN_CLIENT_ID,
+        },
+    });
 }
 
 async fn read_connect<R: AsyncRead + Unpin>(
@@ -149,11 +204,11 @@ async fn read_connect<R: AsyncRead + Unpin>(
     codec::read_connect(header, &frame).map_err(|refusal| match refusal {
         ConnectRefusal::Level(level) => {
             let version = if level < 4 { Version::V311 } else { Version::V5 };
-            Failure::Refused(Terms::unbounded(version), Refusal::Version, "protocol_level")
+            Failure::refused(Terms::unbounded(version), Refusal::Version, "protocol_level")
         }
         ConnectRefusal::Violation(version, v) => {
             exchange.metrics.count_violation(v.label());
-            Failure::Refused(Terms::unbounded(version), Refusal::Violation(v), v.label())
+            Failure::refused(Terms::unbounded(version), Refusal::Violation(v), v.label())
         }
     })
 }
@@ -167,7 +222,7 @@ async fn enter(
     control: &Arc<Control>,
 ) -> Result<(Connected, BytesMut), Failure> {
     let (version, terms) = (connect.version, terms(&connect));
-    let refuse = |refusal, label| Err(Failure::Refused(terms, refusal, label));
+    let refuse = |refusal, label| Err(Failure::refused(terms, refusal, label));
     if connect.authentication {
         return refuse(Refusal::Authentication, "authentication_method");
     }
@@ -177,7 +232,7 @@ async fn enter(
     if welcome(exchange, &connect, false, is_assigned).len() > terms.packet_bytes_max {
         return refuse(Refusal::TooLarge, "packet_bytes_max");
     }
-    let (identity, permissions) = login(exchange, &connect, peer).await?;
+    let (identity, permissions) = login(exchange, &connect, peer, is_assigned).await?;
     let client_id: Arc<str> = Arc::from(connect.client_id.as_str());
     let origin = origin(&client_id, &identity, peer);
     let will = match connect.will.take().map(|will| Will::new(will, &origin)).transpose() {
@@ -189,6 +244,7 @@ async fn enter(
         return refuse(Refusal::Quota, "sessions_max");
     };
     exchange.count_sessions();
+    let claim = Claim::new(exchange, intake, &session, control);
     let (session_expiry, _) = session_expiry(exchange, &connect);
     let entering = Entering {
         exchange,
@@ -202,10 +258,7 @@ async fn enter(
     };
     let resumed = match entering.resume(&session, control).await {
         Ok(resumed) => resumed,
-        Err((refusal, label)) => {
-            farewell::abandon(exchange, intake, session, control);
-            return refuse(refusal, label);
-        }
+        Err((refusal, label)) => return refuse(refusal, label),
     };
     let Resumed { state, session_present, session_id, lane, slot, ticket } = resumed;
     session.attach(Arc::clone(control), contact(exchange, &identity, peer, version));
@@ -226,9 +279,10 @@ async fn enter(
         aliases_max: connect.topic_alias_max.min(SUBSCRIBER_ALIASES_MAX),
         session_expiry,
         is_ephemeral: connect.session_expiry.unwrap_or(0) == 0,
+        is_assigned,
     };
     client.tell(|connection| Change::Connected { connection, session_present });
-    Ok((Connected { client, state, permissions, will, lane, slot, ticket }, welcome))
+    Ok((Connected { client, claim, state, permissions, will, lane, slot, ticket }, welcome))
 }
 
 /// A client on its way into its session.
@@ -335,13 +389,15 @@ fn shutting_down(_: IntakeClosed) -> (Refusal, &'static str) {
     (Refusal::ShuttingDown, "shutdown")
 }
 
-/// Finds out who the client is and what it may do. As long as a client waits for CONNACK.
+/// Finds out who the client is and what it may do. As long as a client waits for CONNACK. An identifier that
+/// `is_assigned` is of nobody else.
 async fn login(
     exchange: &Exchange,
     connect: &Connect,
     peer: &Peer,
+    is_assigned: bool,
 ) -> Result<(Identity, Permissions), Failure> {
-    let refused = |refusal, label| Failure::Refused(terms(connect), refusal, label);
+    let refused = |refusal, label| Failure::refused(terms(connect), refusal, label);
     let shown = Credentials {
         client_id: &connect.client_id,
         user_name: connect.user_name.as_deref(),
@@ -361,10 +417,17 @@ async fn login(
     })?;
     let permissions = exchange.access.permissions(&identity, &connect.client_id);
     let permissions = permissions.ok_or(refused(Refusal::Credentials, "bad_credentials"))?;
+    let forbidden = |refusal, label| {
+        let principal = identity.user.clone();
+        Failure::Refused(Refused { terms: terms(connect), refusal, label, principal })
+    };
+    if !is_assigned && !permissions.may_connect() {
+        return Err(forbidden(Refusal::ClientId, FOREIGN_CLIENT_ID));
+    }
     if let Some(will) = &connect.will
         && !permissions.may_publish(&will.topic)
     {
-        return Err(refused(Refusal::NotAuthorized, "will_not_authorized"));
+        return Err(forbidden(Refusal::NotAuthorized, "will_not_authorized"));
     }
     Ok((identity, permissions))
 }

@@ -1,11 +1,13 @@
 //! The way into a connection: frames from the socket, publishes to the lane and to subscribers, one
 //! batch a read.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
@@ -131,7 +133,8 @@ impl Inlet {
         let permissions = access.permissions(&client.identity, &client.session.client_id);
         let is_known = permissions.is_some();
         self.permissions = permissions.unwrap_or_else(|| Permissions::none(version));
-        if !is_known {
+        let may_stay = client.is_assigned || self.permissions.may_connect();
+        if !is_known || !may_stay {
             return Err(Close::NotAuthorized);
         }
         let (exchange, session) = (&client.exchange, &client.session);
@@ -450,7 +453,7 @@ impl Inlet {
                 outlet.finish(client, delivery.map(Finished::Message));
             }
             Kind::PubRec if reason >= 0x80 => {
-                let finished = state.inflight.finish(packet_id);
+                let finished = state.inflight.pubrec_refuses(packet_id)?;
                 outlet.finish(client, finished);
             }
             Kind::PubRec => {
@@ -472,7 +475,7 @@ impl Inlet {
                 self.answer(client, outlet, Kind::PubComp, Ack { packet_id, reason }, completed);
             }
             _ => {
-                let finished = state.inflight.finish(packet_id);
+                let finished = state.inflight.pubcomp(packet_id)?;
                 outlet.finish(client, finished);
             }
         }
@@ -493,6 +496,34 @@ impl Inlet {
             Some(change) => {
                 self.keep(change);
                 self.acks.push(PendingAck::Ack(kind, ack));
+            }
+        }
+    }
+
+    /// After a panic in the middle of a batch: what was taken before counts, as subscribers may have it already
+    /// and wait for its commit. What cannot be handed over, or was lost while it was, is as if it had not come:
+    /// nothing of it is acknowledged, and the client sends it again.
+    pub(super) async fn rescue(
+        &mut self,
+        client: &Client,
+        state: &mut SessionState,
+        outlet: &mut Outlet,
+    ) {
+        client.exchange.ledger.add_parcels(&mut self.wakes.parcels);
+        client.exchange.wake(&mut self.wakes);
+        let ticket = self.ticket + 1;
+        let submitting = AssertUnwindSafe(self.lane.submit(Some(ticket))).catch_unwind();
+        match submitting.await {
+            Ok(Ok(submitted)) if self.has_taken => {
+                let ticket = (submitted == Submitted::Pending).then_some(ticket);
+                outlet.push_acks(&mut self.acks, ticket);
+            }
+            _ => {
+                for pending in self.acks.drain(..) {
+                    if let PendingAck::Ack(Kind::PubRec, ack) = pending {
+                        state.unreleased.remove(&ack.packet_id);
+                    }
+                }
             }
         }
     }

@@ -8,6 +8,10 @@
 //! Nothing is acknowledged before its ticket is committed. While a batch waits for room in the
 //! journal, or the client has too much unacknowledged, the socket is not read, and keep-alive does
 //! not run.
+//!
+//! A panic costs its connection and nothing else: it is caught where the loop is called, what was taken
+//! before it is handed over, and will and session are settled as at any other end. A session that was
+//! claimed and not settled is looked after by [`Claim`]'s end.
 
 mod aliases;
 mod farewell;
@@ -18,16 +22,19 @@ mod outlet;
 mod request;
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 use uuid::Uuid;
 
+use farewell::Claim;
 pub(crate) use farewell::look_after;
 use gathering::LowWater;
 use inlet::Inlet;
@@ -99,6 +106,8 @@ struct Client {
     session_expiry: Duration,
     /// It asked for a session that ends with the connection, so DISCONNECT may not prolong it.
     is_ephemeral: bool,
+    /// Its identifier is one that the gateway has given it.
+    is_assigned: bool,
 }
 
 impl Client {
@@ -107,7 +116,7 @@ impl Client {
         self.intake.tell(&|| ClientEvent {
             at: self.exchange.clock.now(),
             client_id: Arc::clone(&self.session.client_id),
-            session_id: self.session_id,
+            session_id: Some(self.session_id),
             change: change(Arc::clone(&self.facts)),
         });
     }
@@ -116,6 +125,7 @@ impl Client {
 /// A connection that got past CONNECT.
 struct Connected {
     client: Client,
+    claim: Claim,
     state: StateGuard,
     permissions: Permissions,
     will: Option<Will>,
@@ -155,6 +165,9 @@ enum Close {
     IntakeClosed,
     #[error("an answer exceeds the client's maximum packet size")]
     AnswerTooLarge,
+    /// Our bug. What was being written may be half a packet, so there are no last words.
+    #[error("the connection's task panicked")]
+    Panicked,
 }
 
 impl From<io::Error> for Close {
@@ -174,7 +187,7 @@ impl Close {
     /// The reason code of the DISCONNECT that an MQTT 5 client is sent; `None` when it is gone.
     fn reason_code(self) -> Option<u8> {
         match self {
-            Close::Client { .. } | Close::Gone => None,
+            Close::Client { .. } | Close::Gone | Close::Panicked => None,
             Close::KeepAlive => Some(0x8d),
             Close::Stalled => Some(0x97),
             Close::NotAuthorized => Some(0x87),
@@ -202,6 +215,7 @@ impl Close {
             Close::TooFast => "THROTTLED",
             Close::Kicked | Close::Ordered(Order::Kicked) => "API_INITIATED_DISCONNECT",
             Close::Expired => "CUSTOMAUTH_TTL_EXPIRATION",
+            Close::Panicked => "SERVER_ERROR",
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => "DUPLICATE_CLIENTID",
             Close::Ordered(Order::ShutDown) | Close::IntakeClosed | Close::Unreadable => {
                 "SERVER_INITIATED_DISCONNECT"
@@ -222,6 +236,7 @@ impl Close {
             Close::TooFast => "too_fast",
             Close::Kicked | Close::Ordered(Order::Kicked) => "kicked",
             Close::Expired => "expired",
+            Close::Panicked => "panicked",
             Close::Ordered(Order::TakenOver | Order::TakenOverClean) => "taken_over",
             Close::Ordered(Order::ShutDown) | Close::IntakeClosed => "shutdown",
         }
@@ -265,19 +280,28 @@ async fn run_over<R, W>(
     let (reader, writer) = (&mut reader, &mut writer);
     let greeted = handshake::greet(&exchange, &intake, reader, writer, &arrival, &control).await;
     let Some((connected, unread, welcome)) = greeted else { return };
-    let Connected { client, mut state, permissions, will, lane, slot, ticket } = connected;
+    let Connected { client, claim, mut state, permissions, will, lane, slot, ticket } = connected;
     let address = arrival.peer.address;
     tracing::debug!(client_id = %client.session.client_id, %address, "client connected");
     exchange.metrics.count_connection();
     let mut inlet = Inlet::new(lane, ticket, permissions, unread, &client);
     let mut outlet = Outlet::new(slot, welcome, client.aliases_max);
-    let close = serve(&client, &mut state, &mut inlet, &mut outlet, reader, writer).await;
+    let serving = serve(&client, &mut state, &mut inlet, &mut outlet, reader, writer);
+    let close = match AssertUnwindSafe(serving).catch_unwind().await {
+        Ok(close) => close,
+        Err(_) => {
+            tracing::error!(client_id = %client.session.client_id, "a connection's task panicked");
+            inlet.rescue(&client, &mut state, &mut outlet).await;
+            Close::Panicked
+        }
+    };
     exchange.metrics.connections.dec();
     let sent_until = farewell::detach(&client, &state, &mut outlet, close).await;
     // What it was allowed at CONNECT may have been taken away since.
     let will = will.filter(|will| inlet.may_publish(will.topic()));
     let mut lane = inlet.into_lane();
     farewell::settle(&client, state, &mut *lane, will, sent_until, close).await;
+    claim.release();
     farewell::last_words(&client, &mut outlet, reader, writer, close).await;
 }
 

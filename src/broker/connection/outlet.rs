@@ -336,6 +336,7 @@ impl Outlet {
             let left = client.session.take(&mut taken, room, &mut self.finished);
             self.backlog = left != Taken::All;
             let count = taken.len();
+            client.exchange.relieve(&client.session);
             client.exchange.metrics.queued.dec_by(i64::try_from(count).unwrap_or(i64::MAX));
             for waiting in taken.drain(..) {
                 match waiting {

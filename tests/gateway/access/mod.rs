@@ -1,7 +1,9 @@
 //! Who may connect, publish and subscribe, as real clients meet it.
 
 mod admin;
+mod client_ids;
 mod hook;
+mod manual;
 mod rate;
 mod rules;
 mod tokens;

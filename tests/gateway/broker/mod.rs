@@ -3,6 +3,7 @@
 mod acknowledge;
 mod clients;
 mod gather;
+mod panic;
 mod refuse;
 mod session;
 mod subscribe;
@@ -13,6 +14,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidegate::broker::Broker;
@@ -40,12 +43,14 @@ use tokio::task::JoinHandle;
 use crate::live::PATIENCE;
 
 /// Settles every batch, but for those with a topic that starts with `hold/`: they wait for
-/// [`Desk::commit`].
+/// [`Desk::commit`]. A topic that starts with `panic/` makes the connection's task panic.
 struct Desk {
     taken: watch::Sender<Vec<Publish>>,
     held: Mutex<Vec<(Arc<AckSlot>, u64)>>,
     /// A submission takes a permit for good.
     room: Semaphore,
+    /// The next lane of a client called `stumbles` is not made, but panics.
+    stumbles: AtomicBool,
 }
 
 struct DeskLane {
@@ -58,7 +63,10 @@ struct DeskLane {
 struct FrontDesk(Arc<Desk>);
 
 impl Intake for FrontDesk {
-    fn lane(&self, _: Arc<Origin>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
+    fn lane(&self, origin: Arc<Origin>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
+        if origin.client_id.as_deref() == Some("stumbles") {
+            assert!(!self.0.stumbles.swap(false, Ordering::SeqCst), "a planted panic");
+        }
         Box::new(DeskLane { desk: Arc::clone(&self.0), slot, holds: false })
     }
 
@@ -67,6 +75,7 @@ impl Intake for FrontDesk {
 
 impl Lane for DeskLane {
     fn take(&mut self, publish: Publish) -> Result<(), UnknownRule> {
+        assert!(!publish.topic.as_str().starts_with("panic/"), "a planted panic");
         self.holds |= publish.topic.as_str().starts_with("hold/");
         self.desk.taken.send_modify(|taken| taken.push(publish));
         Ok(())
@@ -95,6 +104,17 @@ impl Desk {
         for (slot, ticket) in lock(&self.held).drain(..) {
             slot.advance(ticket);
         }
+    }
+
+    /// Commits what is submitted next, if nothing waits yet.
+    async fn commit_next(&self) {
+        let submitted = async {
+            while lock(&self.held).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, submitted).await.expect("a submission in time");
+        self.commit();
     }
 
     /// Waits until `n` publishes were taken.
@@ -142,6 +162,7 @@ impl Gateway {
             taken: watch::Sender::new(Vec::new()),
             held: Mutex::default(),
             room: Semaphore::new(1_000_000),
+            stumbles: AtomicBool::new(true),
         });
         let (address, handle) = (broker.local_addr(), broker.handle());
         let run = tokio::spawn(broker.run(Arc::new(FrontDesk(Arc::clone(&desk))), async {

@@ -17,6 +17,7 @@ use crate::live::Site;
 use crate::live::http;
 use crate::manual::blocks;
 use crate::manual::page;
+use crate::manual::play;
 
 const RULES: &str = "
 CREATE RULE all AS
@@ -125,8 +126,11 @@ fn the_certificate_is_the_principal_and_the_dashboard_stays_inside() {
 #[test]
 fn the_examples_of_the_manual_work_as_they_stand() {
     let site = Site::with_rules(RULES);
-    let gateway = site.start();
     let page = page("docs/broker.md");
+    let statistics = blocks(&page, "console").nth(1).expect("mosquitto_sub");
+    let run = format!("$ tidegate run &\n{statistics}");
+    let gateway = play(&site, &run, None).expect("it runs");
+    assert_eq!(blocks(&page, "console").count(), 2, "each is run");
     let here = |block: &str| block.replace("http://127.0.0.1:8080", &gateway.http);
     let console = blocks(&page, "console").next().expect("curl");
     let (command, printed) = console.split_once('\n').expect("a command and its answer");

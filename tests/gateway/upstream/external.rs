@@ -19,6 +19,8 @@ use crate::live::Site;
 use crate::live::eventually;
 
 const KEEP: &str = "CREATE RULE all AS SELECT id FROM 'load/+' DO STREAM kept KEY id;";
+const LINKS: &str =
+    "CREATE RULE links AS SELECT * FROM '$events/upstream/+/+' DO STREAM links KEY 'k';";
 /// Kills in the loop.
 const KILLS: usize = 8;
 
@@ -101,6 +103,7 @@ fn two_gateways_split_the_messages_and_one_that_dies_loses_none() {
 fn a_broker_that_is_away_is_waited_for_and_found_again() {
     let port = free_port();
     let site = site(port, KEEP, "");
+    site.write("rules/links.rule", LINKS);
     let gateway = start(&site);
     assert_eq!(gateway.get("/readyz").0, 200, "it serves what it can");
     eventually("it has tried", || (metric(&gateway, "failures_total") > 0).then_some(()));
@@ -117,6 +120,16 @@ fn a_broker_that_is_away_is_waited_for_and_found_again() {
     subscribed(&gateway, 1);
     broker.publish("load/a", r#"{"id":"2"}"#);
     eventually("it comes", || (ids(&site).len() == 2).then_some(()));
+    let links = eventually("the events are in the stream", || {
+        Some(site.stream_data("links")).filter(|links| links.len() >= 3)
+    });
+    let words: Vec<&str> = links.iter().filter_map(|link| link["eventType"].as_str()).collect();
+    assert_eq!(words, ["connected", "disconnected", "connected"], "a try that fails is none");
+    for link in &links {
+        assert_eq!(link["upstream"], "external");
+        assert_eq!(link["url"], format!("mqtt://127.0.0.1:{port}"));
+        assert_eq!(link["error"].is_string(), link["eventType"] == "disconnected", "{link}");
+    }
     let (status, log) = gateway.terminate();
     assert!(status.success(), "{log}");
 }
