@@ -129,6 +129,50 @@ fn pubrec_is_answered_by_pubrel_each_time() {
     }
 }
 
+/// MQTT 5: [MQTT-4.3.3-3], [MQTT-4.3.3-5].
+/// MQTT 3.1.1: [MQTT-4.3.3-1].
+#[test]
+fn an_acknowledgement_that_is_not_due_acknowledges_nothing() {
+    let gateway = gateway();
+    for level in BOTH {
+        let (topic, name) = (unique(), unique());
+        let mut from = Client::connect(&gateway, &Connect::new(level, &unique()));
+        let lasting = Connect::lasting(level, &name);
+        let mut to = Client::connect(&gateway, &lasting);
+        to.subscribe(&topic, 2);
+        for (qos, early) in [(2, PUBCOMP), (2, PUBACK), (1, PUBREC), (1, PUBCOMP)] {
+            let message = Publish::new(&topic, qos, 1, &[qos, early]);
+            from.publish(&message);
+            let id = to.hears(&message).id;
+            to.send(&ack(early, id));
+            to.expect_cut(0x82);
+            to = Client::connect(&gateway, &lasting);
+            assert!(to.session_present);
+            assert_eq!(to.hears(&message.again()).id, id, "it is still not acknowledged");
+            if qos == 2 {
+                to.send(&ack(PUBREC, id));
+                to.expect_ack(PUBREL, id);
+                // The release is not done with before its PUBCOMP.
+                to.vanish();
+                to = Client::connect(&gateway, &lasting);
+                to.expect_ack(PUBREL, id);
+                // The second one is of nothing.
+                to.send(&[ack(PUBCOMP, id), ack(PUBCOMP, id)].concat());
+            } else {
+                to.send(&ack(PUBACK, id));
+            }
+            to.expect_nothing();
+        }
+        if level == V5 {
+            let message = Publish::new(&topic, 1, 1, b"refused");
+            from.publish(&message);
+            let id = to.hears(&message).id;
+            to.send(&ack_because(PUBREC, id, 0x80));
+            to.expect_cut(0x82);
+        }
+    }
+}
+
 /// MQTT 5: [MQTT-4.5.0-1].
 /// MQTT 3.1.1: [MQTT-4.5.0-1], [MQTT-3.1.2-5].
 #[test]

@@ -18,6 +18,25 @@ use crate::live::eventually;
 /// How long the mutations go on; `TIDEGATE_MUTATIONS` sets other seconds.
 const MUTATIONS: Duration = Duration::from_secs(10);
 
+const RULES: &str = "CREATE RULE all AS SELECT * FROM 'mutant/#', 'good/#' WHERE NOT isUndefined(n) DO STREAM s KEY 'k';";
+
+/// What the mutants meet: each transport, and no patience.
+const MUTANTS_MEET: &str = r#"
+[mqtt]
+packet_bytes_max = "4 KiB"
+connect_timeout = "2s"
+
+[listener.browsers]
+protocol = "ws"
+listen = "127.0.0.1:0"
+
+[listener.devices]
+protocol = "mqtts"
+listen = "127.0.0.1:0"
+certificate = "certs/server.pem"
+key = "certs/server.key"
+"#;
+
 /// A small generator of numbers, so that a seed says everything (xorshift64*).
 struct Dice(u64);
 
@@ -100,7 +119,7 @@ fn mutate(packets: &mut Vec<Vec<u8>>, dice: &mut Dice) {
         let at = dice.below(packets.len());
         let length = packets[at].len();
         let place = dice.below(length);
-        match dice.below(9) {
+        match dice.below(12) {
             0 => packets[at][place] = dice.byte(),
             1 => packets[at][place] ^= 1 << dice.below(8),
             2 => packets[at].truncate(place.max(1)),
@@ -112,6 +131,20 @@ fn mutate(packets: &mut Vec<Vec<u8>>, dice: &mut Dice) {
                 let copy = packets[at].clone();
                 packets.insert(dice.below(packets.len() + 1), copy);
             }
+            // A packet of another session, of either version.
+            8 => {
+                let mut other = script(BOTH[dice.below(2)], dice);
+                let packet = other.swap_remove(dice.below(other.len()));
+                packets.insert(dice.below(packets.len() + 1), packet);
+            }
+            // A length that is not true, up to the largest there is.
+            9 => {
+                let length: &[u8] =
+                    [&[0xff, 0xff, 0xff, 0x7f][..], &[0x80, 0x80, 0x01], &[0]][dice.below(3)];
+                packets[at].splice(1.., length.iter().copied());
+            }
+            // A flood of one packet.
+            10 => packets[at] = packets[at].repeat(dice.below(200) + 1),
             _ => {
                 let other = dice.below(packets.len());
                 packets.swap(at, other);
@@ -124,13 +157,79 @@ fn mutate(packets: &mut Vec<Vec<u8>>, dice: &mut Dice) {
     }
 }
 
+/// The way that mutants come by.
+#[derive(Clone, Copy)]
+enum Way {
+    Tcp,
+    WebSocket,
+    Tls,
+}
+
+/// What of MQTT goes into a WebSocket, or what somebody who gets it wrong sends: masked binary messages in
+/// frames of any size, now and then with a byte of them changed.
+fn in_frames(bytes: &[u8], dice: &mut Dice) -> Vec<u8> {
+    let mut out = Vec::new();
+    for piece in bytes.chunks(dice.below(400) + 1) {
+        out.push(0x82);
+        match u8::try_from(piece.len()).ok().filter(|length| *length < 126) {
+            Some(length) => out.push(0x80 | length),
+            None => {
+                out.push(0x80 | 126);
+                let length = u16::try_from(piece.len()).expect("at most 400");
+                out.extend_from_slice(&length.to_be_bytes());
+            }
+        }
+        let mask = [dice.byte(), dice.byte(), dice.byte(), dice.byte()];
+        out.extend_from_slice(&mask);
+        out.extend(piece.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    }
+    if dice.below(2) == 0 && !out.is_empty() {
+        let at = dice.below(out.len());
+        out[at] = dice.byte();
+    }
+    out
+}
+
+/// Asks for a WebSocket, mostly as one should. Answers whether there is one.
+fn upgrades(socket: &mut TcpStream, dice: &mut Dice) -> bool {
+    let mut request = crate::transport::websocket::request("/mqtt", &[]).into_bytes();
+    if dice.below(40) == 0 {
+        let at = dice.below(request.len());
+        request[at] = dice.byte();
+    }
+    if socket.write_all(&request).is_err() {
+        return false;
+    }
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        match socket.read(&mut byte) {
+            Ok(1..) => head.push(byte[0]),
+            // Half a request is cut in its time.
+            Ok(0) | Err(_) => return false,
+        }
+    }
+    head.starts_with(b"HTTP/1.1 101 ")
+}
+
 /// Sends bytes in a few pieces and reads what comes, until one side has had enough.
-fn throw(gateway: &Gateway, bytes: &[u8], dice: &mut Dice) {
-    let Ok(mut socket) = TcpStream::connect(gateway.mqtt) else { return };
+fn throw(gateway: &Gateway, way: Way, bytes: &[u8], dice: &mut Dice) {
+    let port = match way {
+        Way::Tcp => gateway.mqtt.port(),
+        Way::WebSocket => gateway.port_of("browsers"),
+        Way::Tls => gateway.port_of("devices"),
+    };
+    let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) else { return };
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     socket.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    let bytes = match way {
+        Way::WebSocket if !upgrades(&mut socket, dice) => return,
+        Way::WebSocket => in_frames(bytes, dice),
+        // What begins as TLS does, and goes on as MQTT.
+        Way::Tls => [&[0x16, 3, 1, 0, dice.byte()][..], bytes].concat(),
+        Way::Tcp => bytes.to_vec(),
+    };
     let pieces = dice.below(3) + 1;
-    for piece in bytes.chunks(bytes.len().div_ceil(pieces)) {
+    for piece in bytes.chunks(bytes.len().div_ceil(pieces).max(1)) {
         if socket.write_all(piece).is_err() {
             return;
         }
@@ -163,9 +262,7 @@ fn sockets(gateway: &Gateway) -> usize {
 
 /// A gateway of its own, for what would disturb others.
 fn alone(config: &str) -> (Site, Gateway) {
-    let site = Site::with_rules(
-        "CREATE RULE all AS SELECT * FROM 'mutant/#', 'good/#' WHERE NOT isUndefined(n) DO STREAM s KEY 'k';",
-    );
+    let site = Site::with_rules(RULES);
     site.write("tidegate.toml", config);
     let gateway = site.start();
     (site, gateway)
@@ -194,7 +291,9 @@ fn serves(gateway: &Gateway, site: &Site) {
 
 #[test]
 fn mutated_packets_leak_nothing_and_everybody_is_served() {
-    let (site, gateway) = alone("[mqtt]\npacket_bytes_max = \"4 KiB\"\nconnect_timeout = \"2s\"\n");
+    let site = crate::transport::site(RULES);
+    site.write("tidegate.toml", MUTANTS_MEET);
+    let gateway = site.start();
     let length = std::env::var("TIDEGATE_MUTATIONS").ok().and_then(|text| text.parse().ok());
     let length = length.map_or(MUTATIONS, Duration::from_secs);
     let seed = std::env::var("TIDEGATE_SEED").ok().and_then(|text| text.parse().ok());
@@ -207,7 +306,8 @@ fn mutated_packets_leak_nothing_and_everybody_is_served() {
             let level = BOTH[dice.below(2)];
             let mut packets = script(level, &mut dice);
             mutate(&mut packets, &mut dice);
-            throw(&gateway, &packets.concat(), &mut dice);
+            let way = [Way::Tcp, Way::Tcp, Way::Tcp, Way::WebSocket, Way::WebSocket, Way::Tls];
+            throw(&gateway, way[dice.below(6)], &packets.concat(), &mut dice);
             thrown += 1;
         }
         thrown

@@ -17,6 +17,7 @@ mod statements;
 mod statistics;
 mod subscribe;
 mod topics;
+mod websocket;
 mod will;
 mod wire;
 
@@ -42,6 +43,10 @@ packet_bytes_max = "128 KiB"
 receive_maximum = 10
 keep_alive_max = "30s"
 statistics_interval = "1s"
+
+[listener.browsers]
+protocol = "ws"
+listen = "127.0.0.1:0"
 "#;
 
 /// A running gateway and its folder.

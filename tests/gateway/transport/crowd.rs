@@ -7,21 +7,17 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::ClientConnection;
-use rustls::RootCertStore;
 use rustls::StreamOwned;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
-use rustls::pki_types::pem::PemObject;
 
 use super::site;
+use super::trusting;
 use crate::broker::PINGREQ;
 use crate::broker::v4;
 use crate::hardship::metric;
 use crate::hardship::resident_bytes;
 use crate::live::Gateway;
 use crate::live::PATIENCE;
-use crate::live::Site;
 use crate::live::eventually;
 
 /// Connections that the listener takes.
@@ -37,18 +33,6 @@ key = \"certs/server.key\"
 ";
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
-
-fn trusting(site: &Site) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    let pem = std::fs::read(site.path("certs/ca.pem")).expect("the authority");
-    roots.add(CertificateDer::from_pem_slice(&pem).expect("PEM")).expect("an authority");
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().expect("TLS 1.2 and 1.3");
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"x-amzn-mqtt-ca".to_vec()];
-    Arc::new(config)
-}
 
 /// A client past CONNACK, and the code of it.
 fn connect(gateway: &Gateway, config: &Arc<ClientConfig>, id: &str) -> (Tls, u8) {
@@ -68,7 +52,9 @@ fn a_thousand_idle_connections_over_tls_take_little_and_the_next_is_refused() {
     let site = site("CREATE RULE all AS SELECT * FROM 'never' DO LOG;");
     site.write("tidegate.toml", LISTENER);
     let gateway = site.start();
-    let config = trusting(&site);
+    let mut config = ClientConfig::clone(&trusting(&site, None));
+    config.alpn_protocols = vec![b"x-amzn-mqtt-ca".to_vec()];
+    let config = Arc::new(config);
     let (warm, _) = connect(&gateway, &config, "warm");
     drop(warm);
     let before = resident_bytes(&gateway);

@@ -3,9 +3,17 @@
 mod crowd;
 mod http_publish;
 mod tls;
-mod websocket;
+pub(crate) mod websocket;
 
 use std::process::Command;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::live::Site;
 use crate::manual::blocks;
@@ -54,4 +62,26 @@ pub(crate) fn sign(site: &Site, ca: &str, name: &str, extensions: &str, options:
              chmod 600 certs/{name}.key"
         ),
     );
+}
+
+/// TLS of a client that trusts the site's authority, with the certificate of `device` if that is given.
+pub(crate) fn trusting(site: &Site, device: Option<&str>) -> Arc<ClientConfig> {
+    let certificate = |name: &str| {
+        let file = site.path(&format!("certs/{name}.pem"));
+        CertificateDer::from_pem_file(file).expect("a certificate")
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate("ca")).expect("an authority");
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("TLS 1.2 and 1.3");
+    let builder = builder.with_root_certificates(roots);
+    let config = match device {
+        None => builder.with_no_client_auth(),
+        Some(device) => {
+            let key = PrivateKeyDer::from_pem_file(site.path(&format!("certs/{device}.key")));
+            let chain = vec![certificate(device)];
+            builder.with_client_auth_cert(chain, key.expect("a key")).expect("they fit")
+        }
+    };
+    Arc::new(config)
 }

@@ -119,7 +119,7 @@ fn paho_loses_nothing_over_websocket_and_kills() {
 }
 
 /// A request for an upgrade, as a client that knows how asks; `changes` replace or add header lines.
-fn request(path: &str, changes: &[(&str, &str)]) -> String {
+pub(crate) fn request(path: &str, changes: &[(&str, &str)]) -> String {
     let mut headers = vec![
         ("Host", "localhost"),
         ("Connection", "Upgrade"),
@@ -139,10 +139,10 @@ fn request(path: &str, changes: &[(&str, &str)]) -> String {
 }
 
 /// A client that speaks bytes and blocks.
-struct Raw(TcpStream);
+pub(crate) struct Raw(TcpStream);
 
 impl Raw {
-    fn open(gateway: &Gateway) -> Raw {
+    pub(crate) fn open(gateway: &Gateway) -> Raw {
         let socket =
             TcpStream::connect(("127.0.0.1", gateway.port_of("browsers"))).expect("accepted");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -150,7 +150,7 @@ impl Raw {
     }
 
     /// One whose connection is a WebSocket already.
-    fn upgraded(gateway: &Gateway) -> Raw {
+    pub(crate) fn upgraded(gateway: &Gateway) -> Raw {
         let mut raw = Raw::open(gateway);
         raw.send(request("/mqtt", &[]).as_bytes());
         let head = raw.head();
@@ -160,12 +160,12 @@ impl Raw {
         raw
     }
 
-    fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).expect("the gateway reads");
     }
 
     /// A masked frame.
-    fn frame(&mut self, first: u8, payload: &[u8]) {
+    pub(crate) fn frame(&mut self, first: u8, payload: &[u8]) {
         let mut frame = vec![first];
         match payload.len() {
             n @ ..126 => frame.push(0x80 | u8::try_from(n).expect("less than 126")),
@@ -187,14 +187,14 @@ impl Raw {
     }
 
     /// The next frame from the gateway: its first byte and its payload.
-    fn recv(&mut self) -> (u8, Vec<u8>) {
+    pub(crate) fn recv(&mut self) -> (u8, Vec<u8>) {
         let head = self.exactly(2);
         assert!(head[1] < 126, "a short frame that is not masked");
         (head[0], self.exactly(usize::from(head[1])))
     }
 
     /// The head of the answer.
-    fn head(&mut self) -> String {
+    pub(crate) fn head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.extend(self.exactly(1));
@@ -203,7 +203,7 @@ impl Raw {
     }
 
     /// What comes until the gateway closes.
-    fn rest(&mut self) -> Vec<u8> {
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         // A reset is an end as well.
         drop(self.0.read_to_end(&mut rest));
@@ -211,8 +211,8 @@ impl Raw {
     }
 }
 
-const BINARY: u8 = 0x82;
-const CLOSE: u8 = 0x88;
+pub(crate) const BINARY: u8 = 0x82;
+pub(crate) const CLOSE: u8 = 0x88;
 
 fn connect(client_id: &str) -> Vec<u8> {
     v4(client_id).encode()
