@@ -530,3 +530,14 @@ pub struct Evaluation {
     /// Groups of rules of which the same holds, by their place in [`Plan::together`](super::Plan::together).
     pub unknown_together: Vec<u32>,
 }
+
+impl Evaluation {
+    /// Forgets all, keeps the memory.
+    pub fn clear(&mut self) {
+        self.hits.clear();
+        self.observations.clear();
+        self.faults.clear();
+        self.unknown.clear();
+        self.unknown_together.clear();
+    }
+}

@@ -78,6 +78,13 @@ impl Plan {
         self.sources.is_empty()
     }
 
+    /// Whether evaluating it tells JSON from what is none: a payload that is none makes a fault then.
+    pub fn reads_json(&self) -> bool {
+        self.sources
+            .iter()
+            .any(|source| source.decoder == Decoder::Json && !source.projection.is_empty())
+    }
+
     /// How many rules listen to the topic.
     pub fn len(&self) -> usize {
         self.sources.iter().map(|source| source.entries.len()).sum()

@@ -105,6 +105,11 @@ fn a_part_of_a_recording_and_of_the_rules_can_be_asked_for() {
     let told = text(&output.stdout);
     assert!(told.starts_with(firing) && told.lines().count() == 1, "{told}");
 
+    let nothing = simulate_with(&rules, &input, &["--from", "2026-01-01T00:00:00Z"]);
+    let told = text(&nothing.stderr);
+    let why = "no line is within --from and --to; those that were read are of 1970-01-01T00:00:00.000Z to ";
+    assert!(told.starts_with(why), "{told}");
+
     let wrong = simulate_with(&rules, &input, &["--rule", "overheet"]);
     assert_eq!(wrong.status.code(), Some(2));
     let told = text(&wrong.stderr);

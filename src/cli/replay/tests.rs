@@ -244,6 +244,7 @@ async fn devices_beyond_the_bound_share_connections_and_keep_their_own() {
             topic: crate::topic::TopicName::parse(&format!("lab/{}", n % 5)).unwrap(),
             payload: n.to_string().into(),
             client_id: None,
+            unread: None,
         };
         fleet.publish(publish).await.unwrap();
     }

@@ -20,7 +20,7 @@ pub(super) type Line = Result<Result<RecordedPublish, MalformedLine>, RecordingE
 pub(super) fn read_ahead(recording: Recording) -> mpsc::Receiver<Vec<Line>> {
     let (batches, receiver) = mpsc::sync_channel(BATCHES_AHEAD);
     std::thread::spawn(move || {
-        let mut lines = recording.into_iter();
+        let mut lines = recording.glancing();
         loop {
             let batch: Vec<Line> = lines.by_ref().take(BATCH).collect();
             if batch.is_empty() || batches.send(batch).is_err() {

@@ -96,6 +96,8 @@ enum Format {
 #[derive(Debug, Default)]
 struct PassedOver {
     count: u64,
+    /// The times of the first and the last line outside of what was asked for.
+    outside: Option<(Timestamp, Timestamp)>,
 }
 
 impl PassedOver {
@@ -104,6 +106,10 @@ impl PassedOver {
         if self.count <= PASSED_OVER_NAMED_MAX {
             progress.say(&line.to_string());
         }
+    }
+
+    fn add_outside(&mut self, t: Timestamp) {
+        self.outside = Some((self.outside.map_or(t, |(first, _)| first), t));
     }
 }
 
@@ -138,11 +144,19 @@ pub(super) fn run(args: &SimulateArgs, answer: &mut dyn Write) -> anyhow::Result
                         format!("its t, {}, is before {last} of a line before it", publish.t);
                     passed_over.add(&MalformedLine { line: publish.line, reason }, &progress);
                 }
-                (Ok(publish), _) if args.from.is_some_and(|from| publish.t < from) => {}
-                (Ok(publish), _) if args.to.is_some_and(|to| publish.t > to) => break 'lines,
+                (Ok(publish), _) if args.from.is_some_and(|from| publish.t < from) => {
+                    passed_over.add_outside(publish.t);
+                }
+                (Ok(publish), _) if args.to.is_some_and(|to| publish.t > to) => {
+                    passed_over.add_outside(publish.t);
+                    break 'lines;
+                }
                 (Ok(publish), _) => {
-                    span = Some((span.map_or(publish.t, |(first, _)| first), publish.t));
-                    simulation.step(publish, answer)?;
+                    let t = publish.t;
+                    match simulation.step(publish, answer)? {
+                        Ok(()) => span = Some((span.map_or(t, |(first, _)| first), t)),
+                        Err(malformed) => passed_over.add(&malformed, &progress),
+                    }
                 }
             }
         }
@@ -189,6 +203,10 @@ fn summarise(
     }
     for (rule, count) in simulation.unknown() {
         tell(&format!("rule {rule}: WHEN was UNKNOWN for {}", counted(count, "message")));
+    }
+    if let (None, Some((first, last))) = (span, passed_over.outside) {
+        let read = if first == last { first.to_string() } else { format!("{first} to {last}") };
+        tell(&format!("no line is within --from and --to; those that were read are of {read}"));
     }
     let recorded = span.map_or(Duration::ZERO, |(first, last)| last.since(first));
     // Exact below 2^53 messages.

@@ -40,7 +40,9 @@ use crate::limits::TOPIC_CACHE_MAX;
 use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::QoS;
+use crate::recording::MalformedLine;
 use crate::recording::RecordedPublish;
+use crate::recording::read_line;
 use crate::stream::NewRecord;
 use crate::topic::TopicName;
 
@@ -131,6 +133,8 @@ pub(super) struct Simulation {
     stream_plans: HashMap<Arc<[RuleIndex]>, Arc<Plan>, RandomState>,
     origins: HashMap<Arc<str>, Arc<Origin>, RandomState>,
     anonymous: Arc<Origin>,
+    /// Whether a rule reads the tables that actions write.
+    reads_tables: bool,
     evaluation: Evaluation,
     transitions: Transitions,
     recollections: Recollections,
@@ -141,7 +145,8 @@ impl Simulation {
     pub(super) fn new(engine: Engine) -> Self {
         let bounds = Bounds { keys_max: TABLE_KEYS_MAX, bytes_max: TABLE_BYTES_MAX };
         let kept = Kept::new(bounds);
-        let view = kept.mirror.view(engine.latest_tables(), None);
+        let engine_tables = engine.latest_tables();
+        let view = kept.mirror.view(engine_tables.clone(), None);
         // Without a disk there is nothing that cannot be read.
         let engine = engine.with_latest(Arc::new(view.unwrap_or_default()));
         let shards_of = |_: &str| StreamConfig::default().shards;
@@ -156,6 +161,7 @@ impl Simulation {
             stream_plans: HashMap::default(),
             origins: HashMap::default(),
             anonymous: Origin::internal(),
+            reads_tables: !engine_tables.is_empty(),
             evaluation: Evaluation::default(),
             transitions: Transitions::default(),
             recollections: Recollections::default(),
@@ -167,13 +173,18 @@ impl Simulation {
         self.scribe.summary = Some(Summary::default());
     }
 
-    /// Runs the timers due by the time of a line, then the line.
+    /// Runs the timers due by the time of a line, then the line. Answers what is wrong with a line that
+    /// turns out to be none: it has taken no part.
     pub(super) fn step(
         &mut self,
         recorded: RecordedPublish,
         answer: &mut dyn Write,
-    ) -> io::Result<()> {
-        let publish = self.publish(recorded);
+    ) -> io::Result<Result<(), MalformedLine>> {
+        let plan = self.plan(&recorded.topic);
+        let (publish, is_evaluated) = match self.glance(&plan, recorded) {
+            Ok(seen) => seen,
+            Err(malformed) => return Ok(Err(malformed)),
+        };
         if self.scribe.tally.messages == 0 {
             // The recording begins: what is listed is watched from here on.
             let rules = self.engine.stateful(HOLD_KEYS_MAX);
@@ -181,24 +192,59 @@ impl Simulation {
         }
         self.advance(publish.received_at, answer)?;
         self.scribe.tally.messages += 1;
-        if self.plans.len() >= TOPIC_CACHE_MAX && !self.plans.contains_key(&publish.topic) {
-            self.plans.clear();
+        if !is_evaluated {
+            self.engine.evaluate(&plan, &publish, &mut self.evaluation);
         }
-        let plan = match self.plans.get(&publish.topic) {
-            Some(plan) => plan,
-            None => {
-                let plan = self.engine.plan(&publish.topic);
-                self.plans.entry(publish.topic.clone()).or_insert(plan)
-            }
-        };
-        let plan = Arc::clone(plan);
-        self.evaluate(&plan, &publish, answer)?;
+        self.take_evaluation(answer)?;
+        self.tell(answer)?;
         self.read_streams(answer)?;
         if self.scribe.tally.messages.is_multiple_of(FORGET_EVERY) {
             self.table.forget_changes();
             self.history.forget_changes();
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// Reads a line that has not been read yet. Where nothing comes before it, and its rules read its payload
+    /// anyway, they tell whether that is JSON: then the line is evaluated already.
+    fn glance(
+        &mut self,
+        plan: &Plan,
+        mut recorded: RecordedPublish,
+    ) -> Result<(Publish, bool), MalformedLine> {
+        let (t, line) = (recorded.t, recorded.line);
+        let is_first = self.scribe.tally.messages == 0 || self.reads_tables;
+        let comes_next = !is_first && self.next_deadline().is_none_or(|due| due > t);
+        let unread = match recorded.unread.take() {
+            Some(unread) if comes_next && plan.reads_json() => unread,
+            Some(unread) => return Ok((self.publish(read_line(&unread, line)?), false)),
+            None => return Ok((self.publish(recorded), false)),
+        };
+        let publish = self.publish(recorded);
+        self.engine.evaluate(plan, &publish, &mut self.evaluation);
+        if self.evaluation.faults.is_empty() {
+            return Ok((publish, true));
+        }
+        self.evaluation.clear();
+        Ok((self.publish(read_line(&unread, line)?), false))
+    }
+
+    fn plan(&mut self, topic: &TopicName) -> Arc<Plan> {
+        if self.plans.len() >= TOPIC_CACHE_MAX && !self.plans.contains_key(topic) {
+            self.plans.clear();
+        }
+        match self.plans.get(topic) {
+            Some(plan) => Arc::clone(plan),
+            None => {
+                let plan = self.engine.plan(topic);
+                Arc::clone(self.plans.entry(topic.clone()).or_insert(plan))
+            }
+        }
+    }
+
+    /// When the tables have something to do next.
+    fn next_deadline(&self) -> Option<Timestamp> {
+        self.history.next_deadline().into_iter().chain(self.table.next_deadline()).min()
     }
 
     /// Has the rules that read streams judge what was written to them, until nothing is left: the hop
@@ -290,6 +336,9 @@ impl Simulation {
     }
 
     fn advance(&mut self, now: Timestamp, answer: &mut dyn Write) -> io::Result<()> {
+        if self.next_deadline().is_none_or(|due| due > now) {
+            return Ok(());
+        }
         // As in the gateway's stage: what the histories give may be watched.
         loop {
             let progress = self.history.advance(now, &mut self.recollections);
@@ -310,6 +359,9 @@ impl Simulation {
 
     /// Writes out what the tables have said.
     fn tell(&mut self, answer: &mut dyn Write) -> io::Result<()> {
+        if self.recollections.is_empty() && self.transitions.is_empty() {
+            return Ok(());
+        }
         let Recollections { refused, faults, .. } = &mut self.recollections;
         for fault in faults.drain(..).chain(refused.drain(..).map(|refused| refused.fault)) {
             self.scribe.tally.count_fault(fault);
