@@ -177,6 +177,9 @@ pub const HOLD_MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Episodes that one advance of the hold table hands over before the caller gets its turn: bounds what
 /// a batch carries when many keys are due in one instant, or REPEAT EVERY has much to catch up.
 pub const HOLD_ADVANCE_EPISODES_MAX: usize = 1024;
+/// Timers that one advance of the hold table runs, also where they make no episode (counts that lapse, keys
+/// that start over): bounds how long one piece of a burst takes, to some 10 ms.
+pub const HOLD_ADVANCE_TIMERS_MAX: usize = 16 * HOLD_ADVANCE_EPISODES_MAX;
 /// Unreadable rows of the hold table that are named one by one; the others are counted.
 pub const HOLD_REJECTED_ROWS_SHOWN: usize = 16;
 /// What may happen in one scenario of `tidegate test`; more is taken for a loop.
@@ -358,6 +361,9 @@ pub const JOURNAL_QUEUE_MAX: usize = 4096;
 pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Submissions in one commit: bounds the time a commit takes and what a failed one holds back.
 pub const JOURNAL_BATCH_MAX: usize = 2048;
+/// Changed keys for which memory is kept from one commit to the next: more than a commit has but at a start or a
+/// reload, when a million may change at once.
+pub const STATE_CHANGES_KEPT: usize = 16 * JOURNAL_BATCH_MAX;
 /// Time of one commit that timers may take when very many are due at once. The others are due in the next
 /// one; publishes that do not depend on them are committed in between, so this and the commit itself are what
 /// an acknowledgement waits for.

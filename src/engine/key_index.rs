@@ -4,10 +4,12 @@
 
 use std::hash::BuildHasher;
 
+use compact_str::CompactString;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::engine::slab::Slab;
+use crate::engine::timer::Alarm;
 
 /// An index this sparse gives memory back.
 const SPARSE: usize = 8;
@@ -18,6 +20,26 @@ const SMALL: usize = 64;
 pub(super) trait Keyed {
     /// The text; the same for as long as it stands in an index.
     fn text(&self) -> &str;
+
+    /// Its timer.
+    fn alarm(&self) -> &Alarm;
+}
+
+/// Whether a table of `capacity` with `length` entries is to give memory back.
+pub(super) fn is_sparse(length: usize, capacity: usize) -> bool {
+    capacity > SMALL && length < capacity / SPARSE
+}
+
+/// Sorts keys, of which `number_of` tells the numbers, for timers that are made anew: those of one instant
+/// keep their turns, and those without one have an order too, by their text.
+pub(super) fn sort_by_turn<K, T: Keyed>(
+    keys: &mut [K],
+    all: &Slab<T>,
+    number_of: impl Fn(&K) -> u32,
+) {
+    keys.sort_by_cached_key(|key| {
+        all.get(number_of(key)).map(|key| (key.alarm().rank(), CompactString::from(key.text())))
+    });
 }
 
 /// The keys of one rule.
@@ -40,6 +62,13 @@ impl KeyIndex {
     /// The numbers of all keys, in no order.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
         self.numbers.iter().copied()
+    }
+
+    /// The numbers of all keys, in the order of [`sort_by_turn`].
+    pub(super) fn numbers_by_turn<T: Keyed>(&self, all: &Slab<T>) -> Vec<u32> {
+        let mut numbers: Vec<u32> = self.numbers().collect();
+        sort_by_turn(&mut numbers, all, |number| *number);
+        numbers
     }
 
     /// The number of the key with that text.
@@ -65,7 +94,7 @@ impl KeyIndex {
         }
         let key = all.remove(number);
         let (all, hasher) = (&*all, &self.hasher);
-        if self.numbers.capacity() > SMALL && self.len() < self.numbers.capacity() / SPARSE {
+        if is_sparse(self.len(), self.numbers.capacity()) {
             let hash = |number: &u32| hasher.hash_one(text_of(all, *number));
             self.numbers.shrink_to(self.len() * 2, hash);
         }

@@ -14,6 +14,8 @@ pub(super) struct Slab<T> {
     pieces: Vec<Piece<T>>,
     /// Pieces with a free place; the last one is filled next.
     open: Vec<usize>,
+    /// Items.
+    used: usize,
 }
 
 #[derive(Debug)]
@@ -32,7 +34,7 @@ enum Place<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Slab { pieces: Vec::new(), open: Vec::new() }
+        Slab { pieces: Vec::new(), open: Vec::new(), used: 0 }
     }
 }
 
@@ -54,6 +56,7 @@ impl<T> Slab<T> {
         if piece.used == Self::PLACES {
             self.open.pop();
         }
+        self.used += 1;
         u32::try_from(at * Self::PLACES + place).expect("there is no memory for 2^32 keys")
     }
 
@@ -84,6 +87,11 @@ impl<T> Slab<T> {
         if was_full {
             self.open.push(at);
         }
+        self.used -= 1;
+        if self.used == 0 {
+            // What is left are the heads of empty pieces.
+            *self = Slab::default();
+        }
         Some(item)
     }
 
@@ -92,6 +100,8 @@ impl<T> Slab<T> {
     pub(super) fn bytes(&self) -> usize {
         let places = self.pieces.iter().map(|piece| piece.places.capacity());
         places.sum::<usize>() * size_of::<Place<T>>()
+            + self.pieces.capacity() * size_of::<Piece<T>>()
+            + self.open.capacity() * size_of::<usize>()
     }
 }
 

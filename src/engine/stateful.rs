@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::engine::Leap;
 use crate::engine::Observation;
 use crate::engine::RuleIndex;
+use crate::engine::hold;
 use crate::engine::hold::HoldCounts;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::HoldView;
@@ -24,7 +25,7 @@ use crate::engine::hold::WaitingRow;
 use crate::engine::hold::WatchedRule;
 use crate::engine::hold::fingerprint;
 use crate::engine::hold::lateness;
-use crate::engine::hold::restore::Restoring;
+use crate::engine::window;
 use crate::engine::window::WindowCounts;
 use crate::engine::window::WindowTable;
 use crate::engine::window::WindowedRule;
@@ -159,6 +160,11 @@ impl StateTable {
         self.windows.observe(contribution, out);
     }
 
+    /// Says what the clock reads, as [`HoldTable::tell_time`] has it.
+    pub fn tell_time(&mut self, present: Timestamp) {
+        self.hold.tell_time(present);
+    }
+
     /// Does what is due at or before `now`, in the order of time; at one instant conditions come before
     /// windows. Stops early so that the caller can deal with what there is in that order.
     pub fn advance(&mut self, now: Timestamp, out: &mut Transitions) -> Progress {
@@ -209,7 +215,7 @@ impl StateTable {
         for (rule, key, state) in rows {
             restoring.row(rule, key, state, out);
         }
-        restoring.finish(out)
+        restoring.finish()
     }
 
     /// As [`StateTable::restore`], row by row.
@@ -221,14 +227,9 @@ impl StateTable {
     ) -> StateRestoring<'_, 'a> {
         let (parts, waiting): (Vec<WaitingRow<'a>>, Vec<WaitingRow<'a>>) =
             parts.into_iter().partition(|row| is_of_window(row.message));
-        let hold = self.hold.restoring(waiting, alive_until, now);
         StateRestoring {
-            hold,
-            windows: &mut self.windows,
-            groups: Vec::new(),
-            parts,
-            alive_until,
-            now,
+            hold: self.hold.restoring(waiting, alive_until, now),
+            windows: self.windows.restoring(parts, alive_until, now),
         }
     }
 
@@ -285,31 +286,24 @@ impl StateTable {
 /// A table that takes over what an earlier process left; see [`StateTable::restore`].
 #[derive(Debug)]
 pub struct StateRestoring<'t, 'a> {
-    hold: Restoring<'t, 'a>,
-    windows: &'t mut WindowTable,
-    /// Rule, key and state of each group: there is little in them beside the parts.
-    groups: Vec<(String, String, Vec<u8>)>,
-    parts: Vec<WaitingRow<'a>>,
-    alive_until: Timestamp,
-    now: Timestamp,
+    hold: hold::Restoring<'t, 'a>,
+    windows: window::Restoring<'t, 'a>,
 }
 
 impl StateRestoring<'_, '_> {
     /// Takes a row.
     pub fn row(&mut self, rule: &str, key: &str, state: &[u8], out: &mut Transitions) {
         if is_of_window(state) {
-            self.groups.push((rule.to_owned(), key.to_owned(), state.to_vec()));
+            self.windows.row(rule, key, state, out);
         } else {
             self.hold.row(rule, key, state, out);
         }
     }
 
     /// There are no more rows.
-    pub fn finish(self, out: &mut Transitions) -> Restored {
+    pub fn finish(self) -> Restored {
         let mut restored = self.hold.finish();
-        let rows = self.groups.iter().map(|(rule, key, row)| (&**rule, &**key, &**row));
-        let parts = self.parts.iter().copied();
-        restored.add(self.windows.restore(rows, parts, self.alive_until, self.now, out));
+        restored.add(self.windows.finish());
         restored
     }
 }

@@ -551,7 +551,7 @@ fn restore_states(
         saved.for_each_state(Part::Hold, |rule, key, state| {
             restoring.row(rule, key, state, &mut transitions);
         })?;
-        let restored = restoring.finish(&mut transitions);
+        let restored = restoring.finish();
         tell_restored(&restored, alive_until, now, "conditions and windows go on");
     }
     states.list_rows(rules.stateful(), now, &mut transitions);

@@ -51,6 +51,7 @@ use crate::journal::StateChange;
 use crate::latest::Full;
 use crate::latest::Kept;
 use crate::latest::Upsert;
+use crate::limits::STATE_CHANGES_KEPT;
 use crate::publish::Publish;
 use crate::session::Removal;
 use crate::topic::TopicName;
@@ -488,6 +489,10 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
         }
     }
 
+    fn tell_time(&mut self, present: Timestamp) {
+        self.episodes.states.tell_time(present);
+    }
+
     fn is_timeless(&self, work: &Work) -> bool {
         match work {
             Work::Messages { observations, .. } => observations.is_empty(),
@@ -523,6 +528,7 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
         batch.states.extend(self.changes.drain(..).map(changed(Part::Hold)));
         history.take_changes(&mut self.changes);
         batch.states.extend(self.changes.drain(..).map(changed(Part::History)));
+        self.changes.shrink_to(STATE_CHANGES_KEPT);
         self.rules.tallies.show_state(states, history);
         // What a subscriber has acknowledged already need not be written any more.
         batch.effects.retain(|effect| !matches!(effect, Effect::Keep(parcel) if parcel.is_done()));

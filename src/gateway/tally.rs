@@ -58,6 +58,8 @@ pub(super) struct RuleTally {
     pub(super) remembered: Gauge,
     /// Keys forgotten because they were silent for too long. Written by the journal's stage.
     pub(super) forgotten: Counter,
+    /// Repetitions passed over because a later one was due already. Written by the journal's stage.
+    pub(super) missed: Counter,
     /// Records behind the checkpoint of a rule that reads a stream, and how much later the newest of
     /// them arrived than the next. Written by the stream's turns.
     pub(super) lag_records: Gauge,
@@ -90,6 +92,7 @@ impl RuleTally {
             waiting: Gauge::default(),
             remembered: Gauge::default(),
             forgotten: Counter::default(),
+            missed: Counter::default(),
             lag_records: Gauge::default(),
             lag_seconds: Gauge::default(),
             skipped: Counter::default(),
@@ -216,6 +219,7 @@ impl Tallies {
                 tally.pending.set(gauge(counts.pending));
                 tally.firing.set(gauge(counts.firing));
                 tally.waiting.set(gauge(counts.event.waiting));
+                tally.missed.inc_by(counts.missed.saturating_sub(tally.missed.get()));
             }
             if let Some(counts) = history.counts(index) {
                 let held = held.map_or(0, |counts| counts.event.waiting);
@@ -316,6 +320,12 @@ impl Collector for RuleMetrics {
             "rule_keys_forgotten",
             "Keys forgotten because they were silent for too long.",
             |tally| &tally.forgotten,
+            counter,
+        )?;
+        encode(
+            "rule_repeats_missed",
+            "Repetitions passed over because a later one was due already.",
+            |tally| &tally.missed,
             counter,
         )?;
         let gauge = MetricType::Gauge;

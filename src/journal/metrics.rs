@@ -23,6 +23,7 @@ pub struct JournalMetrics {
     pub(super) submissions: Histogram,
     pub(super) bytes: Counter,
     pub(super) queued: Gauge,
+    pub(super) timers_late: Histogram,
     pub(super) failures: Counter,
     pub(super) stalled: Gauge,
     pub(super) checkpoints: CheckpointMetrics,
@@ -40,6 +41,7 @@ impl Default for JournalMetrics {
             submissions: Histogram::new(counts),
             bytes: Counter::default(),
             queued: Gauge::default(),
+            timers_late: Histogram::new(seconds),
             failures: Counter::default(),
             stalled: Gauge::default(),
             checkpoints: CheckpointMetrics::default(),
@@ -94,6 +96,12 @@ impl JournalMetrics {
             "journal_queued_submissions",
             "Submissions waiting for the writer",
             self.queued.clone(),
+        );
+        registry.register_with_unit(
+            "journal_timers_late",
+            "How late the earliest of the timers due was when they were run",
+            Unit::Seconds,
+            self.timers_late.clone(),
         );
         registry.register(
             "journal_commit_failures",

@@ -214,10 +214,11 @@ impl Batch {
             && self.removals.is_empty()
     }
 
-    /// Forgets all, keeps the memory.
+    /// Forgets all, keeps the memory of a usual one.
     pub fn clear(&mut self) {
         self.effects.clear();
         self.states.clear();
+        self.states.shrink_to(limits::STATE_CHANGES_KEPT);
         self.hits.clear();
         self.removals.clear();
     }
@@ -285,6 +286,10 @@ pub trait Stage: Send + 'static {
     /// Whether `work` comes to the same before and after timers that are due: it may be applied, and
     /// acknowledged, in the middle of a burst of them.
     fn is_timeless(&self, work: &Self::Work) -> bool;
+
+    /// Says what the clock reads, before anything of a commit. What is submitted and due may be behind it:
+    /// the writer may have stood still.
+    fn tell_time(&mut self, _present: Timestamp) {}
 
     /// Runs timers that are due at or before `now`, in the order of time: all of them, or a piece whose
     /// size is bounded.

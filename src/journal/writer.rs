@@ -6,6 +6,7 @@
 //! runtime of its own, only to wait on several things at once; SQLite blocks it, and nothing else
 //! runs on it.
 
+use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
@@ -85,6 +86,7 @@ pub(super) fn start<S: Stage>(
         .build()
         .map_err(JournalError::Thread)?;
     let writer = Writer {
+        began: start.clock.now(),
         alive_at: start.clock.now(),
         lead: start.clock.lead(),
         stage: start.stage,
@@ -103,6 +105,7 @@ pub(super) fn start<S: Stage>(
         metrics: start.metrics,
         received: Vec::new(),
         queue: VecDeque::new(),
+        is_burst: false,
         jobs: Vec::new(),
         batch: Batch::default(),
         batch_bytes: 0,
@@ -224,8 +227,10 @@ struct Writer<S: Stage> {
     stall: watch::Sender<Option<Stall>>,
     metrics: JournalMetrics,
     received: Vec<Queued<S::Work>>,
-    /// Received, and left over when a commit was closed for its size.
+    /// Received, and left over when a commit was closed for its size, or while timers that are due run.
     queue: VecDeque<Queued<S::Work>>,
+    /// Whether more timers are due than the commit being made could run.
+    is_burst: bool,
     /// Part of the commit being made.
     jobs: Vec<Box<dyn Job>>,
     /// What the commit being made writes.
@@ -243,6 +248,8 @@ struct Writer<S: Stage> {
     gather: Duration,
     /// When the last commit began, if it carried several submissions and nobody waited for any.
     gather_from: Option<Instant>,
+    /// When the writer started.
+    began: Timestamp,
     /// When the last sign of life was written.
     alive_at: Timestamp,
     /// How far the wall clock has been set forward, as far as the stage has followed.
@@ -264,6 +271,10 @@ impl<S: Stage> Writer<S> {
                     let (received, jobs) = (&mut self.received, &mut self.jobs);
                     runtime.block_on(self.inlet.gather(until, received, jobs));
                 }
+                self.queue.extend(self.received.drain(..));
+            } else if self.is_burst && self.queue.len() < limits::JOURNAL_BATCH_MAX {
+                // Who comes now may overtake who waits for the timers.
+                self.inlet.take_rest(&mut self.received, &mut self.jobs);
                 self.queue.extend(self.received.drain(..));
             } else {
                 self.inlet.take_jobs(&mut self.jobs);
@@ -302,9 +313,11 @@ impl<S: Stage> Writer<S> {
     }
 
     /// Runs the stage over what was received, up to the bounds of a commit. In a burst of timers, what
-    /// does not depend on them goes on; what does stays in the queue, and so does what is behind it.
+    /// does not depend on them goes on; what does stays in the queue, and so does what is behind it of the
+    /// same sender.
     fn apply(&mut self) {
         let mut timers = Progress::Done;
+        self.stage.tell_time(self.now());
         while self.has_room()
             && let Some(Queued { submission, .. }) = self.queue.front()
         {
@@ -316,15 +329,13 @@ impl<S: Stage> Writer<S> {
             let is_next = |next: &mut Queued<S::Work>| {
                 timers == Progress::Done || self.stage.is_timeless(&next.submission.work)
             };
-            let Some(Queued { submission, room }) = self.queue.pop_front_if(is_next) else { break };
-            let Submission { work, ack, bytes, .. } = submission;
-            let known = (self.batch.effects.len(), self.batch.hits.len());
-            self.stage.apply(at, work, &mut self.batch);
-            self.held_bytes += bytes.max(self.weigh(known));
-            self.acks.extend(ack);
-            self.applied += 1;
-            drop(room);
+            let Some(next) = self.queue.pop_front_if(is_next) else {
+                self.overtake();
+                break;
+            };
+            self.apply_one(next);
         }
+        self.is_burst = timers == Progress::More;
         if self.queue.is_empty() && timers == Progress::Done {
             self.clock.now();
             self.follow(self.clock.lead());
@@ -332,6 +343,42 @@ impl<S: Stage> Writer<S> {
             let _left = self.advance(self.now());
         }
         self.stage.seal(&mut self.batch);
+    }
+
+    fn apply_one(&mut self, queued: Queued<S::Work>) {
+        let Queued { submission: Submission { at, work, ack, bytes }, room } = queued;
+        let known = (self.batch.effects.len(), self.batch.hits.len());
+        self.stage.apply(at, work, &mut self.batch);
+        self.held_bytes += bytes.max(self.weigh(known));
+        self.acks.extend(ack);
+        self.applied += 1;
+        drop(room);
+    }
+
+    /// In a burst of timers, for which the head of the queue waits: applies what does not depend on them. No
+    /// submission overtakes one of its own sender. Senders are told apart by their slots; one that has none
+    /// may be anybody's, so nothing overtakes it.
+    fn overtake(&mut self) {
+        let mut waiting = VecDeque::with_capacity(self.queue.len());
+        let mut senders = HashSet::new();
+        let mut overtaken = 0;
+        while let Some(queued) = self.queue.pop_front() {
+            let Submission { work, ack, .. } = &queued.submission;
+            let Some(sender) = ack.as_ref().map(|(slot, _)| Arc::as_ptr(slot)) else {
+                waiting.push_back(queued);
+                break;
+            };
+            let has_room = overtaken == 0 || self.has_room();
+            if has_room && !senders.contains(&sender) && self.stage.is_timeless(work) {
+                self.apply_one(queued);
+                overtaken += 1;
+            } else {
+                senders.insert(sender);
+                waiting.push_back(queued);
+            }
+        }
+        waiting.append(&mut self.queue);
+        self.queue = waiting;
     }
 
     /// The time by the clock as far as the stage has followed it: no row of a commit, and no sign of
@@ -370,10 +417,12 @@ impl<S: Stage> Writer<S> {
 
     /// Runs the timers due at `now`, as far as there is time and room for them in this commit.
     fn advance(&mut self, now: Timestamp) -> Progress {
-        let is_due = |stage: &S| stage.next_deadline().is_some_and(|deadline| deadline <= now);
-        if !is_due(&self.stage) {
+        let Some(due) = self.stage.next_deadline().filter(|deadline| *deadline <= now) else {
             return Progress::Done;
-        }
+        };
+        // What was due before the start is no lag.
+        let late = self.now().since(due.max(self.began));
+        self.metrics.timers_late.observe(late.as_secs_f64());
         let began = Clock::instant();
         loop {
             let known = (self.batch.effects.len(), self.batch.hits.len());

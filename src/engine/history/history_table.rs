@@ -30,6 +30,7 @@ use crate::limits::HISTORY_ADVANCE_MAX;
 use crate::limits::HISTORY_BYTES_MAX;
 use crate::limits::KEY_AGE_LOOKS;
 use crate::limits::KEYS_FORGOTTEN_MAX;
+use crate::limits::STATE_CHANGES_KEPT;
 use crate::publish::Publish;
 use crate::rule::analytic::Lookback;
 use crate::value::Whole;
@@ -367,6 +368,7 @@ impl HistoryTable {
             ));
             out.push(KeyChange { rule: Arc::clone(name), key: key.text.clone(), state, waiting });
         }
+        self.changed.shrink_to(STATE_CHANGES_KEPT);
         if self.timers.wants_sweep() {
             self.timers.sweep(|number| self.keys.get(number).map(|key| &key.alarm));
         }
@@ -439,6 +441,10 @@ impl Desk<'_> {
 impl Keyed for Key {
     fn text(&self) -> &str {
         &self.text
+    }
+
+    fn alarm(&self) -> &Alarm {
+        &self.alarm
     }
 }
 

@@ -135,12 +135,7 @@ impl HistoryTable {
                 Some(rule) => {
                     rule.counts = before.counts;
                     rule.keys = before.keys;
-                    let mut numbers: Vec<u32> = rule.keys.numbers().collect();
-                    // Timers of one instant keep their turns; the others have an order too.
-                    numbers.sort_by_cached_key(|number| {
-                        self.keys.get(*number).map(|key| (key.alarm.rank(), key.text.clone()))
-                    });
-                    for number in numbers {
+                    for number in rule.keys.numbers_by_turn(&self.keys) {
                         let Some(key) = self.keys.get_mut(number) else { continue };
                         key.rule = rule.index;
                         key.alarm = Alarm::default();
@@ -164,11 +159,7 @@ impl HistoryTable {
         self.timers = TimerQueue::default();
         let Self { rules, keys, timers, changed, now, .. } = self;
         for rule in rules.iter_mut().flatten() {
-            let mut numbers: Vec<u32> = rule.keys.numbers().collect();
-            numbers.sort_by_cached_key(|number| {
-                keys.get(*number).map(|key| (key.alarm.rank(), key.text.clone()))
-            });
-            for number in numbers {
+            for number in rule.keys.numbers_by_turn(keys) {
                 let Some(key) = keys.get_mut(number) else { continue };
                 let mut desk = rule.desk(number, timers, changed, *now);
                 key.alarm = Alarm::default();

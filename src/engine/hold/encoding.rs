@@ -33,11 +33,13 @@ use crate::publish::QoS;
 use crate::publish::StreamRecord;
 use crate::topic::TopicName;
 
-/// Layout written by this build. 5 has the message packed and says whether the key is a row; 4 added the
+/// Layout written by this build. 6 says what its clocks have left out; 5 has the message packed and says whether the key is a row; 4 added the
 /// record that a message is, 3 the times of AT LEAST, 2 event time; in 1 there is always a message.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// The first layout in which the message is packed.
 const PACKED_SINCE: u8 = 5;
+/// The first layout that says what has been left out.
+const LEFT_OUT_SINCE: u8 = 6;
 /// Layout of a waiting message. 3 has it packed, 2 added the record that it is.
 const WAITING_VERSION: u8 = 3;
 const CHECKSUM_BYTES: usize = 8;
@@ -59,9 +61,29 @@ pub enum RowError {
     Field(&'static str),
 }
 
+/// Time that clocks leave out, all in all, ms: a row has what there was when it was written. So a million
+/// rows need not be written anew because the gateway was down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    /// Downtime, which COUNT does not leave out.
+    pub(super) outages: i64,
+    /// Steps of the clock, which all leave out; those back over a restart are negative.
+    pub(super) steps: i64,
+}
+
+impl LeftOut {
+    /// What a clock still has to leave out that has left out `before`.
+    pub(super) fn since(self, before: LeftOut, counts_downtime: bool) -> i64 {
+        let outages = self.outages.saturating_sub(before.outages);
+        let steps = self.steps.saturating_sub(before.steps);
+        if counts_downtime { steps } else { outages.saturating_add(steps) }
+    }
+}
+
 /// A decoded row.
 pub(super) struct Row {
     pub(super) fingerprint: u64,
+    pub(super) left_out: LeftOut,
     pub(super) state: State,
     pub(super) listed: bool,
     pub(super) event: Option<EventRow>,
@@ -83,10 +105,16 @@ pub(in crate::engine) fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// Appends the row to `buffer` and splits it off, so that the rows of a batch share one allocation.
-pub(super) fn encode(buffer: &mut BytesMut, fingerprint: u64, key: &Key) -> Bytes {
+pub(super) fn encode(
+    buffer: &mut BytesMut,
+    fingerprint: u64,
+    left_out: LeftOut,
+    key: &Key,
+) -> Bytes {
     debug_assert!(buffer.is_empty(), "the row before was split off");
     buffer.put_u8(VERSION);
     buffer.put_u64_le(fingerprint);
+    put_left_out(buffer, left_out);
     put_state(buffer, &key.state);
     put_option(buffer, key.state.recent.as_deref(), put_recent);
     buffer.put_u8(u8::from(key.listed));
@@ -96,6 +124,21 @@ pub(super) fn encode(buffer: &mut BytesMut, fingerprint: u64, key: &Key) -> Byte
     });
     put_option(buffer, key.message.as_ref(), put_message);
     finish(buffer)
+}
+
+/// The row without rule and key: what all clocks have left out by now.
+pub(super) fn encode_left_out(buffer: &mut BytesMut, left_out: LeftOut) -> Bytes {
+    debug_assert!(buffer.is_empty(), "the row before was split off");
+    buffer.put_u8(VERSION);
+    put_left_out(buffer, left_out);
+    finish(buffer)
+}
+
+/// Reads it back.
+pub(super) fn decode_left_out(bytes: &[u8]) -> Result<LeftOut, RowError> {
+    let (_, mut reader) = open(bytes, VERSION)?;
+    let left_out = reader.left_out()?;
+    reader.end(left_out)
 }
 
 /// Appends the row of a message that waits for its turn, and splits it off.
@@ -124,6 +167,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
     let (version, mut reader) = open(bytes, VERSION)?;
     reader.has_record = version >= 4;
     let fingerprint = reader.u64()?;
+    let left_out = match version {
+        ..LEFT_OUT_SINCE => LeftOut::default(),
+        _ => reader.left_out()?,
+    };
     let (mut state, mut listed) = (reader.state()?, false);
     if version > 2 {
         state.recent = reader.option("times", Reader::recent)?.map(Box::new);
@@ -146,7 +193,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
     if !is_whole {
         return Err(RowError::Field("phase"));
     }
-    reader.end(Row { fingerprint, state, listed, event, message })
+    reader.end(Row { fingerprint, left_out, state, listed, event, message })
 }
 
 /// Reads the row of a waiting message back: its event time, and the message.
@@ -193,6 +240,11 @@ pub(in crate::engine) fn put_watermark(buffer: &mut BytesMut, watermark: &Waterm
     put_time(buffer, watermark.newest);
     put_time(buffer, watermark.heard_at);
     put_time(buffer, watermark.passed);
+}
+
+fn put_left_out(buffer: &mut BytesMut, left_out: LeftOut) {
+    buffer.put_i64_le(left_out.outages);
+    buffer.put_i64_le(left_out.steps);
 }
 
 fn put_state(buffer: &mut BytesMut, state: &State) {
@@ -384,6 +436,10 @@ impl<'a> Reader<'a> {
         read: impl FnOnce(&mut Self) -> Result<T, RowError>,
     ) -> Result<Option<T>, RowError> {
         if self.flag(field)? { read(self).map(Some) } else { Ok(None) }
+    }
+
+    fn left_out(&mut self) -> Result<LeftOut, RowError> {
+        Ok(LeftOut { outages: self.i64()?, steps: self.i64()? })
     }
 
     fn state(&mut self) -> Result<State, RowError> {

@@ -230,42 +230,36 @@ impl Key {
         self.hear(condition, clear, message, event, desk, out);
     }
 
-    /// Takes the key over an outage, and answers whether that changed it.
+    /// Takes the key over a restart, its clocks leaving out `millis`, and answers whether its row is to be
+    /// written.
     ///
-    /// In event time its clocks are those of its messages; the outage matters only to the idle advance
-    /// of the watermark, which leaves it out unless ON RESTART says COUNT.
+    /// In event time its clocks are those of its messages; only the idle advance of the watermark leaves
+    /// anything out.
     pub(super) fn resume(
         &mut self,
         terms: &Terms,
         lateness: Duration,
-        alive_until: Timestamp,
+        millis: i64,
         now: Timestamp,
     ) -> bool {
-        let Some(side) = &mut self.event else {
-            return self.state.resume(terms, alive_until, now);
-        };
-        let before = (self.state.clone(), side.queue.watermark);
-        let outage = now.as_millis().saturating_sub(alive_until.as_millis());
+        let Some(side) = &mut self.event else { return self.state.resume(terms, millis) };
+        let before = self.state.clone();
         if terms.on_restart == OnRestart::Reset && !self.state.is_firing() {
             self.state.start_over();
         }
-        if terms.counts_downtime() && outage >= 0 {
+        side.queue.watermark.leave_out(millis);
+        if terms.counts_downtime() {
             self.state.skip_repeats(terms, side.queue.watermark.at(now, lateness));
-        } else {
-            side.queue.watermark.leave_out(outage);
         }
-        before != (self.state.clone(), side.queue.watermark)
+        self.state != before
     }
 
-    /// Leaves a step of the clock out, and answers whether that changed the key.
-    pub(super) fn leap(&mut self, terms: &Terms, millis: i64) -> bool {
-        if let Some(side) = &mut self.event {
-            side.queue.watermark.leave_out(millis);
-            return true;
+    /// Leaves a step of the clock out.
+    pub(super) fn leap(&mut self, terms: &Terms, millis: i64) {
+        match &mut self.event {
+            Some(side) => side.queue.watermark.leave_out(millis),
+            None => self.state.shift(terms, millis),
         }
-        let before = self.state.clone();
-        self.state.shift(terms, millis);
-        self.state != before
     }
 
     /// The key of a rule that is gone, or watches something else now: nothing waits any more. It is in

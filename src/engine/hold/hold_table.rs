@@ -1,5 +1,6 @@
 //! The table itself: observations and time in, episodes and changed rows out.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::engine::Observation;
 use crate::engine::RuleIndex;
 use crate::engine::Truth;
 use crate::engine::hold::encoding;
+use crate::engine::hold::encoding::LeftOut;
 use crate::engine::hold::event::EventSide;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
@@ -32,7 +34,9 @@ use crate::engine::timer::Alarm;
 use crate::engine::timer::TimerQueue;
 use crate::engine::waiting::EventCounts;
 use crate::limits::HOLD_ADVANCE_EPISODES_MAX;
+use crate::limits::HOLD_ADVANCE_TIMERS_MAX;
 use crate::limits::HOLD_MESSAGE_BYTES_MAX;
+use crate::limits::STATE_CHANGES_KEPT;
 use crate::publish::Publish;
 use crate::rule::ast::When;
 use crate::rule::table::Table;
@@ -154,6 +158,8 @@ pub struct HoldCounts {
     pub unknown: u64,
     /// TRUE messages passed over because the rule watches, or keeps, as much as it may.
     pub refused: u64,
+    /// Repetitions passed over because a later one was due already.
+    pub missed: u64,
     /// Keys on their way to AT LEAST now.
     pub counting: usize,
     /// Keys pending now.
@@ -172,7 +178,8 @@ pub struct HoldCounts {
 pub enum Progress {
     /// Every timer due has run.
     Done,
-    /// [`HOLD_ADVANCE_EPISODES_MAX`] episodes are out; call again.
+    /// [`HOLD_ADVANCE_EPISODES_MAX`] episodes are out, or [`HOLD_ADVANCE_TIMERS_MAX`] timers have run; call
+    /// again.
     More,
 }
 
@@ -226,6 +233,11 @@ pub struct HoldTable {
     pub(super) timers: TimerQueue,
     /// The latest time seen.
     pub(super) now: Timestamp,
+    /// What the clock reads, where it is known to be ahead of what is told.
+    pub(super) present: Timestamp,
+    /// What the clocks of all keys leave out, and whether that is to be written.
+    pub(super) left_out: LeftOut,
+    pub(super) is_left_out_new: bool,
     /// Keys to be written, each once.
     pub(super) changed: Vec<u32>,
     /// Rows to be removed whose rule or key is gone.
@@ -241,6 +253,9 @@ impl HoldTable {
             keys: Slab::default(),
             timers: TimerQueue::default(),
             now: Timestamp::from_millis(i64::MIN),
+            present: Timestamp::from_millis(i64::MIN),
+            left_out: LeftOut::default(),
+            is_left_out_new: false,
             changed: Vec::new(),
             orphaned: Vec::new(),
             buffer: BytesMut::new(),
@@ -315,12 +330,24 @@ impl HoldTable {
         }
     }
 
+    /// Says what the clock reads. What is told and due may be behind it, because whoever tells it has stood
+    /// still; a repetition that is overdue by a period then is passed over. Without, none is: time is
+    /// what is told.
+    pub fn tell_time(&mut self, present: Timestamp) {
+        self.present = self.present.max(present);
+    }
+
     /// Runs the timers due at or before `now`, in the order of their times; those of one instant in
     /// the order in which they were set. Stops early when that gave
-    /// [`HOLD_ADVANCE_EPISODES_MAX`] episodes, so that the caller can deal with them first.
+    /// [`HOLD_ADVANCE_EPISODES_MAX`] episodes, or has run [`HOLD_ADVANCE_TIMERS_MAX`], so that the caller can
+    /// deal with what there is first.
     pub fn advance(&mut self, now: Timestamp, out: &mut Transitions) -> Progress {
         let full = out.episodes.len() + HOLD_ADVANCE_EPISODES_MAX;
-        while let Some(entry) = self.timers.pop_due(now) {
+        let mut left = HOLD_ADVANCE_TIMERS_MAX;
+        while left > 0
+            && let Some(entry) = self.timers.pop_due(now)
+        {
+            left -= 1;
             let number = entry.key();
             let mut key = self.keys.get_mut(number);
             let claimed = self.timers.claim(entry, key.as_mut().map(|key| &mut key.alarm));
@@ -335,7 +362,10 @@ impl HoldTable {
                     let bound = deadline.moved_to(side.queue.watermark.at(at, desk.lateness));
                     key.catch_up(bound, &mut desk, out);
                 }
-                None => key.run(desk.terms, at, &mut desk, out),
+                None => match key.state.skip_missed(desk.terms, now, self.present) {
+                    0 => key.run(desk.terms, at, &mut desk, out),
+                    missed => desk.counts.missed += missed,
+                },
             }
             key.settle(&mut desk, at);
             desk.mark(key);
@@ -343,6 +373,9 @@ impl HoldTable {
             if out.episodes.len() >= full {
                 return Progress::More;
             }
+        }
+        if left == 0 {
+            return Progress::More;
         }
         self.now = self.now.max(now);
         Progress::Done
@@ -362,11 +395,12 @@ impl HoldTable {
 
     /// Whether there are changes to take.
     pub fn has_changes(&self) -> bool {
-        !self.changed.is_empty() || !self.orphaned.is_empty()
+        !self.changed.is_empty() || !self.orphaned.is_empty() || self.is_left_out_new
     }
 
     /// Hands over the last state of every key that changed since the last call: one row a key,
-    /// however many messages it saw. Removed rows of rules that are gone come first.
+    /// however many messages it saw. Removed rows of rules that are gone come first, then the row without rule
+    /// and key, if there is one.
     pub fn take_changes(&mut self, out: &mut Vec<KeyChange>) {
         self.drain_changes(Some(out));
     }
@@ -381,6 +415,12 @@ impl HoldTable {
             out.append(&mut self.orphaned);
         }
         self.orphaned.clear();
+        let is_left_out_new = mem::take(&mut self.is_left_out_new);
+        if let Some(out) = out.as_mut().filter(|_| is_left_out_new) {
+            let (rule, key) = (Arc::from(""), CompactString::default());
+            let state = Some(encoding::encode_left_out(&mut self.buffer, self.left_out));
+            out.push(KeyChange { rule, key, state, waiting: Vec::new() });
+        }
         for number in self.changed.drain(..) {
             let Some(key) = self.keys.get_mut(number) else { continue };
             let rule = self.rules.get_mut(place(key.rule)).and_then(Option::as_mut);
@@ -397,8 +437,12 @@ impl HoldTable {
             let was_stored = key.stored;
             let (text, state) = if key.lives() {
                 key.stored = out.is_some();
-                let row =
-                    || (key.text.clone(), encoding::encode(&mut self.buffer, *fingerprint, key));
+                let row = || {
+                    (
+                        key.text.clone(),
+                        encoding::encode(&mut self.buffer, *fingerprint, self.left_out, key),
+                    )
+                };
                 out.is_some().then(row).unzip()
             } else {
                 (keys.remove(number, &mut self.keys).map(|key| key.text), None)
@@ -409,6 +453,7 @@ impl HoldTable {
                 out.push(KeyChange { rule: Arc::clone(name), key, state, waiting });
             }
         }
+        self.changed.shrink_to(STATE_CHANGES_KEPT);
         if self.timers.wants_sweep() {
             self.timers.sweep(|number| self.keys.get(number).map(|key| &key.alarm));
         }
@@ -514,6 +559,10 @@ impl Desk<'_> {
 impl Keyed for Key {
     fn text(&self) -> &str {
         &self.text
+    }
+
+    fn alarm(&self) -> &Alarm {
+        &self.alarm
     }
 }
 

@@ -15,6 +15,7 @@ use crate::engine::Leap;
 use crate::engine::RuleIndex;
 use crate::engine::hold::encoding;
 use crate::engine::hold::encoding::EventRow;
+use crate::engine::hold::encoding::LeftOut;
 use crate::engine::hold::encoding::RowError;
 use crate::engine::hold::event::EventSide;
 use crate::engine::hold::hold_table::HoldTable;
@@ -28,6 +29,7 @@ use crate::engine::hold::hold_table::WatchedRule;
 use crate::engine::hold::hold_table::place;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
+use crate::engine::key_index::sort_by_turn;
 use crate::engine::timer::Alarm;
 use crate::engine::timer::TimerQueue;
 use crate::engine::waiting::Queue;
@@ -87,9 +89,9 @@ impl HoldTable {
     /// time now. Clocks go on as each rule's ON
     /// RESTART says. Timers that are due run in the next [`HoldTable::advance`].
     ///
-    /// A clock moved by downtime is a changed key: the rows from [`HoldTable::take_changes`] must be
+    /// What clocks leave out is a changed row, one for all keys: the rows from [`HoldTable::take_changes`] must be
     /// on disk before, or together with, a newer `alive_until`; otherwise a second crash would count
-    /// the first downtime.
+    /// the first downtime. That row, the one without rule and key, must be the first of `rows`.
     ///
     /// An `alive_until` after `now` (the wall clock went back) moves clocks back by the difference.
     pub fn restore<'a>(
@@ -115,10 +117,18 @@ impl HoldTable {
         now: Timestamp,
     ) -> Restoring<'_, 'a> {
         self.now = self.now.max(alive_until.min(now));
+        self.tell_time(now);
+        let outage = now.as_millis().saturating_sub(alive_until.as_millis());
+        // The wall clock went back: nobody's clock does.
+        let more = match outage {
+            0.. => LeftOut { outages: outage, steps: 0 },
+            _ => LeftOut { outages: 0, steps: outage },
+        };
         Restoring {
             places: self.places(),
             table: self,
             waiting: by_key(waiting),
+            more,
             alive_until,
             now,
             restored: Restored::default(),
@@ -146,27 +156,29 @@ impl HoldTable {
             if let Some(new) = self.rule_mut(places.get(&*rule.name).copied()) {
                 new.counts.unknown = rule.counts.unknown;
                 new.counts.refused = rule.counts.refused;
+                new.counts.missed = rule.counts.missed;
                 new.counts.event.late = rule.counts.event.late;
                 new.counts.event.early = rule.counts.event.early;
             }
         }
         let mut keys = std::mem::take(&mut self.keys);
-        // Timers of one instant keep their turns.
         let numbers = old.iter().enumerate();
         let numbers =
             numbers.flat_map(|(place, rule)| rule.keys.numbers().map(move |key| (place, key)));
         let mut numbers: Vec<(usize, u32)> = numbers.collect();
-        // Those that wait for no timer have an order too, by their text.
-        numbers.sort_by_cached_key(|(_, key)| {
-            keys.get(*key).map(|key| (key.alarm.rank(), key.text.clone()))
-        });
+        sort_by_turn(&mut numbers, &keys, |(_, number)| *number);
         for (place, number) in numbers {
             let Some(mut key) = keys.remove(number) else { continue };
             let rule = &old[place];
+            let heir = places.get(&*rule.name).copied();
+            // What it has left out since its row was written, it has left out as the old rule said.
+            let is_heir_other =
+                |heir: &Rule| heir.terms.counts_downtime() != rule.terms.counts_downtime();
+            key.changed |= self.rule_mut(heir).is_some_and(|heir| is_heir_other(heir));
             let heritage =
                 Heritage { rule: &rule.name, fingerprint: rule.fingerprint, at: now, floor: now };
             key.alarm = Alarm::default();
-            self.adopt(key, places.get(&*rule.name).copied(), &heritage, out);
+            self.adopt(key, heir, &heritage, out);
         }
         self.list_rows(rules, now, out);
     }
@@ -176,13 +188,11 @@ impl HoldTable {
     pub fn leap(&mut self, leap: Leap) {
         self.now = self.now.max(leap.to);
         self.timers = TimerQueue::default();
+        self.leave_out(LeftOut { outages: 0, steps: leap.millis() });
         let Self { rules, keys, timers, changed, now, .. } = self;
         let all = rules.iter().flatten().flat_map(|rule| rule.keys.numbers());
         let mut numbers: Vec<u32> = all.collect();
-        // Timers of one instant keep their turns.
-        numbers.sort_by_cached_key(|number| {
-            keys.get(*number).map(|key| (key.alarm.rank(), key.text.clone()))
-        });
+        sort_by_turn(&mut numbers, keys, |number| *number);
         for number in numbers {
             let Some(key) = keys.get_mut(number) else { continue };
             let Some(rule) = rules.get_mut(place(key.rule)).and_then(Option::as_mut) else {
@@ -190,11 +200,16 @@ impl HoldTable {
             };
             let mut desk = rule.desk(number, timers, changed, *now);
             key.alarm = Alarm::default();
-            if key.leap(desk.terms, leap.millis()) {
-                desk.mark(key);
-            }
+            key.leap(desk.terms, leap.millis());
             key.settle(&mut desk, *now);
         }
+    }
+
+    /// Notes what the clocks of all keys leave out.
+    fn leave_out(&mut self, more: LeftOut) {
+        self.left_out.outages = self.left_out.outages.saturating_add(more.outages);
+        self.left_out.steps = self.left_out.steps.saturating_add(more.steps);
+        self.is_left_out_new |= more != LeftOut::default();
     }
 
     fn places(&self) -> HashMap<Arc<str>, RuleIndex> {
@@ -273,6 +288,8 @@ pub struct Restoring<'t, 'a> {
     table: &'t mut HoldTable,
     places: HashMap<Arc<str>, RuleIndex>,
     waiting: WaitingRows<'a>,
+    /// What this restart leaves out.
+    more: LeftOut,
     alive_until: Timestamp,
     now: Timestamp,
     restored: Restored,
@@ -281,6 +298,13 @@ pub struct Restoring<'t, 'a> {
 impl Restoring<'_, '_> {
     /// Takes a row.
     pub fn row(&mut self, rule: &str, key: &str, state: &[u8], out: &mut Transitions) {
+        if rule.is_empty() {
+            match encoding::decode_left_out(state) {
+                Ok(left_out) => self.table.left_out = left_out,
+                Err(error) => self.restored.reject(rule, key, error),
+            }
+            return;
+        }
         let row = match encoding::decode(state) {
             Ok(row) => row,
             Err(error) => return self.restored.reject(rule, key, error),
@@ -304,12 +328,14 @@ impl Restoring<'_, '_> {
             key.event = Some(Box::new(side));
         }
         let mut floor = now;
+        let (before, more) = (self.table.left_out, self.more);
         let same = self.table.rule_mut(index).filter(|rule| rule.fingerprint == row.fingerprint);
         if let Some(rule) = same {
-            if key.resume(&rule.terms, rule.lateness, alive_until, now) {
-                // Marked as changed once it has its place.
-                key.changed = true;
-            }
+            let counts = rule.terms.counts_downtime();
+            let millis = before.since(row.left_out, counts);
+            let millis = millis.saturating_add(more.since(LeftOut::default(), counts));
+            // Marked as changed once it has its place.
+            key.changed = key.resume(&rule.terms, rule.lateness, millis, now);
             if rule.terms.counts_downtime() {
                 floor = alive_until.min(now);
             }
@@ -324,6 +350,9 @@ impl Restoring<'_, '_> {
 
     /// There are no more rows.
     pub fn finish(mut self) -> Restored {
+        if self.restored.kept > 0 {
+            self.table.leave_out(self.more);
+        }
         // Their keys could not be read: without a watermark there is no telling what they mean.
         for ((rule, key), messages) in self.waiting {
             self.restored.reject(&rule, &key, RowError::Field("key"));

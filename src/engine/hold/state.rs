@@ -455,22 +455,20 @@ impl State {
         Step::Cleared { fired_at, reason }
     }
 
-    /// Takes the key over an outage as ON RESTART says, and answers whether that changed it.
+    /// Takes the key over a restart as ON RESTART says, its clocks leaving out `millis`. Answers whether the
+    /// key starts over; that its clocks leave time out is known without its row.
     ///
     /// ON RESTART RESET is about pending keys; the clocks of a firing one pause, since forgetting a
-    /// FALSE that has been seen could leave it firing for ever. A repetition missed while down is
-    /// never made up for.
-    pub(super) fn resume(&mut self, terms: &Terms, alive_until: Timestamp, now: Timestamp) -> bool {
-        let before = self.clone();
-        let outage = now.as_millis().saturating_sub(alive_until.as_millis());
-        if terms.on_restart == OnRestart::Reset && !self.is_firing() {
+    /// FALSE that has been seen could leave it firing for ever. What of its repetitions was missed is found
+    /// when they are due, as after any standstill ([`State::skip_missed`]).
+    pub(super) fn resume(&mut self, terms: &Terms, millis: i64) -> bool {
+        let starts_over = terms.on_restart == OnRestart::Reset && !self.is_firing();
+        if starts_over {
             self.start_over();
-        } else if terms.counts_downtime() && outage >= 0 {
-            self.skip_repeats(terms, now);
         } else {
-            self.shift(terms, outage);
+            self.shift(terms, millis);
         }
-        *self != before
+        starts_over
     }
 
     /// Leaves so many milliseconds out of every clock.
@@ -498,14 +496,31 @@ impl State {
         }
     }
 
-    /// Passes over the repetitions due before `now`.
-    pub(super) fn skip_repeats(&mut self, terms: &Terms, now: Timestamp) {
-        let Phase::Firing { repeated_at, .. } = &mut self.phase else { return };
-        let Some(every) = terms.repeat_every else { return };
+    /// Passes over the repetitions due before `now`; answers how many there were.
+    pub(super) fn skip_repeats(&mut self, terms: &Terms, now: Timestamp) -> u64 {
+        let Phase::Firing { repeated_at, .. } = &mut self.phase else { return 0 };
+        let Some(every) = terms.repeat_every else { return 0 };
         let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1);
         let behind = now.as_millis().saturating_sub(repeated_at.as_millis());
         // The last one due before `now`; one due exactly now is still to come.
         let missed = behind.saturating_sub(1).max(0) / every;
         *repeated_at = shifted(*repeated_at, missed.saturating_mul(every));
+        missed.unsigned_abs()
+    }
+
+    /// Where a repetition is next: passes over those due at or before `until`, and before anything else of
+    /// the key, for which the next one is due at `present` too; answers how many there were. A reminder is
+    /// worth something while it is news, so of several that come at once only the last is made.
+    pub(super) fn skip_missed(
+        &mut self,
+        terms: &Terms,
+        until: Timestamp,
+        present: Timestamp,
+    ) -> u64 {
+        let Some((_, Cause::Repeat)) = self.next_cause(terms) else { return 0 };
+        let every = terms.repeat_every.unwrap_or_default();
+        let others = Terms { repeat_every: None, ..*terms };
+        let end = self.deadline(&others).map_or(until, Deadline::time);
+        self.skip_repeats(terms, shifted(until.min(end).min(present - every), 1))
     }
 }

@@ -19,6 +19,8 @@ use crate::engine::hold::Transitions;
 use crate::engine::hold::WaitingChange;
 use crate::engine::hold::WaitingRow;
 use crate::engine::hold::encoding::RowError;
+use crate::engine::hold::restore::WaitingRows;
+use crate::engine::hold::restore::by_key;
 use crate::engine::window::encoding;
 use crate::engine::window::group::Desk;
 use crate::engine::window::group::Group;
@@ -44,61 +46,29 @@ impl WindowTable {
         now: Timestamp,
         out: &mut Transitions,
     ) -> Restored {
-        let places = self.places();
-        self.now = self.now.max(alive_until.min(now));
-        let outage = now.as_millis().saturating_sub(alive_until.as_millis());
-        let mut restored = Restored::default();
-        let mut parts_of: HashMap<_, Vec<_>> = HashMap::new();
-        for part in parts {
-            parts_of.entry((part.rule, part.key)).or_default().push(part);
-        }
+        let mut restoring = self.restoring(parts, alive_until, now);
         for (rule, key, state) in rows {
-            let row = match encoding::decode_group(state) {
-                Ok(row) => row,
-                Err(error) => {
-                    restored.reject(rule, key, error);
-                    continue;
-                }
-            };
-            let parts = parts_of.remove(&(rule, key)).unwrap_or_default();
-            let known = places.get(rule).copied();
-            let same = known.and_then(|index| self.rule_mut(index));
-            let Some(of) = same.filter(|of| of.fingerprint == row.fingerprint) else {
-                restored.ended += 1;
-                self.forget(rule, key, &parts, known, out);
-                continue;
-            };
-            let mut group = Group::new(Arc::from(key), row.topic);
-            (group.watermark, group.closed, group.turns) = (row.watermark, row.closed, row.turns);
-            group.is_stored = true;
-            let (mut lost, mut read) = (Vec::new(), Vec::new());
-            for part in &parts {
-                match encoding::decode_part(part.message, part.turn, &of.spec) {
-                    Ok(part) => read.push(part),
-                    Err(error) => {
-                        restored.reject(rule, key, error);
-                        lost.push(part.turn);
-                    }
-                }
-            }
-            // A window that slides takes its messages in their order.
-            read.sort_by_key(encoding::Part::position);
-            read.into_iter().for_each(|part| group.put_back(part, &of.spec));
-            restored.kept += 1;
-            let index = of.index;
-            let has_changed = match group.watermark {
-                Some(_) => group.leave_out(outage),
-                None => group.set_back(now, &of.spec),
-            };
-            self.adopt(index, Box::new(group), now, has_changed);
-            self.forget_parts(rule, key, lost);
+            restoring.row(rule, key, state, out);
         }
-        // Without their group there is no telling what they mean.
-        for ((rule, key), parts) in parts_of {
-            restored.reject(rule, key, RowError::Field("key"));
-            self.forget_parts(rule, key, parts.iter().map(|part| part.turn).collect());
+        restoring.finish()
+    }
+
+    /// As [`WindowTable::restore`], row by row.
+    pub fn restoring<'a>(
+        &mut self,
+        parts: impl IntoIterator<Item = WaitingRow<'a>>,
+        alive_until: Timestamp,
+        now: Timestamp,
+    ) -> Restoring<'_, 'a> {
+        self.now = self.now.max(alive_until.min(now));
+        Restoring {
+            places: self.places(),
+            table: self,
+            parts: by_key(parts),
+            outage: now.as_millis().saturating_sub(alive_until.as_millis()),
+            now,
+            restored: Restored::default(),
         }
-        restored
     }
 
     /// Goes over to another rule set. Call [`WindowTable::advance`] to `now` before it.
@@ -233,5 +203,69 @@ impl WindowTable {
         let message = format!("{why}; what group {key} had gathered is discarded");
         let (rule, code) = (of.index, FaultCode::WindowDiscarded);
         out.faults.push(Fault { rule, code, message });
+    }
+}
+
+/// A table that takes over what an earlier process left; see [`WindowTable::restore`].
+#[derive(Debug)]
+pub struct Restoring<'t, 'a> {
+    table: &'t mut WindowTable,
+    places: HashMap<Arc<str>, RuleIndex>,
+    parts: WaitingRows<'a>,
+    /// How long nothing ran, ms. Negative when the wall clock went back.
+    outage: i64,
+    now: Timestamp,
+    restored: Restored,
+}
+
+impl Restoring<'_, '_> {
+    /// Takes the row of a group.
+    pub fn row(&mut self, rule: &str, key: &str, state: &[u8], out: &mut Transitions) {
+        let row = match encoding::decode_group(state) {
+            Ok(row) => row,
+            Err(error) => return self.restored.reject(rule, key, error),
+        };
+        let parts = self.parts.remove(&(rule.into(), key.into())).unwrap_or_default();
+        let known = self.places.get(rule).copied();
+        let same = known.and_then(|index| self.table.rule_mut(index));
+        let Some(of) = same.filter(|of| of.fingerprint == row.fingerprint) else {
+            self.restored.ended += 1;
+            return self.table.forget(rule, key, &parts, known, out);
+        };
+        let mut group = Group::new(Arc::from(key), row.topic);
+        (group.watermark, group.closed, group.turns) = (row.watermark, row.closed, row.turns);
+        group.is_stored = true;
+        let (mut lost, mut read) = (Vec::new(), Vec::new());
+        for part in &parts {
+            match encoding::decode_part(part.message, part.turn, &of.spec) {
+                Ok(part) => read.push(part),
+                Err(error) => {
+                    self.restored.reject(rule, key, error);
+                    lost.push(part.turn);
+                }
+            }
+        }
+        // A window that slides takes its messages in their order.
+        read.sort_by_key(encoding::Part::position);
+        read.into_iter().for_each(|part| group.put_back(part, &of.spec));
+        self.restored.kept += 1;
+        let index = of.index;
+        let has_changed = match group.watermark {
+            Some(_) => group.leave_out(self.outage),
+            None => group.set_back(self.now, &of.spec),
+        };
+        self.table.adopt(index, Box::new(group), self.now, has_changed);
+        self.table.forget_parts(rule, key, lost);
+    }
+
+    /// There are no more rows.
+    pub fn finish(mut self) -> Restored {
+        // Without their group there is no telling what they mean.
+        for ((rule, key), parts) in self.parts {
+            self.restored.reject(&rule, &key, RowError::Field("key"));
+            let turns = parts.iter().map(|part| part.turn).collect();
+            self.table.forget_parts(&rule, &key, turns);
+        }
+        self.restored
     }
 }

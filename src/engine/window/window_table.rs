@@ -15,6 +15,7 @@ use crate::engine::RuleIndex;
 use crate::engine::hold::KeyChange;
 use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
+use crate::engine::key_index::is_sparse;
 use crate::engine::stateful::KeyBounds;
 use crate::engine::window::encoding;
 use crate::engine::window::group::Desk;
@@ -24,6 +25,7 @@ use crate::engine::window::spec::WindowSpec;
 use crate::limits::HOLD_ADVANCE_EPISODES_MAX;
 use crate::limits::KEY_AGE_LOOKS;
 use crate::limits::KEYS_FORGOTTEN_MAX;
+use crate::limits::STATE_CHANGES_KEPT;
 
 /// A rule with GROUP BY, as the table needs it.
 #[derive(Clone, Debug)]
@@ -209,7 +211,7 @@ impl WindowTable {
     /// Throws a group away, with its open window.
     fn discard(&mut self, index: RuleIndex, text: &str, out: &mut Transitions) {
         let Some(rule) = self.rule_mut(index) else { return };
-        let Some(mut group) = rule.groups.remove(text) else { return };
+        let Some(mut group) = remove(&mut rule.groups, text) else { return };
         group.leave_counts(&mut rule.counts);
         let (name, key) = (Arc::clone(&rule.name), CompactString::from(text));
         let (alarm, is_stored) = (group.alarm, group.is_stored);
@@ -293,7 +295,7 @@ impl WindowTable {
                 if let Some(at) = group.alarm {
                     self.alarms.remove(&(at, index, Arc::clone(&text)));
                 }
-                groups.remove(&text);
+                remove(groups, &text);
                 None
             };
             // A group that came and went between two calls has no row, and needs none removed.
@@ -302,12 +304,22 @@ impl WindowTable {
                 out.push(KeyChange { rule: Arc::clone(name), key, state, waiting });
             }
         }
+        self.changed.shrink_to(STATE_CHANGES_KEPT);
     }
 
     /// Figures of a rule; `None` for one without GROUP BY.
     pub fn counts(&self, rule: RuleIndex) -> Option<WindowCounts> {
         self.rules.get(place(rule))?.as_ref().map(|rule| rule.counts)
     }
+}
+
+/// Takes a group out; gives memory back after a flood of groups has gone.
+fn remove(groups: &mut Groups, text: &str) -> Option<Box<Group>> {
+    let group = groups.remove(text);
+    if is_sparse(groups.len(), groups.capacity()) {
+        groups.shrink_to(groups.len() * 2);
+    }
+    group
 }
 
 /// Lists the group as changed.

@@ -1,5 +1,6 @@
 //! The journal with a stage that stores what it is given.
 
+mod burst;
 mod crash;
 mod gather;
 mod stall;

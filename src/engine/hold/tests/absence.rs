@@ -100,4 +100,49 @@ proptest! {
         let kinds = |bench: &Bench| bench.out.episodes.iter().map(event).collect::<Vec<_>>();
         prop_assert_eq!(kinds(&bench), kinds(&plain));
     }
+    /// In event time: whatever the order of arrival within LATENESS, and behind whichever message a
+    /// restart comes.
+    #[test]
+    fn no_order_of_arrival_and_no_restart_changes_a_silence(
+        hold_for in 1..9_i64,
+        sent in prop::collection::vec((0..14_i64, 0..=event_time::LATENESS), 1..12),
+        downtime in 0..100_i64,
+    ) {
+        let mut event = 100;
+        let mut arrivals: Vec<(i64, i64)> = Vec::new();
+        let mut expected = Vec::new();
+        for (gap, delay) in &sent {
+            let last = (!arrivals.is_empty()).then_some(event);
+            event += gap;
+            arrivals.push((event + delay, event));
+            if let Some(last) = last.filter(|last| last + hold_for <= event) {
+                expected.push(("fire", last + hold_for, last));
+                expected.push(("data", event, last));
+            }
+        }
+        expected.push(("fire", event + hold_for, event));
+        arrivals.sort_by_key(|(arrival, _)| *arrival);
+        for point in 0..=arrivals.len() {
+            let mut bench = event_time::bench(absence(hold_for), event_time::LATENESS);
+            let mut down = 0;
+            for (place, (arrival, event)) in arrivals.iter().enumerate() {
+                let now = arrival + down;
+                bench.pass(now);
+                bench.hear_of(0, "a", Truth::True, Truth::False, now, Some(*event));
+                if place == point {
+                    bench.commit();
+                    bench.restart(now, now + downtime);
+                    down += downtime;
+                }
+            }
+            bench.pass(event + down + 3 * event_time::LATENESS + hold_for);
+            let told: Vec<_> = bench
+                .out
+                .episodes
+                .iter()
+                .map(|e| (self::event(e), e.at.as_millis(), e.facts.since.as_millis()))
+                .collect();
+            prop_assert_eq!(&told, &expected);
+        }
+    }
 }

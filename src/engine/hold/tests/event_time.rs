@@ -345,7 +345,7 @@ fn a_waiting_row_that_cannot_be_read_is_reported_and_removed() {
 type Sent = (usize, i64, Truth, Truth, i64, bool, bool);
 
 /// The longest delay.
-const LATENESS: i64 = 12;
+pub(super) const LATENESS: i64 = 12;
 /// What the clock of a device is ahead of the next one's.
 const SKEW: i64 = 1000;
 

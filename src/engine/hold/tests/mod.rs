@@ -15,6 +15,7 @@ mod listed;
 mod properties;
 mod reload;
 mod restart;
+mod standstill;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -109,6 +110,8 @@ struct Bench {
     keys_max: usize,
     table: HoldTable,
     disk: BTreeMap<(String, String), Bytes>,
+    /// The row without rule and key.
+    left_out: Option<Bytes>,
     /// Rows of waiting messages.
     waiting: BTreeMap<(String, String, u64), Bytes>,
     out: Transitions,
@@ -124,6 +127,7 @@ impl Bench {
             keys_max: 1_000_000,
             table: HoldTable::new([]),
             disk: BTreeMap::new(),
+            left_out: None,
             waiting: BTreeMap::new(),
             out: Transitions::default(),
         };
@@ -181,6 +185,10 @@ impl Bench {
         let mut changes = Vec::new();
         self.table.take_changes(&mut changes);
         for KeyChange { rule, key, state, waiting } in changes {
+            if rule.is_empty() {
+                self.left_out = state;
+                continue;
+            }
             let row = (rule.to_string(), key.to_string());
             for WaitingChange { turn, message } in waiting {
                 let row = (row.0.clone(), row.1.clone(), turn);
@@ -199,7 +207,9 @@ impl Bench {
     /// A new process over the same disk.
     fn restart(&mut self, alive_until: i64, now: i64) -> crate::engine::hold::Restored {
         let mut table = HoldTable::new(self.watched());
+        let left_out = self.left_out.iter().map(|state| ("", "", &**state));
         let rows = self.disk.iter().map(|((rule, key), state)| (&**rule, &**key, &**state));
+        let rows = left_out.chain(rows);
         let waiting = self.waiting.iter().map(|((rule, key, turn), message)| WaitingRow {
             rule,
             key,

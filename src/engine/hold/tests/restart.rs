@@ -40,7 +40,7 @@ fn on_restart_count_counts_the_downtime() {
     );
     let repeat = Plan { repeat: Some(5), ..hold(10) };
     check_when(count(repeat), "T@0 down@12..100 .@105", "fire@10/0x1 fire@100/0x1 fire@105/0x1");
-    check_when(count(repeat), "T@0 down@12..101 .@105", "fire@10/0x1 fire@105/0x1");
+    check_when(count(repeat), "T@0 down@12..101 .@105", "fire@10/0x1 fire@100/0x1 fire@105/0x1");
 }
 
 #[test]
@@ -159,4 +159,61 @@ fn no_cut_of_a_row_panics_or_is_taken_for_a_row() {
     for length in 0..whole.len() {
         assert!(crate::engine::hold::encoding::decode(&whole[..length]).is_err(), "{length}");
     }
+}
+
+#[test]
+fn what_clocks_leave_out_is_one_row_however_many_keys_there_are() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    let rows = |bench: &mut Bench| {
+        let mut changes = Vec::new();
+        bench.table.take_changes(&mut changes);
+        changes.len()
+    };
+    bench.play("a:T@0 b:T@0 c:T@1");
+    bench.commit();
+    bench.restart(4, 1000);
+    assert!(bench.table.has_changes());
+    assert_eq!(rows(&mut bench), 1);
+    bench.play("leap@1001..5000");
+    assert_eq!(rows(&mut bench), 1);
+    bench.restart(5000, 5000);
+    assert!(!bench.table.has_changes(), "no time was left out");
+}
+
+#[test]
+fn rows_of_every_age_leave_out_what_came_since_they_were_written() {
+    // `a` is written before two outages and a step, `b` between them, `c` after them.
+    let timeline =
+        "a:T@0 down@4..100 b:T@101 leap@102..1000 down@1001..2000 c:T@2001 down@2002..3000 .@3020";
+    check(hold(10), timeline, "fire@3001/0x1 b:fire@3006/101x1 c:fire@3009/2001x1");
+    let count = |plan| When { on_restart: OnRestart::Count, ..when(&plan) };
+    check_when(
+        count(hold(2000)),
+        "a:T@0 down@4..100 leap@102..1000 b:T@1001 down@1002..1100 .@3200",
+        "fire@2898/0x1 b:fire@3001/1001x1",
+    );
+    // A second crash before anything was committed counts the time since the last sign of life once.
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("T@0 .@4");
+    bench.commit();
+    bench.restart(4, 100);
+    bench.restart(4, 200);
+    bench.play(".@205");
+    assert_eq!(bench.told(), "");
+    bench.play(".@206");
+    assert_eq!(bench.told(), "fire@206/0x1");
+}
+
+#[test]
+fn another_on_restart_does_not_count_what_was_left_out_before_it() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("T@0 down@4..100");
+    bench.rules[0].1.on_restart = OnRestart::Count;
+    reload::reload(&mut bench, 101);
+    bench.commit();
+    bench.restart(101, 101);
+    bench.play(".@105");
+    assert_eq!(bench.told(), "");
+    bench.play(".@106");
+    assert_eq!(bench.told(), "fire@106/0x1");
 }
