@@ -1,20 +1,35 @@
+//! What is allocated, counted: resident memory would show the allocator's habits too.
+//!
 //! A message that no rule wants allocates nothing: neither with few rules, which are evaluated one by
-//! one, nor with many, which are indexed.
+//! one, nor with many, which are indexed. A key that is watched takes little, and when it ends, nothing of it
+//! is left.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use tidegate::clock::Timestamp;
+use tidegate::config::Config;
 use tidegate::engine::Engine;
 use tidegate::engine::Evaluation;
+use tidegate::engine::Observed;
+use tidegate::engine::Plan;
+use tidegate::engine::RuleIndex;
+use tidegate::engine::hold::KEY_BYTES;
+use tidegate::engine::hold::KeyChange;
+use tidegate::engine::hold::Progress;
+use tidegate::engine::hold::Transitions;
+use tidegate::engine::stateful::StateTable;
 use tidegate::publish::Origin;
 use tidegate::publish::Publish;
 use tidegate::publish::QoS;
 use tidegate::rule::Rule;
 use tidegate::rule::ast::SqlVersion;
+use tidegate::rule::set;
+use tidegate::rule::set::Source;
 use tidegate::rule::table::NoFiles;
 use tidegate::rule::table::Tables;
+use tidegate::rule_files;
 use tidegate::topic::TopicName;
 
 const PAYLOAD: &str = r#"{"id":7,"t":21.75,"text":"ok","long":"a text that is stored outside of its value","list":[1,{"a":2}],"n":{"v":-1e3},"none":null}"#;
@@ -121,4 +136,133 @@ fn nor_in_the_binary_formats() {
 fn the_counter_counts() {
     let long = allocations(vec![rule("", "long = 'x'")], PAYLOAD.as_bytes());
     assert!(long > 0, "a long text is made to be compared");
+}
+
+/// Keys of a flood.
+const KEYS: u32 = 50_000;
+/// What may be left behind by all of them together, bytes: buffers of the usual size.
+const LEFT: i64 = 1 << 20;
+const _: () = assert!(LEFT < KEYS as i64 * 22, "less than an empty place for each");
+const HOUR_MS: i64 = 3_600_000;
+
+/// A rule's state, fed as the journal's writer feeds it.
+struct Watch {
+    engine: Engine,
+    states: StateTable,
+    evaluation: Evaluation,
+    transitions: Transitions,
+    plan: Arc<Plan>,
+}
+
+impl Watch {
+    fn new(clauses: &str) -> Self {
+        let text = format!("CREATE RULE r AS SELECT {clauses} DO LOG;");
+        let source = Source { path: "test.rule".into(), content: Ok(text.into_bytes()) };
+        let checked = set::check(&[source], &rule_files::targets(&Config::default()), &mut NoFiles);
+        assert!(!checked.has_errors(), "{clauses}");
+        let engine = Engine::new(checked.rules, "1");
+        Watch {
+            states: StateTable::new(engine.stateful(KEYS as usize)),
+            plan: engine.plan(&TopicName::parse("lab/7").expect("a topic name")),
+            engine,
+            evaluation: Evaluation::default(),
+            transitions: Transitions::default(),
+        }
+    }
+
+    /// A message of each key at `at`, which is its event time too.
+    fn all_say(&mut self, t: i64, at: i64) {
+        for key in 0..KEYS {
+            let text = format!(r#"{{"id":{key},"t":{t},"ts":{at}}}"#);
+            let received_at = Timestamp::from_millis(at);
+            let publish = Publish { received_at, ..publish(text.as_bytes()) };
+            self.engine.evaluate(&self.plan, &publish, &mut self.evaluation);
+            for observed in self.evaluation.observations.drain(..) {
+                match observed {
+                    Observed::Condition(seen) => self.states.observe(seen, &mut self.transitions),
+                    Observed::Contribution(seen) => self.states.gather(seen, &mut self.transitions),
+                    Observed::Message(_) => unreachable!("nothing looks back"),
+                }
+            }
+            if key % 1000 == 999 {
+                self.commit();
+            }
+        }
+    }
+
+    fn pass(&mut self, until: i64) {
+        let until = Timestamp::from_millis(until);
+        while self.states.advance(until, &mut self.transitions) == Progress::More {
+            self.commit();
+        }
+        self.commit();
+    }
+
+    fn commit(&mut self) {
+        let mut rows: Vec<KeyChange> = Vec::new();
+        self.states.take_changes(&mut rows);
+        drop(rows);
+        assert!(self.transitions.faults.is_empty(), "{:?}", self.transitions.faults);
+        self.transitions.clear();
+    }
+
+    fn keys(&self) -> usize {
+        let rule = RuleIndex(0);
+        let held = self.states.hold_counts(rule);
+        let held = held.map_or(0, |counts| counts.counting + counts.pending + counts.firing);
+        held + self.states.window_counts(rule).map_or(0, |counts| counts.groups)
+    }
+}
+
+/// What each key of a flood takes, bytes, and what all of them leave when they have ended, by `end`.
+fn flood(clauses: &str, end: impl FnOnce(&mut Watch)) -> (i64, i64) {
+    let mut watch = Watch::new(clauses);
+    // What is kept for the next message is there before.
+    watch.pass(0);
+    let held = allocation_counter::measure(|| watch.all_say(31, 0)).bytes_current;
+    assert_eq!(watch.keys(), KEYS as usize, "{clauses}");
+    let gone = allocation_counter::measure(|| {
+        end(&mut watch);
+        watch.pass(HOUR_MS * 3);
+    });
+    assert_eq!(watch.keys(), 0, "{clauses}");
+    (held / i64::from(KEYS), held + gone.bytes_current)
+}
+
+#[test]
+fn a_flood_of_keys_that_has_ended_leaves_nothing() {
+    let by_false = |watch: &mut Watch| watch.all_say(20, 1000);
+    let by_time = |_: &mut Watch| {};
+    let cases: [(&str, fn(&mut Watch)); 8] = [
+        ("id FROM 'lab/+' WHEN t > 30 FOR 1 DAY PARTITION BY id", by_false),
+        ("id FROM 'lab/+' WHEN t > 30 FOR 0 SECONDS PARTITION BY id", by_false),
+        ("id FROM 'lab/+' WHEN t > 30 FOR 1 SECOND PARTITION BY id MAX GAP 1 MINUTE", by_time),
+        ("id FROM 'lab/+' WHEN t > 30 AT LEAST 2 TIMES WITHIN 1 HOUR PARTITION BY id", by_time),
+        ("id FROM 'lab/+' TIMESTAMP BY ts WHEN t > 30 FOR 1 DAY PARTITION BY id", by_false),
+        ("count(*) AS n FROM 'lab/+' GROUP BY id, TUMBLE(1 MINUTE)", by_time),
+        ("avg(t) AS mean FROM 'lab/+' GROUP BY id, SESSION(1 MINUTE)", by_time),
+        ("collect(t) AS all FROM 'lab/+' GROUP BY id, HOP(10 MINUTES, 1 MINUTE)", by_time),
+    ];
+    for (clauses, end) in cases {
+        let (each, left) = flood(clauses, end);
+        println!("{clauses}: {each} bytes a key, {left} left of all");
+        assert!(left < LEFT, "{clauses}: {left} bytes of {KEYS} keys are left");
+    }
+}
+
+#[test]
+fn a_watched_key_takes_as_little_as_is_said() {
+    let message = r#"{"id":12345,"t":31,"ts":0}"#.len() + "lab/7".len();
+    for clauses in [
+        "id FROM 'lab/+' WHEN t > 30 FOR 1 DAY PARTITION BY id",
+        "id FROM 'lab/+' WHEN t > 30 FOR 0 SECONDS PARTITION BY id CLEAR FOR 1 MINUTE KEEP 1 HOUR",
+        "id FROM 'lab/+' WHEN t > 30 FOR 1 DAY PARTITION BY id MAX GAP 1 HOUR REPEAT EVERY 1 HOUR",
+    ] {
+        let (each, _) = flood(clauses, |watch| {
+            watch.all_say(20, 1000);
+            watch.pass(2 * HOUR_MS);
+        });
+        let own = each - i64::try_from(message).expect("a short message");
+        assert!(own <= i64::try_from(KEY_BYTES).expect("few"), "{clauses}: {own} bytes a key");
+    }
 }

@@ -40,17 +40,56 @@ fn every_case_and_sample_of_the_project_passes() {
     assert!(told.ends_with("without\n") || told.ends_with("0 failed\n"), "{told}");
 }
 
+/// Groups of corner cases of conditions over time.
+const GROUPS: u32 = 30;
+
 #[test]
-fn the_documentation_names_every_case_of_conditions_over_time() {
+fn every_corner_case_of_conditions_over_time_has_its_scenario_or_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let testing = fs::read_to_string(root.join("docs/testing.md")).expect("docs/testing.md");
-    let cases = fs::read_dir(root.join("tests/cases/hold")).expect("the cases");
-    let names = cases.map(|entry| entry.expect("an entry").file_name());
-    let names = names.map(|name| name.into_string().expect("UTF-8"));
+    let table = fs::read_to_string(root.join("tests/cases/README.md")).expect("the table");
+    let code = ["src", "tests/gateway"].map(|folder| sources(&root.join(folder))).concat();
+    let hold = root.join("tests/cases/hold");
+    let mut points = table.lines().filter_map(|line| {
+        let (point, row) = line.strip_prefix("| ")?.split_once(" | ")?;
+        let group: u32 = point.trim_end_matches(|c: char| c.is_ascii_lowercase()).parse().ok()?;
+        let shown_by = row.rsplit_once(" | ")?.1.trim_end_matches(" |");
+        point.ends_with(|c: char| c.is_ascii_lowercase()).then_some((group, point, shown_by))
+    });
+    let mut groups = std::collections::BTreeSet::new();
+    for (group, point, shown_by) in points.by_ref() {
+        groups.insert(group);
+        for by in shown_by.split(", `") {
+            let (name, title) = by.trim_start_matches('`').split_once('`').expect("a name");
+            let is_shown = match title.strip_prefix(": ") {
+                Some(title) => fs::read_to_string(hold.join(name))
+                    .is_ok_and(|file| file.contains(&format!("\n-- == {title}"))),
+                None => hold.join(name).exists() || code.contains(&format!("fn {name}(")),
+            };
+            assert!(is_shown, "point {point}: there is no {name}{title}");
+        }
+    }
+    assert_eq!(groups, (1..=GROUPS).collect());
+    let names = fs::read_dir(&hold)
+        .expect("the cases")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
     let missing: Vec<String> = names
-        .filter(|name| name.ends_with(".rule") && !testing.contains(&format!("`{name}`")))
+        .filter(|name| name.ends_with(".rule") && !table.contains(&format!("`{name}`")))
         .collect();
     assert_eq!(missing, Vec::<String>::new());
+}
+
+/// All Rust code below a folder.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            text.push_str(&sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).expect("readable"));
+        }
+    }
+    text
 }
 
 #[test]

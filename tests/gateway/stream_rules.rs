@@ -123,6 +123,46 @@ fn no_record_is_lost_or_doubled_over_twenty_kills() {
 }
 
 #[test]
+fn windows_over_a_stream_have_each_record_once_over_twenty_kills() {
+    let sevens = "CREATE RULE sevens AS
+        SET @shard = shard_id()
+        SELECT @shard AS shard, collect(id) AS ids FROM STREAM s GROUP BY @shard, COUNT(7)
+        DO STREAM t KEY @shard;";
+    let site = unwatched(&chain(sevens));
+    let mut gateway = site.start();
+    let port = gateway.mqtt.port();
+    let publisher = Publisher::start(port, "load/a", &site.path("acked.txt"));
+    let mut before = 0;
+    for _ in 0..KILLS {
+        before = eventually("more windows close", || {
+            let closed = site.stream_data("t").len();
+            (closed >= before + 5).then_some(closed)
+        });
+        gateway.kill();
+        gateway = site.start_on(port);
+    }
+    publisher.stop();
+    let mut written: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for mut record in site.records("s") {
+        let shard = record["shard"].as_str().expect("a shard").to_owned();
+        written.entry(shard).or_default().push(record["data"]["id"].take());
+    }
+    assert_eq!(written.len(), 3, "each shard has records");
+    let closed = written.values().map(|ids| ids.len() / 7).sum::<usize>();
+    let told = eventually("the last windows close", || {
+        Some(site.stream_data("t")).filter(|told| told.len() >= closed)
+    });
+    assert_eq!(told.len(), closed);
+    for (shard, ids) in &written {
+        let of_shard = told.iter().filter(|window| window["shard"] == **shard);
+        let gathered: Vec<Value> =
+            of_shard.flat_map(|window| window["ids"].as_array().expect("ids").clone()).collect();
+        assert_eq!(gathered, ids[..ids.len() / 7 * 7], "the records of {shard}, in their order");
+    }
+    gateway.terminate();
+}
+
+#[test]
 fn reloads_under_load_lose_and_double_nothing() {
     let site = unwatched(&chain(COPY));
     let gateway = site.start();

@@ -81,8 +81,15 @@ fn a_connection_without_a_connect_is_closed() {
 
 #[test]
 fn a_silent_client_is_cut_and_its_will_passes_the_rules() {
-    let site =
-        Site::with_rules("CREATE RULE gone AS SELECT * FROM 'gone/+' DO STREAM wills KEY topic();");
+    let site = Site::with_rules(
+        "CREATE RULE gone AS SELECT * FROM 'gone/+' DO STREAM wills KEY topic();
+         CREATE RULE offline AS SELECT id, hold.samples AS n FROM 'gone/+'
+           WHEN id = 'silent' FOR 200 MILLISECONDS DO STREAM offline KEY topic();
+         CREATE RULE lost AS SELECT clientId AS id
+           FROM '$events/client/+/disconnected', '$events/client/+/connected'
+           WHEN eventType = 'disconnected' FOR 200 MILLISECONDS PARTITION BY clientId
+         DO STREAM offline KEY topic();",
+    );
     let gateway = site.start();
     let mut watcher = subscribed(&gateway, "watcher", "gone/+", 0);
     let mut patient = Device::connect(&gateway, v4("patient"));
@@ -97,8 +104,57 @@ fn a_silent_client_is_cut_and_its_will_passes_the_rules() {
         }),
         [json!({"id": "silent"})]
     );
+    // Conditions over time hear the will, and the event, like any other message.
+    let mut offline = eventually("the client stays away", || {
+        Some(site.stream_data("offline")).filter(|told| told.len() >= 2)
+    });
+    offline.sort_by_key(|record| record["n"].is_null());
+    assert_eq!(offline, [json!({"id": "silent", "n": 1}), json!({"id": "silent"})]);
     patient.send(&PINGREQ);
     assert_eq!(patient.recv(), PINGRESP, "keep-alive 0 is none");
+}
+
+#[test]
+fn a_redelivered_or_retained_message_neither_starts_a_clock_over_nor_fires_twice() {
+    const RETAINED_QOS_1: u8 = 0b0011;
+    const DUP: u8 = 0b1000;
+    const QOS_2: u8 = 0b0100;
+    let site = Site::with_rules(
+        "CREATE RULE heard AS SELECT timestamp() AS at FROM 'lab/+' DO STREAM heard KEY 'k';
+         CREATE RULE hot AS SELECT hold.since AS since, hold.samples AS n FROM 'lab/+'
+           WHEN t > 30 FOR 1 SECOND DO STREAM hot KEY 'k';",
+    );
+    let hot = br#"{"t":31}"#;
+    let gateway = site.start();
+    let mut mote = Device::connect(&gateway, v4("mote"));
+    mote.send(&publish(RETAINED_QOS_1, "lab/1", 1, None, hot));
+    assert_eq!(mote.recv(), puback(1));
+    gateway.kill();
+    let gateway = site.start();
+    // The retained message is there for whoever subscribes; the rules have heard it.
+    for reader in ["reader", "another"] {
+        let mut reader = Device::connect(&gateway, v4(reader));
+        reader.send(&subscribe(None, "lab/#", 0));
+        assert_eq!(reader.recv(), [0x90, 3, 0, 1, 0]);
+        assert_eq!(reader.recv(), publish(1, "lab/1", 0, None, hot));
+    }
+    // With QoS 1 a message may come twice; with QoS 2 it is one message however often it is sent.
+    let mut mote = Device::connect(&gateway, v4("mote"));
+    mote.send(&publish(RETAINED_QOS_1 | DUP, "lab/1", 1, None, hot));
+    assert_eq!(mote.recv(), puback(1));
+    for flags in [QOS_2, QOS_2 | DUP] {
+        mote.send(&publish(flags, "lab/1", 2, None, hot));
+        assert_eq!(mote.recv(), [0x50, 2, 0, 2]);
+    }
+    let fired =
+        eventually("it fires", || Some(site.stream_data("hot")).filter(|told| !told.is_empty()));
+    let heard = site.stream_data("heard");
+    assert_eq!(heard.len(), 3, "{heard:?}");
+    assert_eq!(fired, [json!({"since": heard[0]["at"], "n": 3})]);
+    mote.send(&publish(QOS_2 | DUP, "lab/1", 2, None, hot));
+    assert_eq!(mote.recv(), [0x50, 2, 0, 2]);
+    mote.publish_acked("lab/1", 3, r#"{"t":31}"#);
+    assert_eq!(site.stream_data("hot").len(), 1);
 }
 
 #[test]

@@ -93,6 +93,54 @@ fn a_hook_that_refuses_connections_is_called_when_it_is_back() {
 }
 
 #[test]
+fn an_episode_over_a_dead_destination_is_told_once_and_in_order_when_it_is_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    drop(listener);
+    let site = Site::with_rules(
+        "CREATE RULE hot AS SELECT id, hold.reason AS reason FROM 'lab/+' WHEN t > 30 FOR 200 MILLISECONDS PARTITION BY id
+         DO DELIVER lake, INVOKE pager, STREAM s KEY 'k'
+         ON CLEARED DO DELIVER lake, INVOKE pager, STREAM s KEY 'k';",
+    );
+    site.write(
+        "tidegate.toml",
+        &format!(
+            "[delivery.lake]\nbuffer_interval = \"1s\"\n
+             [hook.pager]\nurl = \"http://127.0.0.1:{port}/pager\"\nattempts = 100\n\
+             backoff = \"50ms\"\nbackoff_max = \"200ms\"\nconcurrency = 1\n"
+        ),
+    );
+    fs::create_dir_all(site.path("data/delivery")).expect("a folder");
+    site.write("data/delivery/lake", "a file where the folder should be");
+    let (firing, cleared) = (json!({"id": 7}), json!({"id": 7, "reason": "false"}));
+    let mut gateway = site.start();
+    // Both destinations are down while it fires and while it is cleared, over a kill.
+    gateway.publish("lab/7", r#"{"id":7,"t":31}"#);
+    eventually("it fires", || (site.stream_data("s").len() == 1).then_some(()));
+    gateway.kill();
+    gateway = site.start();
+    gateway.publish("lab/7", r#"{"id":7,"t":20}"#);
+    assert_eq!(site.stream_data("s"), [firing.clone(), cleared.clone()]);
+    for (list, name) in [("deliveries", "lake"), ("hooks", "pager")] {
+        eventually("it says why it fails", || {
+            named(&gateway, list, name)["last_error"].is_object().then_some(())
+        });
+    }
+    let hook = HookServer::start_on(port);
+    fs::remove_file(site.path("data/delivery/lake")).expect("the file is there");
+    eventually("the records are delivered", || (site.delivered("lake").len() >= 2).then_some(()));
+    eventually("nothing waits any more", || {
+        (named(&gateway, "hooks", "pager")["pending"] == 0).then_some(())
+    });
+    assert_eq!(site.delivered("lake"), [firing.clone(), cleared.clone()]);
+    // A call that waits for its next attempt holds back no other.
+    let mut called: Vec<Value> =
+        hook.calls().into_iter().map(|mut call| call["body"].take()).collect();
+    called.sort_by_key(|body| body["reason"].is_string());
+    assert_eq!(called, [firing, cleared]);
+}
+
+#[test]
 fn a_call_that_is_given_up_is_a_dead_letter_and_runs_on_error() {
     let hook = HookServer::start();
     hook.answer_with(500);

@@ -253,6 +253,81 @@ fn a_gateway_stopped_on_a_full_disk_ends_and_says_what_it_could_not_write() {
 }
 
 #[test]
+fn reminders_that_a_stall_held_up_are_not_made_up_for() {
+    const REMIND: &str = "
+CREATE RULE hot AS SELECT t, hold.duration_ms AS ms FROM 'lab/+' WHEN t > 30 FOR 0 SECONDS REPEAT EVERY 100 MILLISECONDS
+DO STREAM hot KEY 'k' ON CLEARED DO STREAM cleared KEY 'k';
+CREATE RULE keep AS SELECT * FROM 'load/#' DO STREAM kept KEY topic();";
+    let site = Site::with_rules(REMIND);
+    let Some(disk) = SmallDisk::mount(&site) else { return };
+    let gateway = site.start();
+    let mut device = Device::connect(&gateway, v4("device"));
+    device.publish_acked("lab/1", 1, r#"{"t":31}"#);
+    eventually("it has been repeated", || (site.stream_data("hot").len() > 3).then_some(()));
+    disk.fill();
+    publish_all(&mut device, 2..200);
+    wait_for_stall(&gateway);
+    let began = Clock::instant();
+    eventually("the stall takes as long as twenty reminders", || {
+        (began.elapsed() > Duration::from_secs(2)).then_some(())
+    });
+    device.publish("lab/1", 200, r#"{"t":20}"#);
+    disk.free();
+    eventually("it is cleared", || (site.stream_data("cleared").len() == 1).then_some(()));
+    let missed = metric(&gateway, r#"tidegate_rule_repeats_missed_total{rule="hot"}"#);
+    assert!(missed >= 18.0, "{missed}");
+    let times: Vec<i64> =
+        site.stream_data("hot").iter().map(|told| told["ms"].as_i64().expect("ms")).collect();
+    assert!(times.iter().all(|ms| ms % 100 == 0) && times.is_sorted(), "{times:?}");
+    // What came during the stall is judged as of its time, and nothing was told from its beginning on.
+    let ended = site.stream_data("cleared")[0]["ms"].as_i64().expect("ms");
+    let hole = ended - times.last().expect("several");
+    assert!(hole >= 1900, "{hole} without a reminder, of {ended}: {times:?}");
+    let late = metric(&gateway, r#"tidegate_journal_timers_late_seconds_bucket{le="1.0"}"#);
+    let all = metric(&gateway, "tidegate_journal_timers_late_seconds_count");
+    assert!(all > late, "that timers were late is told: {late} of {all} by a second at most");
+}
+
+#[test]
+fn what_a_damaged_end_of_the_log_takes_it_takes_whole() {
+    const EPISODES: &str = "
+CREATE RULE hot AS SELECT id FROM 'lab/+' WHEN t > 30 FOR 0 SECONDS PARTITION BY id
+DO STREAM fired KEY id ON CLEARED DO STREAM cleared KEY id;";
+    let site = Site::with_rules(EPISODES);
+    let gateway = site.start();
+    let mut device = Device::connect(&gateway, v4("device"));
+    for id in 1..=50 {
+        device.publish_acked("lab/a", id, &format!(r#"{{"id":{id},"t":31}}"#));
+    }
+    gateway.kill();
+    let log = site.path("data/tidegate.db-wal");
+    let mut bytes = fs::read(&log).expect("a log");
+    // The disk lied: the end of what it had taken never reached it, or came as something else.
+    let (whole, damaged) = (bytes.len(), bytes.len() * 2 / 3);
+    bytes[damaged..].iter_mut().for_each(|byte| *byte ^= 0x5a);
+    bytes.truncate(whole - 1000);
+    fs::write(&log, bytes).expect("written");
+    let gateway = site.start();
+    let ids = |stream: &str| {
+        let told = site.stream_data(stream);
+        told.iter().map(|record| record["id"].as_i64().expect("an id")).collect::<BTreeSet<_>>()
+    };
+    let fired = ids("fired");
+    assert!(!fired.is_empty() && fired.len() < 50, "{} are left", fired.len());
+    let series = r#"tidegate_rule_keys_firing{rule="hot"}"#;
+    // A count far below 2^53.
+    let is_so = || (metric(&gateway, series) - fired.len() as f64).abs() < f64::EPSILON;
+    eventually("as many keys fire as have their record", || is_so().then_some(()));
+    // Those that are left end, the others begin anew; none does both or neither.
+    let mut device = Device::connect(&gateway, v4("device"));
+    for id in 1..=50 {
+        device.publish_acked("lab/a", id, &format!(r#"{{"id":{id},"t":20}}"#));
+    }
+    assert_eq!(ids("cleared"), fired);
+    assert_eq!(site.stream_data("cleared").len(), fired.len());
+}
+
+#[test]
 fn a_start_that_the_disk_holds_up_can_be_stopped() {
     let site = Site::with_rules(KEEP);
     let Some(disk) = SmallDisk::mount(&site) else { return };
