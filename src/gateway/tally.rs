@@ -351,17 +351,20 @@ impl Collector for RuleMetrics {
             gauge,
         )?;
         encode_streams(&mut encoder, &running, tallies)?;
-        let help = "Evaluation and action faults.";
-        let mut family = encoder.encode_descriptor("rule_faults", help, None, counter)?;
-        for tally in tallies.iter() {
-            for (code, count) in tally.faults_by_code() {
-                let label = [("rule", &*tally.name), ("code", code)];
-                let count = ConstCounter::new(count);
-                count.encode(family.encode_family(&label)?)?;
-            }
-        }
-        Ok(())
+        encode_faults(&mut encoder, tallies)
     }
+}
+
+fn encode_faults(encoder: &mut DescriptorEncoder<'_>, tallies: &Tallies) -> fmt::Result {
+    let (help, kind) = ("Evaluation and action faults.", MetricType::Counter);
+    let mut family = encoder.encode_descriptor("rule_faults", help, None, kind)?;
+    for tally in tallies.iter() {
+        for (code, count) in tally.faults_by_code() {
+            let label = [("rule", &*tally.name), ("code", code)];
+            ConstCounter::new(count).encode(family.encode_family(&label)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// How far the rules that read streams have come.
