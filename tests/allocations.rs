@@ -214,6 +214,9 @@ impl Watch {
     }
 }
 
+/// Ends all keys of a flood, where time alone does not.
+type End = fn(&mut Watch);
+
 /// What each key of a flood takes, bytes, and what all of them leave when they have ended, by `end`.
 fn flood(clauses: &str, end: impl FnOnce(&mut Watch)) -> (i64, i64) {
     let mut watch = Watch::new(clauses);
@@ -232,8 +235,8 @@ fn flood(clauses: &str, end: impl FnOnce(&mut Watch)) -> (i64, i64) {
 #[test]
 fn a_flood_of_keys_that_has_ended_leaves_nothing() {
     let by_false = |watch: &mut Watch| watch.all_say(20, 1000);
-    let by_time = |_: &mut Watch| {};
-    let cases: [(&str, fn(&mut Watch)); 8] = [
+    let by_time = |_: &mut Watch| ();
+    let cases: [(&str, End); 8] = [
         ("id FROM 'lab/+' WHEN t > 30 FOR 1 DAY PARTITION BY id", by_false),
         ("id FROM 'lab/+' WHEN t > 30 FOR 0 SECONDS PARTITION BY id", by_false),
         ("id FROM 'lab/+' WHEN t > 30 FOR 1 SECOND PARTITION BY id MAX GAP 1 MINUTE", by_time),
