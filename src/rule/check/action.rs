@@ -12,6 +12,7 @@ use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::limits::ACTIONS_MAX;
 use crate::limits::PARTITION_KEY_CHARS_MAX;
+use crate::topic::Reserved;
 use crate::topic::TopicError;
 use crate::topic::TopicName;
 use crate::value::Whole;
@@ -98,6 +99,21 @@ fn republish_topic(topic: &Spanned<Template>, scope: &mut Scope<'_, '_>) {
             Diagnostic::error(Code::TOPIC, "this is not a topic")
                 .at(topic.span.clone(), reason.to_string())
                 .help("as in 'alerts/${moteid}'"),
+        );
+        return;
+    }
+    // What is completed behind a slash stays below it.
+    let begin = template.parts.first().and_then(|part| match part {
+        TemplatePart::Text(text) => {
+            Some(text.strip_prefix('$').filter(|t| t.starts_with('$')).unwrap_or(text))
+        }
+        TemplatePart::Expr(_) => None,
+    });
+    if begin.and_then(Reserved::of).is_some_and(Reserved::is_own) {
+        scope.found.push(
+            Diagnostic::warning(Code::TOPIC, "only the gateway publishes there")
+                .at(topic.span.clone(), "a fault (`topic_invalid`) each time")
+                .help("republish to a topic of your own"),
         );
     }
 }

@@ -11,6 +11,7 @@ use super::super::ast::Join;
 use super::super::ast::Projection;
 use super::super::ast::Segment;
 use super::super::ast::SelectItem;
+use super::super::ast::Span;
 use super::super::ast::Spanned;
 use super::super::ast::SqlVersion;
 use super::super::ast::Subquery;
@@ -339,6 +340,11 @@ impl<'e, 'd> Scope<'e, 'd> {
     /// What stands in the file at `expr`.
     pub(super) fn text(&self, expr: &Expr) -> &'d str {
         self.file.get(expr.span.clone()).unwrap_or_default()
+    }
+
+    /// What stands in the file at `span`.
+    pub(super) fn written(&self, span: Span) -> &'d str {
+        self.file.get(span).unwrap_or_default()
     }
 
     /// What stands between two operands.

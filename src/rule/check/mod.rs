@@ -161,6 +161,9 @@ fn select<'e>(select: &'e Select, scope: &mut Scope<'e, '_>) {
         let advice = "one rule for each filter, or a wider filter and WHERE topic(2) IN ['a', 'b']";
         strict::refuse(scope, "several topic filters", second.span.clone(), advice);
     }
+    if scope.language.strict {
+        strict::comments(select.span.clone(), scope);
+    }
     if let Some(each) = &select.foreach {
         foreach::clause(each, select, scope);
     }

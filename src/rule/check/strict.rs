@@ -5,6 +5,7 @@ use super::super::ast::Expr;
 use super::super::ast::ExprKind;
 use super::super::ast::IsWhat;
 use super::super::ast::Segment;
+use super::super::ast::Span;
 use super::expression::Scope;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
@@ -71,13 +72,28 @@ pub(super) fn expression(expr: &Expr, scope: &mut Scope<'_, '_>) {
     refuse(scope, what, expr.span.clone(), &instead);
 }
 
+/// Refuses the first comment inside of a statement that stands at `span`.
+pub(super) fn comments(span: Span, scope: &mut Scope<'_, '_>) {
+    let text = scope.written(span.clone());
+    let mut quote = None;
+    for (at, sign) in text.char_indices() {
+        let rest = text.get(at..).unwrap_or_default();
+        match quote {
+            Some(open) if open == sign => quote = None,
+            Some(_) => {}
+            None if matches!(sign, '\'' | '"' | '`') => quote = Some(sign),
+            None if rest.starts_with("--") || rest.starts_with("/*") => {
+                let place = span.start + at..span.start + at + 2;
+                refuse(scope, "comments", place, "the description of the rule, or its name");
+                return;
+            }
+            None => {}
+        }
+    }
+}
+
 /// Tells that AWS has no `what`, and how it says it.
-pub(super) fn refuse(
-    scope: &mut Scope<'_, '_>,
-    what: &str,
-    span: super::super::ast::Span,
-    instead: &str,
-) {
+pub(super) fn refuse(scope: &mut Scope<'_, '_>, what: &str, span: Span, instead: &str) {
     let help = match instead.chars().count() {
         0..=ADVICE_CHARS_MAX => {
             format!("in AWS: {instead}; or drop AWS '…' behind the rule's name")

@@ -19,9 +19,9 @@ const CLAUSES: [&str; 8] =
 /// The windows of GROUP BY.
 pub(super) const WINDOWS: [&str; 5] = ["TUMBLE", "HOP", "SLIDE", "SESSION", "COUNT"];
 /// Words that cannot begin a value without back quotes.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 15] = [
     "AND", "AS", "CASE", "ELSE", "END", "FALSE", "FROM", "IN", "NOT", "NULL", "OR", "SELECT",
-    "THEN", "WHERE",
+    "THEN", "WHEN", "WHERE",
 ];
 /// Words that stand before a value.
 const PREFIXES: [&str; 3] = ["NOT", "VALUE", "CASE"];
