@@ -144,6 +144,8 @@ impl Code {
     pub const TOPIC_FUNCTION: Code = Code("R072");
     /// A stream that rules read and nothing is known to write.
     pub const UNFED_STREAM: Code = Code("R073");
+    /// A column of SELECT that is taken for a field elsewhere.
+    pub const COLUMN_NAME: Code = Code("R074");
     /// An operand or argument of a type that never does.
     pub const TYPE: Code = Code("R058");
     /// Two sides of `=` that are never equal.
@@ -220,6 +222,7 @@ pub const RULE_CODES: &[Code] = &[
     Code::RECORD_FUNCTION,
     Code::TOPIC_FUNCTION,
     Code::UNFED_STREAM,
+    Code::COLUMN_NAME,
     Code::TYPE,
     Code::NEVER_EQUAL,
 ];

@@ -7,11 +7,12 @@
 //! patterns in `pattern`, what AWS does not have in `strict`, actions in `action` and `header`, GROUP BY in
 //! `group`, joins
 //! in `join`, functions for services of AWS in `service`, FOREACH in `foreach`, what FROM says of
-//! messages and records in `source`, functions that look back in `analytic`, FOR
+//! messages and records in `source`, columns taken for fields in `alias`, functions that look back in `analytic`, FOR
 //! EACH ROW OF in `each_row`. What only the set of all rules can tell (names, targets, loops between
 //! rules) is judged in [`super::set`].
 
 mod action;
+mod alias;
 mod analytic;
 mod each_row;
 mod expression;
@@ -107,6 +108,7 @@ pub(super) fn create_rule(
     }
     analytic::whole(&rule.select, |visit| rule.for_each_expr(visit), found);
     format::fields_of_bytes(rule, found);
+    alias::uses(rule, found);
     if let Some(each) = &rule.select.foreach {
         foreach::on_error(each, &rule.on_error, found);
     }
