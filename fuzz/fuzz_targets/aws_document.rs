@@ -18,16 +18,21 @@ use tidegate::rule::table::NoFiles;
 
 /// A document of 64 KB takes less, instrumented as it is.
 const BOUND: Duration = Duration::from_millis(100);
+const TRIES: usize = 3;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((first, bytes)) = bytes.split_first() else { return };
     let path = if first % 2 == 0 { "fuzz.yaml" } else { "fuzz.json" };
     let source = Source { path: path.into(), content: Ok(bytes.to_vec()) };
     let sources = [source];
-    let started = Instant::now();
-    let checked = set::check(&sources, &Targets::default(), &mut NoFiles);
-    let took = started.elapsed();
-    assert!(bytes.len() > 64 * 1024 || took < BOUND, "{took:?}");
+    let mut checked = set::check(&sources, &Targets::default(), &mut NoFiles);
+    // A machine with other work may stop for longer, but not each time.
+    let is_quick = (0..TRIES).any(|_| {
+        let started = Instant::now();
+        checked = set::check(&sources, &Targets::default(), &mut NoFiles);
+        started.elapsed() < BOUND
+    });
+    assert!(bytes.len() > 64 * 1024 || is_quick, "{BOUND:?} were not enough {TRIES} times");
     let text = sources[0].text();
     for (_, found) in &checked.diagnostics {
         for label in &found.labels {
