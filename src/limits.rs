@@ -347,6 +347,8 @@ pub const TLS_CHAIN_MAX: usize = 16;
 pub const TLS_BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// A WebSocket connection's read buffer, beside [`READ_BUFFER_MIN`]: it is kept while it is idle.
 pub const WEBSOCKET_READ_BUFFER: usize = 4 * 1024;
+/// The same over TLS, which has read the bytes from the socket already: a further read is a copy.
+pub const WEBSOCKET_READ_BUFFER_TLS: usize = 512;
 /// The largest WebSocket message when `mqtt.packet_bytes_max` is less: clients put what they have
 /// gathered into one.
 pub const WEBSOCKET_MESSAGE_BYTES_MIN: usize = 1024 * 1024;

@@ -1,7 +1,7 @@
 //! Listening sockets: what the MQTT and the HTTP side share.
 //!
 //! An [`Acceptor`] is a socket that is never given up. A [`Door`] is a listener as it is configured:
-//! an acceptor, what is spoken behind it, how many may be in, its TLS, and what it counts. [`attend`] lets
+//! an acceptor, what is spoken behind it, how many may be in, its TLS, and what it counts. [`attend()`] lets
 //! connections in at one, [`show_out`] ends those of all of them.
 
 mod acceptor;

@@ -27,8 +27,8 @@ use super::restore::Restored;
 use super::restore::Store;
 use super::session::Session;
 use super::transport;
+use super::transport::Layered;
 use super::transport::Stage;
-use super::transport::Stream;
 use crate::accept;
 use crate::accept::Acceptor;
 use crate::accept::Door;
@@ -260,25 +260,30 @@ impl Entry {
             deadline: Instant::from_std(Clock::instant() + limit),
         };
         let entry = self.clone();
-        connections.spawn(async move {
-            entry.serve(socket, arrival).await;
-            drop((place, open));
-        });
+        // Two kinds of task, so that neither is as large as the larger of both.
+        if self.door.config.protocol == Protocol::Mqtt {
+            connections.spawn(async move {
+                let Entry { exchange, intake, .. } = entry;
+                connection::run(exchange, intake, socket, arrival, Arc::default()).await;
+                drop((place, open));
+            });
+        } else {
+            connections.spawn(async move {
+                entry.serve_layered(socket, arrival).await;
+                drop((place, open));
+            });
+        }
     }
 
-    async fn serve(self, socket: TcpStream, mut arrival: Arrival) {
-        let stream = match self.door.config.protocol {
-            Protocol::Mqtt => Some(Stream::Tcp(socket)),
-            // Apart, so that the task of a connection over TCP is no larger for it.
-            _ => Box::pin(self.arrive(socket, &mut arrival)).await,
-        };
-        let Some(stream) = stream else { return };
+    async fn serve_layered(self, socket: TcpStream, mut arrival: Arrival) {
+        // Boxed: what a handshake takes is given back after it.
+        let Some(layered) = Box::pin(self.arrive(socket, &mut arrival)).await else { return };
         let Entry { exchange, intake, .. } = self;
-        connection::run(exchange, intake, stream, arrival, Arc::default()).await;
+        connection::run_layered(exchange, intake, layered, arrival, Arc::default()).await;
     }
 
     /// What is layered over TCP, made within the connection's time and before the broker closes.
-    async fn arrive(&self, socket: TcpStream, arrival: &mut Arrival) -> Option<Stream> {
+    async fn arrive(&self, socket: TcpStream, arrival: &mut Arrival) -> Option<Layered> {
         let (peer, stage) = (&mut arrival.peer, Mutex::new(Stage::Tls));
         let message_bytes_max = self.exchange.config.packet_bytes_max;
         let message_bytes_max = message_bytes_max.max(WEBSOCKET_MESSAGE_BYTES_MIN);

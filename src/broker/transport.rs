@@ -36,13 +36,7 @@ use crate::tls::Gate;
 /// How long a peer has to take the transport's last bytes.
 const PARTING_MAX: Duration = Duration::from_secs(1);
 
-/// A connection's bytes both ways.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Layered(Layered),
-}
-
-/// A transport over TCP.
+/// A transport over TCP: its bytes both ways.
 pub(super) enum Layered {
     Tls(Wire),
     WebSocket(Box<WebSocket<Wire>>),
@@ -57,7 +51,7 @@ pub(super) async fn arrive(
     gate: &Gate,
     message_bytes_max: usize,
     stage: &Mutex<Stage>,
-) -> Option<Stream> {
+) -> Option<Layered> {
     let wire = match &door.tls {
         None => Wire::Tcp(socket),
         Some(keeper) => {
@@ -79,10 +73,7 @@ pub(super) async fn arrive(
         }
     };
     if !door.config.protocol.is_websocket() {
-        return Some(match wire {
-            Wire::Tcp(socket) => Stream::Tcp(socket),
-            wire @ Wire::Tls(_) => Stream::Layered(Layered::Tls(wire)),
-        });
+        return Some(Layered::Tls(wire));
     }
     *stage.lock() = Stage::Upgrade;
     peer.transport = match wire {
@@ -90,7 +81,7 @@ pub(super) async fn arrive(
         Wire::Tls(_) => Transport::SecureWebSocket,
     };
     match upgrade(wire, &door.config, message_bytes_max).await {
-        Ok(messages) => Some(Stream::Layered(Layered::WebSocket(Box::new(messages)))),
+        Ok(messages) => Some(Layered::WebSocket(Box::new(messages))),
         Err(reason) => {
             door.count_refused(reason);
             let listener = &*door.name;

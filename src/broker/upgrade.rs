@@ -30,6 +30,8 @@ use super::websocket::WebSocket;
 use crate::accept::Wire;
 use crate::config::ListenerConfig;
 use crate::limits::HTTP_HEAD_BYTES_MAX;
+use crate::limits::WEBSOCKET_READ_BUFFER;
+use crate::limits::WEBSOCKET_READ_BUFFER_TLS;
 
 /// What a key is completed with before it is digested (RFC 6455, section 1.3).
 const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -104,7 +106,11 @@ pub(super) async fn upgrade(
     match judged {
         Some(Ok(())) => {
             let wire = parts.io.into_inner();
-            Ok(WebSocket::new(wire, parts.read_buf, message_bytes_max).await)
+            let read_buffer = match wire {
+                Wire::Tcp(_) => WEBSOCKET_READ_BUFFER,
+                Wire::Tls(_) => WEBSOCKET_READ_BUFFER_TLS,
+            };
+            Ok(WebSocket::new(wire, parts.read_buf, message_bytes_max, read_buffer).await)
         }
         Some(Err(reason)) => Err(reason),
         None => Err("gone"),

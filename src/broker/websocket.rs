@@ -29,7 +29,6 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::limits::WEBSOCKET_PONG_BYTES_MAX;
-use crate::limits::WEBSOCKET_READ_BUFFER;
 use crate::limits::WRITE_BUFFER_HIGH;
 
 /// The bytes of a frame's header from a server, at most.
@@ -49,10 +48,15 @@ pub(super) struct WebSocket<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// A server's end. `read` came behind the request for the upgrade; a message may have
-    /// `message_bytes_max` bytes, in however many frames.
-    pub(super) async fn new(stream: S, read: Bytes, message_bytes_max: usize) -> Self {
+    /// `message_bytes_max` bytes, in however many frames. `read_buffer` bytes are read at once.
+    pub(super) async fn new(
+        stream: S,
+        read: Bytes,
+        message_bytes_max: usize,
+        read_buffer: usize,
+    ) -> Self {
         let config = WebSocketConfig::default()
-            .read_buffer_size(WEBSOCKET_READ_BUFFER)
+            .read_buffer_size(read_buffer)
             .write_buffer_size(0)
             .max_write_buffer_size(WRITE_BUFFER_HIGH + HEADER_BYTES_MAX + WEBSOCKET_PONG_BYTES_MAX)
             .max_message_size(Some(message_bytes_max))
@@ -194,7 +198,7 @@ mod tests {
 
     async fn pair() -> (WebSocket<DuplexStream>, WebSocketStream<DuplexStream>) {
         let (here, there) = tokio::io::duplex(1 << 20);
-        let server = WebSocket::new(here, Bytes::new(), 4096).await;
+        let server = WebSocket::new(here, Bytes::new(), 4096, 512).await;
         let client = WebSocketStream::from_raw_socket(there, Role::Client, None).await;
         (server, client)
     }
@@ -267,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn pings_of_a_client_that_does_not_read_fill_no_memory() {
         let (here, there) = tokio::io::duplex(1024);
-        let mut server = WebSocket::new(here, Bytes::new(), 4096).await;
+        let mut server = WebSocket::new(here, Bytes::new(), 4096, 512).await;
         let mut client = WebSocketStream::from_raw_socket(there, Role::Client, None).await;
         let flood = async {
             for _ in 0..10_000 {

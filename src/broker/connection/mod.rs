@@ -30,6 +30,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 use uuid::Uuid;
@@ -57,7 +58,7 @@ use super::session::Session;
 use super::session::SessionState;
 use super::session::StateGuard;
 use super::transport::Half;
-use super::transport::Stream;
+use super::transport::Layered;
 use super::will::Will;
 use crate::access::Identity;
 use crate::access::Permissions;
@@ -243,27 +244,29 @@ impl Close {
     }
 }
 
-/// Serves one connection from its first packet to its close.
+/// Serves one connection over TCP from its first packet to its close.
 pub(crate) async fn run(
     exchange: Arc<Exchange>,
     intake: Arc<dyn Intake>,
-    stream: Stream,
+    mut socket: TcpStream,
     arrival: Arrival,
     control: Arc<Control>,
 ) {
-    match stream {
-        Stream::Tcp(mut socket) => {
-            let (reader, writer) = socket.split();
-            run_over(exchange, intake, reader, writer, arrival, control).await;
-        }
-        // Apart, so that the task of a connection over TCP is no larger for it.
-        Stream::Layered(layered) => {
-            let (reader, mut writer) = Half::both(layered);
-            let run = run_over(exchange, intake, reader, writer.by_ref(), arrival, control);
-            Box::pin(run).await;
-            writer.part().await;
-        }
-    }
+    let (reader, writer) = socket.split();
+    run_over(exchange, intake, reader, writer, arrival, control).await;
+}
+
+/// The same over what is layered over TCP.
+pub(crate) async fn run_layered(
+    exchange: Arc<Exchange>,
+    intake: Arc<dyn Intake>,
+    layered: Layered,
+    arrival: Arrival,
+    control: Arc<Control>,
+) {
+    let (reader, mut writer) = Half::both(layered);
+    run_over(exchange, intake, reader, writer.by_ref(), arrival, control).await;
+    writer.part().await;
 }
 
 async fn run_over<R, W>(

@@ -82,7 +82,8 @@ class Panel {
       ? el("button", { type: "button", class: "name ellipsis", onclick: () => this.#open(item) })
       : el("b", { class: "name ellipsis" });
     const problem = el("p", { class: "problem", hidden: true });
-    const row = el("li", {}, name, el("span", { class: "note ellipsis" }), el("dl", {}), problem);
+    const detail = el("p", { class: "detail", hidden: true });
+    const row = el("li", {}, name, el("span", { class: "note ellipsis" }), detail, el("dl", {}), problem);
     if (this.#act) row.append(this.#button(item, problem));
     return row;
   }
@@ -107,12 +108,14 @@ class Panel {
   }
 
   #update(row, item, now) {
-    const { title, note, facts, problem, mood } = this.#describe(item, now);
-    const [name, noteNode, factsNode, problemNode] = row.children;
+    const { title, note, detail, facts, problem, mood } = this.#describe(item, now);
+    const [name, noteNode, detailNode, factsNode, problemNode] = row.children;
     setText(name, title);
     setAttribute(name, "title", title);
     setText(noteNode, note);
     setAttribute(noteNode, "title", note);
+    setText(detailNode, detail ?? "");
+    detailNode.hidden = !detail;
     keyed(
       factsNode,
       facts,
@@ -204,9 +207,8 @@ function client(item, now) {
   const more = item.subscriptions_total - item.subscriptions.length;
   return {
     title: item.client_id,
-    note: topics
-      ? `reads ${topics}${more > 0 ? ` and ${count(more)} more` : ""}`
-      : `${item.principal ? `${item.principal}, ` : ""}${item.address}`,
+    note: `${item.principal ? `${item.principal}, ` : ""}${item.address}`,
+    detail: topics ? `subscribes to ${topics}${more > 0 ? ` and ${count(more)} more` : ""}` : "",
     facts: [
       ["In", compact(item.messages_in), `${count(item.messages_in)} messages published`],
       ["Out", compact(item.messages_out), `${count(item.messages_out)} messages received`],

@@ -66,7 +66,7 @@ fn a_thousand_idle_connections_over_tls_take_little_and_the_next_is_refused() {
         })
         .collect();
     let each = resident_bytes(&gateway).saturating_sub(before) / CROWD;
-    assert!(each < 40 * 1024, "{each} bytes a connection");
+    assert!(each < 24 * 1024, "{each} bytes a connection");
     println!("{each} bytes an idle TLS connection");
     assert_eq!(connect(&gateway, &config, "late").1, 3, "server unavailable");
     for tls in crowd.iter_mut().step_by(100) {
