@@ -129,6 +129,7 @@ impl HoldTable {
             table: self,
             waiting: by_key(waiting),
             more,
+            is_damaged: false,
             alive_until,
             now,
             restored: Restored::default(),
@@ -290,6 +291,8 @@ pub struct Restoring<'t, 'a> {
     waiting: WaitingRows<'a>,
     /// What this restart leaves out.
     more: LeftOut,
+    /// Whether the row that says what was left out before could not be read.
+    is_damaged: bool,
     alive_until: Timestamp,
     now: Timestamp,
     restored: Restored,
@@ -301,7 +304,10 @@ impl Restoring<'_, '_> {
         if rule.is_empty() {
             match encoding::decode_left_out(state) {
                 Ok(left_out) => self.table.left_out = left_out,
-                Err(error) => self.restored.reject(rule, key, error),
+                Err(error) => {
+                    self.is_damaged = true;
+                    self.restored.reject(rule, key, error);
+                }
             }
             return;
         }
@@ -328,14 +334,17 @@ impl Restoring<'_, '_> {
             key.event = Some(Box::new(side));
         }
         let mut floor = now;
-        let (before, more) = (self.table.left_out, self.more);
+        // Where it is not known what has been left out since, each row speaks for itself, and is written anew.
+        let is_damaged = self.is_damaged;
+        let before = if is_damaged { row.left_out } else { self.table.left_out };
+        let more = self.more;
         let same = self.table.rule_mut(index).filter(|rule| rule.fingerprint == row.fingerprint);
         if let Some(rule) = same {
             let counts = rule.terms.counts_downtime();
             let millis = before.since(row.left_out, counts);
             let millis = millis.saturating_add(more.since(LeftOut::default(), counts));
             // Marked as changed once it has its place.
-            key.changed = key.resume(&rule.terms, rule.lateness, millis, now);
+            key.changed = key.resume(&rule.terms, rule.lateness, millis, now) || is_damaged;
             if rule.terms.counts_downtime() {
                 floor = alive_until.min(now);
             }

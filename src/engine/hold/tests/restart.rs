@@ -205,6 +205,21 @@ fn rows_of_every_age_leave_out_what_came_since_they_were_written() {
 }
 
 #[test]
+fn a_damaged_row_of_what_was_left_out_costs_no_more_than_that() {
+    let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
+    bench.play("a:T@0 down@4..100 b:T@101");
+    bench.commit();
+    bench.left_out = Some(Bytes::from_static(b"\x06nothing"));
+    let restored = bench.restart(102, 200);
+    assert_eq!((restored.kept, restored.rejected), (2, 1));
+    bench.commit();
+    bench.restart(200, 300);
+    bench.pass(1000);
+    // What `a` left out before is lost with the row; what comes after it is left out by both.
+    assert_eq!(bench.told(), "fire@300/0x1 b:fire@309/101x1");
+}
+
+#[test]
 fn another_on_restart_does_not_count_what_was_left_out_before_it() {
     let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
     bench.play("T@0 down@4..100");
