@@ -141,8 +141,8 @@ fn the_counter_counts() {
 /// Keys of a flood.
 const KEYS: u32 = 50_000;
 /// What may be left behind by all of them together, bytes: buffers of the usual size.
-const LEFT: i64 = 1 << 20;
-const _: () = assert!(LEFT < KEYS as i64 * 22, "less than an empty place for each");
+const LEFT: i64 = 1 << 18;
+const _: () = assert!(LEFT < KEYS as i64 * 8, "less than a pointer for each");
 const HOUR_MS: i64 = 3_600_000;
 
 /// A rule's state, fed as the journal's writer feeds it.
