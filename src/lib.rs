@@ -33,6 +33,7 @@ pub mod stream;
 
 pub mod api;
 pub mod dashboard;
+pub mod kinesis;
 
 pub mod storage;
 

@@ -232,6 +232,57 @@ pub const AGGREGATES_MAX: usize = 64;
 pub const PARTITION_KEY_CHARS_MAX: usize = 256;
 /// A stream record: data and partition key together, bytes (Kinesis: 1 MiB).
 pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
+/// The largest record that a stream can be set to take, bytes (Kinesis: 10 MiB).
+pub const STREAM_RECORD_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// Requests of the Kinesis API under way at once; more are told to come back.
+pub const KINESIS_REQUESTS_MAX: usize = 1024;
+/// Bytes that their bodies and answers hold in memory together; more wait for room.
+pub const KINESIS_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// A body, packed or not: 10 MiB of records in base64, with what is around them.
+pub const KINESIS_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// An answer: a page and a record over it in base64, with what is around them.
+pub const KINESIS_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Records of one PutRecords (Kinesis: 500).
+pub const KINESIS_BATCH_RECORDS_MAX: usize = 500;
+/// Bytes of their data and keys (Kinesis: 10 MiB).
+pub const KINESIS_BATCH_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// Records of one GetRecords (Kinesis: 10,000).
+pub const KINESIS_PAGE_RECORDS_MAX: usize = 10_000;
+/// Bytes of data and keys after which a page takes no further record (Kinesis: 10 MiB).
+pub const KINESIS_PAGE_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// Members of a list in a request that are kept: no list may have as many.
+pub const KINESIS_LIST_MAX: usize = 1000;
+/// Findings that the answer to a request names.
+pub const KINESIS_FINDINGS_MAX: usize = 32;
+/// Characters of a value that an error quotes.
+pub const KINESIS_QUOTED_CHARS_MAX: usize = 300;
+/// Streams, or shards of a described stream, of a page whose size is not asked for (Kinesis: 100).
+pub const KINESIS_LISTED_DEFAULT: usize = 100;
+/// Shards of one page of ListShards (Kinesis: 1,000 unless asked for more).
+pub const KINESIS_SHARDS_LISTED_MAX: usize = 10_000;
+/// Shards of a stream that is made in on-demand mode (Kinesis: 4).
+pub const KINESIS_ON_DEMAND_SHARDS: u32 = 4;
+/// A shard iterator or a next token as text.
+pub const KINESIS_TOKEN_BYTES_MAX: usize = 2048;
+/// How long they are good (Kinesis: 300 s).
+pub const KINESIS_TOKEN_LIFE: Duration = Duration::from_secs(300);
+/// How far the time of a signed request may be from ours (AWS: 5 minutes),
+pub const KINESIS_CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
+/// and for how long a presigned one may say that it is good (AWS: 7 days).
+pub const KINESIS_PRESIGNED_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Connections of its own with which the Kinesis API reads: as many reads run at once.
+pub const KINESIS_READERS: usize = 4;
+/// Streams, those that are being deleted included. Retention looks at each once a minute.
+pub const STREAMS_MAX: u64 = 10_000;
+/// Shards of all streams that take records: what AWS gives an account at most in its largest regions. Retention
+/// looks at each once a minute, in some microseconds.
+pub const SHARDS_MAX: u64 = 10_000;
+/// The same with those that are closed and still have records. Resharding makes them, retention takes them.
+pub const SHARDS_KEPT_MAX: u64 = 40_000;
+/// Tags of a stream (Kinesis: 50).
+pub const STREAM_TAGS_MAX: usize = 50;
+/// Shards with limits whose last second the journal remembers; over it all are forgotten, and begin with a full second.
+pub const SHARD_RATES_MAX: usize = 20_000;
 /// Rules on one topic that ask the same kind of question of one field before the question is indexed: the
 /// search costs what evaluating one of them does.
 pub const PREDICATE_INDEX_MIN: usize = 4;
@@ -329,9 +380,15 @@ pub const READ_BUFFER_REST: Duration = Duration::from_secs(5);
 pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Files and sockets that the gateway itself has open, at most, without deliveries and hooks: database,
 /// log and temporary files of every connection to it, listeners, the runtime, the demo device.
-pub const OWN_FILES: usize = 96;
+pub const OWN_FILES: usize = 112;
 /// Connections that both listeners must have room for, or the gateway does not start.
 pub const CONNECTIONS_MIN: usize = 16;
+/// Requests of one HTTP/2 connection under way at once.
+pub const HTTP2_STREAMS_MAX: u32 = 128;
+/// Bytes of bodies that an HTTP/2 client may send ahead, of one request and of all of a connection.
+pub const HTTP2_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Bytes of answers that wait for an HTTP/2 client, for each request.
+pub const HTTP2_SEND_BYTES_MAX: usize = 256 * 1024;
 /// MQTT connections over `connections_max` that are still answered with the reason; more are closed
 /// unread.
 pub const REFUSALS_MAX: usize = 64;

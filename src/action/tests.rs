@@ -59,7 +59,8 @@ fn stored(outcome: &Outcome) -> Vec<String> {
             format!("upsert {} {} {value} {} {has_message}", upsert.table, upsert.key, upsert.rule)
         }
         Effect::Forget { table, key } => format!("forget {table} {key}"),
-        Effect::Advance(_)
+        Effect::Put(_)
+        | Effect::Advance(_)
         | Effect::Consumers(_)
         | Effect::Keep(_)
         | Effect::Retain(_)

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BodyError {
+pub(crate) enum BodyError {
     #[error("a body has at most {0} bytes")]
     TooLarge(usize),
     #[error("the body broke off")]
@@ -21,7 +21,7 @@ pub(super) enum BodyError {
 /// Reads a body of at most `bytes_max` that arrives within `patience`. As much again is read and
 /// forgotten: a client that is still sending when the connection closes would see a reset instead of
 /// the answer.
-pub(super) async fn read(
+pub(crate) async fn read(
     body: Body,
     bytes_max: usize,
     patience: Duration,

@@ -29,7 +29,7 @@ pub(crate) struct ApiError {
 
 /// The code of an error, left with its answer for whoever counts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refusal(pub(super) &'static str);
+pub(crate) struct Refusal(pub(crate) &'static str);
 
 impl ApiError {
     /// `code` is stable, `message` is for people.

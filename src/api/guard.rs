@@ -109,7 +109,7 @@ fn check_origin(request: &Request) -> Result<(), ApiError> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let is_page = !request.uri().path().starts_with("/api/");
     // A link from elsewhere may open the page, and a scraper may read what has no secrets.
-    if !(reads && is_page) && comes_from_elsewhere(headers) {
+    if !(reads && is_page) && comes_from_elsewhere(headers, request.uri().authority()) {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
             "cross_origin",
@@ -120,7 +120,7 @@ fn check_origin(request: &Request) -> Result<(), ApiError> {
 }
 
 /// Whether a browser says that another site's page asks. Clients that are no browsers say neither.
-fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+fn comes_from_elsewhere(headers: &HeaderMap, asked: Option<&Authority>) -> bool {
     let text = |name: HeaderName| headers.get(name).map(HeaderValue::as_bytes);
     if let Some(site) = text(HeaderName::from_static("sec-fetch-site")) {
         let opened_by_hand = site == b"none";
@@ -129,7 +129,9 @@ fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
         }
     }
     let Some(origin) = text(header::ORIGIN) else { return false };
-    let host = text(header::HOST).unwrap_or_default();
+    // HTTP/2 has the host in a field of its own.
+    let asked = asked.map_or(&[][..], |asked| asked.as_str().as_bytes());
+    let host = text(header::HOST).unwrap_or(asked);
     let stripped = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
     !stripped.is_some_and(|origin_host| origin_host.eq_ignore_ascii_case(host))
 }

@@ -22,7 +22,7 @@ pub mod series;
 pub mod source;
 pub mod view;
 
-mod body;
+pub(crate) mod body;
 mod error;
 mod events;
 mod metrics;
@@ -32,6 +32,7 @@ mod routes;
 mod server;
 mod usage;
 
+pub(crate) use error::Refusal;
 pub use feed::HitFeed;
 pub use feed::HitReader;
 pub use metrics::HttpMetrics;
@@ -41,6 +42,7 @@ pub(crate) use routes::router;
 pub use series::RateRing;
 pub use series::SeriesSpan;
 pub use series::SeriesView;
+pub(crate) use server::Reached;
 pub use server::Server;
 pub use server::Sites;
 pub use source::Source;

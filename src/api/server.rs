@@ -1,6 +1,8 @@
 //! The listening sockets of the HTTP side: accept within their limits, cut who wastes a place, and shut
 //! down in order.
 //!
+//! HTTP/1.1, and HTTP/2 for clients that begin with it (over TLS they ask for it by name).
+//!
 //! In: the doors and the routers of what is served behind them. Each connection is one task that
 //! polls hyper and, beside it, one clock: [`Usage`] knows whether a request is under way, since when
 //! none is, and since when the client takes nothing of what waits for it. The clock looks at requests
@@ -53,6 +55,9 @@ use crate::limits::HTTP_HEAD_BYTES_MAX;
 use crate::limits::HTTP_REFUSAL_TIMEOUT;
 use crate::limits::HTTP_REFUSALS_MAX;
 use crate::limits::HTTP_SHUTDOWN_GRACE;
+use crate::limits::HTTP2_SEND_BYTES_MAX;
+use crate::limits::HTTP2_STREAMS_MAX;
+use crate::limits::HTTP2_WINDOW_BYTES;
 use crate::peer::Peer;
 use crate::peer::Transport;
 use crate::tls::Gate;
@@ -273,6 +278,13 @@ async fn serve(
     let mut builder = Builder::new(TokioExecutor::new());
     // hyper's own clock counts waiting for a next request as reading its head; ours tells them apart.
     builder.http1().header_read_timeout(None).max_buf_size(HTTP_HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(u32::try_from(HTTP_HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .initial_stream_window_size(HTTP2_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_WINDOW_BYTES)
+        .max_send_buf_size(HTTP2_SEND_BYTES_MAX);
     let answer = service_fn(|mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(reached.clone());
         answer(site.clone(), Arc::clone(&usage), request)

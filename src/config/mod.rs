@@ -52,8 +52,10 @@ pub use upstream::UpstreamUrl;
 pub struct Config {
     /// `data_dir`: where everything durable lives. Default `data`.
     pub data_dir: PathBuf,
-    /// `account_id`: what `accountid()` answers. Default `000000000000`.
+    /// `account_id`: what `accountid()` answers, and what ARNs have. Default `000000000000`.
     pub account_id: String,
+    /// `region`: what ARNs have. Default `us-east-1`.
+    pub region: String,
     /// `[mqtt]`
     pub mqtt: MqttConfig,
     /// `[broker]`
@@ -80,6 +82,8 @@ pub struct Config {
     pub hooks: BTreeMap<String, HookConfig>,
     /// `[secret.NAME]`
     pub secrets: BTreeMap<String, SecretConfig>,
+    /// `[access_key.ID]`: what requests of the Kinesis API may be signed with.
+    pub access_keys: BTreeMap<String, AccessKeyConfig>,
     /// `[shadow]`
     pub shadow: ShadowConfig,
 }
@@ -236,6 +240,13 @@ pub enum SecretConfig {
     Env(String),
 }
 
+/// `[access_key.ID]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessKeyConfig {
+    /// `secret`: name of the `[secret.NAME]` that has the secret access key.
+    pub secret: String,
+}
+
 /// `[shadow]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShadowConfig {
@@ -311,6 +322,7 @@ impl Default for Config {
         Config {
             data_dir: PathBuf::from("data"),
             account_id: "000000000000".to_owned(),
+            region: "us-east-1".to_owned(),
             mqtt: MqttConfig::default(),
             broker: BrokerConfig { qos: 1, ..BrokerConfig::default() },
             bridges: BTreeMap::new(),
@@ -324,6 +336,7 @@ impl Default for Config {
             deliveries: BTreeMap::new(),
             hooks: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            access_keys: BTreeMap::new(),
             shadow: ShadowConfig::default(),
         }
     }

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
+use super::AccessKeyConfig;
 use super::Compression;
 use super::Config;
 use super::DeliveryConfig;
@@ -67,6 +68,7 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     let mut root = Section::root(table);
     root.read("data_dir", &mut config.data_dir, path, findings);
     root.read("account_id", &mut config.account_id, account_id, findings);
+    root.read("region", &mut config.region, region, findings);
     config.hooks = read_named(root.named("hook", findings), read_hook, findings);
     config.access.auth = read_auth(root.section("auth", findings), &config.hooks, findings);
     config.access.acl = read_acl(root.section("acl", findings), findings);
@@ -94,6 +96,8 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     config.streams = read_named(root.named("stream", findings), read_stream, findings);
     config.deliveries = read_named(root.named("delivery", findings), read_delivery, findings);
     config.secrets = read_named(root.named("secret", findings), read_secret, findings);
+    config.access_keys =
+        read_access_keys(root.named("access_key", findings), &config.secrets, findings);
     config.shadow = read_shadow(root.section("shadow", findings), findings);
     for (name, section) in root.named("bridge", findings) {
         if let Err(problem) = check_target_name(name.get_ref()) {
@@ -392,6 +396,31 @@ fn read_secret(
     secret
 }
 
+fn read_access_keys(
+    sections: Named<'_>,
+    secrets: &BTreeMap<String, SecretConfig>,
+    findings: &mut Findings,
+) -> BTreeMap<String, AccessKeyConfig> {
+    let read_key = |mut section: Section<'_>, name_at: Range<usize>, findings: &mut Findings| {
+        let mut key = AccessKeyConfig::default();
+        let help = "secret = \"NAME\", and the secret access key in [secret.NAME]";
+        match section.read("secret", &mut key.secret, text, findings) {
+            None => {
+                let problem = Problem::new(code::MISSING, "an access key needs a secret", help);
+                findings.diagnostics.push(problem.at(name_at, "secret is missing"));
+            }
+            Some(at) if !secrets.contains_key(&key.secret) => {
+                let message = format!("there is no secret {:?}", key.secret);
+                findings.diagnostics.push(Problem::new(code::VALUE, message, help).at(at, ""));
+            }
+            Some(_) => {}
+        }
+        section.finish(findings);
+        key
+    };
+    read_named(sections, read_key, findings)
+}
+
 fn secret_text(value: &DeValue<'_>) -> Result<String, Problem> {
     let text = text(value)?;
     if text.len() > SECRET_BYTES_MAX {
@@ -475,6 +504,17 @@ fn url(value: &DeValue<'_>) -> Result<String, Problem> {
         return refused("a URL must not carry a user name or password", help);
     }
     Ok(text)
+}
+
+/// As AWS names its own: `eu-central-1`.
+fn region(value: &DeValue<'_>) -> Result<String, Problem> {
+    let text = text(value)?;
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=32).contains(&text.len()) && text.chars().all(is_allowed) {
+        return Ok(text);
+    }
+    let help = "1 to 32 lower-case letters, digits and -";
+    Err(Problem::new(code::VALUE, format!("{text:?} is not the name of a region"), help))
 }
 
 fn account_id(value: &DeValue<'_>) -> Result<String, Problem> {

@@ -75,6 +75,25 @@ fn the_example_lists_every_key_at_its_default() {
 }
 
 #[test]
+fn an_access_key_names_its_secret() {
+    let text =
+        "region = \"eu-central-1\"\n[secret.s]\nenv = \"S\"\n[access_key.ID]\nsecret = \"s\"\n";
+    let (config, _) = document::parse(text).unwrap();
+    let key = AccessKeyConfig { secret: "s".to_owned() };
+    assert_eq!(config.access_keys, BTreeMap::from([("ID".to_owned(), key)]));
+    assert_eq!(config.region, "eu-central-1");
+    for (text, expected) in [
+        ("[access_key.ID]\n", "an access key needs a secret"),
+        ("[access_key.ID]\nsecret = \"t\"\n", "there is no secret \"t\""),
+        ("[access_key.ID]\nsecret = \"s\"\nkey = \"x\"\n[secret.s]\nenv = \"S\"\n", "key"),
+        ("region = \"Mars\"\n", "\"Mars\" is not the name of a region"),
+    ] {
+        let told = rejection(text);
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
 fn the_names_of_the_http_side_are_names() {
     let hosts = |list: &str| document::parse(&format!("[http]\nhosts = {list}\n"));
     let read = hosts("[\"gateway.plant.example\", \"pi\"]").unwrap();
@@ -104,6 +123,7 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
     listed.insert("auth.jwt.issuer".to_owned(), "any".to_owned());
     listed.insert("auth.hook.name".to_owned(), "no hook".to_owned());
     listed.insert("hook.NAME.url".to_owned(), "required".to_owned());
+    listed.insert("access_key.ID.secret".to_owned(), "required".to_owned());
     for (key, default) in [
         ("protocol", "required"),
         ("listen", "required"),

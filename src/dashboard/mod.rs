@@ -24,13 +24,14 @@ use crate::api::lock::unlock;
 
 /// Everything the gateway serves over HTTP: with the dashboard and its API, and the data plane alone. A
 /// request's body may take `body_timeout` to arrive, a published payload has at most
-/// `payload_bytes_max` bytes; what is asked and refused is counted in `metrics`. With a `lock` nobody sees
-/// the dashboard and its API without a key; the data plane asks for its own.
+/// `payload_bytes_max` bytes; what is asked and refused is counted in `metrics`. `streams` is served beside the data
+/// plane. With a `lock` nobody sees the dashboard and its API without a key; the others ask for their own.
 pub fn sites(
     source: &Arc<dyn Source>,
     body_timeout: Duration,
     payload_bytes_max: usize,
     metrics: &HttpMetrics,
+    streams: Router,
     lock: Option<HttpLock>,
 ) -> Sites {
     let dressed = |router: Router| {
@@ -39,6 +40,7 @@ pub fn sites(
             .layer(from_fn_with_state(metrics.clone(), count))
     };
     let data_plane = api::data_plane(Arc::clone(source), body_timeout, payload_bytes_max);
+    let data_plane = data_plane.merge(streams);
     let mut dashboard = api::router(Arc::clone(source), body_timeout).merge(assets::router());
     if let Some(lock) = lock {
         dashboard = dashboard.layer(from_fn_with_state(lock, unlock));

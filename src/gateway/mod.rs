@@ -19,6 +19,7 @@ mod hits;
 mod inbox;
 mod intake;
 mod key;
+mod kinesis;
 mod letters;
 mod open_files;
 mod pass;
@@ -233,7 +234,7 @@ impl Gateway {
     /// # Errors
     /// What kept a part from starting; nothing keeps running then.
     pub async fn start(mut config: Config, loaded: Loaded) -> anyhow::Result<Gateway> {
-        let clock = Clock::start();
+        let (clock, http_metrics) = (Clock::start(), HttpMetrics::default());
         let started_at = clock.now();
         open_files::fit(&mut config, &loaded.checked.rules)?;
         let mut registry = Registry::with_prefix("tidegate");
@@ -248,7 +249,6 @@ impl Gateway {
         let (left, remains) = left_sessions(&config, &storage)?;
         let doors = Doors::open(&config, clock, &mut registry).await?;
         let broker = Broker::new(&config.mqtt, doors.mqtt, clock, guard.clone(), left);
-        let http_metrics = HttpMetrics::default();
         let http = Server::new(&config.http, doors.http, http_metrics.clone());
         let (hits, handle) = (Arc::new(Hits::new(HitLog::new(storage.reader()?))), broker.handle());
         let (exits, exit_metrics) = upstreams::exits(&config, &mut registry);
@@ -263,6 +263,7 @@ impl Gateway {
         let hooks = parts.start_hooks(&running, &caller, hook_metrics).await?;
         register_metrics(&journal, &handle, &hits, &http_metrics, &mut registry);
 
+        let streams = parts.kinesis(&running, &mut registry)?;
         let access_files = AccessFiles::new(guard.access, handle.clone());
         let read = Reading { inputs: loaded.inputs, parses: loaded.parses };
         let (reloader, reloads) =
@@ -295,7 +296,7 @@ impl Gateway {
             registry,
         });
         storage.announce(view.http)?;
-        let http = http.run(sites(&view, &config, &http_metrics, lock), stopped.clone());
+        let http = http.run(sites(&view, &config, &http_metrics, streams, lock), stopped.clone());
         let http = tokio::spawn(http);
         let (broker, mut tasks) = open(broker, &view).await;
         tasks.extend([tokio::spawn(reloader.run()), tokio::spawn(access_files.watch())]);
@@ -404,11 +405,12 @@ fn sites(
     view: &Arc<GatewayView>,
     config: &Config,
     metrics: &HttpMetrics,
+    streams: axum::Router,
     lock: Option<HttpLock>,
 ) -> Sites {
     let source = Arc::clone(view) as Arc<dyn Source>;
     let (patience, bytes_max) = (config.http.body_timeout, config.mqtt.packet_bytes_max);
-    dashboard::sites(&source, patience, bytes_max, metrics, lock)
+    dashboard::sites(&source, patience, bytes_max, metrics, streams, lock)
 }
 
 /// What the last run has left for the broker, and the sessions of which there are only remains.

@@ -54,6 +54,7 @@ use crate::latest::Upsert;
 use crate::limits::STATE_CHANGES_KEPT;
 use crate::publish::Publish;
 use crate::session::Removal;
+use crate::stream;
 use crate::topic::TopicName;
 use crate::upstream::Exits;
 
@@ -83,6 +84,8 @@ pub(super) enum Work {
         /// Whether it was there; nobody may be waiting any more.
         answer: oneshot::Sender<bool>,
     },
+    /// Records from outside the rules; whoever put them waits for the acknowledgement.
+    Put(Arc<stream::Put>),
     /// What sessions have for the next commit is to be written though nothing else is.
     Settle,
     /// Another rule set takes over.
@@ -478,6 +481,7 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
                 // Whoever asked may have gone away.
                 answer.send(was_there).ok();
             }
+            Work::Put(put) => batch.effects.push(Effect::Put(put)),
             Work::Settle => self.settles = true,
             Work::Replace(rules) => self.replace(at, rules, batch),
             Work::View { rule, limit, answer } => {
@@ -496,7 +500,7 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
     fn is_timeless(&self, work: &Work) -> bool {
         match work {
             Work::Messages { observations, .. } => observations.is_empty(),
-            Work::Forget { .. } | Work::View { .. } | Work::Settle => true,
+            Work::Put(_) | Work::Forget { .. } | Work::View { .. } | Work::Settle => true,
             Work::Replace(_) => false,
         }
     }

@@ -196,6 +196,8 @@ struct Reading {
     topic: TopicName,
     /// Of the rules that the groups belong to; 0 when the places must be loaded.
     generation: u64,
+    /// Of the stream's shards, whose places are known.
+    shape: i64,
     groups: Vec<Group>,
     pass: Pass,
     slot: Arc<AckSlot>,
@@ -326,6 +328,7 @@ impl Reading {
             stream: Arc::clone(stream),
             topic: topic_of(stream)?,
             generation: 0,
+            shape: 0,
             groups: Vec::new(),
             pass: Pass::default(),
             slot: Arc::default(),
@@ -336,7 +339,8 @@ impl Reading {
 
     /// Finds out where the rules stand if that is not known, and where the stream ends.
     fn load(&mut self, rules: &Rules, reader: &stream::Reader) -> Result<Ends, StreamError> {
-        if self.generation != rules.generation {
+        let shape = reader.shape(&self.stream)?;
+        if self.generation != rules.generation || self.shape != shape {
             self.groups.clear();
             for consumer in reader.consumers(&self.stream)? {
                 // A rule that is disabled keeps its place and reads nothing.
@@ -351,7 +355,7 @@ impl Reading {
                     places,
                 });
             }
-            self.generation = rules.generation;
+            (self.generation, self.shape) = (rules.generation, shape);
             self.join_groups(rules);
         }
         match self.groups.first() {

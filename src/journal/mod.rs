@@ -95,6 +95,8 @@ pub enum Effect {
         /// How many REPUBLISH and STREAM actions it has passed.
         hops: u8,
     },
+    /// Records from outside the rules for one stream, which must exist.
+    Put(Arc<stream::Put>),
     /// An entry of a delivery buffer.
     Deliver {
         /// Delivery name.
@@ -148,6 +150,7 @@ impl Effect {
     pub(crate) fn payload_bytes(&self) -> usize {
         match self {
             Effect::Stream { partition_key, data, .. } => partition_key.len() + data.len(),
+            Effect::Put(put) => put.payload_bytes(),
             Effect::Deliver { data, .. } => data.len(),
             Effect::Invoke { payload, .. } => payload.len(),
             Effect::Retain(publish) => publish.topic.as_str().len() + publish.payload.len(),

@@ -120,6 +120,7 @@ impl Tables {
                     let record = NewRecord { partition_key, hash_key, data, at, hops };
                     self.streams.push(&transaction, stream, &record)?;
                 }
+                Effect::Put(put) => self.streams.put(&transaction, put)?,
                 Effect::Deliver { delivery, data, at } => {
                     self.deliveries.push(&transaction, delivery, data, *at)?;
                 }

@@ -26,6 +26,7 @@ const STEPS: &[Step] = &[
     &[crate::session::SCHEMA, crate::retained::EXPIRY_SCHEMA],
     &[crate::lambda::LETTERS_SCHEMA],
     &[crate::checkpoint::SWITCH_SCHEMA],
+    &[crate::stream::LINEAGE_SCHEMA],
 ];
 
 /// The version this program reads and writes.

@@ -5,17 +5,19 @@
 //! keep the order in which they were committed, and each has a [`SequenceNumber`] that only grows.
 //!
 //! In: [`table::Appender`], driven by the journal's writer, adds the records of a commit as one
-//! [`block`] a shard. [`put`] adds a single record from outside a rule. Out: a [`Reader`] on a
-//! connection of its own, from a [`StartAt`]. [`retain`] deletes blocks that are older than the
+//! [`block`] a shard: those of rules, and each [`Put`] from outside. [`put`] adds a single record where no
+//! gateway runs. Out: a [`Reader`] on a connection of its own, from a [`StartAt`]; a [`Bookmark`] is a
+//! place that can be given away. [`retain`] deletes blocks that are older than the
 //! stream's retention. [`consumer`] keeps how far each rule that reads a stream has come; [`Arrivals`]
-//! wakes it.
+//! wakes it. [`lineage`] makes, splits, merges and ends streams and shards, and says what there is.
 //!
 //! Tables (SQL in [`table`]):
 //!
 //! | table | a row is | key |
 //! |---|---|---|
-//! | `stream` | a stream: name, retention | name |
-//! | `stream_shard` | a shard: range of hash keys, and what retention has taken from it | stream, number |
+//! | `stream` | a stream: name, retention, mode, the largest record | name |
+//! | `stream_tag` | a tag of a stream | stream, key |
+//! | `stream_shard` | a shard: range of hash keys, parents, when it was closed, and what retention has taken from it | stream, number |
 //! | `stream_block` | the records one commit added to one shard | shard's row × 2^40 + block number |
 //! | `stream_consumer` | who reads a stream record by record | name |
 //! | `stream_position` | how far a consumer has come in a shard | consumer, shard |
@@ -29,10 +31,13 @@
 //! Crash story: a block is in the journal's transaction, whole or not at all. The next block number
 //! is that of the last block, or what retention remembered when it took that; no counter can lag.
 
+mod allowance;
 mod arrivals;
 mod block;
 mod consumer;
+mod lineage;
 mod memory;
+mod put;
 mod reader;
 mod retention;
 mod sequence;
@@ -56,6 +61,7 @@ use crate::storage::Executor;
 use crate::storage::SqliteError;
 use crate::storage::frame::Damaged;
 
+pub use allowance::Allowance;
 pub use arrivals::Arrivals;
 pub use consumer::Advance;
 pub use consumer::Consumer;
@@ -70,7 +76,21 @@ pub(crate) use consumer::advance;
 pub use consumer::declare_consumers;
 pub use consumer::pass;
 pub(crate) use consumer::settle;
+pub use lineage::Change;
+pub use lineage::Described;
+pub(crate) use lineage::LINEAGE_SCHEMA;
+pub use lineage::Lineage;
+pub use lineage::NewStream;
+pub use lineage::Refused;
+pub use lineage::ShardEntry;
+pub use lineage::Tag;
+pub use lineage::clear;
 pub use memory::MemoryStream;
+pub use put::Put;
+pub use put::PutRecord;
+pub use put::PutRefused;
+pub use put::PutResult;
+pub use reader::Bookmark;
 pub use reader::Cursor;
 pub use reader::Page;
 pub use reader::Reader;
@@ -225,6 +245,10 @@ pub struct Shard {
     pub first_at: Option<Timestamp>,
     /// Time of the newest record, the latest if the clock was set back.
     pub last_at: Option<Timestamp>,
+    /// The shards that it took the hash keys of, when it was split off or merged.
+    pub parents: [Option<ShardId>; 2],
+    /// When it was closed: it takes no records any more.
+    pub closed_at: Option<Timestamp>,
     /// Its row in `stream_shard`.
     row: i64,
     /// Seconds since the epoch; part of its sequence numbers.

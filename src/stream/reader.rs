@@ -7,6 +7,7 @@ use crate::storage::ReadConnection;
 
 use super::Record;
 use super::Shard;
+use super::ShardEntry;
 use super::ShardId;
 use super::StreamError;
 use super::StreamSummary;
@@ -45,6 +46,44 @@ pub struct Cursor {
 
 impl Cursor {
     /// The shard it reads.
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// Goes on behind a block that cannot be read.
+    pub fn skip_block(&mut self, block: u64) {
+        self.next = self.next.max(Position::new(block + 1, 0));
+    }
+
+    /// The same place in a form that outlives the process.
+    pub fn bookmark(&self) -> Bookmark {
+        Bookmark { shard: self.shard, made: self.made, next: self.next }
+    }
+}
+
+/// A place in a stream as text can carry it ([`crate::stream::ShardEntry::resume`]). Forged ones are no danger: they
+/// are compared with the shard, and every position is a place to start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bookmark {
+    pub(super) shard: ShardId,
+    pub(super) made: u64,
+    pub(super) next: Position,
+}
+
+impl Bookmark {
+    /// Its bytes.
+    pub fn to_bytes(self) -> [u8; 16] {
+        SequenceNumber::new(self.made, self.next, self.shard).to_bytes()
+    }
+
+    /// A place from its bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Bookmark {
+        let number = SequenceNumber::from_bytes(bytes);
+        let (shard, made) = (number.shard(), number.shard_made());
+        Bookmark { shard, made, next: number.position() }
+    }
+
+    /// The shard it is in.
     pub fn shard(&self) -> ShardId {
         self.shard
     }
@@ -94,18 +133,30 @@ impl Reader {
 
     /// The cursor of a shard at `start`.
     pub fn cursor(&self, shard: &Shard, start: StartAt) -> Result<Cursor, StreamError> {
+        let (row, made, shard) = (shard.row, shard.made, shard.id);
+        self.seek(Cursor { row, made, shard, next: Position::new(0, 0) }, start)
+    }
+
+    /// The same of a shard in a list.
+    pub fn cursor_in(&self, shard: &ShardEntry, start: StartAt) -> Result<Cursor, StreamError> {
+        let (row, made, shard) = (shard.row, shard.made, shard.id);
+        self.seek(Cursor { row, made, shard, next: Position::new(0, 0) }, start)
+    }
+
+    /// Moves a cursor from the beginning of its shard.
+    fn seek(&self, from: Cursor, start: StartAt) -> Result<Cursor, StreamError> {
         let next = match start {
-            StartAt::TrimHorizon => Position::new(0, 0),
-            StartAt::Latest => self.tip(shard)?,
+            StartAt::TrimHorizon => from.next,
+            StartAt::Latest => self.tip(from.row)?,
             StartAt::Newest(count) => {
-                let found = table::find_last(self.connection.sqlite(), shard.row, count)?;
-                found.map_or_else(|| self.tip(shard), Ok)?
+                let found = table::find_last(self.connection.sqlite(), from.row, count)?;
+                found.map_or_else(|| self.tip(from.row), Ok)?
             }
-            StartAt::AtSequence(number) => checked(shard, number)?,
-            StartAt::AfterSequence(number) => checked(shard, number)?.next(),
-            StartAt::AtTimestamp(at) => self.find_time(shard, at)?,
+            StartAt::AtSequence(number) => checked(&from, number)?,
+            StartAt::AfterSequence(number) => checked(&from, number)?.next(),
+            StartAt::AtTimestamp(at) => self.find_time(&from, at)?,
         };
-        Ok(Cursor { row: shard.row, made: shard.made, shard: shard.id, next })
+        Ok(Cursor { next, ..from })
     }
 
     /// Reads on from `cursor` and moves it: at most `records_max` records, and no further record once
@@ -169,19 +220,19 @@ impl Reader {
         Ok(Page { records, behind: behind.unwrap_or_default(), is_cut })
     }
 
-    fn tip(&self, shard: &Shard) -> Result<Position, StreamError> {
-        let block = table::next_block(self.connection.sqlite(), shard.row)?;
+    fn tip(&self, shard_row: i64) -> Result<Position, StreamError> {
+        let block = table::next_block(self.connection.sqlite(), shard_row)?;
         Ok(Position::new(block, 0))
     }
 
-    fn find_time(&self, shard: &Shard, at: Timestamp) -> Result<Position, StreamError> {
+    fn find_time(&self, shard: &Cursor, at: Timestamp) -> Result<Position, StreamError> {
         let sqlite = self.connection.sqlite();
         let Some(from) = table::find_time(sqlite, shard.row, at)? else {
-            return self.tip(shard);
+            return self.tip(shard.row);
         };
         let mut found = None;
         table::for_each_block(sqlite, shard.row, from, table::NO_BLOCK, |block, blob| {
-            for_each_record(shard.id, block, blob, |position, record| {
+            for_each_record(shard.shard, block, blob, |position, record| {
                 if found.is_none() && record.at >= at {
                     found = Some(position);
                 }
@@ -191,15 +242,15 @@ impl Reader {
         match found {
             Some(position) => Ok(position),
             // Retention has taken the block in the meantime.
-            None => self.tip(shard),
+            None => self.tip(shard.row),
         }
     }
 }
 
 /// The position of `number`, which must be of `shard`.
-fn checked(shard: &Shard, number: SequenceNumber) -> Result<Position, StreamError> {
-    if number.shard() != shard.id || number.shard_made() != shard.made {
-        return Err(StreamError::ForeignSequence { number, shard: shard.id });
+fn checked(shard: &Cursor, number: SequenceNumber) -> Result<Position, StreamError> {
+    if number.shard() != shard.shard || number.shard_made() != shard.made {
+        return Err(StreamError::ForeignSequence { number, shard: shard.shard });
     }
     Ok(number.position())
 }

@@ -82,6 +82,16 @@ impl SequenceNumber {
         u64::try_from(self.0 >> (POSITION_BITS + SHARD_BITS)).unwrap_or(u64::MAX)
     }
 
+    /// As bytes, the highest first: their order is the numbers'.
+    pub(super) fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// See [`SequenceNumber::to_bytes`].
+    pub(super) fn from_bytes(bytes: [u8; 16]) -> SequenceNumber {
+        SequenceNumber(u128::from_be_bytes(bytes))
+    }
+
     pub(super) fn position(self) -> Position {
         let position = (self.0 >> SHARD_BITS) & ((1 << POSITION_BITS) - 1);
         Position(u64::try_from(position).unwrap_or(u64::MAX))

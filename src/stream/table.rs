@@ -12,15 +12,21 @@ use rusqlite::params;
 
 use crate::clock::Timestamp;
 use crate::config::StreamConfig;
+use crate::limits;
 
 use super::Arrivals;
 use super::Difference;
 use super::HashRange;
 use super::NewRecord;
+use super::Put;
+use super::PutRecord;
+use super::PutRefused;
+use super::PutResult;
 use super::Shard;
 use super::ShardId;
 use super::Stored;
 use super::StreamSummary;
+use super::allowance::Allowance;
 use super::block::BlockWriter;
 use super::sequence::Position;
 use super::sequence::SequenceNumber;
@@ -127,15 +133,18 @@ pub(super) fn load_tail(connection: &Connection, shard_row: i64) -> rusqlite::Re
 }
 
 pub(super) fn load_floor(connection: &Connection, shard_row: i64) -> rusqlite::Result<Tail> {
-    connection
+    let floor = connection
         .prepare_cached(
             "SELECT floor_block, floor_records, floor_bytes, floor_peak_at FROM stream_shard
              WHERE id = ?1",
         )?
         .query_row([shard_row], Tail::read)
+        .optional()?;
+    // A shard that is gone has nothing: whoever stood in it is at its end.
+    Ok(floor.unwrap_or_default())
 }
 
-fn read_hash(row: &Row<'_>, column: usize) -> rusqlite::Result<u128> {
+pub(super) fn read_hash(row: &Row<'_>, column: usize) -> rusqlite::Result<u128> {
     row.get::<_, [u8; 16]>(column).map(u128::from_be_bytes)
 }
 
@@ -145,13 +154,26 @@ pub(super) fn seconds_of(millis: i64) -> u64 {
 
 struct OpenShard {
     row: i64,
+    id: ShardId,
+    made: u64,
     tail: Tail,
     block: BlockWriter,
 }
 
+impl OpenShard {
+    /// The sequence number that the next record gets.
+    fn next_number(&self) -> SequenceNumber {
+        let index = u16::try_from(self.block.count()).expect("a full block is written first");
+        SequenceNumber::new(self.made, Position::new(self.tail.block + 1, index), self.id)
+    }
+}
+
 struct OpenStream {
     name: Arc<str>,
-    /// Lowest hash key of each shard, ascending.
+    /// Whether what is put is held to the limits of a shard.
+    is_limited: bool,
+    record_bytes_max: usize,
+    /// Lowest hash key of each shard that takes records, ascending.
     starts: Vec<u128>,
     shards: Vec<OpenShard>,
 }
@@ -167,6 +189,9 @@ pub(crate) struct Appender {
     /// Streams with records that are written and not committed yet, by place.
     written: Vec<usize>,
     arrivals: Arc<Arrivals>,
+    /// What shards with limits have taken lately, by their rows. Not of the tables, so it is not
+    /// forgotten with them.
+    rates: HashMap<i64, Allowance, foldhash::fast::RandomState>,
 }
 
 impl Appender {
@@ -182,20 +207,73 @@ impl Appender {
         stream: &Arc<str>,
         record: &NewRecord<'_>,
     ) -> rusqlite::Result<()> {
-        let place = match self.by_name.get(stream) {
-            Some(place) => *place,
-            None => self.open(transaction, stream, record.at)?,
+        let place = match self.place(transaction, stream)? {
+            Some(place) => place,
+            None => {
+                create(transaction, stream, &StreamConfig::default(), record.at)?;
+                self.open(transaction, stream)?
+            }
         };
-        let open = &mut self.streams[place];
-        let number = find(&open.starts, record.hash());
-        let shard = &mut open.shards[number];
+        let number = find(&self.streams[place].starts, record.hash());
+        self.append(transaction, (place, number), record)?;
+        Ok(())
+    }
+
+    /// Takes the records of `put` into the current commit, those that the limits of their shards admit.
+    /// The put has the outcome; it counts when the commit is made.
+    pub(crate) fn put(&mut self, transaction: &Connection, put: &Put) -> rusqlite::Result<()> {
+        let Some(place) = self.place(transaction, put.stream())? else {
+            put.end(Err(PutRefused::UnknownStream));
+            return Ok(());
+        };
+        let (is_limited, bytes_max) =
+            (self.streams[place].is_limited, self.streams[place].record_bytes_max);
+        let too_large = |record: &PutRecord| record.payload_bytes() > bytes_max;
+        if let Some(place) = put.records().iter().position(too_large) {
+            put.end(Err(PutRefused::RecordTooLarge { place, bytes_max }));
+            return Ok(());
+        }
+        // A commit that is made again decides the same as before.
+        let decided = put.take_decided();
+        let mut outcome = Vec::with_capacity(put.records().len());
+        for (n, record) in put.records().iter().enumerate() {
+            let number = find(&self.streams[place].starts, record.hash);
+            let shard = &self.streams[place].shards[number];
+            let admitted = match decided.as_ref().and_then(|decided| decided.get(n)) {
+                Some(PutResult::Stored(_)) => true,
+                Some(PutResult::Throttled(_)) => false,
+                None if is_limited => {
+                    let rate = self.rates.entry(shard.row).or_insert_with(Allowance::to_write);
+                    rate.take(record.payload_bytes(), put.at())
+                }
+                None => true,
+            };
+            outcome.push(if admitted {
+                let record = record.as_new(put.at());
+                PutResult::Stored(self.append(transaction, (place, number), &record)?)
+            } else {
+                PutResult::Throttled(shard.id)
+            });
+        }
+        put.end(Ok(outcome));
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        transaction: &Connection,
+        at: (usize, usize),
+        record: &NewRecord<'_>,
+    ) -> rusqlite::Result<Stored> {
+        let shard = &mut self.streams[at.0].shards[at.1];
         if shard.block.is_empty() {
-            self.touched.push((place, number));
+            self.touched.push(at);
         } else if shard.block.is_full() {
             write_block(transaction, shard)?;
         }
+        let sequence_number = shard.next_number();
         shard.block.push(record);
-        Ok(())
+        Ok(Stored { shard: shard.id, sequence_number })
     }
 
     /// Writes what was pushed.
@@ -222,23 +300,45 @@ impl Appender {
 
     /// Drops what is remembered and what was pushed; the tables are read anew.
     pub(crate) fn forget(&mut self) {
-        *self = Appender::new(Arc::clone(&self.arrivals));
+        let mut rates = mem::take(&mut self.rates);
+        if rates.len() > limits::SHARD_RATES_MAX {
+            rates.clear();
+        }
+        *self = Appender { rates, ..Appender::new(Arc::clone(&self.arrivals)) };
     }
 
-    fn open(
+    /// Where a stream is remembered; `None` when there is none of this name.
+    fn place(
         &mut self,
         transaction: &Connection,
         name: &Arc<str>,
-        now: Timestamp,
-    ) -> rusqlite::Result<usize> {
-        let id = match find_stream(transaction, name)? {
-            Some(id) => id,
-            None => create(transaction, name, &StreamConfig::default(), now)?,
-        };
-        let mut open =
-            OpenStream { name: Arc::clone(name), starts: Vec::new(), shards: Vec::new() };
+    ) -> rusqlite::Result<Option<usize>> {
+        if let Some(place) = self.by_name.get(name) {
+            return Ok(Some(*place));
+        }
+        match find_stream(transaction, name)? {
+            Some(_) => self.open(transaction, name).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Remembers a stream that there is.
+    fn open(&mut self, transaction: &Connection, name: &Arc<str>) -> rusqlite::Result<usize> {
+        let (id, mut open) = transaction
+            .prepare_cached("SELECT id, is_limited, record_bytes_max FROM stream WHERE name = ?1")?
+            .query_row([name], |row| {
+                let open = OpenStream {
+                    name: Arc::clone(name),
+                    is_limited: row.get(1)?,
+                    record_bytes_max: usize::try_from(row.get::<_, i64>(2)?).unwrap_or(usize::MAX),
+                    starts: Vec::new(),
+                    shards: Vec::new(),
+                };
+                Ok((row.get::<_, i64>(0)?, open))
+            })?;
         let mut select = transaction.prepare_cached(
-            "SELECT id, hash_start FROM stream_shard WHERE stream = ?1 ORDER BY hash_start",
+            "SELECT id, hash_start, number, created_at FROM stream_shard
+             WHERE stream = ?1 AND closed_at IS NULL ORDER BY hash_start",
         )?;
         let mut rows = select.query([id])?;
         while let Some(row) = rows.next()? {
@@ -246,6 +346,8 @@ impl Appender {
             open.starts.push(read_hash(row, 1)?);
             open.shards.push(OpenShard {
                 row: shard_row,
+                id: ShardId(row.get(2)?),
+                made: seconds_of(row.get(3)?),
                 tail: load_tail(transaction, shard_row)?,
                 block: BlockWriter::default(),
             });
@@ -296,13 +398,16 @@ pub(super) fn create(
 ) -> rusqlite::Result<i64> {
     let id = transaction
         .prepare_cached(
-            "INSERT INTO stream (name, retention_ms, created_at) VALUES (?1, ?2, ?3)
-             RETURNING id",
+            "INSERT INTO stream (name, retention_ms, created_at, shards_made)
+             VALUES (?1, ?2, ?3, ?4) RETURNING id",
         )?
-        .query_row(params![name, to_millis(config.retention), now.as_millis()], |row| row.get(0))?;
+        .query_row(
+            params![name, to_millis(config.retention), now.as_millis(), config.shards.max(1)],
+            |row| row.get(0),
+        )?;
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO stream_shard (stream, number, hash_start, hash_end, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO stream_shard (stream, number, hash_start, hash_end, created_at, opened_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
     )?;
     for (number, range) in split_evenly(config.shards.max(1)).enumerate() {
         let number = i64::try_from(number).unwrap_or(i64::MAX);
@@ -312,7 +417,7 @@ pub(super) fn create(
     Ok(id)
 }
 
-fn to_millis(duration: Duration) -> i64 {
+pub(super) fn to_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -343,7 +448,9 @@ pub(super) fn declare(
             .prepare_cached("UPDATE stream SET retention_ms = ?2 WHERE id = ?1")?
             .execute(params![id, to_millis(config.retention)])?;
         let shards: u32 = transaction
-            .prepare_cached("SELECT count(*) FROM stream_shard WHERE stream = ?1")?
+            .prepare_cached(
+                "SELECT count(*) FROM stream_shard WHERE stream = ?1 AND closed_at IS NULL",
+            )?
             .query_row([id], |row| row.get(0))?;
         if shards != config.shards {
             let (stream, declared) = (name.clone(), config.shards);
@@ -364,7 +471,8 @@ pub(super) fn append_one(
         .prepare_cached(
             "SELECT shard.id, shard.number, shard.created_at FROM stream_shard AS shard
              JOIN stream ON stream.id = shard.stream
-             WHERE stream.name = ?1 AND shard.hash_start <= ?2 AND shard.hash_end >= ?2",
+             WHERE stream.name = ?1 AND shard.hash_start <= ?2 AND shard.hash_end >= ?2
+                 AND shard.closed_at IS NULL",
         )?
         .query_row(params![stream, hash], |row| {
             Ok((row.get(0)?, ShardId(row.get(1)?), seconds_of(row.get(2)?)))
@@ -372,17 +480,17 @@ pub(super) fn append_one(
         .optional()?;
     let Some((row, shard, made)) = found else { return Ok(None) };
     let tail = load_tail(transaction, row)?;
-    let mut open = OpenShard { row, tail, block: BlockWriter::default() };
+    let mut open = OpenShard { row, id: shard, made, tail, block: BlockWriter::default() };
+    let sequence_number = open.next_number();
     open.block.push(record);
     write_block(transaction, &mut open)?;
-    let position = Position::new(open.tail.block, 0);
-    Ok(Some(Stored { shard, sequence_number: SequenceNumber::new(made, position, shard) }))
+    Ok(Some(Stored { shard, sequence_number }))
 }
 
 /// All stream names, in order.
 pub(super) fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     connection
-        .prepare_cached("SELECT name FROM stream ORDER BY name")?
+        .prepare_cached("SELECT name FROM stream WHERE was_named IS NULL ORDER BY name")?
         .query_map([], |row| row.get(0))?
         .collect()
 }
@@ -390,7 +498,10 @@ pub(super) fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 /// Name, retention and creation of each stream, with its row, in order of the names.
 fn definitions(connection: &Connection) -> rusqlite::Result<Vec<(i64, StreamSummary)>> {
     connection
-        .prepare_cached("SELECT id, name, retention_ms, created_at FROM stream ORDER BY name")?
+        .prepare_cached(
+            "SELECT id, name, retention_ms, created_at FROM stream
+             WHERE was_named IS NULL ORDER BY name",
+        )?
         .query_map([], |row| {
             let summary = StreamSummary {
                 name: row.get(1)?,
@@ -414,7 +525,7 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<StreamSummar
     let mut streams = Vec::new();
     for (id, mut summary) in definitions(&snapshot)? {
         for shard in load_shards(&snapshot, id)? {
-            summary.shards += 1;
+            summary.shards += usize::from(shard.closed_at.is_none());
             summary.records += shard.records;
             summary.bytes += shard.bytes;
             summary.first_at = summary.first_at.into_iter().chain(shard.first_at).min();
@@ -436,8 +547,8 @@ pub(super) fn shards(connection: &Connection, name: &str) -> rusqlite::Result<Op
 
 fn load_shards(connection: &Connection, stream: i64) -> rusqlite::Result<Vec<Shard>> {
     let mut select = connection.prepare_cached(
-        "SELECT id, number, created_at, hash_start, hash_end FROM stream_shard
-         WHERE stream = ?1 ORDER BY number",
+        "SELECT id, number, created_at, hash_start, hash_end, parent, adjacent_parent, closed_at
+         FROM stream_shard WHERE stream = ?1 ORDER BY number",
     )?;
     let mut rows = select.query([stream])?;
     let mut shards = Vec::new();
@@ -459,6 +570,8 @@ fn load_shards(connection: &Connection, stream: i64) -> rusqlite::Result<Vec<Sha
                 None => None,
             },
             last_at: ends.and(tail.peak_at).map(Timestamp::from_millis),
+            parents: [row.get(5)?, row.get(6)?].map(|parent: Option<u32>| parent.map(ShardId)),
+            closed_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_millis),
             row: shard_row,
             made,
         });

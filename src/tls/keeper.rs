@@ -170,7 +170,7 @@ fn alpn(protocol: Protocol) -> &'static [&'static str] {
     match protocol {
         Protocol::Mqtt | Protocol::Mqtts => &["mqtt", "x-amzn-mqtt-ca"],
         Protocol::Ws | Protocol::Wss => &["http/1.1"],
-        Protocol::Http | Protocol::Https => &["http/1.1", "x-amzn-http-ca"],
+        Protocol::Http | Protocol::Https => &["h2", "http/1.1", "x-amzn-http-ca"],
     }
 }
 

@@ -63,12 +63,22 @@ impl Site {
 
     /// As [`Site::run_command`], with a known MQTT port.
     pub(crate) fn run_command_on(&self, mqtt_port: u16) -> Command {
+        self.run_command_with(mqtt_port, 0)
+    }
+
+    fn run_command_with(&self, mqtt_port: u16, http_port: u16) -> Command {
         let mut command = tidegate();
         command
             .current_dir(self.folder.path())
-            .args(["run", "--http", "127.0.0.1:0", "--rules", "rules", "--data", "data"])
+            .args(["run", "--rules", "rules", "--data", "data"])
+            .args(["--http", &format!("127.0.0.1:{http_port}")])
             .args(["--mqtt", &format!("127.0.0.1:{mqtt_port}")]);
         command
+    }
+
+    /// Starts a gateway whose HTTP listener has a known port, so that clients find it again.
+    pub(crate) fn start_on_http(&self, http_port: u16) -> Gateway {
+        Gateway::start(self.run_command_with(0, http_port))
     }
 
     /// Starts a gateway whose MQTT listener has a known port, so that clients find it again.

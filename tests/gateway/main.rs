@@ -16,6 +16,7 @@ mod events;
 mod fake_source;
 mod formats;
 mod hardship;
+mod kinesis;
 mod live;
 mod main_job;
 mod manual;

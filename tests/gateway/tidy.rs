@@ -39,6 +39,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["journal", "latest", "engine", "rule", "clock", "limits", "publish", "topic", "value"],
     ),
     ("access", &["config", "clock", "limits", "peer", "topic"]),
+    ("kinesis", &["api", "stream", "storage", "clock", "limits", "retry"]),
     (
         "upstream",
         &[
@@ -64,8 +65,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rumqttd", &["src/broker/"]),
     ("pest", &["src/rule/parse"]),
     ("pest_derive", &["src/rule/parse"]),
-    ("axum", &["src/api/", "src/dashboard/", "src/gateway/"]),
-    ("hyper", &["src/api/", "src/broker/upgrade.rs"]),
+    ("axum", &["src/api/", "src/dashboard/", "src/gateway/", "src/kinesis/"]),
+    ("hyper", &["src/api/", "src/broker/upgrade.rs", "src/kinesis/wire.rs"]),
+    ("ciborium", &["src/kinesis/"]),
     ("hyper_util", &["src/api/", "src/broker/upgrade.rs"]),
     ("tokio_tungstenite", &["src/broker/websocket.rs"]),
     ("x509_parser", &["src/tls/"]),

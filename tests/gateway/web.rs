@@ -73,7 +73,8 @@ impl Web {
         let address = server.local_addr();
         let source = FakeSource::listening_at(address);
         let served = source.clone() as Arc<dyn Source>;
-        let sites = sites(&served, config.body_timeout, 128 * 1024, &metrics, None);
+        let sites =
+            sites(&served, config.body_timeout, 128 * 1024, &metrics, axum::Router::new(), None);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(server.run(sites, stopped));
         Web { source, address, _stop: stop }

@@ -136,7 +136,8 @@ fn describe(args: &DescribeArgs, answer: &mut dyn Write) -> anyhow::Result<Outco
     let row = |shard: &Shard| {
         let newest = shard.last_at.map(|at| at.to_string()).unwrap_or_default();
         let [records, bytes] = [shard.records, shard.bytes].map(|number| number.to_string());
-        let keys = format!("{} to {}", shard.range.start, shard.range.end);
+        let closed = if shard.closed_at.is_some() { ", closed" } else { "" };
+        let keys = format!("{} to {}{closed}", shard.range.start, shard.range.end);
         [shard.id.to_string(), records, bytes, newest, keys]
     };
     let rows: Vec<[String; 5]> = shards.iter().map(row).collect();
@@ -186,6 +187,9 @@ fn shard_json(shard: &Shard) -> serde_json::Value {
         "oldest_sequence_number": shard.first.map(|number| number.to_string()),
         "newest_sequence_number": shard.last.map(|number| number.to_string()),
         "newest_at": shard.last_at.map(|at| at.as_millis()),
+        "parent_shards":
+            shard.parents.iter().flatten().map(ToString::to_string).collect::<Vec<_>>(),
+        "closed_at": shard.closed_at.map(|at| at.as_millis()),
     })
 }
 

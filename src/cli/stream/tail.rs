@@ -1,7 +1,8 @@
 //! `tidegate stream tail`: records as NDJSON, and then the new ones as they are committed.
 //!
 //! The shards of a stream have no order among each other; what is printed goes by arrival time, as
-//! far as it is there when it is read, and keeps each shard's own order.
+//! far as it is there when it is read, and keeps each shard's own order. A shard that was split off or merged comes
+//! after what its parents have.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -25,6 +26,7 @@ use crate::json_line::json_line;
 use crate::stream::Cursor;
 use crate::stream::Reader;
 use crate::stream::Record;
+use crate::stream::ShardId;
 use crate::stream::StartAt;
 
 /// How often the database is asked whether something was committed; asking reads no page.
@@ -104,7 +106,7 @@ pub(super) fn run(args: &TailArgs, answer: &mut dyn Write) -> anyhow::Result<Out
             if args.no_follow {
                 return Ok(Outcome::Done);
             }
-            merge.resume();
+            merge.resume(&reader)?;
             while reader.version()? == version {
                 tokio::select! {
                     _ = polls.tick() => {}
@@ -139,23 +141,36 @@ impl Interrupt {
 
 /// The shards of a stream, merged by arrival time.
 struct Merge {
+    stream: String,
+    /// In order of their numbers.
     shards: Vec<OpenShard>,
 }
 
 struct OpenShard {
     cursor: Cursor,
+    parents: [Option<ShardId>; 2],
     read: VecDeque<Record>,
     is_at_end: bool,
 }
 
 impl Merge {
     fn open(reader: &Reader, stream: &str, start: StartAt) -> anyhow::Result<Merge> {
-        let mut shards = Vec::new();
-        for shard in reader.shards(stream)? {
-            let cursor = reader.cursor(&shard, start)?;
-            shards.push(OpenShard { cursor, read: VecDeque::new(), is_at_end: false });
+        let mut merge = Merge { stream: stream.to_owned(), shards: Vec::new() };
+        merge.add(reader, start)?;
+        Ok(merge)
+    }
+
+    /// Adds the shards that are not known yet.
+    fn add(&mut self, reader: &Reader, start: StartAt) -> anyhow::Result<()> {
+        let known = self.shards.last().map(|last| last.cursor.shard());
+        for shard in reader.shards(&self.stream)? {
+            if known.is_none_or(|known| shard.id > known) {
+                let (cursor, parents) = (reader.cursor(&shard, start)?, shard.parents);
+                let read = VecDeque::new();
+                self.shards.push(OpenShard { cursor, parents, read, is_at_end: false });
+            }
         }
-        Ok(Merge { shards })
+        Ok(())
     }
 
     /// The next record; `None` when every shard has been read to its end.
@@ -167,19 +182,26 @@ impl Merge {
                 shard.read.extend(page.records);
             }
         }
+        let unread = self.shards.iter().filter(|shard| !shard.read.is_empty());
+        let unread: Vec<ShardId> = unread.map(|shard| shard.cursor.shard()).collect();
+        let is_next = |shard: &&mut OpenShard| {
+            !shard.read.is_empty()
+                && !shard.parents.iter().flatten().any(|parent| unread.contains(parent))
+        };
         let earliest = self
             .shards
             .iter_mut()
-            .filter(|shard| !shard.read.is_empty())
+            .filter(is_next)
             .min_by_key(|shard| shard.read.front().map(|record| record.at));
         Ok(earliest.and_then(|shard| shard.read.pop_front()))
     }
 
-    /// Looks again at shards that were read to their end.
-    fn resume(&mut self) {
+    /// Looks again at shards that were read to their end, and at those that are new.
+    fn resume(&mut self, reader: &Reader) -> anyhow::Result<()> {
         for shard in &mut self.shards {
             shard.is_at_end = false;
         }
+        self.add(reader, StartAt::TrimHorizon)
     }
 }
 

@@ -160,7 +160,8 @@ fn event(seen: Seen, start: Timestamp) -> Option<Event> {
             (at, Kind::Action, format!("upsert {table} key={key} {}", content(&value)))
         }
         Seen::Effect(
-            Effect::Retain(_)
+            Effect::Put(_)
+            | Effect::Retain(_)
             | Effect::Forget { .. }
             | Effect::Advance(_)
             | Effect::Consumers(_)

@@ -101,6 +101,8 @@ pub struct Place {
     next: Position,
     /// Records of the shard before `next`, those that retention took included.
     records: u64,
+    /// The shards whose records come before all of these.
+    parents: [Option<ShardId>; 2],
 }
 
 /// A consumer's step from one place to another, for the journal.
@@ -203,11 +205,21 @@ impl Reader {
         // Up to this every shard has been read.
         let mut horizon: Option<Timestamp> = None;
         let mut newest: Option<Timestamp> = None;
+        let mut unread = Vec::new();
         for (place, end) in places.iter_mut().zip(&ends.0) {
             let state = table::state_of(self.connection.sqlite(), place.shard_row)?;
             found.skipped += place.leave_trimmed(state.floor_block, state.floor_records);
             found.behind += state.records.saturating_sub(place.records);
             newest = newest.max(state.newest_at);
+            // Parents have lower numbers, so they come first.
+            if place.parents.iter().flatten().any(|parent| unread.contains(parent)) {
+                unread.push(place.shard);
+                found.is_cut = true;
+                continue;
+            }
+            if place.records < state.records {
+                unread.push(place.shard);
+            }
             let Some(page) = self.read_place(place, *end, (records_max, bytes_max), &mut found)?
             else {
                 // Its next record may be older than any of the others.

@@ -132,7 +132,7 @@ pub(crate) fn advance(transaction: &Connection, advance: &Advance) -> rusqlite::
 pub(super) fn load(connection: &Connection, stream: &str) -> rusqlite::Result<Vec<Consumer>> {
     let mut select = connection.prepare_cached(
         "SELECT consumer.id, consumer.name, consumer.start, shard.id, shard.number,
-             shard.created_at, place.position, place.records
+             shard.created_at, place.position, place.records, shard.parent, shard.adjacent_parent
          FROM stream JOIN stream_consumer AS consumer ON consumer.stream = stream.id
          JOIN stream_position AS place ON place.consumer = consumer.id
          JOIN stream_shard AS shard ON shard.id = place.shard
@@ -158,6 +158,7 @@ pub(super) fn load(connection: &Connection, stream: &str) -> rusqlite::Result<Ve
             made: table::seconds_of(row.get(5)?),
             next: Position::from_column(row.get(6)?),
             records: row.get::<_, i64>(7)?.unsigned_abs(),
+            parents: [row.get(8)?, row.get(9)?].map(|parent: Option<u32>| parent.map(ShardId)),
         };
         if let Some(consumer) = consumers.last_mut() {
             consumer.places.push(place);

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::Transaction;
 use rusqlite::params;
 
 use crate::clock::Timestamp;
 use crate::limits;
+use crate::stream::lineage;
 use crate::stream::table::BLOCK_MASK;
 use crate::stream::table::Tail;
 use crate::stream::table::block_id;
@@ -29,11 +31,11 @@ CREATE TABLE stream_run (
 ";
 
 /// One job of retention; answers whether there may be more to do.
-pub(super) fn turn(transaction: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
+pub(super) fn turn(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<bool> {
     let mut runs = load_runs(transaction)?;
     let change = runs.note(now, longest_retention(transaction)?);
     save_runs(transaction, &change)?;
-    if set_back(transaction, now)? {
+    if set_back(transaction, now)? || lineage::clear_piece(transaction)? {
         return Ok(true);
     }
     trim(transaction, |retention| runs.horizon(retention))
@@ -81,6 +83,9 @@ pub(in crate::stream) fn set_back(
     transaction: &Connection,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
+    transaction
+        .prepare_cached("UPDATE stream_shard SET closed_at = ?1 WHERE closed_at > ?1")?
+        .execute([now.as_millis()])?;
     let mut select = transaction.prepare_cached("SELECT id FROM stream_shard ORDER BY id")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
@@ -134,25 +139,45 @@ fn set_back_shard(
 
 /// Deletes blocks whose records are all older than what `horizon` says of their stream's retention, up
 /// to a bound of [`limits::RETENTION_BLOCKS_MAX`] and [`limits::RETENTION_BYTES_MAX`]; answers whether
-/// there may be more to delete.
+/// there may be more to delete. A shard that was closed as long ago and is empty goes, too.
 pub(in crate::stream) fn trim(
     transaction: &Connection,
     horizon: impl Fn(Duration) -> Option<Timestamp>,
 ) -> rusqlite::Result<bool> {
     let mut select = transaction.prepare_cached(
-        "SELECT shard.id, stream.retention_ms FROM stream_shard AS shard
-         JOIN stream ON stream.id = shard.stream ORDER BY shard.id",
+        "SELECT shard.id, stream.retention_ms, shard.closed_at FROM stream_shard AS shard
+         JOIN stream ON stream.id = shard.stream WHERE stream.was_named IS NULL ORDER BY shard.id",
     )?;
     let mut rows = select.query([])?;
+    let mut expired = Vec::new();
     while let Some(row) = rows.next()? {
+        let shard_row = row.get(0)?;
         let retention = Duration::from_millis(row.get::<_, i64>(1)?.unsigned_abs());
-        if let Some(horizon) = horizon(retention)
-            && trim_shard(transaction, row.get(0)?, horizon)?
-        {
+        let closed_at: Option<i64> = row.get(2)?;
+        let Some(horizon) = horizon(retention) else { continue };
+        if trim_shard(transaction, shard_row, horizon)? {
             return Ok(true);
         }
+        // All of its records are from before it was closed, so it is empty.
+        if closed_at.is_some_and(|closed_at| closed_at < horizon.as_millis())
+            && is_empty(transaction, shard_row)?
+        {
+            expired.push(shard_row);
+        }
+    }
+    drop(rows);
+    for shard_row in expired {
+        lineage::expire_shard(transaction, shard_row)?;
     }
     Ok(false)
+}
+
+fn is_empty(transaction: &Connection, shard_row: i64) -> rusqlite::Result<bool> {
+    let (first, last) = block_ids(shard_row);
+    transaction
+        .prepare_cached("SELECT 1 FROM stream_block WHERE id BETWEEN ?1 AND ?2")?
+        .exists([first, last])
+        .map(|exists| !exists)
 }
 
 /// Deletes from one shard what is older than `horizon`; answers whether it reached a bound.

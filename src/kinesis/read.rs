@@ -1,0 +1,311 @@
+//! GetShardIterator and GetRecords.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::Kinesis;
+use super::answer;
+use super::answer::Blob;
+use super::answer::ChildShard;
+use super::answer::Spelled;
+use super::fault::Fault;
+use super::fault::Findings;
+use super::fault::shortened;
+use super::metrics::Way;
+use super::put::exceeded;
+use super::shape::Format;
+use super::shape::Integer;
+use super::shape::Text;
+use super::shape::Time;
+use super::target::live;
+use super::target::shard_id;
+use super::target::stream_name;
+use super::token::ShardIterator;
+use super::wire::Answer;
+use crate::clock::Timestamp;
+use crate::limits::KINESIS_ANSWER_BYTES_MAX;
+use crate::limits::KINESIS_PAGE_BYTES_MAX;
+use crate::limits::KINESIS_PAGE_RECORDS_MAX;
+use crate::limits::SHARD_RATES_MAX;
+use crate::limits::STREAM_TURN_DAMAGED_MAX;
+use crate::stream::Allowance;
+use crate::stream::Cursor;
+use crate::stream::Page;
+use crate::stream::Reader;
+use crate::stream::Record;
+use crate::stream::SequenceNumber;
+use crate::stream::ShardId;
+use crate::stream::StartAt;
+use crate::stream::StreamError;
+
+const TYPES: [&str; 5] =
+    ["AFTER_SEQUENCE_NUMBER", "LATEST", "AT_TIMESTAMP", "AT_SEQUENCE_NUMBER", "TRIM_HORIZON"];
+
+/// GetShardIterator's request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct IteratorRequest {
+    stream_name: Option<Text>,
+    #[serde(rename = "StreamARN")]
+    stream_arn: Option<Text>,
+    shard_id: Option<Text>,
+    shard_iterator_type: Option<Text>,
+    starting_sequence_number: Option<Text>,
+    timestamp: Option<Time>,
+}
+
+/// GetShardIterator's answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct IteratorAnswer {
+    shard_iterator: String,
+}
+
+/// GetRecords' request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct RecordsRequest {
+    shard_iterator: Option<Text>,
+    limit: Option<Integer>,
+    #[serde(rename = "StreamARN")]
+    stream_arn: Option<Text>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RecordsAnswer {
+    records: Vec<RecordAnswer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_shard_iterator: Option<String>,
+    millis_behind_latest: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    child_shards: Vec<ChildShard>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RecordAnswer {
+    sequence_number: Spelled<SequenceNumber>,
+    approximate_arrival_timestamp: answer::Time,
+    data: Blob,
+    partition_key: String,
+}
+
+impl RecordAnswer {
+    fn of(record: Record) -> RecordAnswer {
+        RecordAnswer {
+            sequence_number: Spelled(record.sequence_number),
+            approximate_arrival_timestamp: answer::Time(record.at),
+            data: Blob(record.data),
+            partition_key: record.partition_key.into_string(),
+        }
+    }
+}
+
+/// Answers a place in a shard.
+pub(super) async fn iterator(
+    kinesis: &Arc<Kinesis>,
+    request: IteratorRequest,
+) -> Result<IteratorAnswer, Fault> {
+    let mut findings = Findings::default();
+    let IteratorRequest { shard_id: shard, shard_iterator_type: kind, .. } = &request;
+    findings.needs(kind.as_ref(), "shardIteratorType");
+    findings.word(kind.as_ref().map(|kind| &*kind.0), "shardIteratorType", &TYPES);
+    findings.needs(shard.as_ref(), "shardId");
+    findings.shard_id(shard.as_ref(), "shardId");
+    findings.sequence_number(request.starting_sequence_number.as_ref(), "startingSequenceNumber");
+    findings.stream_name(request.stream_name.as_ref());
+    findings.arn(request.stream_arn.as_ref(), "streamARN");
+    findings.finish()?;
+    let stream = stream_name(request.stream_name, request.stream_arn)?;
+    let shard = request.shard_id.map(|shard| shard.0).unwrap_or_default();
+    let kind = request.shard_iterator_type.map(|kind| kind.0).unwrap_or_default();
+    let number = request.starting_sequence_number.map(|number| number.0);
+    let (now, account) = (kinesis.clock.now(), kinesis.account_id.clone());
+    let place = kinesis.pool.read(move |reader| {
+        let described = live(reader, &stream, &account)?;
+        let of = format!("in stream {stream} under account {account}");
+        let found = match shard_id(&shard) {
+            Some(id) => reader.shard_entry(&described, id)?,
+            None => None,
+        };
+        let Some(entry) = found else {
+            let shard = shortened(&shard);
+            return Err(Fault::not_found(format!("Shard {shard} {of} does not exist")));
+        };
+        let start = start_at(&kind, number, request.timestamp, now, |number| {
+            format!(
+                "StartingSequenceNumber {number} used in GetShardIterator on shard {shard} {of} is \
+                 invalid because it did not come from this stream."
+            )
+        })?;
+        let cursor = reader.cursor_in(&entry, start).map_err(|error| match error {
+            StreamError::ForeignSequence { number, .. } => Fault::invalid(format!(
+                "Invalid StartingSequenceNumber. It encodes {}, while it was used in a call to a \
+                 shard with {shard}: {number}",
+                number.shard()
+            )),
+            other => other.into(),
+        })?;
+        Ok(ShardIterator { stream, place: cursor.bookmark() })
+    });
+    Ok(IteratorAnswer { shard_iterator: place.await?.issue(now) })
+}
+
+fn start_at(
+    kind: &str,
+    number: Option<String>,
+    time: Option<Time>,
+    now: Timestamp,
+    foreign: impl Fn(&str) -> String,
+) -> Result<StartAt, Fault> {
+    let is_by_number = matches!(kind, "AT_SEQUENCE_NUMBER" | "AFTER_SEQUENCE_NUMBER");
+    if is_by_number != number.is_some() {
+        let also = if is_by_number { "no" } else { "also a" };
+        return Err(Fault::invalid(format!(
+            "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and \
+             StartingSequenceNumber or (2) TRIM_HORIZON or LATEST and no StartingSequenceNumber. \
+             Request specified {kind} and {also} StartingSequenceNumber."
+        )));
+    }
+    if let Some(text) = number {
+        let number = text.parse().map_err(|_| Fault::invalid(foreign(&text)))?;
+        return Ok(match kind {
+            "AT_SEQUENCE_NUMBER" => StartAt::AtSequence(number),
+            _ => StartAt::AfterSequence(number),
+        });
+    }
+    match (kind, time) {
+        ("AT_TIMESTAMP", None) => Err(Fault::invalid(
+            "Must specify timestampInMillis parameter for iterator of type AT_TIMESTAMP. Current \
+             request has no timestamp parameter.",
+        )),
+        ("AT_TIMESTAMP", Some(Time(at))) if at > now => Err(Fault::invalid(format!(
+            "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. \
+             timestampInMillis: {}, currentTimestampInMillis: {}",
+            at.as_millis(),
+            now.as_millis()
+        ))),
+        ("AT_TIMESTAMP", Some(Time(at))) => Ok(StartAt::AtTimestamp(at)),
+        ("LATEST", _) => Ok(StartAt::Latest),
+        _ => Ok(StartAt::TrimHorizon),
+    }
+}
+
+/// Answers the records behind an iterator, and the iterator behind those.
+pub(super) async fn records(
+    kinesis: &Arc<Kinesis>,
+    format: Format,
+    request: RecordsRequest,
+) -> Result<Answer, Fault> {
+    let mut findings = Findings::default();
+    findings.needs(request.shard_iterator.as_ref(), "shardIterator");
+    let iterator = request.shard_iterator.as_ref().map(|iterator| &*iterator.0);
+    findings.length(iterator, "shardIterator", 1, 514);
+    let most = i64::try_from(KINESIS_PAGE_RECORDS_MAX).unwrap_or(i64::MAX);
+    findings.range(request.limit.as_ref().map(|limit| limit.0), "limit", 1, most);
+    findings.arn(request.stream_arn.as_ref(), "streamARN");
+    findings.finish()?;
+    let now = kinesis.clock.now();
+    let ShardIterator { stream, place } = ShardIterator::parse(iterator.unwrap_or_default(), now)?;
+    if let Some(arn) = request.stream_arn {
+        stream_name(Some(Text(stream.clone())), Some(arn))?;
+    }
+    let limit = request.limit.and_then(|limit| usize::try_from(limit.0).ok());
+    let limit = limit.unwrap_or(KINESIS_PAGE_RECORDS_MAX);
+    let room = kinesis.room_for(KINESIS_ANSWER_BYTES_MAX).await?;
+    let this = Arc::clone(kinesis);
+    let read = move |reader: &Reader| {
+        let described = live(reader, &stream, &this.account_id)?;
+        let Some(entry) = reader.shard_entry(&described, place.shard())? else {
+            let (shard, account) = (place.shard(), &this.account_id);
+            return Err(Fault::not_found(format!(
+                "Shard {shard} in stream {stream} under account {account} does not exist"
+            )));
+        };
+        let cursor = entry.resume(place).ok_or_else(|| Fault::invalid("Invalid ShardIterator."))?;
+        if described.is_limited {
+            this.begin_read(&stream, entry.id, now)?;
+        }
+        let (page, cursor) = this.page(reader, &stream, cursor, limit)?;
+        let bytes =
+            page.records.iter().map(|record| record.data.len() + record.partition_key.len());
+        let bytes: usize = bytes.sum();
+        if described.is_limited {
+            this.spend_read(&stream, entry.id, bytes);
+        }
+        this.metrics.count_records(Way::Out, page.records.len(), bytes);
+        // A closed shard that was read to its end has nothing more to come.
+        let is_over = entry.closed_at.is_some() && !page.is_cut;
+        let child_shards = match is_over {
+            true => reader.children(&described, entry.id)?.iter().map(ChildShard::of).collect(),
+            false => Vec::new(),
+        };
+        let next = ShardIterator { stream, place: cursor.bookmark() };
+        let answer = RecordsAnswer {
+            millis_behind_latest: behind(&page, now),
+            records: page.records.into_iter().map(RecordAnswer::of).collect(),
+            next_shard_iterator: (!is_over).then(|| next.issue(now)),
+            child_shards,
+        };
+        Ok(Answer { body: answer::write(format, &answer), room: Some(room) })
+    };
+    kinesis.pool.read(read).await
+}
+
+/// How long ago the last of the records arrived, when there are more.
+fn behind(page: &Page, now: Timestamp) -> u64 {
+    let last = page.records.last().filter(|_| page.is_cut);
+    last.map_or(0, |last| u64::try_from(now.since(last.at).as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Kinesis {
+    /// A page behind the cursor, and the cursor behind the page. Goes on behind blocks that are damaged: their
+    /// consumer would stand before them until retention takes them.
+    fn page(
+        &self,
+        reader: &Reader,
+        stream: &str,
+        mut cursor: Cursor,
+        limit: usize,
+    ) -> Result<(Page, Cursor), Fault> {
+        for _ in 0..STREAM_TURN_DAMAGED_MAX {
+            match reader.read(&mut cursor, limit, KINESIS_PAGE_BYTES_MAX) {
+                Ok(page) => return Ok((page, cursor)),
+                Err(StreamError::Damaged { shard, block, source }) => {
+                    tracing::error!(
+                        stream, %shard, block, error = %source,
+                        "a block of a stream cannot be read; a consumer is led past it"
+                    );
+                    self.metrics.damaged_blocks.inc();
+                    cursor.skip_block(block);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // The next call goes on from here.
+        Ok((Page { records: Vec::new(), behind: Default::default(), is_cut: true }, cursor))
+    }
+
+    fn begin_read(&self, stream: &str, shard: ShardId, now: Timestamp) -> Result<(), Fault> {
+        let mut given = self.given.lock();
+        if given.len() >= SHARD_RATES_MAX {
+            given.retain(|_, allowance| !allowance.is_full(now));
+        }
+        let key = (stream.to_owned(), shard);
+        if given.entry(key).or_insert_with(Allowance::to_read).begin(now) {
+            return Ok(());
+        }
+        self.metrics.count_throttled(Way::Out, 1);
+        let message = exceeded(shard, stream, &self.account_id);
+        Err(Fault::new("ProvisionedThroughputExceededException", message))
+    }
+
+    fn spend_read(&self, stream: &str, shard: ShardId, bytes: usize) {
+        if let Some(allowance) = self.given.lock().get_mut(&(stream.to_owned(), shard)) {
+            allowance.spend(bytes);
+        }
+    }
+}
