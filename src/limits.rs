@@ -526,6 +526,18 @@ pub const HTTP_PUBLISHES_MAX: usize = 512;
 pub const RETAINED_PAGE_MAX: usize = 200;
 /// and when nothing is asked for.
 pub const RETAINED_PAGE_DEFAULT: usize = 50;
+/// What a function may answer, bytes (AWS Lambda: 6 MB).
+pub const FUNCTION_ANSWER_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Connections of one process of a function to its Runtime API: one asks, another answers.
+pub const FUNCTION_CONNECTIONS_MAX: usize = 8;
+/// The longest line of a function's output that is logged whole, bytes.
+pub const FUNCTION_LINE_BYTES_MAX: usize = 8 * 1024;
+/// Lines of a process of a function that are logged in a second; what is more is left out.
+pub const FUNCTION_LINES_A_SECOND_MAX: u32 = 1_000;
+/// Wait after a function did not start; doubles,
+pub const FUNCTION_START_BACKOFF: Duration = Duration::from_millis(100);
+/// up to this.
+pub const FUNCTION_START_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Names that `http.hosts` may list: each request is compared with them.
 pub const HTTP_HOSTS_MAX: usize = 64;
 /// HTTP connections over `connections_max` that are still answered with the reason; more are closed

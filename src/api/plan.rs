@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::config::Compression;
 use crate::config::Config;
 use crate::config::DeliveryConfig;
+use crate::config::Destination;
 use crate::config::HookConfig;
 use crate::config::StreamConfig;
 use crate::diagnostic::render::counted;
@@ -136,10 +137,19 @@ impl PlanSettings {
     /// Those of `config`.
     pub fn of(config: &Config) -> PlanSettings {
         let hook = |(name, hook): (&String, &HookConfig)| {
-            let url = hook.url.split(['?', '#']).next().unwrap_or_default();
-            let cut = if url.len() < hook.url.len() { "?…" } else { "" };
+            let what = match &hook.destination {
+                Destination::Url(whole) => {
+                    let url = whole.split(['?', '#']).next().unwrap_or_default();
+                    let cut = if url.len() < whole.len() { "?…" } else { "" };
+                    format!("{url}{cut}")
+                }
+                Destination::Function(function) => {
+                    let program = function.command.first().map_or("", String::as_str);
+                    format!("a function run by {program}")
+                }
+            };
             let (timeout, attempts) = (hook.timeout.as_millis(), hook.attempts);
-            (name.clone(), format!("{url}{cut}, {attempts} attempts of at most {timeout} ms"))
+            (name.clone(), format!("{what}, {attempts} attempts of at most {timeout} ms"))
         };
         PlanSettings {
             keys_max: config.rules.hold_keys_max,

@@ -1,7 +1,7 @@
 //! Takes secrets out of the configuration's text before an excerpt of it is shown.
 
 /// Keys of a hook or secret whose values are no secrets.
-const OPEN_KEYS: [&str; 11] = [
+const OPEN_KEYS: [&str; 18] = [
     "name",
     "cache",
     "url",
@@ -11,6 +11,13 @@ const OPEN_KEYS: [&str; 11] = [
     "attempts",
     "backoff",
     "backoff_max",
+    "directory",
+    "handler",
+    "memory_max",
+    "instances_min",
+    "idle_max",
+    "init_timeout",
+    "user",
     "file",
     "env",
 ];

@@ -8,6 +8,7 @@
 mod access;
 mod code;
 mod document;
+mod hook;
 mod listener;
 mod mask;
 mod quantity;
@@ -34,6 +35,10 @@ pub use access::RateConfig;
 pub use document::LoadError;
 pub use document::Remarks;
 pub use document::load;
+pub use hook::Destination;
+pub use hook::FunctionConfig;
+pub use hook::FunctionUser;
+pub use hook::HookConfig;
 pub use listener::ClientCertificate;
 pub use listener::ListenerConfig;
 pub use listener::PrincipalKind;
@@ -208,27 +213,6 @@ pub struct DeliveryConfig {
     pub compression: Compression,
 }
 
-/// `[hook.NAME]`
-#[derive(Clone, PartialEq, Eq)]
-pub struct HookConfig {
-    /// `url`: http or https.
-    pub url: String,
-    /// `timeout` of one attempt.
-    pub timeout: Duration,
-    /// `answer_timeout`: how long a rule waits for the answer of `aws_lambda()`.
-    pub answer_timeout: Duration,
-    /// `concurrency`: calls under way at once.
-    pub concurrency: usize,
-    /// `attempts` before a call goes to the dead letters.
-    pub attempts: u32,
-    /// `backoff`: wait before the second attempt; doubles, with jitter.
-    pub backoff: Duration,
-    /// `backoff_max`
-    pub backoff_max: Duration,
-    /// `[hook.NAME.headers]`; the values are secrets.
-    pub headers: BTreeMap<String, String>,
-}
-
 /// `[secret.NAME]`: where the text of a secret is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SecretConfig {
@@ -257,47 +241,6 @@ pub struct ShadowConfig {
 /// Whether other machines can reach a listener on `address`.
 pub fn is_reachable_from_outside(address: SocketAddr) -> bool {
     !address.ip().to_canonical().is_loopback()
-}
-
-impl HookConfig {
-    /// A hook at `url` with the stated defaults.
-    pub fn with_url(url: impl Into<String>) -> Self {
-        HookConfig {
-            url: url.into(),
-            timeout: Duration::from_secs(10),
-            answer_timeout: Duration::from_secs(2),
-            concurrency: 8,
-            attempts: 8,
-            backoff: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(300),
-            headers: BTreeMap::new(),
-        }
-    }
-}
-
-impl fmt::Debug for HookConfig {
-    /// All but the URL and the values of the headers.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HookConfig {
-            url: _,
-            timeout,
-            answer_timeout,
-            concurrency,
-            attempts,
-            backoff,
-            backoff_max,
-            headers,
-        } = self;
-        f.debug_struct("HookConfig")
-            .field("timeout", timeout)
-            .field("answer_timeout", answer_timeout)
-            .field("concurrency", concurrency)
-            .field("attempts", attempts)
-            .field("backoff", backoff)
-            .field("backoff_max", backoff_max)
-            .field("headers", &headers.keys().collect::<Vec<_>>())
-            .finish_non_exhaustive()
-    }
 }
 
 impl fmt::Debug for SecretConfig {

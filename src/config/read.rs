@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use reqwest::Url;
-use reqwest::header::HeaderName;
-use reqwest::header::HeaderValue;
 use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
@@ -15,7 +12,6 @@ use super::AccessKeyConfig;
 use super::Compression;
 use super::Config;
 use super::DeliveryConfig;
-use super::HookConfig;
 use super::HttpAuth;
 use super::HttpConfig;
 use super::JournalConfig;
@@ -30,12 +26,12 @@ use super::access::read_auth;
 use super::access::read_rate;
 use super::access::word;
 use super::code;
+use super::hook::read_hook;
 use super::listener::Claim;
 use super::listener::ListenerConfig;
 use super::listener::check_addresses;
 use super::listener::check_exposure;
 use super::listener::read_listener;
-use super::quantity::duration_text;
 use super::quantity::size_text;
 use super::section::Findings;
 use super::section::Problem;
@@ -320,48 +316,6 @@ fn compression(value: &DeValue<'_>) -> Result<Compression, Problem> {
     }
 }
 
-fn read_hook(
-    mut section: Section<'_>,
-    name_at: Range<usize>,
-    findings: &mut Findings,
-) -> HookConfig {
-    let mut hook = HookConfig::with_url("");
-    if section.read("url", &mut hook.url, url, findings).is_none() {
-        let problem = Problem::new(code::MISSING, "a hook needs a url", "url = \"http://…\"");
-        findings.diagnostics.push(problem.at(name_at, "url is missing"));
-    }
-    let timeout = duration(Duration::from_millis(100)..=Duration::from_secs(900));
-    section.read("timeout", &mut hook.timeout, timeout, findings);
-    let answer = duration(Duration::from_millis(10)..=Duration::from_secs(30));
-    section.read("answer_timeout", &mut hook.answer_timeout, answer, findings);
-    section.read("concurrency", &mut hook.concurrency, integer(1..=1000), findings);
-    section.read("attempts", &mut hook.attempts, integer(1..=100), findings);
-    let backoff = duration(Duration::from_millis(10)..=HOUR);
-    let backoff_at = section.read("backoff", &mut hook.backoff, backoff, findings);
-    let backoff_max = duration(Duration::from_millis(10)..=DAY);
-    let max_at = section.read("backoff_max", &mut hook.backoff_max, backoff_max, findings);
-    if hook.backoff > hook.backoff_max
-        && let Some(span) = max_at.or(backoff_at)
-    {
-        let message = format!(
-            "backoff_max ({}) is less than backoff ({})",
-            duration_text(hook.backoff_max),
-            duration_text(hook.backoff)
-        );
-        let help = "the wait doubles from backoff up to backoff_max";
-        findings.diagnostics.push(Problem::new(code::CONTRADICTION, message, help).at(span, ""));
-    }
-    let headers = section.section("headers", findings).texts(findings);
-    for (name, value) in headers {
-        match header(&name, &value) {
-            Ok(()) => drop(hook.headers.insert(name.into_inner(), value.into_inner())),
-            Err(diagnostic) => findings.diagnostics.push(diagnostic),
-        }
-    }
-    section.finish(findings);
-    hook
-}
-
 fn read_secret(
     mut section: Section<'_>,
     name_at: Range<usize>,
@@ -465,45 +419,6 @@ fn host_names(value: &DeValue<'_>) -> Result<Vec<String>, Problem> {
         }
     };
     list.iter().map(|name| text(name.get_ref()).and_then(checked)).collect()
-}
-
-/// Says what is wrong with a header without repeating its value.
-fn header(name: &Spanned<String>, value: &Spanned<String>) -> Result<(), Diagnostic> {
-    let set_by_the_gateway =
-        ["host", "content-length", "content-type", "transfer-encoding", "connection"];
-    let name_text = name.get_ref().to_lowercase();
-    if set_by_the_gateway.contains(&name_text.as_str()) {
-        let message = format!("the header {name_text} is set by the gateway");
-        return Err(Problem::new(code::HEADER, message, "take it out").at(name.span(), ""));
-    }
-    if HeaderName::try_from(name.get_ref()).is_err() {
-        let message = format!("{:?} is not the name of an HTTP header", name.get_ref());
-        return Err(Problem::new(code::HEADER, message, "").at(name.span(), ""));
-    }
-    if HeaderValue::try_from(value.get_ref()).is_err() {
-        let message = format!("the value of {} is not allowed in an HTTP header", name.get_ref());
-        let help = "a header has no line breaks and no control characters";
-        return Err(Problem::new(code::HEADER, message, help).at(value.span(), ""));
-    }
-    Ok(())
-}
-
-fn url(value: &DeValue<'_>) -> Result<String, Problem> {
-    let text = text(value)?;
-    let help = "http://host:port/path or https://host/path";
-    let refused = |message: &str, help: &str| Err(Problem::new(code::URL, message, help));
-    // The same parser as the caller's, so that what is accepted here can be called later.
-    let Ok(url) = Url::parse(&text) else {
-        return refused("this is not a URL", help);
-    };
-    if !matches!(url.scheme(), "http" | "https") {
-        return refused("a hook is called over http or https", help);
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        let help = "send an Authorization header: [hook.NAME.headers]";
-        return refused("a URL must not carry a user name or password", help);
-    }
-    Ok(text)
 }
 
 /// As AWS names its own: `eu-central-1`.

@@ -81,6 +81,11 @@ impl<'t> Section<'t> {
         Section { path, table, known: Vec::new() }
     }
 
+    /// Whether there is something under `key`.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
     /// The tables under `key`, by the names their owner gave them, with the names' places.
     pub(super) fn named(
         &mut self,

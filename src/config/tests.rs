@@ -122,8 +122,24 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
     listed.insert("auth.jwt.audience".to_owned(), "any".to_owned());
     listed.insert("auth.jwt.issuer".to_owned(), "any".to_owned());
     listed.insert("auth.hook.name".to_owned(), "no hook".to_owned());
+<<<<<<< HEAD
     listed.insert("hook.NAME.url".to_owned(), "required".to_owned());
     listed.insert("access_key.ID.secret".to_owned(), "required".to_owned());
+=======
+    listed.insert("hook.NAME.url".to_owned(), "required without a function".to_owned());
+    for (key, default) in [
+        ("command", "required"),
+        ("directory", "the gateway's"),
+        ("handler", "none"),
+        ("memory_max", "\"512 MiB\""),
+        ("instances_min", "0"),
+        ("idle_max", "\"10m\""),
+        ("init_timeout", "\"10s\""),
+        ("user", "the gateway's"),
+    ] {
+        listed.insert(format!("hook.NAME.function.{key}"), default.to_owned());
+    }
+>>>>>>> 53af869 (lambda: functions run beside the gateway, over Lambda's Runtime API)
     for (key, default) in [
         ("protocol", "required"),
         ("listen", "required"),
@@ -310,6 +326,46 @@ fn names_of_targets_are_checked() {
 url = "http://localhost/"
 "#
     ));
+}
+
+#[test]
+fn a_function_is_read_whole_or_told_what_it_lacks() {
+    let good = "[hook.f.function]\ncommand = [\"python3\", \"-m\", \"awslambdaric\"]\ndirectory = \"f\"\n\
+                handler = \"app.run\"\nmemory_max = \"64 MiB\"\ninstances_min = 2\nidle_max = \"1m\"\n\
+                init_timeout = \"3s\"\nuser = \"1:2\"\nenvironment = { KEY = \"s3cret\" }";
+    let (config, _) = document::parse(good).unwrap();
+    let Destination::Function(function) = &config.hooks["f"].destination else { panic!("one") };
+    let expected = FunctionConfig {
+        command: ["python3", "-m", "awslambdaric"].map(str::to_owned).to_vec(),
+        directory: Some("f".into()),
+        handler: Some("app.run".to_owned()),
+        memory_max: 64 << 20,
+        instances_min: 2,
+        idle_max: Duration::from_secs(60),
+        init_timeout: Duration::from_secs(3),
+        user: Some(FunctionUser { uid: 1, gid: 2 }),
+        environment: BTreeMap::from([("KEY".to_owned(), "s3cret".to_owned())]),
+    };
+    assert_eq!(*function, expected);
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let command = "command = [\"x\"]\n";
+    for (text, says) in [
+        ("[hook.f]\n", "a hook needs a url or a function"),
+        ("[hook.f]\nurl = \"http://h/\"\n[hook.f.function]\ncommand = [\"x\"]", "not both"),
+        ("[hook.f.function]\n", "a function needs a command"),
+        ("[hook.f.function]\ncommand = \"x\"", "this is not a command"),
+        ("[hook.f.function]\ncommand = []", "this is not a command"),
+        ("[hook.f.function]\ncommand = [\"\"]", "this is not a command"),
+        (&format!("[hook.f.function]\n{command}user = \"nobody\""), "is not a user"),
+        (
+            &format!("[hook.f.function]\n{command}environment = {{ \"A=B\" = \"c\" }}"),
+            "environment",
+        ),
+        (&format!("[hook.f.function]\n{command}memory = 1"), "memory"),
+    ] {
+        let refused = document::parse(text).unwrap_err();
+        assert!(format!("{refused:?}").contains(says), "{text}: {refused:?}");
+    }
 }
 
 #[test]

@@ -244,7 +244,7 @@ impl Gateway {
         let running = first_rules(rules, &config, &kept.mirror, &storage, &mut registry)?;
         let (rules, mirror) = (running.get(), Arc::clone(&kept.mirror));
         let remembered = remembered(&checkpoint::load(&storage)?, kept, &rules, started_at)?;
-        let (caller, hook_metrics) = caller(&config, &mut registry)?;
+        let (caller, hook_metrics) = caller(&config, clock, &mut registry)?;
         let (guard, lock) = access(&config, clock, &caller, &mut registry)?;
         let (left, remains) = left_sessions(&config, &storage)?;
         let doors = Doors::open(&config, clock, &mut registry).await?;
@@ -475,11 +475,13 @@ fn register_metrics(
 /// What calls hooks for rules that wait, and what hooks count.
 fn caller(
     config: &Config,
+    clock: Clock,
     registry: &mut Registry,
 ) -> Result<(Arc<Caller>, lambda::HookMetrics), HookError> {
     let metrics = lambda::HookMetrics::default();
     metrics.register(registry);
-    Ok((Arc::new(Caller::new(&config.hooks, &metrics)?), metrics))
+    let caller = Caller::new(&config.hooks, &config.account_id, clock, &metrics)?;
+    Ok((Arc::new(caller), metrics))
 }
 
 /// How much a table of latest values may hold.
@@ -753,7 +755,7 @@ impl Parts<'_> {
             executor: self.storage.executor(),
             reader: self.storage.reader()?,
             backlogs: self.journal.hook_backlogs(),
-            config: self.config.hooks.clone(),
+            caller: Arc::clone(caller),
             sink: Arc::new(sink),
             clock: self.clock,
             metrics,

@@ -13,7 +13,10 @@ use rustix::process::getrlimit;
 use rustix::process::setrlimit;
 
 use crate::config::Config;
+use crate::config::Destination;
+use crate::config::HookConfig;
 use crate::limits::CONNECTIONS_MIN;
+use crate::limits::FUNCTION_CONNECTIONS_MAX;
 use crate::limits::HTTP_REFUSALS_MAX;
 use crate::limits::OWN_FILES;
 use crate::limits::REFUSALS_MAX;
@@ -61,13 +64,22 @@ pub(super) fn fit(config: &mut Config, rules: &[Arc<Rule>]) -> anyhow::Result<()
 
 /// What is open besides connections within the limits, at most.
 fn own_files(config: &Config, rules: &[Arc<Rule>]) -> usize {
-    // A hook's call is a socket, and may be resolving a name over another.
-    let calls: usize = config.hooks.values().map(|hook| 2 * hook.concurrency).sum();
+    let calls: usize = config.hooks.values().map(call_files).sum();
     // A file and the folder that it is moved into. One that is named twice counts twice.
     let named = rules.iter().flat_map(|rule| rule.deliveries()).count();
     let files = 2 * (config.deliveries.len() + named);
     let listeners = config.listeners.len();
     OWN_FILES + REFUSALS_MAX + HTTP_REFUSALS_MAX + calls + files + listeners
+}
+
+/// What the calls of a hook have open.
+fn call_files(hook: &HookConfig) -> usize {
+    match hook.destination {
+        // A socket, and another over which a name may be resolved.
+        Destination::Url(_) => 2 * hook.concurrency,
+        // Of each process its two outputs, the listener and the connections of its Runtime API.
+        Destination::Function(_) => (3 + FUNCTION_CONNECTIONS_MAX) * hook.concurrency,
+    }
 }
 
 /// The limit of open files, raised to `needed` where it is less and may be raised. `None`: there is

@@ -1,6 +1,6 @@
 //! Calls that a rule waits for: `aws_lambda()`.
 //!
-//! One attempt, over the same client as a hook's other calls and with the same headers, but at once:
+//! One attempt, over the same client as a hook's other calls, which is made here, but at once:
 //! nothing is stored, and nothing is tried again. Waiting for a turn, the request and its answer
 //! together may take as long as `answer_timeout` says.
 
@@ -13,12 +13,16 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::config::Destination;
 use crate::config::HookConfig;
 
 use super::HookError;
 use super::HookMetrics;
 use super::client::HookClient;
+use super::client::HttpClient;
 use super::client::Request;
+use super::function::Function;
+use super::function::Named;
 use super::metrics::AnsweringHook;
 
 /// Calls the configured hooks for rules that wait.
@@ -37,18 +41,29 @@ struct Called {
 }
 
 impl Caller {
-    /// Calls the hooks of `config`.
+    /// Calls the hooks of `config`, for the account `account_id`.
     ///
     /// # Errors
     /// One of them cannot be used.
     pub fn new(
         config: &BTreeMap<String, HookConfig>,
+        account_id: &str,
+        clock: Clock,
         metrics: &HookMetrics,
     ) -> Result<Caller, HookError> {
         let mut hooks = BTreeMap::new();
         for (name, one) in config {
-            let client = HookClient::new(one)
-                .map_err(|source| HookError::Client { name: name.clone(), source })?;
+            let client = match &one.destination {
+                Destination::Url(url) => HttpClient::new(url, one)
+                    .map(HookClient::Http)
+                    .map_err(|source| HookError::Client { name: name.clone(), source })?,
+                Destination::Function(function) => {
+                    let account_id = account_id.to_owned();
+                    let named = Named { name: Arc::from(name.as_str()), account_id, clock };
+                    let metrics = metrics.function(name);
+                    HookClient::Function(Function::new(named, function, one, metrics))
+                }
+            };
             let called = Called {
                 client,
                 config: one.clone(),
@@ -58,6 +73,29 @@ impl Caller {
             hooks.insert(name.clone(), called);
         }
         Ok(Caller { hooks })
+    }
+
+    /// The hooks, each with what calls it.
+    pub(super) fn hooks(&self) -> impl Iterator<Item = (&str, &HookConfig, &HookClient)> {
+        self.hooks.iter().map(|(name, called)| (name.as_str(), &called.config, &called.client))
+    }
+
+    /// Keeps functions as warm as they are to be.
+    pub(super) fn tend(&self) {
+        for (_, _, client) in self.hooks() {
+            if let HookClient::Function(function) = client {
+                function.tend();
+            }
+        }
+    }
+
+    /// Ends functions; none is started from now on.
+    pub(super) fn stop(&self) {
+        for (_, _, client) in self.hooks() {
+            if let HookClient::Function(function) = client {
+                function.stop();
+            }
+        }
     }
 
     /// What `hook` answers to `payload`, for `rule`; or why it does not, in words.

@@ -1,6 +1,6 @@
-//! One attempt over HTTP: the request, and what its answer means.
+//! One attempt: the request, and what its answer means.
 //!
-//! Only the status counts. 2xx is success; 408, 429 and 5xx, a time-out and a connection that fails
+//! Over HTTP only the status counts. 2xx is success; 408, 429 and 5xx, a time-out and a connection that fails
 //! are worth another attempt; every other status, redirects included, says that trying again changes
 //! nothing. A connection that fails, no answer in time, 429, 502, 503 and 504 speak of the destination
 //! as a whole.
@@ -30,9 +30,13 @@ use crate::config::HookConfig;
 use crate::limits;
 use crate::retry::describe;
 
+use super::function::Function;
+use super::function::InvokeError;
+
 const RULE: HeaderName = HeaderName::from_static("x-tidegate-rule");
 const CALL_ID: HeaderName = HeaderName::from_static("x-tidegate-call-id");
 const ATTEMPT: HeaderName = HeaderName::from_static("x-tidegate-attempt");
+const NOT_JSON: &str = "the output is not JSON, which is what a function takes";
 
 /// Why a hook cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -81,15 +85,72 @@ pub(super) enum Reply {
 
 /// The way to one destination.
 #[derive(Clone, Debug)]
-pub(super) struct HookClient {
+pub(super) enum HookClient {
+    /// `url`
+    Http(HttpClient),
+    /// `function`
+    Function(Function),
+}
+
+/// The way to a URL.
+#[derive(Clone, Debug)]
+pub(super) struct HttpClient {
     http: Client,
     url: Url,
     headers: HeaderMap,
 }
 
 impl HookClient {
-    pub(super) fn new(config: &HookConfig) -> Result<Self, ClientError> {
-        let url = Url::parse(&config.url)
+    /// The URL or the program, as it may be shown.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            HookClient::Http(client) => client.shown_url(),
+            HookClient::Function(function) => function.program().to_owned(),
+        }
+    }
+
+    /// Makes one attempt. `now` is for a Retry-After that is a date.
+    pub(super) async fn call(&self, request: Request, now: Timestamp) -> Reply {
+        let function = match self {
+            HookClient::Http(client) => return client.call(request, now).await,
+            HookClient::Function(function) => function,
+        };
+        if !is_json(&request.payload) {
+            return Reply::Rejected { error: NOT_JSON.to_owned() };
+        }
+        let (error, is_outage) = match function.invoke(request).await {
+            Ok(_) => return Reply::Accepted,
+            Err(InvokeError::Failed(error)) => (error, false),
+            Err(InvokeError::NotStarted(error)) => (format!("it did not start: {error}"), true),
+        };
+        Reply::Retry { error: shorten(&error), retry_after: None, is_outage }
+    }
+
+    /// Makes one attempt for the sake of its answer, or says in words why there is none.
+    pub(super) async fn ask(&self, request: Request) -> Result<Bytes, String> {
+        let function = match self {
+            HookClient::Http(client) => return client.ask(request).await,
+            HookClient::Function(function) => function,
+        };
+        if !is_json(&request.payload) {
+            return Err(NOT_JSON.to_owned());
+        }
+        match function.invoke(request).await {
+            Ok(answer) if answer.len() > limits::CALL_ANSWER_BYTES_MAX => {
+                let bound = limits::CALL_ANSWER_BYTES_MAX;
+                Err(format!("the answer has more than {bound} bytes"))
+            }
+            Ok(answer) => Ok(answer),
+            Err(InvokeError::Failed(error) | InvokeError::NotStarted(error)) => {
+                Err(shorten(&error))
+            }
+        }
+    }
+}
+
+impl HttpClient {
+    pub(super) fn new(url: &str, config: &HookConfig) -> Result<Self, ClientError> {
+        let url = Url::parse(url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or(ClientError::Url)?;
@@ -118,19 +179,18 @@ impl HookClient {
                 .with_no_client_auth();
             http = http.tls_backend_preconfigured(tls);
         }
-        Ok(HookClient { http: http.build()?, url, headers })
+        Ok(HttpClient { http: http.build()?, url, headers })
     }
 
     /// The URL as it may be shown: scheme, host and port. Of many receivers the path or the query is the
     /// secret; that there is more is told by `…`.
-    pub(super) fn shown_url(&self) -> String {
+    fn shown_url(&self) -> String {
         let origin = self.url.origin().ascii_serialization();
         let is_whole = self.url.path() == "/" && self.url.query().is_none();
         if is_whole { origin } else { format!("{origin}/…") }
     }
 
-    /// Makes one attempt. `now` is for a Retry-After that is a date.
-    pub(super) async fn call(&self, request: Request, now: Timestamp) -> Reply {
+    async fn call(&self, request: Request, now: Timestamp) -> Reply {
         let request = match self.request(request) {
             Ok(request) => request,
             Err(error) => return Reply::Rejected { error },
@@ -145,8 +205,8 @@ impl HookClient {
         }
     }
 
-    /// Makes one attempt for the sake of its answer: the body of a 2xx, or in words why there is none.
-    pub(super) async fn ask(&self, request: Request) -> Result<Bytes, String> {
+    /// The body of a 2xx.
+    async fn ask(&self, request: Request) -> Result<Bytes, String> {
         let failed = |error: reqwest::Error| shorten(&describe(&error.without_url()));
         let mut response = self.request(request)?.send().await.map_err(failed)?;
         let status = response.status();
@@ -167,9 +227,8 @@ impl HookClient {
     /// The request, or why it cannot be made.
     fn request(&self, request: Request) -> Result<RequestBuilder, String> {
         let Request { rule, call_id, attempt, payload } = request;
-        let is_json = std::str::from_utf8(&payload)
-            .is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
-        let content = if is_json { "application/json" } else { "application/octet-stream" };
+        let content =
+            if is_json(&payload) { "application/json" } else { "application/octet-stream" };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));
         headers.extend(self.headers.clone());
@@ -183,6 +242,10 @@ impl HookClient {
         let request = self.http.request(Method::POST, self.url.clone());
         Ok(request.headers(headers).body(payload))
     }
+}
+
+fn is_json(payload: &[u8]) -> bool {
+    std::str::from_utf8(payload).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 async fn judge(response: Response, now: Timestamp) -> Reply {
@@ -246,7 +309,7 @@ fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 }
 
 /// Without control characters, and of a bounded length.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars()
         .map(|char| if char.is_control() { ' ' } else { char })
         .take(limits::HOOK_ERROR_CHARS_MAX)
@@ -256,6 +319,12 @@ fn shorten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Destination;
+
+    fn http(config: &HookConfig) -> Result<HttpClient, ClientError> {
+        let Destination::Url(url) = &config.destination else { panic!("a URL") };
+        HttpClient::new(url, config)
+    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date_and_bounded() {
@@ -272,19 +341,18 @@ mod tests {
     #[test]
     fn what_cannot_be_called_is_refused() {
         for url in ["", "ftp://host/", "nothing", "http://"] {
-            let refused = HookClient::new(&HookConfig::with_url(url));
+            let refused = http(&HookConfig::with_url(url));
             assert!(matches!(refused, Err(ClientError::Url)), "{url}");
         }
         let mut config = HookConfig::with_url("http://127.0.0.1/");
         config.headers.insert("Authorization".to_owned(), "secret\n".to_owned());
-        let refused = HookClient::new(&config).unwrap_err().to_string();
+        let refused = http(&config).unwrap_err().to_string();
         assert_eq!(refused, "'Authorization' is not a header that can be sent");
     }
 
     #[test]
     fn the_shown_url_has_nothing_that_may_be_a_secret() {
-        let shown =
-            |url| HookClient::new(&HookConfig::with_url(url)).map(|client| client.shown_url());
+        let shown = |url| http(&HookConfig::with_url(url)).map(|client| client.shown_url());
         assert_eq!(shown("http://user:secret@localhost:1/x?y=z").unwrap(), "http://localhost:1/…");
         assert_eq!(shown("https://chat.example/hooks/T0/B0/x").unwrap(), "https://chat.example/…");
         assert_eq!(shown("https://u:p@chat.example").unwrap(), "https://chat.example");

@@ -30,6 +30,21 @@ pub struct HookMetrics {
     answered: Family<HookLabel, Counter>,
     unanswered: Family<HookLabel, Counter>,
     answer_seconds: Family<HookLabel, Histogram, fn() -> Histogram>,
+    instances: Family<HookLabel, Gauge>,
+    instances_started: Family<HookLabel, Counter>,
+    instances_crashed: Family<HookLabel, Counter>,
+    instances_not_started: Family<HookLabel, Counter>,
+}
+
+/// The metrics of a hook that is a function.
+#[derive(Clone, Debug)]
+pub(super) struct FunctionMetrics {
+    /// Processes, those that start too.
+    pub(super) instances: Gauge,
+    pub(super) started: Counter,
+    /// Ended by themselves, or because there was no answer in time.
+    pub(super) crashed: Counter,
+    pub(super) not_started: Counter,
 }
 
 /// The metrics of a hook's calls that rules wait for.
@@ -70,6 +85,10 @@ impl Default for HookMetrics {
             answered: Family::default(),
             unanswered: Family::default(),
             answer_seconds: Family::new_with_constructor(new_histogram),
+            instances: Family::default(),
+            instances_started: Family::default(),
+            instances_crashed: Family::default(),
+            instances_not_started: Family::default(),
         }
     }
 }
@@ -120,6 +139,36 @@ impl HookMetrics {
             Unit::Seconds,
             self.answer_seconds.clone(),
         );
+        self.register_functions(registry);
+    }
+
+    fn register_functions(&self, registry: &mut Registry) {
+        registry.register("instances", "Processes of a function", self.instances.clone());
+        registry.register(
+            "instances_started",
+            "Processes of a function that were started",
+            self.instances_started.clone(),
+        );
+        registry.register(
+            "instances_crashed",
+            "Processes of a function that ended by themselves, or had no answer in time",
+            self.instances_crashed.clone(),
+        );
+        registry.register(
+            "instances_not_started",
+            "Processes of a function that never asked for an event",
+            self.instances_not_started.clone(),
+        );
+    }
+
+    pub(super) fn function(&self, hook: &str) -> FunctionMetrics {
+        let label = HookLabel { hook: hook.to_owned() };
+        FunctionMetrics {
+            instances: self.instances.get_or_create_owned(&label),
+            started: self.instances_started.get_or_create_owned(&label),
+            crashed: self.instances_crashed.get_or_create_owned(&label),
+            not_started: self.instances_not_started.get_or_create_owned(&label),
+        }
     }
 
     pub(super) fn answering(&self, hook: &str) -> AnsweringHook {

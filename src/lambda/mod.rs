@@ -1,4 +1,5 @@
-//! Hooks: calls collect in the database and are made over HTTP, with retries and dead letters.
+//! Hooks: calls collect in the database and are made, with retries and dead letters: over HTTP, or to a
+//! [`function`] that runs beside the gateway.
 //!
 //! In: [`Appender`], driven by the journal's writer, adds the calls of a commit and announces them in
 //! [`Backlogs`]. Out: one worker a hook ([`worker`]) sends `POST` requests. A request carries the
@@ -34,6 +35,7 @@
 mod backlog;
 mod caller;
 mod client;
+mod function;
 mod metrics;
 mod reporter;
 mod table;
@@ -133,7 +135,7 @@ pub struct DeadLetter {
 pub struct HookStatus {
     /// Its name.
     pub name: Arc<str>,
-    /// What is called: scheme, host and port; `None` when the configuration does not name it.
+    /// What is called: scheme, host and port, or a program; `None` when the configuration does not name it.
     pub url: Option<String>,
     /// Calls that wait or are under way.
     pub pending: u64,
@@ -165,8 +167,8 @@ pub struct HookSetup {
     pub reader: ReadConnection,
     /// Shared with the journal's [`Appender`].
     pub backlogs: Arc<Backlogs>,
-    /// `[hook.NAME]`
-    pub config: BTreeMap<String, HookConfig>,
+    /// What calls them.
+    pub caller: Arc<Caller>,
     /// Runs ON ERROR.
     pub sink: Arc<dyn DeadLetterSink>,
     /// The process's clock.
@@ -180,23 +182,20 @@ pub struct HookSetup {
 pub struct Hooks {
     hooks: BTreeMap<Arc<str>, Hook>,
     tools: Tools,
+    caller: Arc<Caller>,
     stop: watch::Sender<bool>,
     workers: tokio::sync::Mutex<JoinSet<()>>,
     reporter: JoinHandle<()>,
 }
 
 impl Hooks {
-    /// Checks and makes the configured hooks, finds what waits from earlier runs, and sets to work.
+    /// Finds what waits from earlier runs, and sets to work.
     pub async fn start(setup: HookSetup) -> Result<Hooks, HookError> {
-        let HookSetup { executor, reader, backlogs, config, sink, clock, metrics } = setup;
-        let mut clients = BTreeMap::new();
-        for (name, one) in &config {
-            let client = HookClient::new(one)
-                .map_err(|source| HookError::Client { name: name.clone(), source })?;
-            clients.insert(name.as_str(), client);
-        }
-        let declared: Vec<(Arc<str>, Duration)> =
-            config.iter().map(|(name, one)| (Arc::from(name.as_str()), retry_max(one))).collect();
+        let HookSetup { executor, reader, backlogs, caller, sink, clock, metrics } = setup;
+        let to_declared = |(name, config, _): (&str, &HookConfig, &HookClient)| {
+            (Arc::from(name), retry_max(config))
+        };
+        let declared: Vec<(Arc<str>, Duration)> = caller.hooks().map(to_declared).collect();
         let now = clock.now();
         executor.execute(move |tx| table::declare(tx, &declared, now)).await?;
         for (name, row) in table::list(reader.sqlite())? {
@@ -208,15 +207,14 @@ impl Hooks {
         let tools = Tools { executor, reader, backlogs, clock, stop: stopped };
         let mut hooks = BTreeMap::new();
         let mut workers = JoinSet::new();
-        for backlog in tools.backlogs.list() {
+        for (name, config, client) in caller.hooks() {
+            // All have been declared.
+            let Some(backlog) = tools.backlogs.find(name) else { continue };
             let name = Arc::clone(&backlog.name);
-            let Some((config, client)) = config.get(&*name).zip(clients.remove(&*name)) else {
-                continue;
-            };
             let hook = Hook {
                 tools: tools.clone(),
                 config: config.clone(),
-                client,
+                client: client.clone(),
                 metrics: metrics.of(&name),
                 progress: Arc::new(Mutex::new(Progress::default())),
                 backlog,
@@ -224,8 +222,10 @@ impl Hooks {
             workers.spawn(Worker::new(hook.clone()).run());
             hooks.insert(name, hook);
         }
+        caller.tend();
         let reporter = tokio::spawn(reporter::run(tools.clone(), sink));
-        Ok(Hooks { hooks, tools, stop, workers: tokio::sync::Mutex::new(workers), reporter })
+        let workers = tokio::sync::Mutex::new(workers);
+        Ok(Hooks { hooks, tools, caller, stop, workers, reporter })
     }
 
     /// All hooks, by name. Answers from memory.
@@ -279,6 +279,7 @@ impl Hooks {
         if timeout(STOP_GRACE * 2, ended).await.is_err() {
             workers.abort_all();
         }
+        self.caller.stop();
     }
 
     fn find(&self, hook: &str) -> Result<Arc<Backlog>, HookError> {
@@ -309,7 +310,7 @@ fn to_status(backlog: &Backlog, hook: Option<&Hook>) -> HookStatus {
     };
     if let Some(hook) = hook {
         let progress = hook.progress.lock();
-        status.url = Some(hook.client.shown_url());
+        status.url = Some(hook.client.shown());
         status.in_flight = hook.metrics.in_flight.get().unsigned_abs();
         status.oldest = progress.oldest;
         status.succeeded = hook.metrics.succeeded.get();

@@ -191,14 +191,17 @@ impl Ground {
     async fn start(folder: &Path, config: &[(&str, HookConfig)]) -> Self {
         let journal = EffectJournal::open(folder);
         let graveyard = Arc::new(Graveyard::default());
+        let config = config.iter().map(|(name, one)| ((*name).to_owned(), one.clone())).collect();
+        let metrics = HookMetrics::default();
+        let caller = Caller::new(&config, "000000000000", journal.clock, &metrics).unwrap();
         let hooks = Hooks::start(HookSetup {
             executor: journal.storage.executor(),
             reader: journal.storage.reader().unwrap(),
             backlogs: journal.journal.hook_backlogs(),
-            config: config.iter().map(|(name, one)| ((*name).to_owned(), one.clone())).collect(),
+            caller: Arc::new(caller),
             sink: Arc::clone(&graveyard) as Arc<dyn DeadLetterSink>,
             clock: journal.clock,
-            metrics: HookMetrics::default(),
+            metrics,
         })
         .await
         .unwrap();

@@ -15,6 +15,7 @@ mod diagnostics;
 mod events;
 mod fake_source;
 mod formats;
+mod functions;
 mod hardship;
 mod kinesis;
 mod live;

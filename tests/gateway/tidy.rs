@@ -65,14 +65,20 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rumqttd", &["src/broker/"]),
     ("pest", &["src/rule/parse"]),
     ("pest_derive", &["src/rule/parse"]),
+<<<<<<< HEAD
     ("axum", &["src/api/", "src/dashboard/", "src/gateway/", "src/kinesis/"]),
     ("hyper", &["src/api/", "src/broker/upgrade.rs", "src/kinesis/wire.rs"]),
     ("ciborium", &["src/kinesis/"]),
     ("hyper_util", &["src/api/", "src/broker/upgrade.rs"]),
+=======
+    ("axum", &["src/api/", "src/dashboard/", "src/gateway/"]),
+    ("hyper", &["src/api/", "src/broker/upgrade.rs", "src/lambda/function/"]),
+    ("hyper_util", &["src/api/", "src/broker/upgrade.rs", "src/lambda/function/"]),
+>>>>>>> 53af869 (lambda: functions run beside the gateway, over Lambda's Runtime API)
     ("tokio_tungstenite", &["src/broker/websocket.rs"]),
     ("x509_parser", &["src/tls/"]),
     ("tokio_rustls", &["src/tls/", "src/accept/wire.rs"]),
-    ("rustix", &["src/gateway/open_files.rs"]),
+    ("rustix", &["src/gateway/open_files.rs", "src/lambda/function/instance.rs"]),
     ("rumqttc", &["src/demo.rs", "src/cli/replay", "src/upstream/link/"]),
     (
         "reqwest",

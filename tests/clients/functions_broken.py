@@ -1,0 +1,3 @@
+"""A Lambda function that cannot be loaded."""
+
+raise RuntimeError("no database here")
