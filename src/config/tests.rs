@@ -122,10 +122,7 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
     listed.insert("auth.jwt.audience".to_owned(), "any".to_owned());
     listed.insert("auth.jwt.issuer".to_owned(), "any".to_owned());
     listed.insert("auth.hook.name".to_owned(), "no hook".to_owned());
-<<<<<<< HEAD
-    listed.insert("hook.NAME.url".to_owned(), "required".to_owned());
     listed.insert("access_key.ID.secret".to_owned(), "required".to_owned());
-=======
     listed.insert("hook.NAME.url".to_owned(), "required without a function".to_owned());
     for (key, default) in [
         ("command", "required"),
@@ -139,7 +136,6 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
     ] {
         listed.insert(format!("hook.NAME.function.{key}"), default.to_owned());
     }
->>>>>>> 53af869 (lambda: functions run beside the gateway, over Lambda's Runtime API)
     for (key, default) in [
         ("protocol", "required"),
         ("listen", "required"),

@@ -480,7 +480,8 @@ fn caller(
 ) -> Result<(Arc<Caller>, lambda::HookMetrics), HookError> {
     let metrics = lambda::HookMetrics::default();
     metrics.register(registry);
-    let caller = Caller::new(&config.hooks, &config.account_id, clock, &metrics)?;
+    let owner = lambda::Owner { account_id: &config.account_id, region: &config.region };
+    let caller = Caller::new(&config.hooks, owner, clock, &metrics)?;
     Ok((Arc::new(caller), metrics))
 }
 

@@ -25,6 +25,15 @@ use super::function::Function;
 use super::function::Named;
 use super::metrics::AnsweringHook;
 
+/// Whose functions are.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// `account_id`
+    pub account_id: &'a str,
+    /// `region`
+    pub region: &'a str,
+}
+
 /// Calls the configured hooks for rules that wait.
 #[derive(Debug)]
 pub struct Caller {
@@ -41,13 +50,13 @@ struct Called {
 }
 
 impl Caller {
-    /// Calls the hooks of `config`, for the account `account_id`.
+    /// Calls the hooks of `config`; the ARNs of functions are of `owner`.
     ///
     /// # Errors
     /// One of them cannot be used.
     pub fn new(
         config: &BTreeMap<String, HookConfig>,
-        account_id: &str,
+        owner: Owner<'_>,
         clock: Clock,
         metrics: &HookMetrics,
     ) -> Result<Caller, HookError> {
@@ -58,8 +67,12 @@ impl Caller {
                     .map(HookClient::Http)
                     .map_err(|source| HookError::Client { name: name.clone(), source })?,
                 Destination::Function(function) => {
-                    let account_id = account_id.to_owned();
-                    let named = Named { name: Arc::from(name.as_str()), account_id, clock };
+                    let named = Named {
+                        name: Arc::from(name.as_str()),
+                        account_id: owner.account_id.to_owned(),
+                        region: owner.region.to_owned(),
+                        clock,
+                    };
                     let metrics = metrics.function(name);
                     HookClient::Function(Function::new(named, function, one, metrics))
                 }

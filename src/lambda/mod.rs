@@ -67,6 +67,7 @@ use crate::storage::SqliteError;
 
 pub use backlog::Backlogs;
 pub use caller::Caller;
+pub use caller::Owner;
 pub use client::ClientError;
 pub use metrics::HookMetrics;
 pub use reporter::DeadLetterSink;

@@ -193,7 +193,8 @@ impl Ground {
         let graveyard = Arc::new(Graveyard::default());
         let config = config.iter().map(|(name, one)| ((*name).to_owned(), one.clone())).collect();
         let metrics = HookMetrics::default();
-        let caller = Caller::new(&config, "000000000000", journal.clock, &metrics).unwrap();
+        let owner = Owner { account_id: "000000000000", region: "us-east-1" };
+        let caller = Caller::new(&config, owner, journal.clock, &metrics).unwrap();
         let hooks = Hooks::start(HookSetup {
             executor: journal.storage.executor(),
             reader: journal.storage.reader().unwrap(),

@@ -65,16 +65,13 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rumqttd", &["src/broker/"]),
     ("pest", &["src/rule/parse"]),
     ("pest_derive", &["src/rule/parse"]),
-<<<<<<< HEAD
     ("axum", &["src/api/", "src/dashboard/", "src/gateway/", "src/kinesis/"]),
-    ("hyper", &["src/api/", "src/broker/upgrade.rs", "src/kinesis/wire.rs"]),
+    (
+        "hyper",
+        &["src/api/", "src/broker/upgrade.rs", "src/kinesis/wire.rs", "src/lambda/function/"],
+    ),
     ("ciborium", &["src/kinesis/"]),
-    ("hyper_util", &["src/api/", "src/broker/upgrade.rs"]),
-=======
-    ("axum", &["src/api/", "src/dashboard/", "src/gateway/"]),
-    ("hyper", &["src/api/", "src/broker/upgrade.rs", "src/lambda/function/"]),
     ("hyper_util", &["src/api/", "src/broker/upgrade.rs", "src/lambda/function/"]),
->>>>>>> 53af869 (lambda: functions run beside the gateway, over Lambda's Runtime API)
     ("tokio_tungstenite", &["src/broker/websocket.rs"]),
     ("x509_parser", &["src/tls/"]),
     ("tokio_rustls", &["src/tls/", "src/accept/wire.rs"]),

@@ -32,8 +32,6 @@ use super::runtime_api::Invocation;
 
 /// Where programs are found unless the configuration says something else.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// What SDKs inside of a function take for their region unless the configuration says something else.
-const REGION: &str = "us-east-1";
 /// The version of every function here.
 const VERSION: &str = "$LATEST";
 
@@ -78,7 +76,8 @@ impl Instance {
         };
         let (listener, address) =
             listening.await.map_err(|error| format!("cannot serve the Runtime API: {error}"))?;
-        let arn = format!("arn:aws:lambda:{REGION}:{}:function:{}", named.account_id, named.name);
+        let Named { name, account_id, region, .. } = named;
+        let arn = format!("arn:aws:lambda:{region}:{account_id}:function:{name}");
         let mut command = command(named, config, &address.to_string());
         let mut child = command
             .spawn()
@@ -195,8 +194,8 @@ fn command(named: &Named, config: &FunctionConfig, address: &str) -> Command {
         .env("PATH", PATH)
         .env("LANG", "C.UTF-8")
         .env("TZ", ":UTC")
-        .env("AWS_REGION", REGION)
-        .env("AWS_DEFAULT_REGION", REGION)
+        .env("AWS_REGION", &named.region)
+        .env("AWS_DEFAULT_REGION", &named.region)
         .env("LAMBDA_TASK_ROOT", root)
         .envs(config.handler.as_ref().map(|handler| ("_HANDLER", handler)))
         .envs(&config.environment)

@@ -45,8 +45,10 @@ const TEND_PERIOD: Duration = Duration::from_secs(1);
 pub(super) struct Named {
     /// Its hook's name.
     pub(super) name: Arc<str>,
-    /// Its invoked function ARN has it.
+    /// Its ARN has it.
     pub(super) account_id: String,
+    /// The same, and what SDKs inside of it take for their region unless its configuration says something else.
+    pub(super) region: String,
     /// Deadlines are told in its time.
     pub(super) clock: Clock,
 }
