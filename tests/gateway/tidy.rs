@@ -87,7 +87,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/cli/rule.rs",
             "src/cli/stream/put.rs",
             "src/cli/table.rs",
-            "src/config/read.rs",
+            "src/config/hook.rs",
             "src/config/upstream.rs",
         ],
     ),
