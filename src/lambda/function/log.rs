@@ -95,9 +95,8 @@ async fn read(
 ) {
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
-    loop {
-        // An error is the end too: a pipe has no other.
-        let Ok(chunk) = output.fill_buf().await else { break };
+    // An error is the end too: a pipe has no other.
+    while let Ok(chunk) = output.fill_buf().await {
         if chunk.is_empty() {
             break;
         }
