@@ -216,7 +216,7 @@ test("a client can be disconnected, after a question", async () => {
     const button = page.locator(`#clients button[aria-label="Disconnect ${id}"]`);
     await button.waitFor();
     const row = page.locator("#clients li").filter({ has: page.locator(`[aria-label="Disconnect ${id}"]`) });
-    assert.equal(await row.locator(".detail").textContent(), "subscribes to nothing");
+    assert.equal(await row.locator(".filters").textContent(), "subscribes to nothing");
     page.once("dialog", (dialog) => dialog.dismiss());
     await button.click();
     assert.equal(await kicked(), before, "not without a yes");

@@ -82,7 +82,7 @@ class Panel {
       ? el("button", { type: "button", class: "name ellipsis", onclick: () => this.#open(item) })
       : el("b", { class: "name ellipsis" });
     const problem = el("p", { class: "problem", hidden: true });
-    const detail = el("p", { class: "detail", hidden: true });
+    const detail = el("p", { class: "filters", hidden: true });
     const row = el("li", {}, name, el("span", { class: "note ellipsis" }), detail, el("dl", {}), problem);
     if (this.#act) row.append(this.#button(item, problem));
     return row;
