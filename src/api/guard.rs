@@ -229,6 +229,16 @@ mod tests {
     }
 
     #[test]
+    fn over_http_2_the_host_is_in_the_target() {
+        let posted = |origin| {
+            let request = request("POST", "https://gateway.example/api/x", &[("origin", origin)]);
+            check_origin(&request).is_ok()
+        };
+        assert!(posted("https://gateway.example"));
+        assert!(!posted("https://evil.example") && !posted("null"));
+    }
+
+    #[test]
     fn a_page_of_another_origin_may_link_here_and_nothing_else() {
         let bound = "127.0.0.1:8080";
         let host = ("host", "localhost:8080");

@@ -5,7 +5,7 @@
 //! keep the order in which they were committed, and each has a [`SequenceNumber`] that only grows.
 //!
 //! In: [`table::Appender`], driven by the journal's writer, adds the records of a commit as one
-//! [`block`] a shard: those of rules, and each [`Put`] from outside. [`put`] adds a single record where no
+//! [`block`] a shard: those of rules, and each [`Put`] from outside. [`put()`] adds a single record where no
 //! gateway runs. Out: a [`Reader`] on a connection of its own, from a [`StartAt`]; a [`Bookmark`] is a
 //! place that can be given away. [`retain`] deletes blocks that are older than the
 //! stream's retention. [`consumer`] keeps how far each rule that reads a stream has come; [`Arrivals`]
