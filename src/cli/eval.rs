@@ -22,11 +22,14 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::Outcome;
+use super::report::tell;
+use super::report::tell_findings;
 use super::rule_set;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Severity;
+use crate::diagnostic::render::Finding;
 use crate::engine::Engine;
 use crate::engine::Evaluation;
 use crate::engine::Observed;
@@ -50,6 +53,9 @@ use crate::topic::TopicName;
 const ACCOUNT_ID: &str = "000000000000";
 /// The name of the rule, which Basic Ingest topics name, where the request says nothing.
 const RULE_NAME: &str = "eval";
+
+/// The code of a request that cannot be answered.
+const INVALID_REQUEST: &str = "invalid_request";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -116,19 +122,40 @@ pub(super) fn run(args: &EvalArgs, answer: &mut dyn Write) -> anyhow::Result<Out
         sql_version: Some(args.sql_version.clone()),
         ..Request::default()
     };
-    let now = Clock::start().now();
-    let given = match &args.document {
-        None => request.answer(&tables, now),
+    let rule = match &args.document {
+        None => match request.rule(&tables) {
+            Ok(rule) => rule,
+            Err(unsound) => {
+                unsound.tell(&request.sql);
+                writeln!(answer, "{}", unsound.answer().to_line())?;
+                return Ok(Outcome::Rejected);
+            }
+        },
         Some(path) => match of_document(path)? {
-            Some(rule) => request.answer_of(rule, now),
+            Some(rule) => rule,
             None => return Ok(Outcome::Rejected),
         },
     };
+    tell_of_payload(&rule, &args.payload);
+    let given = request.answer_of(rule, Clock::start().now());
     writeln!(answer, "{}", given.to_line())?;
     Ok(match given {
-        Answer::ParseError { .. } => Outcome::Rejected,
+        Answer::NoMatch(why) => {
+            tell(why);
+            Outcome::Done
+        }
+        Answer::Fault { code: INVALID_REQUEST, .. } => Outcome::Rejected,
         _ => Outcome::Done,
     })
+}
+
+/// A payload that was meant to be JSON is no error, and surprises people.
+fn tell_of_payload(rule: &Rule, payload: &str) {
+    if rule.definition.select.format.is_none()
+        && let Err(error) = serde_json::from_str::<&RawValue>(payload)
+    {
+        tell(&format!("the payload is not JSON ({error}); its fields are Undefined"));
+    }
 }
 
 /// The rule of an AWS rule document; `None` when it has errors, which have been told.
@@ -203,7 +230,31 @@ fn answer_line(tables: &Arc<Tables>, line: &[u8], now: Timestamp) -> Answer {
 }
 
 fn refused(message: String) -> Answer {
-    Answer::Fault { code: "invalid_request", message }
+    Answer::Fault { code: INVALID_REQUEST, message }
+}
+
+/// Why a request has no rule.
+enum Unsound {
+    /// It asks for what there is not.
+    Request(String),
+    /// Its statement is wrong.
+    Statement(Vec<Diagnostic>),
+}
+
+impl Unsound {
+    fn answer(&self) -> Answer {
+        match self {
+            Unsound::Request(message) => refused(message.clone()),
+            Unsound::Statement(diagnostics) => parse_error(diagnostics),
+        }
+    }
+
+    /// Draws what is wrong over the statement.
+    fn tell(&self, sql: &str) {
+        let Unsound::Statement(diagnostics) = self else { return };
+        let finding = |diagnostic| Finding { file: "--sql".to_owned(), text: sql, diagnostic };
+        tell_findings(&diagnostics.iter().map(finding).collect::<Vec<_>>(), 1);
+    }
 }
 
 /// One message and the statement that looks at it.
@@ -288,7 +339,8 @@ enum Answer {
     Result(Output),
     /// Of FOREACH, one an element.
     Results(Vec<Output>),
-    NoMatch,
+    /// And why.
+    NoMatch(&'static str),
     ParseError {
         code: &'static str,
         message: String,
@@ -317,7 +369,7 @@ impl Answer {
                 let outputs: Vec<String> = outputs.iter().map(text).collect();
                 format!("{{\"results\":[{}]}}", outputs.join(","))
             }
-            Answer::NoMatch => json!({ "no_match": true }).to_string(),
+            Answer::NoMatch(_) => json!({ "no_match": true }).to_string(),
             Answer::ParseError { code, message } => {
                 json!({ "parse_error": { "code": code, "message": message } }).to_string()
             }
@@ -330,25 +382,26 @@ impl Answer {
 
 impl Request {
     fn answer(self, tables: &Arc<Tables>, now: Timestamp) -> Answer {
+        match self.rule(tables) {
+            Ok(rule) => self.answer_of(rule, now),
+            Err(unsound) => unsound.answer(),
+        }
+    }
+
+    /// The rule that its statement is.
+    fn rule(&self, tables: &Arc<Tables>) -> Result<Arc<Rule>, Unsound> {
         let version = match self.sql_version.as_deref() {
             None | Some("2016-03-23") => SqlVersion::V2016_03_23,
             Some("2015-10-08") => SqlVersion::V2015_10_08,
             Some(other) => {
-                return refused(format!("'{other}' is no SQL version: 2015-10-08, 2016-03-23"));
+                let message = format!("'{other}' is no SQL version: 2015-10-08, 2016-03-23");
+                return Err(Unsound::Request(message));
             }
         };
         let name = self.rule_name.as_deref().unwrap_or(RULE_NAME);
-        let rule = match Rule::from_select(
-            name,
-            &self.sql,
-            version,
-            tables,
-            &mut rule_files::named_here(),
-        ) {
-            Ok(rule) => rule,
-            Err(diagnostics) => return parse_error(&diagnostics),
-        };
-        self.answer_of(Arc::new(rule), now)
+        let mut files = rule_files::named_here();
+        let rule = Rule::from_select(name, &self.sql, version, tables, &mut files);
+        rule.map(Arc::new).map_err(Unsound::Statement)
     }
 
     /// What `rule` makes of the message, whatever statement the request has.
@@ -376,7 +429,15 @@ impl Request {
             (None, Some(fault)) => {
                 Answer::Fault { code: fault.code.as_str(), message: fault.message }
             }
-            (None, None) => Answer::NoMatch,
+            (None, None) if publish.origin.record.is_none() && plan.is_empty() => {
+                Answer::NoMatch("no match: FROM does not match the topic")
+            }
+            (None, None) if !evaluation.unknown.is_empty() => Answer::NoMatch(
+                "no match: WHERE was Undefined, as with a field that is missing or of another type",
+            ),
+            (None, None) => {
+                Answer::NoMatch("no match: WHERE was false, or there was nothing to look at")
+            }
         }
     }
 
@@ -515,6 +576,33 @@ mod tests {
         let mut answer = Vec::new();
         let outcome = run(&line.args, &mut answer)?;
         Ok((outcome, String::from_utf8(answer).unwrap()))
+    }
+
+    #[test]
+    fn a_wrong_request_is_rejected() {
+        let sql = "SELECT a FROM 't' WHERE a > 1";
+        let outcome = |arguments: &[&str]| eval(arguments).unwrap().0;
+        assert_eq!(outcome(&["--sql", "SELECT lenght(a) FROM 't'"]), Outcome::Rejected);
+        assert_eq!(outcome(&["--sql", sql, "--topic", "a/+"]), Outcome::Rejected);
+        assert_eq!(outcome(&["--sql", sql, "--sql-version", "2016"]), Outcome::Rejected);
+        assert_eq!(outcome(&["--sql", sql, "--topic", "u"]), Outcome::Done);
+    }
+
+    #[test]
+    fn why_there_is_no_match_is_known() {
+        let why = |topic: &str, payload: &str| {
+            let sql = "SELECT a FROM 't' WHERE a > 1".to_owned();
+            let payload = Some(Payload::Text(payload.to_owned()));
+            let request =
+                Request { sql, topic: Some(topic.to_owned()), payload, ..Request::default() };
+            match request.answer(&Arc::default(), Timestamp::EPOCH) {
+                Answer::NoMatch(why) => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(why("u", "{}").ends_with("FROM does not match the topic"));
+        assert!(why("t", "{}").contains("WHERE was Undefined"));
+        assert!(why("t", r#"{"a":1}"#).contains("WHERE was false"));
     }
 
     #[test]
