@@ -110,13 +110,15 @@ fn the_certificate_is_the_principal_and_the_dashboard_stays_inside() {
     ]);
     assert_eq!(seen["listed"].as_array().map(Vec::len), Some(4));
     assert_eq!(site.stream_data("kept")[0]["principal"], "device-7");
-    let curl = |path: &str| {
+    let curl_for = |what: &str, path: &str| {
         let output = Command::new("curl")
-            .args(["-sS", "--cacert", &file("certs/ca.pem"), "-o", "/dev/null"])
-            .args(["-w", "%{http_code}", &format!("{endpoint}{path}")])
+            .args(["-sS", "--http2", "--cacert", &file("certs/ca.pem"), "-o", "/dev/null"])
+            .args(["-w", &format!("%{{{what}}}"), &format!("{endpoint}{path}")])
             .output();
         String::from_utf8(output.expect("curl runs").stdout).expect("ASCII")
     };
+    let curl = |path: &str| curl_for("http_code", path);
+    assert_eq!(curl_for("http_version", "/retainedMessage/page%2F0"), "2", "by ALPN");
     assert_eq!(curl("/retainedMessage/page%2F0"), "200");
     // Streams answer there, to POST.
     assert_eq!(curl("/"), "405");
