@@ -20,6 +20,7 @@ use super::exchange::Exchange;
 use super::exchange::Guard;
 use super::exchange::Staged;
 use super::exchange::Wakes;
+use super::message::Message;
 use super::metrics::BrokerMetrics;
 use super::metrics::Dropped;
 use super::packet::Version;
@@ -434,9 +435,12 @@ impl BrokerHandle {
         self.exchange.sample_statistics()
     }
 
-    /// The statistics of the moment (`$SYS/…`), as messages to be published.
+    /// The statistics of the moment (`$SYS/…`), as messages to be published. They are retained only for
+    /// those who subscribe: published with RETAIN, they would be kept, and sent beside the values of the
+    /// moment.
     pub fn statistics(&self) -> Vec<Publish> {
-        self.exchange.statistics().iter().map(|message| message.publish.clone()).collect()
+        let live = |message: &Arc<Message>| Publish { retain: false, ..message.publish.clone() };
+        self.exchange.statistics().iter().map(live).collect()
     }
 
     /// Disconnects a client, which may come back at once. Answers whether it was connected.
