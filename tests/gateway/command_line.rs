@@ -104,3 +104,16 @@ fn ctrl_c_stops_a_replay_with_its_summary() {
     assert!(String::from_utf8_lossy(&ended.stdout).starts_with("sent 0, "), "{ended:?}");
     drop(stdin);
 }
+
+#[test]
+fn a_gateway_runs_under_its_own_name_with_an_allocator_that_gives_memory_back() {
+    let gateway = crate::live::Site::with_rules(
+        "CREATE RULE r AS SELECT * FROM 'lab/+' DO STREAM s KEY 'k';",
+    );
+    let gateway = gateway.start();
+    let of_it = |name| fs::read(format!("/proc/{}/{name}", gateway.pid())).expect("it runs");
+    assert_eq!(of_it("comm"), b"tidegate\n");
+    let environment = of_it("environ");
+    let set = environment.split(|byte| *byte == 0).find(|set| set.starts_with(b"MIMALLOC_"));
+    assert_eq!(set, Some(b"MIMALLOC_PURGE_DELAY=1".as_slice()));
+}
