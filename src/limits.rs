@@ -281,6 +281,23 @@ pub const SHARDS_MAX: u64 = 10_000;
 pub const SHARDS_KEPT_MAX: u64 = 40_000;
 /// Tags of a stream (Kinesis: 50).
 pub const STREAM_TAGS_MAX: usize = 50;
+/// Registered consumers of a stream (Kinesis: 20).
+pub const STREAM_CONSUMERS_MAX: u64 = 20;
+/// Subscriptions of SubscribeToShard open at once.
+pub const KINESIS_SUBSCRIPTIONS_MAX: usize = 256;
+/// Records of one event of a subscription,
+pub const KINESIS_EVENT_RECORDS_MAX: usize = 1000;
+/// bytes of data and keys after which it takes no further record,
+pub const KINESIS_EVENT_BYTES_MAX: usize = 128 * 1024;
+/// and bytes of all events that clients have not taken yet. So small that those who take nothing leave room for the
+/// others, unless records are large.
+pub const KINESIS_EVENTS_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How long a subscription lasts (Kinesis: 5 minutes),
+pub const KINESIS_SUBSCRIPTION_LIFE: Duration = Duration::from_secs(300);
+/// after how long it says at least that there is nothing,
+pub const KINESIS_HEARTBEAT: Duration = Duration::from_secs(5);
+/// and for how long it is not taken over by another one of the same consumer (Kinesis: 5 seconds).
+pub const KINESIS_TAKE_OVER_MIN: Duration = Duration::from_secs(5);
 /// Shards with limits whose last second the journal remembers; over it all are forgotten, and begin with a full second.
 pub const SHARD_RATES_MAX: usize = 20_000;
 /// Rules on one topic that ask the same kind of question of one field before the question is indexed: the

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::Router;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use crate::journal::AckSlot;
 use crate::journal::JournalHealth;
@@ -88,6 +89,7 @@ impl Parts<'_> {
     pub(super) fn kinesis(
         &self,
         running: &Arc<RunningRules>,
+        stopped: watch::Receiver<bool>,
         registry: &mut Registry,
     ) -> anyhow::Result<Router> {
         let Parts { storage, journal, config, clock, .. } = *self;
@@ -117,6 +119,8 @@ impl Parts<'_> {
             account_id: config.account_id.clone(),
             region: config.region.clone(),
             keys: AccessKeys::new(keys),
+            arrivals: journal.arrivals(),
+            stopped,
             body_timeout: config.http.body_timeout,
             metrics,
         }))

@@ -263,7 +263,7 @@ impl Gateway {
         let hooks = parts.start_hooks(&running, &caller, hook_metrics).await?;
         register_metrics(&journal, &handle, &hits, &http_metrics, &mut registry);
 
-        let streams = parts.kinesis(&running, &mut registry)?;
+        let streams = parts.kinesis(&running, stopped.clone(), &mut registry)?;
         let access_files = AccessFiles::new(guard.access, handle.clone());
         let read = Reading { inputs: loaded.inputs, parses: loaded.parses };
         let (reloader, reloads) =

@@ -22,6 +22,7 @@ use crate::limits::RECORD_BYTES_MAX;
 use crate::limits::SHARDS_MAX;
 use crate::limits::STREAM_RECORD_BYTES_MAX;
 use crate::stream::Change;
+use crate::stream::Ending;
 use crate::stream::NewStream;
 use crate::stream::Refused;
 use crate::stream::ShardId;
@@ -104,9 +105,7 @@ pub(super) struct DeleteRequest {
     stream_name: Option<Text>,
     #[serde(rename = "StreamARN")]
     stream_arn: Option<Text>,
-    /// There are no consumers that could be in the way.
-    #[serde(rename = "EnforceConsumerDeletion")]
-    _enforce_consumer_deletion: Option<Flag>,
+    enforce_consumer_deletion: Option<Flag>,
 }
 
 /// Ends a stream that neither a rule nor the configuration names: they would make it anew.
@@ -118,7 +117,11 @@ pub(super) async fn delete(kinesis: &Arc<Kinesis>, request: DeleteRequest) -> Re
             kinesis.account_id
         )));
     }
-    let ended = kinesis.lineage.delete(name.clone()).await?;
+    let ending = match request.enforce_consumer_deletion {
+        Some(Flag(true)) => Ending::WithConsumers,
+        _ => Ending::Unread,
+    };
+    let ended = kinesis.lineage.delete(name.clone(), ending).await?;
     ended.map_err(|refused| kinesis.refuse(&name, refused))
 }
 

@@ -12,6 +12,7 @@ use super::answer::ModeDetails;
 use super::answer::Shard;
 use super::fault::Fault;
 use super::fault::Findings;
+use super::shape::Ignored;
 use super::shape::Integer;
 use super::shape::Text;
 use super::shape::Time;
@@ -90,10 +91,16 @@ struct Facts {
     max_record_size: usize,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Monitoring {
-    shard_level_metrics: [&'static str; 0],
+    shard_level_metrics: Vec<&'static str>,
+}
+
+impl Monitoring {
+    fn of(stream: &Described) -> [Monitoring; 1] {
+        [Monitoring { shard_level_metrics: stream.shard_metrics.names().collect() }]
+    }
 }
 
 /// DescribeStreamSummary's answer.
@@ -156,7 +163,7 @@ pub(super) async fn stream(
                 facts: Facts::of(&this, &found),
                 shards: shards.iter().map(Shard::of).collect(),
                 has_more_shards,
-                enhanced_monitoring: Default::default(),
+                enhanced_monitoring: Monitoring::of(&found),
             },
         })
     });
@@ -176,17 +183,13 @@ pub(super) async fn summary(
             stream_description_summary: Summary {
                 facts: Facts::of(&this, &found),
                 open_shard_count: found.shards_open,
-                consumer_count: 0,
-                enhanced_monitoring: Default::default(),
+                consumer_count: reader.registered_count(&found)?,
+                enhanced_monitoring: Monitoring::of(&found),
             },
         })
     });
     read.await
 }
-
-/// A request without members.
-#[derive(Debug, Deserialize)]
-pub(super) struct NoRequest {}
 
 /// DescribeLimits' answer.
 #[derive(Debug, Serialize)]
@@ -199,7 +202,7 @@ pub(super) struct LimitsAnswer {
 }
 
 /// Answers how many shards and streams there are and may be.
-pub(super) async fn limits(kinesis: &Arc<Kinesis>, _: NoRequest) -> Result<LimitsAnswer, Fault> {
+pub(super) async fn limits(kinesis: &Arc<Kinesis>, _: Ignored) -> Result<LimitsAnswer, Fault> {
     let (open_shard_count, on_demand_stream_count) =
         kinesis.pool.read(|reader| Ok(reader.counts()?)).await?;
     Ok(LimitsAnswer {
@@ -467,9 +470,7 @@ pub(super) async fn shards(
     let account = kinesis.account_id.clone();
     let read = kinesis.pool.read(move |reader| {
         let found = live(reader, &stream, &account)?;
-        // In whole seconds, as programs may have it.
-        let of = |at: Timestamp| at.as_millis().div_euclid(1000);
-        if created_at.is_some_and(|at| of(at) != of(found.created_at)) {
+        if created_at.is_some_and(|at| !found.is_created_in_second_of(at)) {
             return Err(no_stream(&stream, &account));
         }
         let mut shards = reader.shard_entries(&found)?;
@@ -489,7 +490,8 @@ pub(super) async fn shards(
     read.await
 }
 
-fn page_size(asked: Option<i64>, default: usize) -> usize {
+/// How many members a page has.
+pub(super) fn page_size(asked: Option<i64>, default: usize) -> usize {
     asked.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(default)
 }
 

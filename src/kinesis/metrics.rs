@@ -5,6 +5,7 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::histogram::exponential_buckets;
 use prometheus_client::registry::Registry;
@@ -28,6 +29,8 @@ pub struct KinesisMetrics {
     throttled: Labelled,
     /// Records that a reader was led past because their block is damaged.
     pub(super) damaged_blocks: Counter,
+    /// Subscriptions open now.
+    pub(super) subscriptions: Gauge,
 }
 
 /// Which way records go.
@@ -58,6 +61,7 @@ impl Default for KinesisMetrics {
             bytes: Family::default(),
             throttled: Family::default(),
             damaged_blocks: Counter::default(),
+            subscriptions: Gauge::default(),
         }
     }
 }
@@ -93,6 +97,11 @@ impl KinesisMetrics {
             "kinesis_damaged_blocks",
             "Blocks that cannot be read and that readers were led past",
             m.damaged_blocks,
+        );
+        registry.register(
+            "kinesis_subscriptions",
+            "Subscriptions of SubscribeToShard open now",
+            m.subscriptions,
         );
     }
 

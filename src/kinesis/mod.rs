@@ -8,7 +8,8 @@
 //! Writing goes through [`Intake`]: the records of every client join the journal's next commit, and are answered
 //! when that is on disk. Reading takes one of a few connections ([`Pool`]). What changes streams and shards is
 //! [`crate::stream::Lineage`]'s. Iterators and next tokens say all themselves ([`token`]); nothing is kept for a
-//! client between two requests but what provisioned shards have given in the last second.
+//! client between two requests but what provisioned shards have given in the last second. [`subscribe`] pushes records
+//! to consumers that are registered, in an answer that goes on for minutes.
 //!
 //! Invariants: at most [`KINESIS_REQUESTS_MAX`] requests are under way; what their bodies and answers hold is
 //! bounded by [`KINESIS_BYTES_MAX`]; every answer is bounded by the API's own limits; a request that cannot be
@@ -19,14 +20,20 @@
 mod answer;
 mod control;
 mod describe;
+mod event_stream;
+mod fan_out;
 mod fault;
 mod metrics;
+mod monitor;
 mod operation;
 mod pool;
 mod put;
 mod read;
+mod refused;
 mod shape;
 mod signature;
+mod subscribe;
+mod subscriptions;
 mod tags;
 mod target;
 mod token;
@@ -41,12 +48,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::limits::KINESIS_BYTES_MAX;
+use crate::limits::KINESIS_EVENTS_BYTES_MAX;
 use crate::limits::KINESIS_REQUESTS_MAX;
+use crate::limits::KINESIS_SUBSCRIPTIONS_MAX;
 use crate::stream::Allowance;
+use crate::stream::Arrivals;
 use crate::stream::Lineage;
 use crate::stream::Put;
 use crate::stream::Reader;
@@ -59,6 +70,7 @@ pub(crate) use wire::router;
 use operation::Operation;
 use pool::Pool;
 use shape::Format;
+use subscriptions::Subscriptions;
 use token::NextPage;
 use token::ShardIterator;
 
@@ -116,6 +128,10 @@ pub struct Setup {
     pub region: String,
     /// What requests may be signed with.
     pub keys: AccessKeys,
+    /// Who rings when records have come.
+    pub arrivals: Arc<Arrivals>,
+    /// Turns true when the gateway stops: what would go on for minutes ends then.
+    pub stopped: watch::Receiver<bool>,
     /// From a request's head to the end of its body.
     pub body_timeout: Duration,
     /// What it counts.
@@ -131,8 +147,15 @@ pub(crate) struct Kinesis {
     account_id: String,
     region: String,
     keys: AccessKeys,
+    arrivals: Arc<Arrivals>,
+    stopped: watch::Receiver<bool>,
     body_timeout: Duration,
     metrics: KinesisMetrics,
+    subscriptions: Subscriptions,
+    /// Subscriptions that may be begun.
+    subscription_turns: Arc<Semaphore>,
+    /// Kibibytes that their events may still take.
+    event_room: Arc<Semaphore>,
     /// Requests that may be begun.
     requests: Arc<Semaphore>,
     /// Kibibytes that bodies and answers may still take.
@@ -152,6 +175,11 @@ impl Kinesis {
             account_id: setup.account_id,
             region: setup.region,
             keys: setup.keys,
+            arrivals: setup.arrivals,
+            stopped: setup.stopped,
+            subscriptions: Subscriptions::default(),
+            subscription_turns: Arc::new(Semaphore::new(KINESIS_SUBSCRIPTIONS_MAX)),
+            event_room: Arc::new(Semaphore::new(KINESIS_EVENTS_BYTES_MAX / ROOM_UNIT_BYTES)),
             body_timeout: setup.body_timeout,
             metrics: setup.metrics,
             requests: Arc::new(Semaphore::new(KINESIS_REQUESTS_MAX)),

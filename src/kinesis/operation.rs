@@ -6,11 +6,16 @@ use super::Kinesis;
 use super::answer::write;
 use super::control;
 use super::describe;
+use super::fan_out;
 use super::fault::Fault;
+use super::monitor;
 use super::put;
 use super::read;
+use super::refused;
 use super::shape::Format;
+use super::shape::Ignored;
 use super::shape::parse;
+use super::subscribe;
 use super::tags;
 use super::wire::Answer;
 
@@ -44,11 +49,15 @@ macro_rules! operations {
 }
 
 operations! {
-    AddTagsToStream CreateStream DecreaseStreamRetentionPeriod DeleteStream DescribeLimits
-    DescribeStream DescribeStreamSummary GetRecords GetShardIterator IncreaseStreamRetentionPeriod
-    ListShards ListStreams ListTagsForResource ListTagsForStream MergeShards PutRecord PutRecords
-    RemoveTagsFromStream SplitShard TagResource UntagResource UpdateMaxRecordSize UpdateShardCount
-    UpdateStreamMode
+    AddTagsToStream CreateStream DecreaseStreamRetentionPeriod DeleteResourcePolicy DeleteStream
+    DeregisterStreamConsumer DescribeAccountSettings DescribeLimits DescribeStream
+    DescribeStreamConsumer DescribeStreamSummary DisableEnhancedMonitoring
+    EnableEnhancedMonitoring GetRecords GetResourcePolicy GetShardIterator
+    IncreaseStreamRetentionPeriod ListShards ListStreamConsumers ListStreams ListTagsForResource
+    ListTagsForStream MergeShards PutRecord PutRecords PutResourcePolicy RegisterStreamConsumer
+    RemoveTagsFromStream SplitShard StartStreamEncryption StopStreamEncryption SubscribeToShard
+    TagResource UntagResource UpdateAccountSettings UpdateMaxRecordSize UpdateShardCount
+    UpdateStreamMode UpdateStreamWarmThroughput
 }
 
 impl Operation {
@@ -63,7 +72,7 @@ impl Operation {
         macro_rules! answered {
             ($operation:path) => {{
                 let answer = $operation(kinesis, read_request(format, body)?).await?;
-                Ok(Answer { body: write(format, &answer), room: None })
+                Ok(Answer::Whole { body: write(format, &answer), room: None })
             }};
         }
         /// One that answers nothing but that it is done.
@@ -73,33 +82,57 @@ impl Operation {
                 Ok(Answer::done())
             }};
         }
+        /// One that is not done here.
+        macro_rules! refused {
+            ($instead:path) => {
+                Err(refused::refuse(read_request(format, body)?, $instead))
+            };
+        }
         match self {
             Operation::AddTagsToStream => done!(tags::add),
             Operation::CreateStream => done!(control::create),
             Operation::DecreaseStreamRetentionPeriod => done!(control::decrease_retention),
+            Operation::DeleteResourcePolicy => refused!(refused::POLICIES),
             Operation::DeleteStream => done!(control::delete),
+            Operation::DeregisterStreamConsumer => done!(fan_out::deregister),
+            Operation::DescribeAccountSettings => refused!(refused::ACCOUNT),
             Operation::DescribeLimits => answered!(describe::limits),
             Operation::DescribeStream => answered!(describe::stream),
+            Operation::DescribeStreamConsumer => answered!(fan_out::describe),
             Operation::DescribeStreamSummary => answered!(describe::summary),
+            Operation::DisableEnhancedMonitoring => answered!(monitor::disable),
+            Operation::EnableEnhancedMonitoring => answered!(monitor::enable),
             Operation::GetRecords => {
                 read::records(kinesis, format, read_request(format, body)?).await
             }
+            Operation::GetResourcePolicy => refused!(refused::POLICIES),
             Operation::GetShardIterator => answered!(read::iterator),
             Operation::IncreaseStreamRetentionPeriod => done!(control::increase_retention),
             Operation::ListShards => answered!(describe::shards),
+            Operation::ListStreamConsumers => answered!(fan_out::list),
             Operation::ListStreams => answered!(describe::streams),
             Operation::ListTagsForResource => answered!(tags::of_resource),
             Operation::ListTagsForStream => answered!(tags::of_stream),
             Operation::MergeShards => done!(control::merge),
             Operation::PutRecord => answered!(put::record),
             Operation::PutRecords => answered!(put::records),
+            Operation::PutResourcePolicy => refused!(refused::POLICIES),
+            Operation::RegisterStreamConsumer => answered!(fan_out::register),
             Operation::RemoveTagsFromStream => done!(tags::remove),
             Operation::SplitShard => done!(control::split),
+            Operation::StartStreamEncryption | Operation::StopStreamEncryption => {
+                refused!(refused::ENCRYPTION)
+            }
+            Operation::SubscribeToShard => {
+                subscribe::shard(kinesis, format, read_request(format, body)?).await
+            }
             Operation::TagResource => done!(tags::add_to_resource),
             Operation::UntagResource => done!(tags::remove_from_resource),
+            Operation::UpdateAccountSettings => refused!(refused::ACCOUNT),
             Operation::UpdateMaxRecordSize => done!(control::max_record_size),
             Operation::UpdateShardCount => answered!(control::shard_count),
             Operation::UpdateStreamMode => done!(control::mode),
+            Operation::UpdateStreamWarmThroughput => refused!(refused::WARM_THROUGHPUT),
         }
     }
 }
@@ -119,21 +152,38 @@ impl Operation {
                 reads!(control::RetentionRequest)
             }
             Operation::DeleteStream => reads!(control::DeleteRequest),
-            Operation::DescribeLimits => reads!(describe::NoRequest),
+            Operation::DeregisterStreamConsumer | Operation::DescribeStreamConsumer => {
+                reads!(fan_out::ConsumerRequest)
+            }
+            Operation::DescribeLimits
+            | Operation::DeleteResourcePolicy
+            | Operation::DescribeAccountSettings
+            | Operation::GetResourcePolicy
+            | Operation::PutResourcePolicy
+            | Operation::StartStreamEncryption
+            | Operation::StopStreamEncryption
+            | Operation::UpdateAccountSettings
+            | Operation::UpdateStreamWarmThroughput => reads!(Ignored),
+            Operation::DisableEnhancedMonitoring | Operation::EnableEnhancedMonitoring => {
+                reads!(monitor::MonitorRequest)
+            }
             Operation::DescribeStream | Operation::DescribeStreamSummary => {
                 reads!(describe::StreamRequest)
             }
             Operation::GetRecords => reads!(read::RecordsRequest),
             Operation::GetShardIterator => reads!(read::IteratorRequest),
             Operation::ListShards => reads!(describe::ShardsRequest),
+            Operation::ListStreamConsumers => reads!(fan_out::ListRequest),
             Operation::ListStreams => reads!(describe::StreamsRequest),
             Operation::ListTagsForResource => reads!(tags::OfResourceRequest),
             Operation::ListTagsForStream => reads!(tags::OfStreamRequest),
             Operation::MergeShards => reads!(control::MergeRequest),
             Operation::PutRecord => reads!(put::OneRequest),
             Operation::PutRecords => reads!(put::ManyRequest),
+            Operation::RegisterStreamConsumer => reads!(fan_out::RegisterRequest),
             Operation::RemoveTagsFromStream => reads!(tags::RemoveRequest),
             Operation::SplitShard => reads!(control::SplitRequest),
+            Operation::SubscribeToShard => reads!(subscribe::SubscribeRequest),
             Operation::TagResource => reads!(tags::AddToResourceRequest),
             Operation::UntagResource => reads!(tags::RemoveFromResourceRequest),
             Operation::UpdateMaxRecordSize => reads!(control::RecordSizeRequest),

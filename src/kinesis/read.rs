@@ -40,7 +40,8 @@ use crate::stream::ShardId;
 use crate::stream::StartAt;
 use crate::stream::StreamError;
 
-const TYPES: [&str; 5] =
+/// Where reading may begin.
+pub(super) const START_TYPES: [&str; 5] =
     ["AFTER_SEQUENCE_NUMBER", "LATEST", "AT_TIMESTAMP", "AT_SEQUENCE_NUMBER", "TRIM_HORIZON"];
 
 /// GetShardIterator's request.
@@ -86,7 +87,7 @@ struct RecordsAnswer {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct RecordAnswer {
+pub(super) struct RecordAnswer {
     sequence_number: Spelled<SequenceNumber>,
     approximate_arrival_timestamp: answer::Time,
     data: Blob,
@@ -94,7 +95,7 @@ struct RecordAnswer {
 }
 
 impl RecordAnswer {
-    fn of(record: Record) -> RecordAnswer {
+    pub(super) fn of(record: Record) -> RecordAnswer {
         RecordAnswer {
             sequence_number: Spelled(record.sequence_number),
             approximate_arrival_timestamp: answer::Time(record.at),
@@ -112,7 +113,7 @@ pub(super) async fn iterator(
     let mut findings = Findings::default();
     let IteratorRequest { shard_id: shard, shard_iterator_type: kind, .. } = &request;
     findings.needs(kind.as_ref(), "shardIteratorType");
-    findings.word(kind.as_ref().map(|kind| &*kind.0), "shardIteratorType", &TYPES);
+    findings.word(kind.as_ref().map(|kind| &*kind.0), "shardIteratorType", &START_TYPES);
     findings.needs(shard.as_ref(), "shardId");
     findings.shard_id(shard.as_ref(), "shardId");
     findings.sequence_number(request.starting_sequence_number.as_ref(), "startingSequenceNumber");
@@ -154,7 +155,8 @@ pub(super) async fn iterator(
     Ok(IteratorAnswer { shard_iterator: place.await?.issue(now) })
 }
 
-fn start_at(
+/// The start that a type, with what has to go with it, means.
+pub(super) fn start_at(
     kind: &str,
     number: Option<String>,
     time: Option<Time>,
@@ -229,10 +231,8 @@ pub(super) async fn records(
         if described.is_limited {
             this.begin_read(&stream, entry.id, now)?;
         }
-        let (page, cursor) = this.page(reader, &stream, cursor, limit)?;
-        let bytes =
-            page.records.iter().map(|record| record.data.len() + record.partition_key.len());
-        let bytes: usize = bytes.sum();
+        let (page, cursor) = this.page(reader, &stream, cursor, (limit, KINESIS_PAGE_BYTES_MAX))?;
+        let bytes = page.payload_bytes();
         if described.is_limited {
             this.spend_read(&stream, entry.id, bytes);
         }
@@ -250,13 +250,13 @@ pub(super) async fn records(
             next_shard_iterator: (!is_over).then(|| next.issue(now)),
             child_shards,
         };
-        Ok(Answer { body: answer::write(format, &answer), room: Some(room) })
+        Ok(Answer::Whole { body: answer::write(format, &answer), room: Some(room) })
     };
     kinesis.pool.read(read).await
 }
 
 /// How long ago the last of the records arrived, when there are more.
-fn behind(page: &Page, now: Timestamp) -> u64 {
+pub(super) fn behind(page: &Page, now: Timestamp) -> u64 {
     let last = page.records.last().filter(|_| page.is_cut);
     last.map_or(0, |last| u64::try_from(now.since(last.at).as_millis()).unwrap_or(u64::MAX))
 }
@@ -264,15 +264,15 @@ fn behind(page: &Page, now: Timestamp) -> u64 {
 impl Kinesis {
     /// A page behind the cursor, and the cursor behind the page. Goes on behind blocks that are damaged: their
     /// consumer would stand before them until retention takes them.
-    fn page(
+    pub(super) fn page(
         &self,
         reader: &Reader,
         stream: &str,
         mut cursor: Cursor,
-        limit: usize,
+        (records_max, bytes_max): (usize, usize),
     ) -> Result<(Page, Cursor), Fault> {
         for _ in 0..STREAM_TURN_DAMAGED_MAX {
-            match reader.read(&mut cursor, limit, KINESIS_PAGE_BYTES_MAX) {
+            match reader.read(&mut cursor, records_max, bytes_max) {
                 Ok(page) => return Ok((page, cursor)),
                 Err(StreamError::Damaged { shard, block, source }) => {
                     tracing::error!(

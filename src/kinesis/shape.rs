@@ -299,6 +299,10 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
+/// A request of which nothing is looked at; it is a map all the same.
+#[derive(Debug, Deserialize)]
+pub(super) struct Ignored {}
+
 /// In which form a request comes and is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -306,6 +310,16 @@ pub(super) enum Format {
     Json,
     /// Its twin in CBOR.
     Cbor,
+}
+
+impl Format {
+    /// The content type of what is not a message of the protocol itself.
+    pub(super) fn plain(self) -> &'static str {
+        match self {
+            Format::Json => "application/json",
+            Format::Cbor => "application/cbor",
+        }
+    }
 }
 
 /// Reads a request. An error is what a `SerializationException` says; empty where AWS says nothing.

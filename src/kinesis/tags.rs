@@ -1,4 +1,4 @@
-//! Tags of streams, in both ways of the API.
+//! Tags of streams, in both ways of the API, and of registered consumers.
 
 use std::sync::Arc;
 
@@ -13,8 +13,10 @@ use super::shape::List;
 use super::shape::Text;
 use super::shape::Texts;
 use super::target::checked_name;
+use super::target::consumer_in_arn;
 use super::target::live;
 use crate::limits::STREAM_TAGS_MAX;
+use crate::stream::ConsumerName;
 use crate::stream::Refused;
 use crate::stream::Tag;
 
@@ -153,14 +155,23 @@ pub(super) async fn add(kinesis: &Arc<Kinesis>, request: AddRequest) -> Result<(
     })
 }
 
-/// The same for a stream by its ARN.
+/// The same for a stream or a registered consumer by its ARN.
 pub(super) async fn add_to_resource(
     kinesis: &Arc<Kinesis>,
     request: AddToResourceRequest,
 ) -> Result<(), Fault> {
-    check_resource(request.resource_arn.as_ref())?;
-    let AddToResourceRequest { resource_arn: stream_arn, tags } = request;
-    add(kinesis, AddRequest { stream_name: None, stream_arn, tags }).await
+    let AddToResourceRequest { resource_arn, tags } = request;
+    let Some(consumer) = checked_resource(resource_arn.as_ref())? else {
+        return add(kinesis, AddRequest { stream_name: None, stream_arn: resource_arn, tags })
+            .await;
+    };
+    let mut findings = Findings::default();
+    findings.needs(tags.as_ref(), "tags");
+    let tags = checked_tags(&mut findings, tags.as_ref());
+    findings.finish()?;
+    let stream = consumer.stream.clone();
+    let tagged = kinesis.lineage.tag_consumer(consumer, tags).await?;
+    tagged.map_err(|refused| kinesis.refuse(&stream, refused))
 }
 
 /// Takes tags from a stream.
@@ -172,21 +183,34 @@ pub(super) async fn remove(kinesis: &Arc<Kinesis>, request: RemoveRequest) -> Re
     untagged.map_err(|refused| kinesis.refuse(&name, refused))
 }
 
-/// The same for a stream by its ARN.
+/// The same for a stream or a registered consumer by its ARN.
 pub(super) async fn remove_from_resource(
     kinesis: &Arc<Kinesis>,
     request: RemoveFromResourceRequest,
 ) -> Result<(), Fault> {
-    check_resource(request.resource_arn.as_ref())?;
-    let RemoveFromResourceRequest { resource_arn: stream_arn, tag_keys } = request;
-    remove(kinesis, RemoveRequest { stream_name: None, stream_arn, tag_keys }).await
+    let RemoveFromResourceRequest { resource_arn, tag_keys } = request;
+    let Some(consumer) = checked_resource(resource_arn.as_ref())? else {
+        let request = RemoveRequest { stream_name: None, stream_arn: resource_arn, tag_keys };
+        return remove(kinesis, request).await;
+    };
+    let mut findings = Findings::default();
+    let keys = checked_keys(&mut findings, tag_keys.as_ref());
+    findings.finish()?;
+    let stream = consumer.stream.clone();
+    let untagged = kinesis.lineage.untag_consumer(consumer, keys).await?;
+    untagged.map_err(|refused| kinesis.refuse(&stream, refused))
 }
 
-fn check_resource(arn: Option<&Text>) -> Result<(), Fault> {
-    let mut findings = Findings::default();
-    findings.needs(arn, "resourceARN");
-    findings.arn(arn, "resourceARN");
-    findings.finish()
+/// Checks the ARN of a stream or of a registered consumer; answers the consumer.
+fn checked_resource(arn: Option<&Text>) -> Result<Option<ConsumerName>, Fault> {
+    let consumer = arn.and_then(|arn| consumer_in_arn(&arn.0));
+    if consumer.is_none() {
+        let mut findings = Findings::default();
+        findings.needs(arn, "resourceARN");
+        findings.arn(arn, "resourceARN");
+        findings.finish()?;
+    }
+    Ok(consumer)
 }
 
 /// Answers the tags of a stream, a page at a time.
@@ -209,12 +233,18 @@ pub(super) async fn of_stream(
     Ok(OfStreamAnswer { tags: written(tags), has_more_tags })
 }
 
-/// Answers all tags of a stream by its ARN.
+/// Answers all tags of a stream or a registered consumer by its ARN.
 pub(super) async fn of_resource(
     kinesis: &Arc<Kinesis>,
     request: OfResourceRequest,
 ) -> Result<OfResourceAnswer, Fault> {
-    check_resource(request.resource_arn.as_ref())?;
+    if let Some(consumer) = checked_resource(request.resource_arn.as_ref())? {
+        let this = Arc::clone(kinesis);
+        let read = kinesis
+            .pool
+            .read(move |reader| Ok(reader.registered_tags(&this.consumer(reader, &consumer)?)?));
+        return Ok(OfResourceAnswer { tags: written(read.await?) });
+    }
     let name = checked_name(Findings::default(), None, request.resource_arn)?;
     Ok(OfResourceAnswer { tags: written(tags(kinesis, name).await?) })
 }

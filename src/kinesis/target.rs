@@ -6,28 +6,47 @@ use super::fault::Findings;
 use super::fault::shortened;
 use super::shape::Text;
 use crate::limits;
+use crate::stream::ConsumerName;
 use crate::stream::Described;
 use crate::stream::Reader;
 use crate::stream::Refused;
+use crate::stream::Registered;
 use crate::stream::ShardId;
 use crate::stream::check_name;
 
 const NAME_PATTERN: &str = "[a-zA-Z0-9_.-]+";
 const ARN_PATTERN: &str = r"arn:aws.*:kinesis:.*:\d{12}:stream/\S+";
+const CONSUMER_ARN_PATTERN: &str =
+    r"^(arn):aws.*:kinesis:.*:\d{12}:.*stream\/[a-zA-Z0-9_.-]+\/consumer\/[a-zA-Z0-9_.-]+:[0-9]+";
 const HASH_KEY_PATTERN: &str = r"0|([1-9]\d{0,38})";
 const SEQUENCE_PATTERN: &str = r"0|([1-9]\d{0,128})";
 
 /// Of an ARN: the name of the stream. Partition, region and account may be any: programs that were made for a
 /// stream elsewhere work with nothing changed but the endpoint.
 fn name_in_arn(arn: &str) -> Option<&str> {
+    resource_in_arn(arn).filter(|name| check_name(name).is_ok())
+}
+
+/// What an ARN of Kinesis says behind `stream/`.
+fn resource_in_arn(arn: &str) -> Option<&str> {
     let mut parts = arn.splitn(6, ':');
     let is_arn = parts.next() == Some("arn")
         && parts.next().is_some_and(|partition| partition.starts_with("aws"))
         && parts.next() == Some("kinesis");
     let (_region, account) = (parts.next()?, parts.next()?);
     let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-    let name = parts.next()?.strip_prefix("stream/")?;
-    (is_arn && is_account && check_name(name).is_ok()).then_some(name)
+    let resource = parts.next()?.strip_prefix("stream/")?;
+    (is_arn && is_account).then_some(resource)
+}
+
+/// The consumer of a consumer's ARN: `…:stream/NAME/consumer/NAME:SECONDS`.
+pub(super) fn consumer_in_arn(arn: &str) -> Option<ConsumerName> {
+    let (stream, rest) = resource_in_arn(arn)?.split_once("/consumer/")?;
+    let (consumer, created) = rest.rsplit_once(':')?;
+    let is_named = check_name(stream).is_ok() && check_name(consumer).is_ok();
+    let created_secs = created.bytes().all(|b| b.is_ascii_digit()).then(|| created.parse().ok())?;
+    let (stream, consumer) = (stream.to_owned(), consumer.to_owned());
+    (is_named && created_secs.is_some()).then_some(ConsumerName { stream, consumer, created_secs })
 }
 
 /// Whether a text is a number without a sign and without zeros before it, of at most `digits_max`.
@@ -40,13 +59,26 @@ fn is_number(text: &str, digits_max: usize) -> bool {
 impl Findings {
     /// `StreamName`
     pub(super) fn stream_name(&mut self, name: Option<&Text>) {
+        self.name(name, "streamName");
+    }
+
+    /// `StreamName`, `ConsumerName` and their like.
+    pub(super) fn name(&mut self, name: Option<&Text>, member: &str) {
         let name = name.map(|name| &*name.0);
-        self.length(name, "streamName", 1, limits::TARGET_NAME_BYTES_MAX);
+        self.length(name, member, 1, limits::TARGET_NAME_BYTES_MAX);
         let is_name = |name: &str| {
             name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
                 && !name.is_empty()
         };
-        self.form(name, "streamName", NAME_PATTERN, is_name);
+        self.form(name, member, NAME_PATTERN, is_name);
+    }
+
+    /// `ConsumerARN`
+    pub(super) fn consumer_arn(&mut self, arn: Option<&Text>) {
+        let arn = arn.map(|arn| &*arn.0);
+        self.length(arn, "consumerARN", 1, 2048);
+        let is_arn = |arn: &str| consumer_in_arn(arn).is_some();
+        self.form(arn, "consumerARN", CONSUMER_ARN_PATTERN, is_arn);
     }
 
     /// `StreamARN` and its like.
@@ -116,6 +148,11 @@ impl Kinesis {
         format!("arn:aws:kinesis:{}:{}:stream/{stream}", self.region, self.account_id)
     }
 
+    pub(super) fn consumer_arn_of(&self, stream: &str, consumer: &Registered) -> String {
+        let (name, created) = (&consumer.name, consumer.created_secs());
+        format!("{}/consumer/{name}:{created}", self.arn_of(stream))
+    }
+
     pub(super) fn no_stream(&self, stream: &str) -> Fault {
         no_stream(stream, &self.account_id)
     }
@@ -160,6 +197,19 @@ impl Kinesis {
                      mode."
                 ),
             ),
+            Refused::Registered(consumer) => Fault::in_use(format!(
+                "Consumer {consumer} under stream {stream} already exists for account {account}."
+            )),
+            Refused::NoConsumer(consumer) => Fault::not_found(format!(
+                "Consumer {consumer} under stream {stream} not found for account {account}."
+            )),
+            Refused::Consumers => Fault::too_many(format!(
+                "Stream {stream} under account {account}: {refused}. Deregister one first."
+            )),
+            Refused::Consumed(_) => Fault::in_use(format!(
+                "Stream {stream} under account {account} has consumers registered. Deregister them \
+                 first, or set EnforceConsumerDeletion."
+            )),
             Refused::Scale(_) | Refused::Retention(_) | Refused::Tags => {
                 Fault::invalid(format!("Stream {stream} under account {account}: {refused}."))
             }
@@ -211,6 +261,19 @@ mod tests {
             "1 validation error detected: Value 'a b' at 'streamName' failed to satisfy \
              constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"
         );
+    }
+
+    #[test]
+    fn consumers_are_meant_by_arns_with_their_second() {
+        let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/s.1/consumer/c-2:1700000000";
+        let found = consumer_in_arn(arn).unwrap();
+        assert_eq!((&*found.stream, &*found.consumer), ("s.1", "c-2"));
+        assert_eq!(found.created_secs, Some(1_700_000_000));
+        assert_eq!(name_in_arn(arn), None, "it is no stream's");
+        for wrong in ["c", "c:", "c:-1", "c:x", "c/d:1", ":1", "c:99999999999999999999"] {
+            let arn = format!("arn:aws:kinesis:eu-west-1:123456789012:stream/s/consumer/{wrong}");
+            assert_eq!(consumer_in_arn(&arn), None, "{wrong}");
+        }
     }
 
     #[test]

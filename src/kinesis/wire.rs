@@ -61,17 +61,22 @@ pub(crate) fn router(setup: Setup) -> Router {
 
 /// An answer on its way.
 #[derive(Debug)]
-pub(super) struct Answer {
-    /// Written; empty where an operation answers nothing.
-    pub(super) body: Vec<u8>,
-    /// Its share of the room, if it took any.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+pub(super) enum Answer {
+    /// All of it.
+    Whole {
+        /// Written; empty where an operation answers nothing.
+        body: Vec<u8>,
+        /// Its share of the room, if it took any.
+        room: Option<OwnedSemaphorePermit>,
+    },
+    /// Events as they happen.
+    Events(Body),
 }
 
 impl Answer {
     /// Nothing but that it is done.
     pub(super) fn done() -> Answer {
-        Answer { body: Vec::new(), room: None }
+        Answer::Whole { body: Vec::new(), room: None }
     }
 }
 
@@ -219,12 +224,14 @@ struct Written<'a> {
 
 fn dress(format: Format, answered: Result<Answer, Fault>) -> Response {
     let id = Uuid::new_v4().to_string();
-    let content_type = HeaderValue::from_static(match format {
-        Format::Json => "application/x-amz-json-1.1",
-        Format::Cbor => "application/x-amz-cbor-1.1",
+    let content_type = HeaderValue::from_static(match (format, &answered) {
+        (_, Ok(Answer::Events(_))) => "application/vnd.amazon.eventstream",
+        (Format::Json, _) => "application/x-amz-json-1.1",
+        (Format::Cbor, _) => "application/x-amz-cbor-1.1",
     });
     let (mut response, error) = match answered {
-        Ok(Answer { body, room }) => (Response::new(Body::new(Sent::new(body, room))), None),
+        Ok(Answer::Whole { body, room }) => (Response::new(Body::new(Sent::new(body, room))), None),
+        Ok(Answer::Events(body)) => (Response::new(body), None),
         Err(fault) => {
             let written = Written { kind: fault.kind, message: &fault.message };
             let mut response = Response::new(Body::from(answer::write(format, &written)));

@@ -27,6 +27,7 @@ const STEPS: &[Step] = &[
     &[crate::lambda::LETTERS_SCHEMA],
     &[crate::checkpoint::SWITCH_SCHEMA],
     &[crate::stream::LINEAGE_SCHEMA],
+    &[crate::stream::REGISTERED_SCHEMA, crate::stream::MONITORING_SCHEMA],
 ];
 
 /// The version this program reads and writes.

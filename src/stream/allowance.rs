@@ -4,6 +4,8 @@
 //! than a second's bytes goes through when the allowance is full, and what follows waits until that is
 //! made up for.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 
 /// Records that a shard takes in a second.
@@ -35,6 +37,11 @@ impl Allowance {
     /// 5 reads and 2 MiB a second.
     pub fn to_read() -> Allowance {
         Allowance::full(READS_OUT, BYTES_OUT)
+    }
+
+    /// 2 MiB a second in any number of calls: what one consumer is pushed of a shard.
+    pub fn to_push() -> Allowance {
+        Allowance::full(f64::MAX, BYTES_OUT)
     }
 
     fn full(calls_max: f64, bytes_max: f64) -> Allowance {
@@ -70,6 +77,15 @@ impl Allowance {
         #[expect(clippy::cast_precision_loss, reason = "pages are far below 2^52 bytes")]
         let bytes = bytes as f64;
         self.bytes -= bytes;
+    }
+
+    /// How long after `now` something is left, if nothing is taken before.
+    pub fn wait(&mut self, now: Timestamp) -> Duration {
+        self.refill(now);
+        let missing = (-self.bytes / self.bytes_max).max(0.0);
+        let is_over = self.bytes <= 0.0;
+        // A timestamp has milliseconds: one more, so that as much has come by then.
+        Duration::from_secs_f64(missing) + Duration::from_millis(u64::from(is_over))
     }
 
     /// Whether it is as full as at the start at `now`, so that it need not be remembered.
@@ -118,6 +134,23 @@ mod tests {
         assert!(rate.take(4 << 20, at(0)), "4 MiB at once when nothing was taken");
         assert!(!rate.take(1, at(2900)));
         assert!(rate.take(1, at(3100)));
+    }
+
+    #[test]
+    fn two_mebibytes_a_second_are_pushed() {
+        let mut rate = Allowance::to_push();
+        let (mut millis, mut pushed) = (0, 0_usize);
+        while millis < 10_000 {
+            let wait = rate.wait(at(millis));
+            if wait.is_zero() {
+                rate.spend(100_000);
+                pushed += 100_000;
+            }
+            millis += i64::try_from(wait.as_millis()).unwrap();
+        }
+        // Ten seconds' worth, and the second that was saved up.
+        let expected = 11 * (2 << 20);
+        assert!((expected - 200_000..expected + 200_000).contains(&pushed), "{pushed}");
     }
 
     #[test]

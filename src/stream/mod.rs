@@ -9,7 +9,8 @@
 //! gateway runs. Out: a [`Reader`] on a connection of its own, from a [`StartAt`]; a [`Bookmark`] is a
 //! place that can be given away. [`retain`] deletes blocks that are older than the
 //! stream's retention. [`consumer`] keeps how far each rule that reads a stream has come; [`Arrivals`]
-//! wakes it. [`lineage`] makes, splits, merges and ends streams and shards, and says what there is.
+//! wakes it. [`lineage`] makes, splits, merges and ends streams and shards, and says what there is; [`registered`]
+//! knows the consumers that are pushed records.
 //!
 //! Tables (SQL in [`table`]):
 //!
@@ -21,6 +22,8 @@
 //! | `stream_block` | the records one commit added to one shard | shard's row × 2^40 + block number |
 //! | `stream_consumer` | who reads a stream record by record | name |
 //! | `stream_position` | how far a consumer has come in a shard | consumer, shard |
+//! | `stream_registered` | a consumer that may be pushed records | stream, name |
+//! | `stream_registered_tag` | a tag of one | consumer, key |
 //! | `stream_run` | a span of time in which the gateway ran: what retention counts | number |
 //!
 //! Block numbers count up in each shard, so a position (block number, place in the block) is found by
@@ -39,6 +42,7 @@ mod lineage;
 mod memory;
 mod put;
 mod reader;
+mod registered;
 mod retention;
 mod sequence;
 mod shard;
@@ -78,11 +82,14 @@ pub use consumer::pass;
 pub(crate) use consumer::settle;
 pub use lineage::Change;
 pub use lineage::Described;
+pub use lineage::Ending;
 pub(crate) use lineage::LINEAGE_SCHEMA;
 pub use lineage::Lineage;
+pub(crate) use lineage::MONITORING_SCHEMA;
 pub use lineage::NewStream;
 pub use lineage::Refused;
 pub use lineage::ShardEntry;
+pub use lineage::ShardMetrics;
 pub use lineage::Tag;
 pub use lineage::clear;
 pub use memory::MemoryStream;
@@ -95,6 +102,9 @@ pub use reader::Cursor;
 pub use reader::Page;
 pub use reader::Reader;
 pub use reader::StartAt;
+pub use registered::ConsumerName;
+pub use registered::Registered;
+pub(crate) use registered::SCHEMA as REGISTERED_SCHEMA;
 pub(crate) use retention::SCHEMA as RUN_SCHEMA;
 pub use retention::retain;
 pub use sequence::SequenceNumber;

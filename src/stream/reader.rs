@@ -87,6 +87,12 @@ impl Bookmark {
     pub fn shard(&self) -> ShardId {
         self.shard
     }
+
+    /// The number after which reading goes on here; a record need not have it (Kinesis:
+    /// `ContinuationSequenceNumber`).
+    pub fn continuation(&self) -> SequenceNumber {
+        SequenceNumber::new(self.made, self.next.previous(), self.shard)
+    }
 }
 
 /// What one call reads.
@@ -99,6 +105,13 @@ pub struct Page {
     pub behind: Duration,
     /// Whether a bound ended it.
     pub is_cut: bool,
+}
+
+impl Page {
+    /// Bytes of all data and keys.
+    pub fn payload_bytes(&self) -> usize {
+        self.records.iter().map(|record| record.data.len() + record.partition_key.len()).sum()
+    }
 }
 
 /// Reads streams. A call blocks for as long as SQLite takes: not for async code.

@@ -42,6 +42,11 @@ impl Position {
         Position(column.unsigned_abs())
     }
 
+    /// The position before; the first has none and answers itself.
+    pub(super) fn previous(self) -> Position {
+        Position(self.0.saturating_sub(1))
+    }
+
     /// The next position.
     pub(super) fn next(self) -> Position {
         Position(self.0.saturating_add(1))

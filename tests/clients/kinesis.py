@@ -124,6 +124,10 @@ def control_plane(options):
     kinesis.tag_resource(ResourceARN=arn, Tags={"c": "3"})
     kinesis.untag_resource(ResourceARN=arn, TagKeys=["a"])
     tags = kinesis.list_tags_for_stream(StreamName="c0", Limit=1)
+    kinesis.enable_enhanced_monitoring(StreamName="c0", ShardLevelMetrics=["ALL"])
+    watched = kinesis.disable_enhanced_monitoring(
+        StreamARN=arn, ShardLevelMetrics=["IncomingBytes", "OutgoingBytes"]
+    )
     kinesis.update_stream_mode(StreamARN=arn, StreamModeDetails={"StreamMode": "ON_DEMAND"})
     kinesis.update_max_record_size(StreamARN=arn, MaxRecordSizeInKiB=2048)
     large = kinesis.put_record(StreamName="c0", PartitionKey="k", Data=b"x" * 2_000_000)
@@ -142,6 +146,11 @@ def control_plane(options):
         "status": described["StreamStatus"],
         "tags": [tags["Tags"], tags["HasMoreTags"]],
         "large": large["ShardId"],
+        "watched": [
+            len(watched["CurrentShardLevelMetrics"]),
+            watched["DesiredShardLevelMetrics"],
+            described["EnhancedMonitoring"][0] == summary["EnhancedMonitoring"][0],
+        ],
         "mode": summary["StreamModeDetails"]["StreamMode"],
         "size": summary["MaxRecordSizeInKiB"],
         "open": summary["OpenShardCount"],
@@ -171,12 +180,13 @@ def control_plane(options):
                 ShardIteratorType="AT_TIMESTAMP",
                 Timestamp=time.time() + 600,
             )[0],
+            "metric": refusal(
+                kinesis.enable_enhanced_monitoring, StreamName="kept", ShardLevelMetrics=["None"]
+            )[:2],
+            "policy": refusal(kinesis.get_resource_policy, ResourceARN=arn),
             "too_large": refusal(
                 kinesis.put_record, StreamName="kept", PartitionKey="k", Data=b"x" * (1 << 20)
             )[:2],
-            "unbuilt": refusal(
-                kinesis.register_stream_consumer, StreamARN=arn, ConsumerName="c"
-            )[0],
         },
     }
 

@@ -24,6 +24,14 @@ pub(crate) fn python(program: &str) -> Command {
     command
 }
 
+/// What a program that ends well has printed.
+pub(crate) fn answer(command: &mut Command) -> Value {
+    let output = command.output().expect("the program runs");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{err}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
 fn terminate(child: &Child) {
     let done = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
     assert!(done.success());

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::clients::answer;
 use crate::clients::python;
 use crate::live::Gateway;
 use crate::live::Site;
@@ -17,14 +18,6 @@ use crate::live::eventually;
 const KILLS: usize = 8;
 
 const KEPT: &str = "CREATE RULE kept AS SELECT id FROM 'load/#' DO STREAM kept KEY id;";
-
-/// What a program that ends well has printed.
-fn answer(command: &mut Command) -> Value {
-    let output = command.output().expect("the program runs");
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{err}");
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
 
 fn boto3(gateway: &Gateway, what: &str) -> Value {
     answer(python("kinesis.py").args([what, "--endpoint", &gateway.http]))
@@ -78,6 +71,14 @@ fn boto3_makes_changes_describes_and_deletes_streams() {
         "status": "ACTIVE",
         "tags": [[{"Key": "b", "Value": ""}], true],
         "large": "shardId-000000000000",
+        "watched": [
+            7,
+            [
+                "IncomingRecords", "OutgoingRecords", "WriteProvisionedThroughputExceeded",
+                "ReadProvisionedThroughputExceeded", "IteratorAgeMilliseconds",
+            ],
+            true,
+        ],
         "mode": "ON_DEMAND",
         "size": 2048,
         "open": 1,
@@ -104,8 +105,13 @@ fn boto3_makes_changes_describes_and_deletes_streams() {
                 format!("Shard shardId-000000000099 in stream kept {account} does not exist"),
             ],
             "future": "InvalidArgumentException",
+            "metric": ["ValidationException", 400],
+            "policy": [
+                "UnsupportedOperationException", 400,
+                "This gateway has no resource policies. Who may use streams is said by its access keys: \
+                 [access_key.ID] in the configuration.",
+            ],
             "too_large": ["ValidationException", 400],
-            "unbuilt": "UnknownOperationException",
         },
     });
     assert_eq!(seen, expected);

@@ -14,6 +14,7 @@ mod dashboard;
 mod diagnostics;
 mod events;
 mod fake_source;
+mod fan_out;
 mod formats;
 mod functions;
 mod hardship;

@@ -32,8 +32,15 @@ use super::check_name;
 use super::sequence::Position;
 
 pub(crate) use table::LINEAGE_SCHEMA;
+pub(crate) use table::MONITORING_SCHEMA;
+pub(in crate::stream) use table::Outcome;
 pub(in crate::stream) use table::clear as clear_piece;
+#[cfg(test)]
+pub(in crate::stream) use table::create as create_now;
+#[cfg(test)]
+pub(in crate::stream) use table::delete as delete_now;
 pub(in crate::stream) use table::expire_shard;
+pub(in crate::stream) use table::live;
 
 /// A stream to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,9 +81,11 @@ pub struct Described {
     pub record_bytes_max: usize,
     /// Whether it has been deleted, and its records are going.
     pub is_deleting: bool,
+    /// Which metrics of its shards are wanted.
+    pub shard_metrics: ShardMetrics,
     /// Shards that take records.
     pub shards_open: u64,
-    row: i64,
+    pub(super) row: i64,
 }
 
 /// A shard as it is listed.
@@ -146,6 +155,18 @@ pub enum Refused {
     /// On the other side of what is asked for.
     #[error("records are kept for {0:?}")]
     Retention(Duration),
+    /// A registered consumer of the stream has this name.
+    #[error("the stream has a consumer {0}")]
+    Registered(String),
+    /// The stream has no such registered consumer.
+    #[error("the stream has no consumer {0}")]
+    NoConsumer(String),
+    /// There would be more than [`limits::STREAM_CONSUMERS_MAX`].
+    #[error("a stream has at most {} consumers", limits::STREAM_CONSUMERS_MAX)]
+    Consumers,
+    /// It has so many registered consumers.
+    #[error("the stream has {0} consumers")]
+    Consumed(u64),
     /// There would be more than [`limits::STREAM_TAGS_MAX`].
     #[error("a stream has at most {} tags", limits::STREAM_TAGS_MAX)]
     Tags,
@@ -160,13 +181,74 @@ pub enum Change {
     Shorter,
 }
 
+/// Metrics of each shard that somebody wants (Kinesis: `ShardLevelMetrics`): a set of [`ShardMetrics::NAMES`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardMetrics(u8);
+
+impl ShardMetrics {
+    /// All there are, by the names of the API.
+    pub const NAMES: [&'static str; 7] = [
+        "IncomingBytes",
+        "IncomingRecords",
+        "OutgoingBytes",
+        "OutgoingRecords",
+        "WriteProvisionedThroughputExceeded",
+        "ReadProvisionedThroughputExceeded",
+        "IteratorAgeMilliseconds",
+    ];
+
+    /// Those of a name: one, or `ALL`.
+    pub fn named(name: &str) -> Option<ShardMetrics> {
+        if name == "ALL" {
+            return Some(ShardMetrics((1 << Self::NAMES.len()) - 1));
+        }
+        let place = Self::NAMES.iter().position(|known| *known == name)?;
+        Some(ShardMetrics(1 << place))
+    }
+
+    /// These and others.
+    #[must_use]
+    pub fn with(self, others: ShardMetrics) -> ShardMetrics {
+        ShardMetrics(self.0 | others.0)
+    }
+
+    /// These without others.
+    #[must_use]
+    pub fn without(self, others: ShardMetrics) -> ShardMetrics {
+        ShardMetrics(self.0 & !others.0)
+    }
+
+    /// Their names.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let is_in = move |place: &usize| self.0 & (1 << place) != 0;
+        (0..Self::NAMES.len()).filter(is_in).map(|place| Self::NAMES[place])
+    }
+
+    fn to_column(self) -> i64 {
+        self.0.into()
+    }
+
+    fn from_column(column: i64) -> ShardMetrics {
+        ShardMetrics(u8::try_from(column).unwrap_or_default())
+    }
+}
+
+/// Which stream may be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// One without registered consumers.
+    Unread,
+    /// Any; its consumers end with it.
+    WithConsumers,
+}
+
 type Answer<T> = Result<Result<T, Refused>, ExecuteError>;
 
 /// Changes streams and shards. Answers when that is on disk. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Lineage {
-    executor: Executor,
-    clock: Clock,
+    pub(super) executor: Executor,
+    pub(super) clock: Clock,
 }
 
 impl Lineage {
@@ -186,8 +268,8 @@ impl Lineage {
     }
 
     /// Ends a stream: nothing finds it any more. Its records go in the background.
-    pub async fn delete(&self, name: String) -> Answer<()> {
-        let ended = self.executor.execute(move |tx| table::delete(tx, &name)).await?;
+    pub async fn delete(&self, name: String, ending: Ending) -> Answer<()> {
+        let ended = self.executor.execute(move |tx| table::delete(tx, &name, ending)).await?;
         if ended.is_ok() {
             let executor = self.executor.clone();
             // What a stop interrupts, retention goes on with after the next start.
@@ -231,6 +313,15 @@ impl Lineage {
     /// Takes records of at most `bytes_max` from now on.
     pub async fn size(&self, name: String, bytes_max: usize) -> Answer<()> {
         self.executor.execute(move |tx| table::size(tx, &name, bytes_max)).await
+    }
+
+    /// Wants the metrics of each shard that `change` makes of those that were wanted; answers these and those.
+    pub async fn monitor(
+        &self,
+        name: String,
+        change: impl Fn(ShardMetrics) -> ShardMetrics + Send + 'static,
+    ) -> Answer<[ShardMetrics; 2]> {
+        self.executor.execute(move |tx| table::monitor(tx, &name, &change)).await
     }
 
     /// Adds tags, or replaces their values.
@@ -301,6 +392,13 @@ impl Reader {
     /// A number that changes when shards of the stream come or go; 0 when there is no such stream.
     pub fn shape(&self, stream: &str) -> Result<i64, StreamError> {
         Ok(table::shape(self.connection.sqlite(), stream)?)
+    }
+}
+
+impl Described {
+    /// Whether it was made in the second of `at`: programs may have the time in whole seconds.
+    pub fn is_created_in_second_of(&self, at: Timestamp) -> bool {
+        self.created_at.as_millis().div_euclid(1000) == at.as_millis().div_euclid(1000)
     }
 }
 

@@ -14,15 +14,18 @@ use crate::limits;
 use crate::stream::HashRange;
 use crate::stream::SequenceNumber;
 use crate::stream::ShardId;
+use crate::stream::registered;
 use crate::stream::sequence::Position;
 use crate::stream::shard::split_evenly;
 use crate::stream::table;
 
 use super::Change;
 use super::Described;
+use super::Ending;
 use super::NewStream;
 use super::Refused;
 use super::ShardEntry;
+use super::ShardMetrics;
 use super::Tag;
 
 /// Joined the schema with the Kinesis API. `shards_made` are the numbers given out; `shape` counts changes of the
@@ -52,6 +55,10 @@ CREATE TABLE stream_tag (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Joined the schema with shard-level metrics: which are wanted, as bits.
+pub(crate) const MONITORING_SCHEMA: &str =
+    "ALTER TABLE stream ADD COLUMN shard_metrics INTEGER NOT NULL DEFAULT 0;";
+
 const ENTRIES: &str =
     "SELECT id, number, created_at, hash_start, hash_end, parent, adjacent_parent,
     opened_at, closed_at, closed_block FROM stream_shard WHERE stream = ?1";
@@ -59,10 +66,12 @@ const ENTRIES: &str =
 const DESCRIBED: &str =
     "SELECT id, coalesce(was_named, name), created_at, retention_ms, is_limited,
     record_bytes_max, was_named IS NOT NULL,
-    (SELECT count(*) FROM stream_shard WHERE stream = stream.id AND closed_at IS NULL)
+    (SELECT count(*) FROM stream_shard WHERE stream = stream.id AND closed_at IS NULL),
+    shard_metrics
     FROM stream";
 
-type Outcome<T> = rusqlite::Result<Result<T, Refused>>;
+/// What a change answers, or why nothing is changed.
+pub(in crate::stream) type Outcome<T> = rusqlite::Result<Result<T, Refused>>;
 
 /// Goes on with what was found, or answers why nothing is changed: `?` is for what SQLite says.
 macro_rules! or_refuse {
@@ -101,6 +110,7 @@ fn read_described(row: &Row<'_>) -> rusqlite::Result<Described> {
         record_bytes_max: usize::try_from(row.get::<_, i64>(5)?).unwrap_or(usize::MAX),
         is_deleting: row.get(6)?,
         shards_open: row.get::<_, i64>(7)?.unsigned_abs(),
+        shard_metrics: ShardMetrics::from_column(row.get(8)?),
     })
 }
 
@@ -188,7 +198,7 @@ pub(super) fn tags(connection: &Connection, stream: i64) -> rusqlite::Result<Vec
 }
 
 /// A stream that can be changed.
-fn live(connection: &Connection, name: &str) -> Outcome<Described> {
+pub(in crate::stream) fn live(connection: &Connection, name: &str) -> Outcome<Described> {
     Ok(match describe(connection, name)? {
         Some(stream) if stream.is_deleting => Err(Refused::Deleting),
         Some(stream) => Ok(stream),
@@ -205,7 +215,7 @@ fn has_room(connection: &Connection, open: u64, made: u64) -> rusqlite::Result<b
         && kept.unsigned_abs() + made <= limits::SHARDS_KEPT_MAX)
 }
 
-pub(super) fn create(
+pub(in crate::stream) fn create(
     transaction: &Transaction<'_>,
     new: &NewStream,
     now: Timestamp,
@@ -237,7 +247,11 @@ pub(super) fn create(
     Ok(Ok(()))
 }
 
-pub(super) fn delete(transaction: &Transaction<'_>, name: &str) -> Outcome<()> {
+pub(in crate::stream) fn delete(
+    transaction: &Transaction<'_>,
+    name: &str,
+    ending: Ending,
+) -> Outcome<()> {
     let stream = or_refuse!(live(transaction, name));
     let reader: Option<String> = transaction
         .prepare_cached("SELECT name FROM stream_consumer WHERE stream = ?1 LIMIT 1")?
@@ -246,6 +260,11 @@ pub(super) fn delete(transaction: &Transaction<'_>, name: &str) -> Outcome<()> {
     if let Some(rule) = reader {
         return Ok(Err(Refused::Read(rule)));
     }
+    let consumers = registered::count(transaction, stream.row)?;
+    if ending == Ending::Unread && consumers > 0 {
+        return Ok(Err(Refused::Consumed(consumers)));
+    }
+    registered::end_all(transaction, stream.row)?;
     // No name of a stream has a dollar sign.
     transaction
         .prepare_cached("UPDATE stream SET was_named = name, name = '$' || id WHERE id = ?1")?
@@ -544,6 +563,19 @@ pub(super) fn size(transaction: &Transaction<'_>, name: &str, bytes_max: usize) 
         .prepare_cached("UPDATE stream SET record_bytes_max = ?2 WHERE id = ?1")?
         .execute(params![stream.row, i64::try_from(bytes_max).unwrap_or(i64::MAX)])?;
     Ok(Ok(()))
+}
+
+pub(super) fn monitor(
+    transaction: &Transaction<'_>,
+    name: &str,
+    change: &impl Fn(ShardMetrics) -> ShardMetrics,
+) -> Outcome<[ShardMetrics; 2]> {
+    let stream = or_refuse!(live(transaction, name));
+    let wanted = change(stream.shard_metrics);
+    transaction
+        .prepare_cached("UPDATE stream SET shard_metrics = ?2 WHERE id = ?1")?
+        .execute(params![stream.row, wanted.to_column()])?;
+    Ok(Ok([stream.shard_metrics, wanted]))
 }
 
 pub(super) fn tag(transaction: &Transaction<'_>, name: &str, tags: &[Tag]) -> Outcome<()> {

@@ -408,9 +408,12 @@ fn a_deleted_stream_gives_its_name_back_and_its_records_go_in_pieces() {
     assert_eq!(world.job(|tx| table::tag(tx, NAME, &many).unwrap()), Err(Refused::Tags));
     assert_eq!(world.job(|tx| table::untag(tx, NAME, &["a".to_owned()]).unwrap()), Ok(()));
 
-    assert_eq!(world.job(|tx| table::delete(tx, NAME).unwrap()), Ok(()));
+    assert_eq!(world.job(|tx| table::delete(tx, NAME, Ending::Unread).unwrap()), Ok(()));
     assert!(world.described().is_deleting);
-    assert_eq!(world.job(|tx| table::delete(tx, NAME).unwrap()), Err(Refused::Deleting));
+    assert_eq!(
+        world.job(|tx| table::delete(tx, NAME, Ending::Unread).unwrap()),
+        Err(Refused::Deleting)
+    );
     let listed = world.reader().describe_after(None, 10).unwrap();
     assert_eq!(listed.iter().map(|stream| &*stream.name).collect::<Vec<_>>(), [NAME]);
     assert!(world.reader().streams().unwrap().is_empty());
@@ -471,6 +474,7 @@ fn a_database_of_before_has_streams_without_limits_and_shards_without_parents() 
         )
         .unwrap();
     connection.execute_batch(LINEAGE_SCHEMA).unwrap();
+    connection.execute_batch(MONITORING_SCHEMA).unwrap();
     let found = table::describe(&connection, "old").unwrap().unwrap();
     assert!(!found.is_limited && !found.is_deleting);
     assert_eq!((found.shards_open, found.record_bytes_max), (2, limits::RECORD_BYTES_MAX));
