@@ -32,6 +32,8 @@ pub(crate) enum Dropped {
     Expired,
     /// Larger than the client's maximum packet size.
     TooLarge,
+    /// Our bug: encoding it panicked.
+    Unencodable,
     /// Not retained: the store is full.
     RetainedFull,
     /// Refused: the payload is not the UTF-8 that its format indicator promises.
@@ -54,6 +56,7 @@ impl Dropped {
             Dropped::Offline => "offline",
             Dropped::Expired => "expired",
             Dropped::TooLarge => "too_large",
+            Dropped::Unencodable => "unencodable",
             Dropped::RetainedFull => "retained_full",
             Dropped::PayloadFormat => "payload_format",
             Dropped::ReservedTopic => "reserved_topic",

@@ -255,7 +255,7 @@ impl Session {
     /// answered [`Taken::All`], nobody wakes the connection for more.
     pub(crate) fn take(
         &self,
-        taken: &mut Vec<Waiting>,
+        taken: &mut VecDeque<Waiting>,
         mut room: Room,
         finished: &mut usize,
     ) -> Taken {
@@ -291,7 +291,7 @@ impl Session {
                     outbox.bytes = outbox.bytes.saturating_sub(parcel.bytes);
                 }
             }
-            taken.push(waiting);
+            taken.push_back(waiting);
         }
         if outbox.queue.is_empty() && outbox.queue.capacity() > 1024 {
             outbox.queue = VecDeque::new();
@@ -304,6 +304,22 @@ impl Session {
         }
         outbox.signalled = false;
         Taken::All
+    }
+
+    /// Puts what was taken and not sent back in front of the queue.
+    pub(crate) fn give_back(&self, taken: &mut VecDeque<Waiting>) {
+        let mut outbox = self.outbox.lock();
+        while let Some(waiting) = taken.pop_back() {
+            outbox.bytes += match &waiting {
+                Waiting::Message(delivery) if delivery.qos == QoS::AtMostOnce => {
+                    delivery.message.bytes()
+                }
+                // Still counted: it would be until it is acknowledged.
+                Waiting::Message(_) => 0,
+                Waiting::Release(parcel) => parcel.bytes,
+            };
+            outbox.queue.push_front(waiting);
+        }
     }
 
     /// Whether a message has to wait for its commit; from then on [`Owner::stored`] looks.
@@ -466,7 +482,7 @@ mod tests {
     }
 
     fn take(session: &Session, budget: usize, window: usize) -> (usize, bool) {
-        let mut taken = Vec::new();
+        let mut taken = VecDeque::new();
         let room = Room { bytes: budget, window, numbers_below: u64::MAX };
         let left = session.take(&mut taken, room, &mut 0);
         (taken.len(), left == Taken::All)
@@ -492,7 +508,7 @@ mod tests {
         let refused = offer(&small, QoS::AtLeastOnce);
         assert!(matches!(refused, Offered::Refused(Dropped::QueueFull)));
         let no_room = Room { bytes: 0, window: 0, numbers_below: 0 };
-        small.take(&mut Vec::new(), no_room, &mut bytes.clone());
+        small.take(&mut VecDeque::new(), no_room, &mut bytes.clone());
         assert!(matches!(offer(&small, QoS::AtLeastOnce), Offered::Queued(..)));
     }
 
@@ -521,6 +537,31 @@ mod tests {
         assert!(!is_woken());
         assert_eq!(take(&session, usize::MAX, 9), (2, true));
         assert!(is_woken());
+    }
+
+    #[test]
+    fn what_is_given_back_comes_again_in_its_order_and_counts_as_before() {
+        let session = session(100, usize::MAX);
+        attach(&session);
+        let all = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtMostOnce];
+        for qos in all {
+            offer(&session, qos);
+        }
+        let bytes = session.stored_bytes();
+        let mut taken = VecDeque::new();
+        let room = Room { bytes: usize::MAX, window: 9, numbers_below: u64::MAX };
+        session.take(&mut taken, room, &mut 0);
+        session.give_back(&mut taken);
+        assert_eq!((session.queued(), session.stored_bytes(), taken.len()), (4, bytes, 0));
+        session.take(&mut taken, room, &mut 0);
+        let order: Vec<QoS> = taken
+            .iter()
+            .map(|waiting| match waiting {
+                Waiting::Message(delivery) => delivery.qos,
+                Waiting::Release(_) => panic!("there is none"),
+            })
+            .collect();
+        assert_eq!(order, all);
     }
 
     #[test]

@@ -20,6 +20,8 @@ mod handshake;
 mod inlet;
 mod outlet;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -294,6 +296,7 @@ async fn run_over<R, W>(
         Ok(close) => close,
         Err(_) => {
             tracing::error!(client_id = %client.session.client_id, "a connection's task panicked");
+            outlet.rescue(&client);
             inlet.rescue(&client, &mut state, &mut outlet).await;
             Close::Panicked
         }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -74,7 +76,8 @@ pub(super) struct Outlet {
     backlog: bool,
     /// The buffer was full before everything that may go out was encoded.
     cut_short: bool,
-    taken: Vec<Waiting>,
+    /// Of the session's queue, not yet encoded.
+    taken: VecDeque<Waiting>,
     /// Messages of the session that are being read from disk.
     page: Option<PageRead>,
     /// Rows of messages done with, to be handed to the ledger.
@@ -103,7 +106,7 @@ impl Outlet {
             unanswered: 0,
             backlog: true,
             cut_short: false,
-            taken: Vec::new(),
+            taken: VecDeque::new(),
             page: None,
             removals: Vec::new(),
             finished: 0,
@@ -276,8 +279,7 @@ impl Outlet {
         }
         while !self.is_full() && state.inflight.outstanding() < client.window {
             let Some((id, delivery)) = state.inflight.next_resend() else { return };
-            let delivery = delivery.clone();
-            if let Err(reason) = self.write(client, &delivery, id, true, now) {
+            if let Err(reason) = self.write(client, delivery, id, true, now) {
                 client.exchange.metrics.count_dropped(reason);
                 let gone = state.inflight.finish(id);
                 self.finish(client, gone);
@@ -326,19 +328,18 @@ impl Outlet {
     }
 
     fn send_queued(&mut self, client: &Client, state: &mut SessionState, now: Timestamp) {
-        let mut taken = std::mem::take(&mut self.taken);
         while self.backlog && self.page.is_none() && !self.is_full() {
             let window = client.window.saturating_sub(state.inflight.outstanding());
             let window = window.min(state.inflight.room());
             let numbers_below = state.inflight.kept_end();
             let bytes = WRITE_BUFFER_HIGH - self.out.len();
             let room = Room { bytes, window, numbers_below };
-            let left = client.session.take(&mut taken, room, &mut self.finished);
+            let left = client.session.take(&mut self.taken, room, &mut self.finished);
             self.backlog = left != Taken::All;
-            let count = taken.len();
+            let count = self.taken.len();
             client.exchange.relieve(&client.session);
             client.exchange.metrics.queued.dec_by(i64::try_from(count).unwrap_or(i64::MAX));
-            for waiting in taken.drain(..) {
+            while let Some(waiting) = self.taken.pop_front() {
                 match waiting {
                     Waiting::Message(delivery) => self.send(client, state, delivery, now),
                     Waiting::Release(parcel) => {
@@ -356,7 +357,13 @@ impl Outlet {
                 _ => {}
             }
         }
-        self.taken = taken;
+    }
+
+    /// After a panic: what was taken of the session's queue and not encoded goes back to it.
+    pub(super) fn rescue(&mut self, client: &Client) {
+        let count = i64::try_from(self.taken.len()).unwrap_or(i64::MAX);
+        client.exchange.metrics.queued.inc_by(count);
+        client.session.give_back(&mut self.taken);
     }
 
     fn send(
@@ -382,7 +389,26 @@ impl Outlet {
         }
     }
 
+    /// Encodes a message. A panic there, as no message is known to cause, costs this one only.
     fn write(
+        &mut self,
+        client: &Client,
+        delivery: &Delivery,
+        packet_id: u16,
+        dup: bool,
+        now: Timestamp,
+    ) -> Result<(), Dropped> {
+        let before = self.out.len();
+        let encoding = || self.encode(client, delivery, packet_id, dup, now);
+        catch_unwind(AssertUnwindSafe(encoding)).unwrap_or_else(|_| {
+            self.out.truncate(before);
+            let (client_id, topic) = (&client.session.client_id, &delivery.message.publish.topic);
+            tracing::error!(%client_id, %topic, "a message could not be encoded: a panic");
+            Err(Dropped::Unencodable)
+        })
+    }
+
+    fn encode(
         &mut self,
         client: &Client,
         delivery: &Delivery,
@@ -418,15 +444,13 @@ impl Outlet {
         let fits = |outgoing: &Outgoing<'_>| {
             outgoing.frame_len(client.version) <= client.terms.packet_bytes_max
         };
+        let mut given = None;
         match naming {
             Naming::Known(alias) => (outgoing.topic, outgoing.alias) = ("", Some(alias)),
             Naming::New { alias, at } => {
                 outgoing.alias = Some(alias);
-                if fits(&outgoing) {
-                    self.aliases.give(at, &message.publish.topic);
-                } else {
-                    outgoing.alias = None;
-                }
+                given = fits(&outgoing).then_some(at);
+                outgoing.alias = given.map(|_| alias);
             }
             Naming::Plain => {}
         }
@@ -434,6 +458,9 @@ impl Outlet {
             return Err(Dropped::TooLarge);
         }
         outgoing.write(client.version, &mut self.out);
+        if let Some(at) = given {
+            self.aliases.give(at, &message.publish.topic);
+        }
         self.sent[Kind::Publish as usize] += 1;
         Ok(())
     }
@@ -562,7 +589,7 @@ impl Outlet {
     pub(super) fn rest(&mut self) {
         if self.out.is_empty() {
             self.out = BytesMut::new();
-            self.taken = Vec::new();
+            self.taken = VecDeque::new();
         }
         self.acks.shrink_to_fit();
     }

@@ -121,7 +121,7 @@ pub(crate) fn varint_len(value: usize) -> usize {
 
 /// Writes a variable byte integer; `value` is at most [`VARINT_MAX`].
 pub(crate) fn put_varint(out: &mut BytesMut, mut value: usize) {
-    debug_assert!(value <= VARINT_MAX, "packets are bounded far below the protocol's maximum");
+    assert!(value <= VARINT_MAX, "packets are bounded far below the protocol's maximum");
     loop {
         let low = u8::try_from(value & 0x7f).expect("seven bits fit a byte");
         value >>= 7;
