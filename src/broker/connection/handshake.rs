@@ -18,6 +18,8 @@ use super::Client;
 use super::Connected;
 use super::farewell;
 use super::farewell::Claim;
+use super::inlet::Inlet;
+use super::outlet::Outlet;
 use super::request::forget_forbidden;
 use crate::access::Credentials;
 use crate::access::Denied;
@@ -87,8 +89,33 @@ impl Failure {
     }
 }
 
-/// Reads CONNECT and answers it. Gives the connection, what the client sent behind its CONNECT, and
-/// the CONNACK, still to be written.
+/// A client in its session, to be served over a connection.
+struct Entered {
+    client: Client,
+    claim: Claim,
+    state: StateGuard,
+    permissions: Permissions,
+    will: Option<Will>,
+    lane: Box<dyn Lane>,
+    /// Where the lane's commits are announced.
+    slot: Arc<AckSlot>,
+    /// The last one that has been asked for.
+    ticket: u64,
+}
+
+impl Entered {
+    /// `unread` is what the client sent behind its CONNECT, `welcome` the CONNACK, still to be written.
+    fn attend(self, unread: BytesMut, welcome: BytesMut, address: SocketAddr) -> Box<Connected> {
+        let Entered { client, claim, state, permissions, will, lane, slot, ticket } = self;
+        tracing::debug!(client_id = %client.session.client_id, %address, "client connected");
+        client.exchange.metrics.count_connection();
+        let inlet = Inlet::new(lane, ticket, permissions, unread, &client);
+        let outlet = Outlet::new(slot, welcome, client.aliases_max);
+        Box::new(Connected { client, claim, state, will, inlet, outlet })
+    }
+}
+
+/// Reads CONNECT and answers it: with a CONNACK that is still to be written, or a refusal that is.
 pub(super) async fn greet<R, W>(
     exchange: &Arc<Exchange>,
     intake: &Arc<dyn Intake>,
@@ -96,7 +123,7 @@ pub(super) async fn greet<R, W>(
     writer: &mut W,
     arrival: &Arrival,
     control: &Arc<Control>,
-) -> Option<(Connected, BytesMut, BytesMut)>
+) -> Option<Box<Connected>>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -127,7 +154,7 @@ where
         Err(failure) => Err(failure),
     };
     let (label, answer) = match entered {
-        Ok((connected, welcome)) => return Some((connected, buffer, welcome)),
+        Ok((entered, welcome)) => return Some(entered.attend(buffer, welcome, peer.address)),
         Err(Failure::Silent(label)) => (label, BytesMut::new()),
         Err(Failure::Refused(Refused { terms, refusal, label, .. })) => {
             let mut out = BytesMut::new();
@@ -220,7 +247,7 @@ async fn enter(
     mut connect: Connect,
     peer: &Peer,
     control: &Arc<Control>,
-) -> Result<(Connected, BytesMut), Failure> {
+) -> Result<(Entered, BytesMut), Failure> {
     let (version, terms) = (connect.version, terms(&connect));
     let refuse = |refusal, label| Err(Failure::refused(terms, refusal, label));
     if connect.authentication {
@@ -282,7 +309,7 @@ async fn enter(
         is_assigned,
     };
     client.tell(|connection| Change::Connected { connection, session_present });
-    Ok((Connected { client, claim, state, permissions, will, lane, slot, ticket }, welcome))
+    Ok((Entered { client, claim, state, permissions, will, lane, slot, ticket }, welcome))
 }
 
 /// A client on its way into its session.

@@ -48,7 +48,6 @@ use super::Change;
 use super::ClientEvent;
 use super::ConnectionFacts;
 use super::Intake;
-use super::Lane;
 use super::exchange::Exchange;
 use super::packet::Version;
 use super::packet::Violation;
@@ -63,9 +62,7 @@ use super::transport::Half;
 use super::transport::Layered;
 use super::will::Will;
 use crate::access::Identity;
-use crate::access::Permissions;
 use crate::clock::Timestamp;
-use crate::journal::AckSlot;
 use crate::limits::READ_BUFFER_REST;
 use crate::limits::WRITE_STALL_MAX;
 use crate::peer::Peer;
@@ -130,13 +127,9 @@ struct Connected {
     client: Client,
     claim: Claim,
     state: StateGuard,
-    permissions: Permissions,
     will: Option<Will>,
-    lane: Box<dyn Lane>,
-    /// Where the lane's commits are announced.
-    slot: Arc<AckSlot>,
-    /// The last one that has been asked for.
-    ticket: u64,
+    inlet: Inlet,
+    outlet: Outlet,
 }
 
 /// Why a connection ends.
@@ -283,25 +276,29 @@ async fn run_over<R, W>(
     W: AsyncWrite + Unpin,
 {
     let (reader, writer) = (&mut reader, &mut writer);
-    let greeted = handshake::greet(&exchange, &intake, reader, writer, &arrival, &control).await;
-    let Some((connected, unread, welcome)) = greeted else { return };
-    let Connected { client, claim, mut state, permissions, will, lane, slot, ticket } = connected;
-    let address = arrival.peer.address;
-    tracing::debug!(client_id = %client.session.client_id, %address, "client connected");
-    exchange.metrics.count_connection();
-    let mut inlet = Inlet::new(lane, ticket, permissions, unread, &client);
-    let mut outlet = Outlet::new(slot, welcome, client.aliases_max);
-    let serving = serve(&client, &mut state, &mut inlet, &mut outlet, reader, writer);
-    let close = match AssertUnwindSafe(serving).catch_unwind().await {
-        Ok(close) => close,
-        Err(_) => {
-            tracing::error!(client_id = %client.session.client_id, "a connection's task panicked");
-            outlet.rescue(&client);
-            inlet.rescue(&client, &mut state, &mut outlet).await;
-            Close::Panicked
-        }
-    };
-    exchange.metrics.connections.dec();
+    // What comes before the loop and behind it is boxed: a client that waits all day keeps the room of neither.
+    let greeting = handshake::greet(&exchange, &intake, reader, writer, &arrival, &control);
+    let Some(mut connected) = Box::pin(greeting).await else { return };
+    let Connected { client, state, inlet, outlet, .. } = &mut *connected;
+    let serving = serve(client, state, inlet, outlet, reader, writer);
+    let close = AssertUnwindSafe(serving).catch_unwind().await;
+    Box::pin(end(connected, reader, writer, close.ok())).await;
+}
+
+/// What follows the loop. `close` is why it ended; `None`: it panicked.
+async fn end<R, W>(connected: Box<Connected>, reader: &mut R, writer: &mut W, close: Option<Close>)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let Connected { client, claim, mut state, will, mut inlet, mut outlet } = *connected;
+    if close.is_none() {
+        tracing::error!(client_id = %client.session.client_id, "a connection's task panicked");
+        outlet.rescue(&client);
+        inlet.rescue(&client, &mut state, &mut outlet).await;
+    }
+    let close = close.unwrap_or(Close::Panicked);
+    client.exchange.metrics.connections.dec();
     let sent_until = farewell::detach(&client, &state, &mut outlet, close).await;
     // What it was allowed at CONNECT may have been taken away since.
     let will = will.filter(|will| inlet.may_publish(will.topic()));

@@ -296,7 +296,13 @@ impl Outlet {
             let Some(run) = state.retained.front_mut() else { return };
             let Some(message) = run.messages.next() else {
                 match client.exchange.retained.take_step(&mut run.walk, now) {
-                    None => drop(state.retained.pop_front()),
+                    None => {
+                        drop(state.retained.pop_front());
+                        if state.retained.is_empty() {
+                            // A client subscribes when it comes, and then waits.
+                            state.retained = VecDeque::new();
+                        }
+                    }
                     Some(mut found) => {
                         if run.no_local {
                             let own = Some(&client.session.client_id);
