@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
@@ -43,6 +44,7 @@ use crate::access::Arrivals;
 use crate::clock::Clock;
 use crate::config::MqttConfig;
 use crate::config::RateConfig;
+use crate::limits::RETAINED_BYTES_MAX;
 use crate::publish::Publish;
 use crate::publish::QoS;
 use crate::session::Ledger;
@@ -162,7 +164,7 @@ impl Exchange {
             arrivals: Arrivals::new(&rate),
             rate,
             subscriptions: Subscriptions::default(),
-            retained: Retained::new(config.retained_max),
+            retained: Retained::new(config.retained_max, RETAINED_BYTES_MAX),
             sessions: Sessions::new(bounds),
             ledger,
             store,
@@ -298,7 +300,7 @@ impl Exchange {
         lane: &mut dyn Lane,
         wakes: &mut Wakes,
     ) -> Result<(), Dropped> {
-        publish.retain = publish.retain && self.retain(&publish);
+        publish.retain = publish.retain && self.retain(&publish, lane);
         if let Some(route) = route {
             self.fan_out(&publish, route, wakes);
         }
@@ -419,18 +421,32 @@ impl Exchange {
     }
 
     /// Keeps a message with the RETAIN flag, unless it is for one rule and has no subscribers. Answers
-    /// whether it was kept: it is to be committed then.
-    fn retain(&self, publish: &Publish) -> bool {
+    /// whether it was kept: it is to be committed then. One that finds no room still ends what was kept for its
+    /// topic [MQTT-3.3.1-7, 5: MQTT-3.3.1-5]: an old value is not told from the newest.
+    fn retain(&self, publish: &Publish, lane: &mut dyn Lane) -> bool {
         if matches!(Reserved::of(publish.topic.as_str()), Some(Reserved::Ingest { .. })) {
             return false;
         }
-        let kept = self.count_full(self.retained.set(publish));
-        if kept && self.store.is_none() {
-            // There is no journal that would say so.
-            self.retained.settle(publish);
+        let is_kept = self.count_full(self.retained.set(publish));
+        if is_kept {
+            self.settle_without_journal(publish);
+        } else if self.retained.has(&publish.topic) {
+            let removal = Publish { payload: Bytes::new(), properties: None, ..publish.clone() };
+            // What removes takes no room.
+            if self.retained.set(&removal).is_ok() {
+                self.settle_without_journal(&removal);
+                lane.keep(Kept::Removal(removal));
+            }
         }
         self.count_retained();
-        kept
+        is_kept
+    }
+
+    /// A retained message of a broker without a journal: nobody says that it is on disk.
+    fn settle_without_journal(&self, publish: &Publish) {
+        if self.store.is_none() {
+            self.retained.settle(publish);
+        }
     }
 
     /// A message of an earlier run.

@@ -77,13 +77,15 @@ pub struct IntakeClosed;
 #[error("no running rule has the name that the topic gives")]
 pub struct UnknownRule;
 
-/// Something that a session needs on disk.
+/// Something that the broker needs on disk.
 #[derive(Clone, Debug)]
 pub enum Kept {
-    /// A message for it.
+    /// A message for a session.
     Message(Arc<Parcel>),
-    /// What else is to be known of it.
+    /// What else is to be known of a session.
     Change(session_store::Change),
+    /// A retained message without a payload: it ends the one of its topic.
+    Removal(Publish),
 }
 
 /// Takes publishes in, on behalf of the rules.
@@ -109,8 +111,9 @@ pub trait Lane: Send {
     /// It was published to a rule that there is not (`$aws/rules/NAME/…`); it was not taken.
     fn take(&mut self, publish: Publish) -> Result<(), UnknownRule>;
 
-    /// Adds what sessions that survive have to keep to the current batch: it is committed with it, also if
-    /// nothing else is. A broker that was bound without a [store](Remains::store) has no such sessions.
+    /// Adds what sessions that survive have to keep, and what is retained no more, to the current batch: it is
+    /// committed with it, also if nothing else is. A broker that was bound without a [store](Remains::store) keeps
+    /// nothing.
     fn keep(&mut self, _kept: Kept) {}
 
     /// Ends the batch, to be acknowledged as `ticket`; without one nobody waits for its commit. Waits

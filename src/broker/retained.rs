@@ -18,7 +18,6 @@ use parking_lot::RwLock;
 
 use super::message::Message;
 use crate::clock::Timestamp;
-use crate::limits::RETAINED_BYTES_MAX;
 use crate::limits::RETAINED_STEP_NODES;
 use crate::publish::Publish;
 use crate::topic::TopicFilter;
@@ -57,6 +56,7 @@ struct Tree {
 #[derive(Debug)]
 pub(crate) struct Retained {
     messages_max: usize,
+    bytes_max: usize,
     tree: RwLock<Tree>,
 }
 
@@ -82,8 +82,8 @@ impl Walk {
 }
 
 impl Retained {
-    pub(crate) fn new(messages_max: usize) -> Self {
-        Retained { messages_max, tree: RwLock::default() }
+    pub(crate) fn new(messages_max: usize, bytes_max: usize) -> Self {
+        Retained { messages_max, bytes_max, tree: RwLock::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -100,7 +100,7 @@ impl Retained {
     pub(crate) fn set(&self, publish: &Publish) -> Result<(), Full> {
         let message = to_message(publish);
         let mut tree = self.tree.write();
-        tree.check_room(publish.topic.as_str(), message.as_ref(), self.messages_max)?;
+        self.check_room(&tree, publish.topic.as_str(), message.as_ref())?;
         tree.root.child(publish.topic.as_str()).unsettled += 1;
         tree.show(publish.topic.as_str(), message);
         Ok(())
@@ -111,9 +111,26 @@ impl Retained {
     pub(crate) fn reserve(&self, publish: &Publish) -> Result<(), Full> {
         let message = to_message(publish);
         let mut tree = self.tree.write();
-        tree.check_room(publish.topic.as_str(), message.as_ref(), self.messages_max)?;
+        self.check_room(&tree, publish.topic.as_str(), message.as_ref())?;
         tree.root.child(publish.topic.as_str()).unsettled += 1;
         Ok(())
+    }
+
+    fn check_room(
+        &self,
+        tree: &Tree,
+        topic: &str,
+        message: Option<&Arc<Message>>,
+    ) -> Result<(), Full> {
+        let Some(message) = message else { return Ok(()) };
+        let old = tree.root.find(topic).map_or((0, 0), |shown| (1, shown.message.bytes()));
+        let (len, bytes) = (tree.len - old.0 + 1, tree.bytes - old.1 + message.bytes());
+        if len > self.messages_max || bytes > self.bytes_max { Err(Full) } else { Ok(()) }
+    }
+
+    /// Whether a message of the topic is kept.
+    pub(crate) fn has(&self, topic: &TopicName) -> bool {
+        self.tree.read().root.find(topic.as_str()).is_some()
     }
 
     /// The message is on disk. Unless another of its topic is on its way there, it is the one.
@@ -248,18 +265,6 @@ struct Step<'t, F> {
 }
 
 impl Tree {
-    fn check_room(
-        &self,
-        topic: &str,
-        message: Option<&Arc<Message>>,
-        messages_max: usize,
-    ) -> Result<(), Full> {
-        let Some(message) = message else { return Ok(()) };
-        let old = self.root.find(topic).map_or((0, 0), |shown| (1, shown.message.bytes()));
-        let (len, bytes) = (self.len - old.0 + 1, self.bytes - old.1 + message.bytes());
-        if len > messages_max || bytes > RETAINED_BYTES_MAX { Err(Full) } else { Ok(()) }
-    }
-
     /// What new subscriptions get of a topic from now on.
     fn show(&mut self, topic: &str, message: Option<Arc<Message>>) {
         self.changes += 1;
@@ -424,7 +429,7 @@ mod tests {
 
     #[test]
     fn a_full_store_replaces_and_removes_but_takes_no_new_topic() {
-        let store = Retained::new(2);
+        let store = Retained::new(2, usize::MAX);
         assert_eq!(store.set(&publish("a", "1")), Ok(()));
         assert_eq!(store.set(&publish("b", "1")), Ok(()));
         assert_eq!(store.set(&publish("c", "1")), Err(Full));
@@ -436,7 +441,7 @@ mod tests {
 
     #[test]
     fn expired_messages_are_not_found() {
-        let store = Retained::new(9);
+        let store = Retained::new(9, usize::MAX);
         let properties = PublishProperties { message_expiry: Some(5), ..Default::default() };
         store
             .set(&Publish { properties: Some(Arc::new(properties)), ..publish("a", "1") })
@@ -458,7 +463,7 @@ mod tests {
 
     #[test]
     fn memory_has_what_was_committed_last() {
-        let store = Retained::new(9);
+        let store = Retained::new(9, usize::MAX);
         let (first, second) = (publish("a", "1"), publish("a", "2"));
         store.set(&first).unwrap();
         store.set(&second).unwrap();
@@ -484,7 +489,7 @@ mod tests {
 
     #[test]
     fn what_a_rule_makes_is_seen_from_its_commit() {
-        let store = Retained::new(1);
+        let store = Retained::new(1, usize::MAX);
         let made = publish("a", "made");
         store.reserve(&made).unwrap();
         assert_eq!(shown(&store, "a"), None);
@@ -504,7 +509,7 @@ mod tests {
     #[test]
     fn a_walk_looks_at_a_bounded_number_of_topics_at_once_and_at_none_that_came_later() {
         let topics = RETAINED_STEP_NODES * 3;
-        let store = Retained::new(topics + 1);
+        let store = Retained::new(topics + 1, usize::MAX);
         for n in 0..topics {
             store.set(&publish(&format!("t/{n}/x"), "1")).unwrap();
         }
@@ -541,7 +546,7 @@ mod tests {
 
     #[test]
     fn pages_go_on_behind_a_topic_in_order_of_levels() {
-        let store = Retained::new(9);
+        let store = Retained::new(9, usize::MAX);
         for topic in ["b", "a/b", "a", "$own", "a-b"] {
             store.set(&publish(topic, "1")).unwrap();
         }
@@ -565,7 +570,7 @@ mod tests {
         ) {
             prop_assume!(topics.iter().all(|t| !t.is_empty()));
             let Ok(filter) = TopicFilter::parse(&filter) else { return Ok(()) };
-            let store = Retained::new(100);
+            let store = Retained::new(100, usize::MAX);
             let mut model = std::collections::BTreeSet::new();
             for topic in &topics {
                 store.set(&publish(topic, "1")).unwrap();

@@ -137,6 +137,7 @@ impl Lane for RuleLane {
         self.pass.outcome.effects.push(match kept {
             Kept::Message(parcel) => Effect::Keep(parcel),
             Kept::Change(change) => Effect::Session(change),
+            Kept::Removal(publish) => Effect::Retain(publish),
         });
     }
 
