@@ -1,9 +1,11 @@
-//! How far a command is through a recording: a bar on a terminal, and, where a command wants it, a line
-//! every few seconds elsewhere.
+//! How far a command has come: a bar on a terminal, and, where a command wants it, a line every few seconds
+//! elsewhere.
 
 use std::io;
 use std::io::IsTerminal;
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -13,11 +15,10 @@ use indicatif::ProgressBar;
 use indicatif::ProgressDrawTarget;
 use indicatif::ProgressStyle;
 
-use crate::recording::Recording;
-
 /// Between two pictures of the bar.
 const BAR_EVERY: Duration = Duration::from_millis(100);
-/// Shows how far a recording has been read, and what the command says of it.
+
+/// Shows how far it is, and what the command says of it.
 pub(super) struct Progress {
     bar: ProgressBar,
     /// Dropped to end the thread that draws.
@@ -26,15 +27,16 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts showing what `line` says. Where there is no terminal it is said every `elsewhere`, or
-    /// not at all.
+    /// Starts showing how much of `total`, if that is known, `done` says is done, and what `line` says. Where there
+    /// is no terminal the line is said every `elsewhere`, or not at all.
     pub(super) fn start(
-        recording: &Recording,
+        total: Option<u64>,
+        done: Arc<AtomicU64>,
         elsewhere: Option<Duration>,
         line: impl Fn() -> String + Send + 'static,
     ) -> Self {
         let is_terminal = io::stderr().is_terminal();
-        let bar = match recording.bytes_total() {
+        let bar = match total {
             Some(total) => ProgressBar::new(total).with_style(
                 ProgressStyle::with_template("{bar:32} {percent:>3}%  {msg}  {eta} left")
                     .expect("the template is well-formed"),
@@ -51,12 +53,12 @@ impl Progress {
         });
         let (stop, stopped) = mpsc::channel::<()>();
         let every = if is_terminal { Some(BAR_EVERY) } else { elsewhere };
-        let (bytes_read, drawn) = (recording.bytes_read(), bar.clone());
+        let drawn = bar.clone();
         let drawer = every.map(|every| {
             std::thread::spawn(move || {
                 while stopped.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
                     if is_terminal {
-                        drawn.set_position(bytes_read.load(Ordering::Relaxed));
+                        drawn.set_position(done.load(Ordering::Relaxed));
                         drawn.set_message(line());
                     } else {
                         drop(writeln!(io::stderr(), "{}", line()));

@@ -130,6 +130,11 @@ impl<'a> BlockReader<'a> {
         Ok(BlockReader { fields, left, base_at })
     }
 
+    /// Whether nothing is behind what has been read.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.fields.is_at_end()
+    }
+
     fn read(&mut self) -> Result<BlockRecord, Damaged> {
         let partition_key = CompactString::from(self.fields.read_str()?);
         let has = self.fields.read_u8()?;

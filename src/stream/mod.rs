@@ -11,6 +11,7 @@
 //! stream's retention. [`consumer`] keeps how far each rule that reads a stream has come; [`Arrivals`]
 //! wakes it. [`lineage`] makes, splits, merges and ends streams and shards, and says what there is; [`registered`]
 //! knows the consumers that are pushed records.
+//! [`verify`] checks all of it.
 //!
 //! Tables (SQL in [`table`]):
 //!
@@ -49,6 +50,7 @@ mod shard;
 mod table;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::time::Duration;
 
@@ -114,6 +116,10 @@ pub use shard::ShardId;
 pub use shard::hash_partition_key;
 pub(crate) use table::Appender;
 pub(crate) use table::SCHEMA;
+pub use verify::Aspect;
+pub use verify::Finding;
+pub use verify::Verified;
+pub use verify::Watch;
 
 /// Why a stream cannot be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -32,6 +32,11 @@ impl Position {
         self.0 >> INDEX_BITS
     }
 
+    /// Place in the block.
+    pub(super) fn index(self) -> u64 {
+        self.0 & ((1 << INDEX_BITS) - 1)
+    }
+
     /// As a database column has it.
     pub(super) fn to_column(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)

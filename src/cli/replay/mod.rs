@@ -138,7 +138,8 @@ pub(super) fn run(args: &ReplayArgs, answer: &mut dyn Write) -> anyhow::Result<O
     let recording = Recording::open(&args.file)?;
     let tally = Arc::new(Tally::default());
     let shown = tally.clone();
-    let progress = Progress::start(&recording, Some(LINE_EVERY), move || shown.so_far());
+    let (total, done) = (recording.bytes_total(), recording.bytes_read());
+    let progress = Progress::start(total, done, Some(LINE_EVERY), move || shown.so_far());
     let started = Clock::instant();
     let runtime = super::runtime()?;
     let ended = runtime.block_on(replay(args, recording, tally.clone(), &progress));

@@ -130,8 +130,9 @@ pub(super) fn run(args: &SimulateArgs, answer: &mut dyn Write) -> anyhow::Result
     let started = Clock::instant();
     let lines_read = Arc::new(AtomicU64::new(0));
     let shown = Arc::clone(&lines_read);
+    let (total, done) = (recording.bytes_total(), recording.bytes_read());
     let progress =
-        Progress::start(&recording, None, move || counted(shown.load(Ordering::Relaxed), "line"));
+        Progress::start(total, done, None, move || counted(shown.load(Ordering::Relaxed), "line"));
     let mut span: Option<(Timestamp, Timestamp)> = None;
     let batches = lines::read_ahead(recording);
     'lines: for batch in &batches {

@@ -1,4 +1,4 @@
-//! `tidegate stream`: look into the shard streams, and put a record into one.
+//! `tidegate stream`: look into the shard streams, check them, and put a record into one.
 //!
 //! Looking opens the database read-only, so it works beside a running gateway and without one. A put
 //! needs the one write connection: it goes to the gateway's HTTP API when one runs (the lock file
@@ -6,6 +6,7 @@
 
 mod put;
 mod tail;
+mod verify;
 
 use std::io::Write;
 use std::time::Duration;
@@ -31,9 +32,10 @@ Examples:
   tidegate stream tail alerts                         new records as they come
   tidegate stream tail alerts --from trim-horizon --no-follow | jq .data
   tidegate stream tail alerts --from 2026-05-01T06:00:00Z
-  tidegate stream put alerts --key sensor-7 '{\"temperature\":31}'";
+  tidegate stream put alerts --key sensor-7 '{\"temperature\":31}'
+  tidegate stream verify                              whether all that is stored is whole";
 
-/// Look into the shard streams, or put a record into one
+/// Look into the shard streams, check them, or put a record into one
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct StreamArgs {
@@ -48,6 +50,7 @@ enum Command {
     Describe(DescribeArgs),
     Put(put::PutArgs),
     Tail(tail::TailArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// The shards of a stream and what is in them
@@ -70,6 +73,7 @@ pub(super) fn run(args: &StreamArgs, answer: &mut dyn Write) -> anyhow::Result<O
         Command::Describe(args) => describe(args, answer),
         Command::Put(args) => put::run(args, answer),
         Command::Tail(args) => tail::run(args, answer),
+        Command::Verify(args) => verify::run(args, answer),
     }
 }
 

@@ -120,6 +120,61 @@ fn list_and_describe_count_what_is_there() {
 }
 
 #[test]
+fn verify_says_what_is_damaged_and_where() {
+    let folder = with_stream();
+    for n in 0..30 {
+        answer(folder.path(), &["put", "alerts", "--key", "a", &format!("{{\"n\":{n}}}")]).unwrap();
+    }
+    let verify = |words: &[&str]| {
+        let mut out = Vec::new();
+        let words = [&["verify"], words].concat();
+        let outcome = run(&parse(folder.path(), &words).unwrap(), &mut out).unwrap();
+        (outcome, String::from_utf8(out).unwrap())
+    };
+    let (outcome, text) = verify(&[]);
+    assert_eq!(outcome, Outcome::Done, "{text}");
+    assert!(text.starts_with("1 stream, 2 shards, 30 blocks, 30 records, "), "{text}");
+    assert!(text.ends_with(": whole\n"), "{text}");
+
+    // The last journal has folded its log into the file: damage one block there.
+    let path = folder.path().join("tidegate.db");
+    let whole = std::fs::read(&path).unwrap();
+    let mark = b"{\"n\":17}";
+    let at = whole.windows(mark.len()).position(|bytes| bytes == mark).unwrap();
+    let mut damaged = whole.clone();
+    damaged[at + 3] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    let (outcome, text) = verify(&["alerts", "--quick"]);
+    assert_eq!(outcome, Outcome::Rejected);
+    let expected =
+        "error: alerts, shardId-000000000000, block 18: the checksum does not match\n1 stream, ";
+    assert!(text.starts_with(expected), "{text}");
+    assert!(text.ends_with(": 1 error\n"), "{text}");
+    let (outcome, text) = verify(&["--format", "json"]);
+    assert_eq!(outcome, Outcome::Rejected);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&value["errors"], &value["blocks"]), (&1.into(), &30.into()));
+    assert_eq!(value["findings"][0]["aspect"], "block");
+    assert_eq!(value["findings"][0]["block"], 18);
+
+    // Pages that SQLite cannot make sense of, and a file that is none of its.
+    let root = whole.len() / 4096 / 2 * 4096;
+    for (from, length) in [(root, 4096), (4096, whole.len() - 4096), (0, 4096)] {
+        let mut damaged = whole.clone();
+        damaged[from..from + length].fill(0xa5);
+        std::fs::write(&path, &damaged).unwrap();
+        let (outcome, text) = verify(&[]);
+        assert_eq!(outcome, Outcome::Rejected, "{from}: {text}");
+        assert!(text.starts_with("error: "), "{from}: {text}");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(verify(&[]).0, Outcome::Done);
+    assert!(
+        answer(folder.path(), &["verify", "alert"]).unwrap_err().to_string().contains("alerts")
+    );
+}
+
+#[test]
 fn what_is_not_there_is_told() {
     let folder = with_stream();
     let told = |words: &[&str]| answer(folder.path(), words).unwrap_err().to_string();

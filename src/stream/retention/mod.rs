@@ -24,6 +24,7 @@ use crate::storage::ExecuteError;
 use crate::storage::Executor;
 
 pub(crate) use table::SCHEMA;
+pub(in crate::stream) use table::kept_since;
 #[cfg(test)]
 pub(in crate::stream) use table::set_back;
 #[cfg(test)]

@@ -67,6 +67,14 @@ fn save_runs(transaction: &Connection, change: &Change) -> rusqlite::Result<()> 
     Ok(())
 }
 
+/// What was written before this has been kept for `retention`, as the last look saw it; `None` when nothing has.
+pub(in crate::stream) fn kept_since(
+    connection: &Connection,
+    retention: Duration,
+) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(load_runs(connection)?.horizon(retention))
+}
+
 /// The longest retention of any stream.
 fn longest_retention(connection: &Connection) -> rusqlite::Result<Duration> {
     let longest: Option<i64> = connection
