@@ -300,6 +300,16 @@ pub const KINESIS_HEARTBEAT: Duration = Duration::from_secs(5);
 pub const KINESIS_TAKE_OVER_MIN: Duration = Duration::from_secs(5);
 /// Shards with limits whose last second the journal remembers; over it all are forgotten, and begin with a full second.
 pub const SHARD_RATES_MAX: usize = 20_000;
+/// Shards of a stream in one answer of the admin API.
+pub const SHARDS_SHOWN_MAX: usize = 1000;
+/// Streams on `/metrics`; those behind them in order of their names are left out, and counted.
+pub const METRIC_STREAMS_MAX: usize = 100;
+/// Shards of one stream on `/metrics`; a stream of more open shards has one line for all of them.
+pub const METRIC_SHARDS_MAX: usize = 32;
+/// Streams that are counted at a time: as many as there may be, and those that have gone.
+pub const STREAMS_METERED_MAX: usize = 20_000;
+/// Shards of one stream that are counted at a time: open ones, and closed ones that are still read.
+pub const SHARDS_METERED_MAX: usize = 20_000;
 /// Rules on one topic that ask the same kind of question of one field before the question is indexed: the
 /// search costs what evaluating one of them does.
 pub const PREDICATE_INDEX_MIN: usize = 4;

@@ -31,6 +31,8 @@ use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::QoS;
 use crate::rule::ast::Action;
+use crate::stream::Meter;
+use crate::stream::NoRoom;
 use crate::topic::Reserved;
 use crate::topic::TopicName;
 
@@ -50,7 +52,7 @@ pub struct Outcome {
 }
 
 /// Carries out `hit`: adds its effects, or its rule's ON ERROR effects, to `outcome`.
-pub fn carry_out(engine: &Engine, hit: Hit, outcome: &mut Outcome) {
+pub fn carry_out(engine: &Engine, meter: &Meter, hit: Hit, outcome: &mut Outcome) {
     let rule = &engine.rules()[hit.rule.0 as usize];
     outcome.hits.push(hit_record(rule.name(), &hit));
     outcome.carried_out.push(hit.rule);
@@ -64,6 +66,7 @@ pub fn carry_out(engine: &Engine, hit: Hit, outcome: &mut Outcome) {
         publish: &hit.publish,
         at: hit.decided_at,
         for_error: true,
+        meter,
     };
     let mut failures: SmallVec<[ActionFailure; 1]> = SmallVec::new();
     for (action, written) in hit.actions.into_iter().zip(written) {
@@ -81,6 +84,7 @@ pub fn carry_out(engine: &Engine, hit: Hit, outcome: &mut Outcome) {
 /// attempts, say.
 pub fn report(
     engine: &Engine,
+    meter: &Meter,
     rule: RuleIndex,
     publish: &Publish,
     at: Timestamp,
@@ -88,7 +92,7 @@ pub fn report(
     outcome: &mut Outcome,
 ) {
     let name = engine.rules()[rule.0 as usize].name();
-    Cause { name, rule, publish, at, for_error: false }
+    Cause { name, rule, publish, at, for_error: false, meter }
         .run_error_actions(engine, failures, outcome);
 }
 
@@ -100,6 +104,8 @@ struct Cause<'a> {
     at: Timestamp,
     /// Whether a failure that shows later, in the journal's stage or at a hook, goes to ON ERROR.
     for_error: bool,
+    /// Knows which streams are full.
+    meter: &'a Meter,
 }
 
 impl Cause<'_> {
@@ -123,6 +129,7 @@ impl Cause<'_> {
         match action {
             PreparedAction::Stream { stream, key, hash_key, records } => {
                 self.check_sizes(&records, key.len())?;
+                self.check_room(&stream, &records, key.len())?;
                 // Who reads the stream judges it: one hop too many ends there.
                 let hops = self.publish.hops.saturating_add(1);
                 outcome.effects.extend(records.into_iter().map(|data| Effect::Stream {
@@ -197,6 +204,21 @@ impl Cause<'_> {
             origin: Origin::internal(),
             properties: None,
             hops: self.publish.hops + 1,
+        })
+    }
+
+    /// All of the records find room, or none is taken.
+    fn check_room(
+        &self,
+        stream: &Arc<str>,
+        records: &[Bytes],
+        key_bytes: usize,
+    ) -> Result<(), Fault> {
+        let bytes = records.iter().map(|data| data.len() + key_bytes).sum();
+        self.meter.admit(stream, bytes).map_err(|NoRoom { bytes_max }| Fault {
+            rule: self.rule,
+            code: FaultCode::StreamFull,
+            message: format!("stream '{stream}' may hold {bytes_max} bytes, and has no room"),
         })
     }
 

@@ -38,7 +38,7 @@ fn outcome(rules: &str, message: &Publish) -> Outcome {
     engine.evaluate(&engine.plan(&message.topic), message, &mut evaluation);
     let mut outcome = Outcome::default();
     for hit in evaluation.hits {
-        carry_out(&engine, hit, &mut outcome);
+        carry_out(&engine, &Meter::default(), hit, &mut outcome);
     }
     outcome
 }
@@ -170,7 +170,7 @@ fn a_report_that_comes_later_runs_on_error_alone() {
     let mut outcome = Outcome::default();
     for rule in [RuleIndex(0), RuleIndex(1)] {
         let failures = std::slice::from_ref(&failure);
-        report(&engine, rule, &about, about.received_at, failures, &mut outcome);
+        report(&engine, &Meter::default(), rule, &about, about.received_at, failures, &mut outcome);
     }
     let stored = stored(&outcome);
     assert_eq!(stored.len(), 1, "a rule without ON ERROR does nothing: {stored:?}");

@@ -30,6 +30,7 @@ mod publish;
 mod query;
 mod routes;
 mod server;
+pub mod streams;
 mod usage;
 
 pub(crate) use error::Refusal;

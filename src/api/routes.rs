@@ -39,6 +39,7 @@ use crate::api::source::HitFilter;
 use crate::api::source::NewRecord;
 use crate::api::source::Source;
 use crate::api::source::SourceError;
+use crate::api::streams;
 use crate::api::view::ListenerView;
 use crate::api::view::Overview;
 use crate::api::view::Placed;
@@ -62,7 +63,7 @@ pub(super) struct Shared {
     /// One for each live page that may be open.
     pub(super) event_permits: Arc<Semaphore>,
     /// How long a body may take to arrive.
-    body_timeout: Duration,
+    pub(super) body_timeout: Duration,
 }
 
 /// Health, metrics and `/api/…`, without the [`super::guard`] that the whole site wears.
@@ -85,7 +86,9 @@ pub(crate) fn router(source: Arc<dyn Source>, body_timeout: Duration) -> Router 
         .route("/api/rules/:name/disable", post(disable_rule))
         .route("/api/hits", get(hits))
         .route("/api/hits/:id", get(hit))
-        .route("/api/streams", get(streams))
+        .route("/api/streams", get(list_streams))
+        .route("/api/streams/:name", get(streams::stream))
+        .route("/api/streams/:name/reshard", post(streams::reshard))
         .route("/api/streams/:name/records", get(stream_records).post(put_record))
         .route("/api/tables", get(tables))
         .route("/api/tables/:name", get(table_entries))
@@ -115,8 +118,13 @@ async fn readyz(State(shared): State<Shared>) -> Response {
     (status, Json(readiness)).into_response()
 }
 
-async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], shared.source.metrics_text())
+async fn metrics(State(shared): State<Shared>) -> Response {
+    // What streams hold is read from the disk.
+    let source = Arc::clone(&shared.source);
+    match tokio::task::spawn_blocking(move || source.metrics_text()).await {
+        Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 async fn openapi() -> impl IntoResponse {
@@ -236,7 +244,7 @@ async fn hit(
     }
 }
 
-async fn streams(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+async fn list_streams(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
     params.only(&[])?;
     Ok(Json(json!({"streams": shared.source.streams().await?})).into_response())
 }
@@ -282,7 +290,11 @@ async fn put_record(
 
 /// Reads a JSON body within its bounds. The content type is insisted on because a foreign page can
 /// send a form without asking, and JSON only after a preflight that nothing here answers.
-async fn json_body(headers: &HeaderMap, body: Body, limit: Duration) -> Result<Bytes, ApiError> {
+pub(super) async fn json_body(
+    headers: &HeaderMap,
+    body: Body,
+    limit: Duration,
+) -> Result<Bytes, ApiError> {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
     if !media_type.trim().eq_ignore_ascii_case("application/json") {
@@ -486,7 +498,7 @@ impl Shared {
         }
     }
 
-    async fn explain_stream(&self, name: &str, error: SourceError) -> ApiError {
+    pub(super) async fn explain_stream(&self, name: &str, error: SourceError) -> ApiError {
         match error {
             SourceError::Unknown => match self.source.streams().await {
                 Ok(streams) => {
@@ -501,7 +513,7 @@ impl Shared {
 }
 
 /// The one variable part of a path. axum's own extractor answers bad UTF-8 in plain text.
-struct Name(String);
+pub(super) struct Name(pub(super) String);
 
 /// The two variable parts of a path.
 struct NameAndKey(String, String);

@@ -16,6 +16,8 @@ use crate::api::plan::RulePlan;
 use crate::api::rule_set::ReloadReport;
 use crate::api::series::SeriesSpan;
 use crate::api::series::SeriesView;
+use crate::api::streams::Reshard;
+use crate::api::streams::StreamDetail;
 use crate::api::view::ClientView;
 use crate::api::view::DeadLetter;
 use crate::api::view::DeliveryView;
@@ -167,7 +169,7 @@ pub trait Source: Send + Sync + 'static {
     /// The gateway as a whole.
     fn overview(&self) -> Overview;
 
-    /// Prometheus text (OpenMetrics 1.0) of everything registered.
+    /// Prometheus text (OpenMetrics 1.0) of everything registered. Reads from the disk.
     fn metrics_text(&self) -> String;
 
     /// All rules, in the order of their files.
@@ -231,6 +233,13 @@ pub trait Source: Send + Sync + 'static {
 
     /// All streams, by name.
     fn streams(&self) -> Answer<'_, Vec<StreamView>>;
+
+    /// A stream with its shards; [`SourceError::Unknown`] when there is none of that name.
+    fn stream<'a>(&'a self, stream: &'a str) -> Answer<'a, StreamDetail>;
+
+    /// Gives a stream other shards, and answers it when that is on disk; [`SourceError::Unknown`] when there is
+    /// no such stream, [`SourceError::Refused`] when it cannot be done.
+    fn reshard<'a>(&'a self, stream: &'a str, change: Reshard) -> Answer<'a, StreamDetail>;
 
     /// Records of a stream, oldest first, at most `limit` and as many as fit `bytes_max` bytes of
     /// data (one at least); [`SourceError::Unknown`] when there is no such stream.

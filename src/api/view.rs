@@ -609,9 +609,20 @@ pub struct ClientView {
 }
 
 /// Serialises a duration as whole milliseconds.
-fn duration_ms<S: serde::Serializer>(
+pub(super) fn duration_ms<S: serde::Serializer>(
     duration: &Duration,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The same of one that may not be there.
+pub(super) fn opt_duration_ms<S: serde::Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => duration_ms(duration, serializer),
+        None => serializer.serialize_none(),
+    }
 }

@@ -79,6 +79,8 @@ pub struct Config {
     pub rules: RulesConfig,
     /// `[journal]`
     pub journal: JournalConfig,
+    /// `[streams]`
+    pub stream_room: RoomConfig,
     /// `[stream.NAME]`
     pub streams: BTreeMap<String, StreamConfig>,
     /// `[delivery.NAME]`
@@ -181,6 +183,25 @@ pub struct JournalConfig {
     pub gather: Duration,
 }
 
+/// What happens to records that a stream has no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// `refuse`: they are refused.
+    #[default]
+    Refuse,
+    /// `drop_oldest`: the oldest records are dropped for them.
+    DropOldest,
+}
+
+/// `[streams]`: of streams whose own section does not say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoomConfig {
+    /// `size_max`: bytes of data and keys; no bound but the disk's when it is not set.
+    pub size_max: Option<usize>,
+    /// `full`
+    pub full: WhenFull,
+}
+
 /// `[stream.NAME]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamConfig {
@@ -188,6 +209,10 @@ pub struct StreamConfig {
     pub shards: u32,
     /// `retention`: 24 hours to 365 days.
     pub retention: Duration,
+    /// `size_max`: bytes of data and keys; that of `[streams]` when it is not set.
+    pub size_max: Option<usize>,
+    /// `full`; that of `[streams]` when it is not set.
+    pub full: Option<WhenFull>,
 }
 
 /// Compression of delivered files.
@@ -275,6 +300,7 @@ impl Default for Config {
             rate: RateConfig::default(),
             rules: RulesConfig::default(),
             journal: JournalConfig::default(),
+            stream_room: RoomConfig::default(),
             streams: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             hooks: BTreeMap::new(),
@@ -345,7 +371,8 @@ impl Default for JournalConfig {
 
 impl Default for StreamConfig {
     fn default() -> Self {
-        StreamConfig { shards: 2, retention: Duration::from_secs(24 * 3600) }
+        let retention = Duration::from_secs(24 * 3600);
+        StreamConfig { shards: 2, retention, size_max: None, full: None }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -16,10 +17,12 @@ use super::HttpAuth;
 use super::HttpConfig;
 use super::JournalConfig;
 use super::MqttConfig;
+use super::RoomConfig;
 use super::RulesConfig;
 use super::SecretConfig;
 use super::ShadowConfig;
 use super::StreamConfig;
+use super::WhenFull;
 use super::access::http_auth;
 use super::access::read_acl;
 use super::access::read_auth;
@@ -89,6 +92,7 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     check_addresses(&claims, findings);
     config.rules = read_rules(root.section("rules", findings), findings);
     config.journal = read_journal(root.section("journal", findings), findings);
+    config.stream_room = read_room(root.section("streams", findings), findings);
     config.streams = read_named(root.named("stream", findings), read_stream, findings);
     config.deliveries = read_named(root.named("delivery", findings), read_delivery, findings);
     config.secrets = read_named(root.named("secret", findings), read_secret, findings);
@@ -281,10 +285,34 @@ fn check_target_name(name: &str) -> Result<(), Problem> {
     Err(Problem::new(code::NAME, message, help))
 }
 
+/// A stream that is smaller than this could not take the largest record.
+const ROOM: RangeInclusive<usize> = 16 * MIB..=16 * 1024 * 1024 * MIB;
+
+fn read_room(mut section: Section<'_>, findings: &mut Findings) -> RoomConfig {
+    let mut room = RoomConfig::default();
+    section.read("size_max", &mut room.size_max, |value| size(ROOM)(value).map(Some), findings);
+    section.read("full", &mut room.full, when_full, findings);
+    section.finish(findings);
+    room
+}
+
+fn when_full(value: &DeValue<'_>) -> Result<WhenFull, Problem> {
+    match text(value)?.as_str() {
+        "refuse" => Ok(WhenFull::Refuse),
+        "drop_oldest" => Ok(WhenFull::DropOldest),
+        other => {
+            let message = format!("{other:?} is not what a full stream can do");
+            Err(Problem::new(code::VALUE, message, "\"refuse\" or \"drop_oldest\""))
+        }
+    }
+}
+
 fn read_stream(mut section: Section<'_>, _: Range<usize>, findings: &mut Findings) -> StreamConfig {
     let mut stream = StreamConfig::default();
     section.read("shards", &mut stream.shards, integer(1..=1024), findings);
     section.read("retention", &mut stream.retention, duration(DAY..=DAY * 365), findings);
+    section.read("size_max", &mut stream.size_max, |value| size(ROOM)(value).map(Some), findings);
+    section.read("full", &mut stream.full, |value| when_full(value).map(Some), findings);
     section.finish(findings);
     stream
 }

@@ -57,6 +57,9 @@ fn the_example_lists_every_key_at_its_default() {
                     "listener.browsers.client_crl",
                     "listener.browsers.client_certificate",
                     "listener.browsers.principal",
+                    "streams.size_max",
+                    "stream.alerts.size_max",
+                    "stream.alerts.full",
                     // It depends on data_dir.
                     "delivery.archive.directory",
                 ]
@@ -118,6 +121,9 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
     collect(table.get_ref(), "", &mut listed);
     // Those that have no default to put into the example.
     listed.insert("delivery.NAME.directory".to_owned(), "data_dir`/delivery/NAME".to_owned());
+    listed.insert("streams.size_max".to_owned(), "none".to_owned());
+    listed.insert("stream.NAME.size_max".to_owned(), "as `[streams]` says".to_owned());
+    listed.insert("stream.NAME.full".to_owned(), "as `[streams]` says".to_owned());
     listed.insert("acl.file".to_owned(), "no file".to_owned());
     listed.insert("auth.jwt.audience".to_owned(), "any".to_owned());
     listed.insert("auth.jwt.issuer".to_owned(), "any".to_owned());

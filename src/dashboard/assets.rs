@@ -42,6 +42,7 @@ const ASSETS: &[Asset] = assets![
     "/assets/hits.css" "text/css; charset=utf-8" "hits.css",
     "/assets/targets.css" "text/css; charset=utf-8" "targets.css",
     "/assets/detail.css" "text/css; charset=utf-8" "detail.css",
+    "/assets/shards.css" "text/css; charset=utf-8" "shards.css",
     "/assets/api.js" "text/javascript; charset=utf-8" "api.js",
     "/assets/app.js" "text/javascript; charset=utf-8" "app.js",
     "/assets/chart.js" "text/javascript; charset=utf-8" "chart.js",
@@ -55,6 +56,7 @@ const ASSETS: &[Asset] = assets![
     "/assets/rule_detail.js" "text/javascript; charset=utf-8" "rule_detail.js",
     "/assets/rules.js" "text/javascript; charset=utf-8" "rules.js",
     "/assets/series.js" "text/javascript; charset=utf-8" "series.js",
+    "/assets/shards.js" "text/javascript; charset=utf-8" "shards.js",
     "/assets/targets.js" "text/javascript; charset=utf-8" "targets.js",
     "/assets/theme.js" "text/javascript; charset=utf-8" "theme.js",
 ];

@@ -63,6 +63,8 @@ pub enum FaultCode {
     TableKeyInvalid,
     /// An UPSERT of a new key into a table that has as many as it may.
     TableFull,
+    /// A stream that refuses what is over its room has none for a record.
+    StreamFull,
     /// A PARTITION BY value is Undefined, or the key is too long.
     HoldKeyInvalid,
     /// The rule watches as many keys as it may.
@@ -126,6 +128,7 @@ impl FaultCode {
         FaultCode::HashKeyInvalid,
         FaultCode::TableKeyInvalid,
         FaultCode::TableFull,
+        FaultCode::StreamFull,
         FaultCode::HoldKeyInvalid,
         FaultCode::HoldKeysFull,
         FaultCode::HistoryFull,
@@ -167,6 +170,7 @@ impl FaultCode {
             FaultCode::HashKeyInvalid => "hash_key_invalid",
             FaultCode::TableKeyInvalid => "table_key_invalid",
             FaultCode::TableFull => "table_full",
+            FaultCode::StreamFull => "stream_full",
             FaultCode::HoldKeyInvalid => "hold_key_invalid",
             FaultCode::HoldKeysFull => "hold_keys_full",
             FaultCode::HistoryFull => "history_full",

@@ -49,6 +49,7 @@ use crate::limits;
 use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::QoS;
+use crate::stream::Overflow;
 use crate::topic::TopicName;
 use crate::upstream::LinkSink;
 
@@ -76,6 +77,12 @@ enum Event {
     },
     Statistics {
         at: Timestamp,
+    },
+    /// A stream has refused or dropped records.
+    StreamFull {
+        stream: Arc<str>,
+        policy: &'static str,
+        overflow: Overflow,
     },
 }
 
@@ -121,6 +128,12 @@ impl Events {
     /// What happens to clients.
     pub(super) fn tell(&self, event: &dyn Fn() -> ClientEvent) {
         self.raise(|| Event::Client(event()));
+    }
+
+    /// A stream has refused or dropped records for want of room.
+    pub(super) fn stream_full(&self, stream: &Arc<str>, policy: &'static str, overflow: &Overflow) {
+        let stream = Arc::clone(stream);
+        self.raise(|| Event::StreamFull { stream, policy, overflow: *overflow });
     }
 
     fn raise(&self, event: impl FnOnce() -> Event) {
@@ -276,6 +289,7 @@ impl Event {
             Event::DeliveryFailed { at, .. }
             | Event::Upstream { at, .. }
             | Event::Statistics { at } => *at,
+            Event::StreamFull { overflow, .. } => overflow.at,
         }
     }
 
@@ -309,6 +323,19 @@ impl Event {
                 }
                 let topic = format!("$events/upstream/{}/{word}", level(&name));
                 events.announce(rules, pass, &topic, at, &document);
+            }
+            Event::StreamFull { stream, policy, overflow } => {
+                let document = json!({
+                    "eventType": "full",
+                    "timestamp": overflow.at.as_millis(),
+                    "stream": &*stream,
+                    "policy": policy,
+                    "sizeMax": overflow.room.bytes_max,
+                    "records": overflow.lost.records,
+                    "bytes": overflow.lost.bytes,
+                });
+                let topic = format!("$events/stream/{stream}/full");
+                events.announce(rules, pass, &topic, overflow.at, &document);
             }
             Event::DeliveryFailed { delivery, at, error } => {
                 let document = json!({

@@ -25,10 +25,11 @@ use crate::stream::Lineage;
 use crate::stream::Put;
 
 use super::Parts;
-use super::named_streams;
 use super::rules::RunningRules;
 use super::secrets;
 use super::stage::Work;
+use super::stream_metrics::StreamMetrics;
+use super::streams::named_streams;
 
 /// Memory of a record beside its data and key, about, bytes.
 const RECORD_OVERHEAD_BYTES: usize = 128;
@@ -95,6 +96,13 @@ impl Parts<'_> {
         let Parts { storage, journal, config, clock, .. } = *self;
         let metrics = KinesisMetrics::default();
         metrics.register(registry);
+        let meter = Arc::clone(&running.hold().meter);
+        let reader = stream::Reader::new(storage.reader()?);
+        registry.register_collector(Box::new(StreamMetrics::new(
+            reader,
+            Arc::clone(&meter),
+            clock,
+        )));
         let mut keys = Vec::new();
         for (id, key) in &config.access_keys {
             let secret = config.secrets.get(&key.secret);
@@ -123,6 +131,7 @@ impl Parts<'_> {
             stopped,
             body_timeout: config.http.body_timeout,
             metrics,
+            meter,
         }))
     }
 }

@@ -67,7 +67,15 @@ impl LetterSink {
                 error_message: letter.error.clone(),
             };
             if letter.for_error {
-                action::report(&rules.engine, rule, &publish, now, &[failure], &mut pass.outcome);
+                action::report(
+                    &rules.engine,
+                    &rules.meter,
+                    rule,
+                    &publish,
+                    now,
+                    &[failure],
+                    &mut pass.outcome,
+                );
             }
             self.events.announce_letter(&rules, &mut pass, hook, rule, letter, now);
         }

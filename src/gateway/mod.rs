@@ -34,15 +34,15 @@ mod sessions;
 mod stage;
 #[cfg(test)]
 mod stage_tests;
+mod stream_metrics;
 mod stream_rules;
+mod streams;
 mod switches;
 mod tally;
 mod upstreams;
 mod view;
 mod virtual_streams;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -74,7 +74,6 @@ use crate::checkpoint::SavedMessage;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::config::StreamConfig;
 use crate::dashboard;
 use crate::delivery;
 use crate::delivery::Deliveries;
@@ -108,12 +107,10 @@ use crate::rule_files::Loaded;
 use crate::session;
 use crate::session::Parcel;
 use crate::session::Removal;
-use crate::storage::Executor;
 use crate::storage::ReadConnection;
 use crate::storage::Storage;
 use crate::storage::StorageError;
 use crate::stream;
-use crate::stream::Difference;
 use crate::topic::TopicName;
 use crate::upstream::Exits;
 
@@ -145,6 +142,8 @@ use stage::Remembered;
 use stage::Work;
 use stream_rules::StreamRules;
 use stream_rules::StreamSetup;
+use streams::declare_streams;
+use streams::first_streams;
 use tally::RuleMetrics;
 use view::GatewayView;
 
@@ -300,6 +299,7 @@ impl Gateway {
         let http = tokio::spawn(http);
         let (broker, mut tasks) = open(broker, &view).await;
         tasks.extend([tokio::spawn(reloader.run()), tokio::spawn(access_files.watch())]);
+        tasks.push(parts.keep_streams(&view.running));
         let feeders = [tokio::spawn(desk), tokio::spawn(stream_rules.run(stopped))];
         view.life.begin();
         Ok(Gateway { view, broker, http, feeders, journal, stop, tasks, storage })
@@ -605,24 +605,6 @@ fn tell_restored(restored: &Restored, alive_until: Timestamp, now: Timestamp, wh
     }
 }
 
-/// The streams that configuration or rules name, with what the configuration declares of them.
-fn first_streams(config: &Config, rules: &Rules) -> Declared {
-    let declared = config.streams.iter().map(|(name, stream)| (name.clone(), Some(stream.clone())));
-    let mut streams: Declared = declared.collect();
-    for name in named_streams(rules) {
-        streams.entry(name.to_owned()).or_default();
-    }
-    streams
-}
-
-/// The streams that rules write or read.
-fn named_streams(rules: &Rules) -> BTreeSet<&str> {
-    let rules = rules.list().iter();
-    let read =
-        rules.clone().filter_map(|rule| rule.source()).map(|source| source.name.node.as_str());
-    rules.flat_map(|rule| rule.streams()).chain(read).collect()
-}
-
 /// What is to be on disk before anything comes in: streams, the switches of the rules that there are, and
 /// that the last run's connections have ended.
 async fn prepare_tables(
@@ -633,36 +615,9 @@ async fn prepare_tables(
     clock: Clock,
 ) -> anyhow::Result<()> {
     declare_streams(&storage.executor(), first_streams(config, rules), clock).await?;
+    stream::take_stock(&storage.executor(), &rules.meter).await?;
     checkpoint::declare_switches(&storage.executor(), Arc::clone(rules.switches())).await?;
     session::begin(&storage.executor(), remains, clock.now()).await?;
-    Ok(())
-}
-
-/// Streams by name; `None` for one that only rules name.
-type Declared = BTreeMap<String, Option<StreamConfig>>;
-
-/// Makes streams that are not there; one that is keeps the shards it has, and what was declared of it
-/// before where nothing is now.
-async fn declare_streams(
-    executor: &Executor,
-    wanted: Declared,
-    clock: Clock,
-) -> anyhow::Result<()> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    for difference in stream::declare(executor, wanted.into_iter().collect(), clock.now()).await? {
-        match difference {
-            Difference::ShorterRetention { stream, before, now } => tracing::warn!(
-                %stream, before_s = before.as_secs(), now_s = now.as_secs(),
-                "the configuration shortens the retention of the stream; older records are deleted"
-            ),
-            Difference::OtherShards { stream, kept, declared } => tracing::warn!(
-                %stream, kept, declared,
-                "the stream keeps the number of shards it was made with; the configured one differs"
-            ),
-        }
-    }
     Ok(())
 }
 

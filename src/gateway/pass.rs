@@ -138,7 +138,7 @@ impl Pass {
     /// Carries out one hit of the hold table, and evaluates everything it makes rules republish.
     pub(super) fn take_hit(&mut self, rules: &Rules, hit: Hit) {
         let at = hit.decided_at;
-        action::carry_out(&rules.engine, hit, &mut self.outcome);
+        action::carry_out(&rules.engine, &rules.meter, hit, &mut self.outcome);
         self.finish(rules, at);
     }
 
@@ -169,7 +169,15 @@ impl Pass {
             failed_resource: String::new(),
             error_message: fault.message.clone(),
         };
-        action::report(&rules.engine, fault.rule, publish, at, &[failure], &mut self.outcome);
+        action::report(
+            &rules.engine,
+            &rules.meter,
+            fault.rule,
+            publish,
+            at,
+            &[failure],
+            &mut self.outcome,
+        );
         self.outcome.faults.push(fault);
         self.finish(rules, at);
     }
@@ -266,7 +274,7 @@ impl Pass {
 
     /// Counts what was evaluated, and carries out its hits.
     fn count(&mut self, rules: &Rules, at: Timestamp) {
-        let Rules { engine, tallies, .. } = rules;
+        let Rules { engine, tallies, meter, .. } = rules;
         let evaluation = &mut self.evaluation;
         tallies.add_runs(&evaluation.unknown, |tally| &tally.unknown);
         evaluation.unknown.clear();
@@ -280,7 +288,7 @@ impl Pass {
         }
         self.observations.append(&mut evaluation.observations);
         for hit in evaluation.hits.drain(..) {
-            action::carry_out(engine, hit, &mut self.outcome);
+            action::carry_out(engine, meter, hit, &mut self.outcome);
         }
     }
 

@@ -67,12 +67,12 @@ use crate::storage::ReadConnection;
 
 use super::EngineError;
 use super::access_files::AccessFiles;
-use super::declare_streams;
 use super::engine;
-use super::named_streams;
 use super::rules::Rules;
 use super::rules::RunningRules;
 use super::stage::Work;
+use super::streams::declare_streams;
+use super::streams::named_streams;
 use super::switches;
 
 /// Errors that go to the log one by one.

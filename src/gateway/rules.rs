@@ -32,6 +32,7 @@ use crate::rule::Rule;
 use crate::rule::ast::StreamStart;
 use crate::stream::ConsumerSpec;
 use crate::stream::ConsumerStart;
+use crate::stream::Meter;
 use crate::topic::TopicFilter;
 use crate::topic::TopicName;
 
@@ -53,6 +54,8 @@ pub(super) struct Rules {
     /// Counted; rules of the same name share their counters with the set before. Readers go through
     /// [`Rules::counted`].
     pub(super) tallies: Tallies,
+    /// What counts the records of streams, and knows how much each may hold. The same for every set.
+    pub(super) meter: Arc<Meter>,
     plans: Plans,
     places: HashMap<Arc<str>, RuleIndex, foldhash::fast::RandomState>,
     /// What each rule with WHEN or GROUP BY remembers, by [`RuleIndex`]; `None` for the others.
@@ -80,6 +83,10 @@ impl Rules {
         Rules {
             generation: before.map_or(1, |before| before.generation + 1),
             tallies: Tallies::new(rules, before.map(Rules::counted)),
+            meter: match before {
+                Some(before) => Arc::clone(&before.meter),
+                None => Arc::new(Meter::new(&config.stream_room, &config.streams)),
+            },
             plans: Plans::default(),
             places: places.collect(),
             fingerprints,

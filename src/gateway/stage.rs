@@ -450,7 +450,15 @@ impl<A: AfterCommit> Episodes<A> {
                 failed_resource: table.to_string(),
                 error_message: message.clone(),
             };
-            action::report(&rules.engine, rule, publish, upsert.at, &[failure], outcome);
+            action::report(
+                &rules.engine,
+                &rules.meter,
+                rule,
+                publish,
+                upsert.at,
+                &[failure],
+                outcome,
+            );
         }
         outcome.faults.push(Fault { rule, code: FaultCode::TableFull, message });
         self.pass.finish(rules, upsert.at);
@@ -459,6 +467,10 @@ impl<A: AfterCommit> Episodes<A> {
 
 impl<A: AfterCommit> Stage for GatewayStage<A> {
     type Work = Work;
+
+    fn meter(&self) -> Arc<stream::Meter> {
+        Arc::clone(&self.rules.meter)
+    }
 
     fn apply(&mut self, at: Timestamp, work: Work, batch: &mut Batch) {
         match work {

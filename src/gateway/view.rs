@@ -32,6 +32,8 @@ use crate::api::source::NewRecord;
 use crate::api::source::ReadFrom;
 use crate::api::source::RetainedMessage;
 use crate::api::source::Visitor;
+use crate::api::streams::Reshard;
+use crate::api::streams::StreamDetail;
 use crate::api::view;
 use crate::broker::BrokerHandle;
 use crate::broker::ClientStatus;
@@ -76,6 +78,7 @@ use super::reload::Reloads;
 use super::rules::Rules;
 use super::rules::RunningRules;
 use super::stage::Work;
+use super::streams;
 use super::tally::RuleTally;
 use super::tally::Tallies;
 
@@ -131,7 +134,9 @@ pub(super) struct GatewayView {
 }
 
 /// Runs a blocking read on a thread that may block.
-async fn read<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, SourceError>
+pub(super) async fn read<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, SourceError>
 where
     T: Send + 'static,
     E: Into<SourceError> + Send + 'static,
@@ -558,17 +563,16 @@ impl Source for GatewayView {
         let reader = Arc::clone(&self.streams);
         Box::pin(async move {
             let list = read(move || reader.lock().streams()).await?;
-            let view = |stream: stream::StreamSummary| view::StreamView {
-                name: view::Text::from(stream.name.as_str()),
-                shards: u32::try_from(stream.shards).unwrap_or(u32::MAX),
-                records: stream.records,
-                bytes: stream.bytes,
-                oldest: stream.first_at.map(Into::into),
-                newest: stream.last_at.map(Into::into),
-                retention: stream.retention,
-            };
-            Ok(list.into_iter().map(view).collect())
+            Ok(list.into_iter().map(streams::stream_view).collect())
         })
+    }
+
+    fn stream<'a>(&'a self, name: &'a str) -> Answer<'a, StreamDetail> {
+        Box::pin(self.stream_detail(name))
+    }
+
+    fn reshard<'a>(&'a self, name: &'a str, change: Reshard) -> Answer<'a, StreamDetail> {
+        Box::pin(self.unless_stalled(self.reshard_stream(name, change)))
     }
 
     fn stream_records<'a>(
@@ -588,6 +592,11 @@ impl Source for GatewayView {
             if let Some(stall) = self.health.stall() {
                 return Err(stalled(&stall));
             }
+            let bytes = record.data.len() + record.partition_key.len();
+            let meter = Arc::clone(&self.running.hold().meter);
+            if let Err(no_room) = meter.admit(name, bytes) {
+                return Err(SourceError::Busy(format!("the stream '{name}' is full: {no_room}")));
+            }
             let record = stream::NewRecord {
                 partition_key: &record.partition_key,
                 hash_key: record.hash_key,
@@ -604,6 +613,7 @@ impl Source for GatewayView {
                 )));
             };
             let stored = stored?;
+            meter.add(name, stored.shard, bytes);
             Ok(view::Placed {
                 sequence_number: stored.sequence_number.to_string(),
                 shard: stored.shard.to_string(),

@@ -282,6 +282,11 @@ pub trait Stage: Send + 'static {
     /// table of a gateway that is down: its downtime goes on.
     const IS_GATEWAY: bool = true;
 
+    /// What counts the records of streams, and knows how much each may hold.
+    fn meter(&self) -> Arc<stream::Meter> {
+        Arc::default()
+    }
+
     /// Turns one submission into effects. Timers due at or before `at` have been run, unless the work is
     /// [timeless](Stage::is_timeless).
     fn apply(&mut self, at: Timestamp, work: Self::Work, batch: &mut Batch);
@@ -448,7 +453,7 @@ impl<W: Send + 'static> Journal<W> {
         let (closing, is_closing) = watch::channel(false);
         let (stall, health) = watch::channel(None);
         let metrics = JournalMetrics::default();
-        let targets = Targets::default();
+        let targets = Targets { meter: stage.meter(), ..Targets::default() };
         let awaited = Arc::new(Notify::new());
         let ended = writer::start(writer::Start {
             storage,

@@ -32,6 +32,7 @@ use super::StateChange;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Targets {
     pub(super) streams: Arc<stream::Arrivals>,
+    pub(super) meter: Arc<stream::Meter>,
     pub(super) deliveries: Arc<delivery::Backlogs>,
     pub(super) hooks: Arc<lambda::Backlogs>,
 }
@@ -60,7 +61,7 @@ impl Tables {
     ) -> Tables {
         Tables {
             connection,
-            streams: stream::Appender::new(targets.streams),
+            streams: stream::Appender::new(targets.streams, targets.meter),
             deliveries: delivery::Appender::new(targets.deliveries),
             hooks: lambda::Appender::new(targets.hooks),
             sessions: session::Appender::default(),

@@ -59,6 +59,7 @@ use crate::limits::KINESIS_SUBSCRIPTIONS_MAX;
 use crate::stream::Allowance;
 use crate::stream::Arrivals;
 use crate::stream::Lineage;
+use crate::stream::Meter;
 use crate::stream::Put;
 use crate::stream::Reader;
 use crate::stream::ShardId;
@@ -136,6 +137,8 @@ pub struct Setup {
     pub body_timeout: Duration,
     /// What it counts.
     pub metrics: KinesisMetrics,
+    /// What is counted of each shard.
+    pub meter: Arc<Meter>,
 }
 
 /// The API.
@@ -156,6 +159,7 @@ pub(crate) struct Kinesis {
     subscription_turns: Arc<Semaphore>,
     /// Kibibytes that their events may still take.
     event_room: Arc<Semaphore>,
+    meter: Arc<Meter>,
     /// Requests that may be begun.
     requests: Arc<Semaphore>,
     /// Kibibytes that bodies and answers may still take.
@@ -182,6 +186,7 @@ impl Kinesis {
             event_room: Arc::new(Semaphore::new(KINESIS_EVENTS_BYTES_MAX / ROOM_UNIT_BYTES)),
             body_timeout: setup.body_timeout,
             metrics: setup.metrics,
+            meter: setup.meter,
             requests: Arc::new(Semaphore::new(KINESIS_REQUESTS_MAX)),
             room: Arc::new(Semaphore::new(KINESIS_BYTES_MAX / ROOM_UNIT_BYTES)),
             given: Mutex::default(),

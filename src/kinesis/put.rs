@@ -20,6 +20,7 @@ use crate::limits::KINESIS_BATCH_BYTES_MAX;
 use crate::limits::KINESIS_BATCH_RECORDS_MAX;
 use crate::limits::PARTITION_KEY_CHARS_MAX;
 use crate::limits::STREAM_RECORD_BYTES_MAX;
+use crate::stream::NoRoom;
 use crate::stream::Put;
 use crate::stream::PutRecord;
 use crate::stream::PutRefused;
@@ -166,6 +167,9 @@ pub(super) async fn record(
         Some(PutResult::Throttled(shard)) => {
             Err(Fault::new(THROTTLED, exceeded(*shard, &stream, &kinesis.account_id)))
         }
+        Some(PutResult::NoRoom(no_room)) => {
+            Err(Fault::new(THROTTLED, full(*no_room, &stream, &kinesis.account_id)))
+        }
         None => Err(Fault::internal("the record has no outcome")),
     }
 }
@@ -212,8 +216,12 @@ pub(super) async fn records(
             error_code: THROTTLED,
             error_message: exceeded(*shard, &stream, &kinesis.account_id),
         },
+        PutResult::NoRoom(no_room) => EntryAnswer::Failed {
+            error_code: THROTTLED,
+            error_message: full(*no_room, &stream, &kinesis.account_id),
+        },
     };
-    let is_failed = |result: &&PutResult| matches!(result, PutResult::Throttled(_));
+    let is_failed = |result: &&PutResult| !matches!(result, PutResult::Stored(_));
     Ok(ManyAnswer {
         failed_record_count: results.iter().filter(is_failed).count(),
         records: results.iter().map(answer).collect(),
@@ -223,6 +231,13 @@ pub(super) async fn records(
 /// What a shard's limit says.
 pub(super) fn exceeded(shard: ShardId, stream: &str, account: &str) -> String {
     format!("Rate exceeded for shard {shard} in stream {stream} under account {account}.")
+}
+
+/// What a full stream says. AWS has no such limit; with this error type SDKs back off and try again, and there may be
+/// room when retention has been there.
+fn full(no_room: NoRoom, stream: &str, account: &str) -> String {
+    let NoRoom { bytes_max } = no_room;
+    format!("Stream {stream} under account {account} is full: it may hold {bytes_max} bytes.")
 }
 
 async fn put(
@@ -247,13 +262,15 @@ async fn put(
         }
         None => return Err(Fault::internal("the records have no outcome")),
     };
-    let mut stored = (0, 0);
+    let (mut stored, mut throttled) = ((0, 0), 0);
     for (record, result) in put.records().iter().zip(&results) {
-        if matches!(result, PutResult::Stored(_)) {
-            stored = (stored.0 + 1, stored.1 + record.payload_bytes());
+        match result {
+            PutResult::Stored(_) => stored = (stored.0 + 1, stored.1 + record.payload_bytes()),
+            PutResult::Throttled(_) => throttled += 1,
+            PutResult::NoRoom(_) => {}
         }
     }
     kinesis.metrics.count_records(Way::In, stored.0, stored.1);
-    kinesis.metrics.count_throttled(Way::In, results.len() - stored.0);
+    kinesis.metrics.count_throttled(Way::In, throttled);
     Ok(results)
 }

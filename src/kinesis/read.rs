@@ -1,6 +1,7 @@
 //! GetShardIterator and GetRecords.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -31,6 +32,7 @@ use crate::limits::KINESIS_PAGE_RECORDS_MAX;
 use crate::limits::SHARD_RATES_MAX;
 use crate::limits::STREAM_TURN_DAMAGED_MAX;
 use crate::stream::Allowance;
+use crate::stream::Amount;
 use crate::stream::Cursor;
 use crate::stream::Page;
 use crate::stream::Reader;
@@ -237,6 +239,9 @@ pub(super) async fn records(
             this.spend_read(&stream, entry.id, bytes);
         }
         this.metrics.count_records(Way::Out, page.records.len(), bytes);
+        let given = Amount { records: page.records.len() as u64, bytes: bytes as u64 };
+        let age = Duration::from_millis(behind(&page, now));
+        this.meter.stream(&stream).shard(entry.id).give(given, age, now);
         // A closed shard that was read to its end has nothing more to come.
         let is_over = entry.closed_at.is_some() && !page.is_cut;
         let child_shards = match is_over {
@@ -299,6 +304,7 @@ impl Kinesis {
             return Ok(());
         }
         self.metrics.count_throttled(Way::Out, 1);
+        self.meter.stream(stream).shard(shard).throttle_read();
         let message = exceeded(shard, stream, &self.account_id);
         Err(Fault::new("ProvisionedThroughputExceededException", message))
     }

@@ -4,14 +4,14 @@
 //! with MD5, picks its shard (Kinesis Data Streams has the same model and words). In a shard records
 //! keep the order in which they were committed, and each has a [`SequenceNumber`] that only grows.
 //!
-//! In: [`table::Appender`], driven by the journal's writer, adds the records of a commit as one
+//! In: [`append::Appender`], driven by the journal's writer, adds the records of a commit as one
 //! [`block`] a shard: those of rules, and each [`Put`] from outside. [`put()`] adds a single record where no
 //! gateway runs. Out: a [`Reader`] on a connection of its own, from a [`StartAt`]; a [`Bookmark`] is a
 //! place that can be given away. [`retain`] deletes blocks that are older than the
 //! stream's retention. [`consumer`] keeps how far each rule that reads a stream has come; [`Arrivals`]
 //! wakes it. [`lineage`] makes, splits, merges and ends streams and shards, and says what there is; [`registered`]
 //! knows the consumers that are pushed records.
-//! [`verify`] checks all of it.
+//! [`verify`] checks all of it. [`meter`] counts, and knows how much each stream may hold; [`room`] keeps it to that.
 //!
 //! Tables (SQL in [`table`]):
 //!
@@ -36,15 +36,18 @@
 //! is that of the last block, or what retention remembered when it took that; no counter can lag.
 
 mod allowance;
+mod append;
 mod arrivals;
 mod block;
 mod consumer;
 mod lineage;
 mod memory;
+mod meter;
 mod put;
 mod reader;
 mod registered;
 mod retention;
+mod room;
 mod sequence;
 mod shard;
 mod table;
@@ -68,6 +71,7 @@ use crate::storage::SqliteError;
 use crate::storage::frame::Damaged;
 
 pub use allowance::Allowance;
+pub(crate) use append::Appender;
 pub use arrivals::Arrivals;
 pub use consumer::Advance;
 pub use consumer::Consumer;
@@ -95,6 +99,12 @@ pub use lineage::ShardMetrics;
 pub use lineage::Tag;
 pub use lineage::clear;
 pub use memory::MemoryStream;
+pub use meter::Amount;
+pub use meter::Meter;
+pub use meter::NoRoom;
+pub use meter::Room;
+pub use meter::ShardMeter;
+pub use meter::StreamMeter;
 pub use put::Put;
 pub use put::PutRecord;
 pub use put::PutRefused;
@@ -109,12 +119,15 @@ pub use registered::Registered;
 pub(crate) use registered::SCHEMA as REGISTERED_SCHEMA;
 pub(crate) use retention::SCHEMA as RUN_SCHEMA;
 pub use retention::retain;
+pub use room::Overflow;
+pub use room::OverflowSink;
+pub use room::keep_room;
+pub use room::take_stock;
 pub use sequence::SequenceNumber;
 pub use sequence::SequenceNumberError;
 pub use shard::HashRange;
 pub use shard::ShardId;
 pub use shard::hash_partition_key;
-pub(crate) use table::Appender;
 pub(crate) use table::SCHEMA;
 pub use verify::Aspect;
 pub use verify::Finding;
@@ -340,7 +353,7 @@ pub async fn put(
     executor
         .execute(move |transaction| {
             let record = NewRecord { partition_key: &key, hash_key, data: &data, at, hops };
-            match table::append_one(transaction, &name, &record)? {
+            match append::append_one(transaction, &name, &record)? {
                 Some(stored) => Ok(Ok(stored)),
                 None => Ok(Err(unknown(&name, &table::names(transaction)?))),
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 
 use super::NewRecord;
+use super::NoRoom;
 use super::ShardId;
 use super::Stored;
 use super::hash_partition_key;
@@ -48,6 +49,8 @@ pub enum PutResult {
     Stored(Stored),
     /// Its shard has taken as much as it may in a second.
     Throttled(ShardId),
+    /// The stream holds as much as it may.
+    NoRoom(NoRoom),
 }
 
 /// Why none of the records was looked at.

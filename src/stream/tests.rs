@@ -96,7 +96,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (storage, mut writer) = open(folder.path());
         let transaction = writer.transaction().unwrap();
-        let config = StreamConfig { shards, retention: RETENTION };
+        let config = StreamConfig { shards, retention: RETENTION, ..StreamConfig::default() };
         let streams = [("s".to_owned(), Some(config))];
         let now = Timestamp::from_millis(1000);
         assert!(table::declare(&transaction, &streams, now).unwrap().is_empty());
@@ -162,7 +162,7 @@ impl World {
             Step::Put(input) => {
                 let transaction = self.writer.transaction().unwrap();
                 let record = new_record(input);
-                let stored = table::append_one(&transaction, "s", &record).unwrap().unwrap();
+                let stored = append::append_one(&transaction, "s", &record).unwrap().unwrap();
                 transaction.commit().unwrap();
                 self.appender.forget();
                 self.remember(std::slice::from_ref(input));
@@ -390,7 +390,7 @@ fn a_stream_keeps_its_shards_and_takes_a_new_retention() {
     };
     let stream = || "s".to_owned();
     let shards = Difference::OtherShards { stream: stream(), kept: 2, declared: 3 };
-    let config = |retention| Some(StreamConfig { shards: 3, retention });
+    let config = |retention| Some(StreamConfig { shards: 3, retention, ..StreamConfig::default() });
     assert_eq!(declare(config(RETENTION * 3)), std::slice::from_ref(&shards));
     let (before, now) = (RETENTION * 3, RETENTION * 2);
     let shorter = Difference::ShorterRetention { stream: stream(), before, now };

@@ -42,7 +42,7 @@ impl<'t> Reserved<'t> {
 }
 
 /// The topics of all events, as filters. On AWS's a client identifier may have several levels.
-pub const EVENT_FILTERS: [&str; 19] = [
+pub const EVENT_FILTERS: [&str; 20] = [
     "$events/client/+/connected",
     "$events/client/+/connect_failed",
     "$events/client/+/disconnected",
@@ -54,6 +54,7 @@ pub const EVENT_FILTERS: [&str; 19] = [
     "$events/rule/+/firing",
     "$events/rule/+/cleared",
     "$events/delivery/+/failed",
+    "$events/stream/+/full",
     "$events/hook/+/failed",
     "$events/upstream/+/connected",
     "$events/upstream/+/disconnected",

@@ -309,6 +309,25 @@ def limits(options):
     }
 
 
+def fill(options):
+    """Puts until the streams `small` and `rolling` have met their room twice over, and reads what is left."""
+    kinesis = client_of(options)
+    large = b"x" * (1024 * 1024 - 3)
+    answers = {}
+    for stream in ["small", "rolling"]:
+        refused = set()
+        stored = 0
+        for number in range(32):
+            entry = {"PartitionKey": "%03d" % number, "Data": large}
+            for record in kinesis.put_records(StreamName=stream, Records=[entry])["Records"]:
+                stored += "SequenceNumber" in record
+                if "ErrorCode" in record:
+                    refused.add((record["ErrorCode"], record["ErrorMessage"]))
+        one = refusal(kinesis.put_record, StreamName=stream, PartitionKey="k", Data=large)
+        answers[stream] = {"stored": stored, "refused": sorted(refused), "one": one and one[0]}
+    return answers
+
+
 def signed(options):
     """What another key, another secret and no signature at all are answered."""
     from botocore import UNSIGNED

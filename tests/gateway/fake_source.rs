@@ -26,6 +26,10 @@ use tidegate::api::source::NewRecord;
 use tidegate::api::source::ReadFrom;
 use tidegate::api::source::RetainedMessage;
 use tidegate::api::source::Visitor;
+use tidegate::api::streams::Reshard;
+use tidegate::api::streams::ShardView;
+use tidegate::api::streams::StreamDetail;
+use tidegate::api::streams::StreamReader;
 use tidegate::api::view::ActionView;
 use tidegate::api::view::ClientView;
 use tidegate::api::view::DeadLetter;
@@ -127,6 +131,28 @@ pub(crate) fn stream(name: &str) -> StreamView {
         oldest: None,
         newest: None,
         retention: Duration::from_secs(86_400),
+    }
+}
+
+/// An empty shard that was read to its end.
+fn shard(number: u32) -> ShardView {
+    ShardView {
+        shard: format!("shardId-{number:012}"),
+        starting_hash_key: "0".to_owned(),
+        ending_hash_key: u128::MAX.to_string(),
+        parents: Vec::new(),
+        closed: None,
+        records: 0,
+        bytes: 0,
+        oldest: None,
+        newest: None,
+        in_records: 0,
+        in_bytes: 0,
+        out_records: 0,
+        out_bytes: 0,
+        throttled_in: 0,
+        throttled_out: 0,
+        iterator_age: Some(Duration::ZERO),
     }
 }
 
@@ -329,6 +355,32 @@ impl Source for FakeSource {
 
     fn streams(&self) -> Answer<'_, Vec<StreamView>> {
         ready(Ok(self.state.lock().streams.clone()))
+    }
+
+    fn stream<'a>(&'a self, stream: &'a str) -> Answer<'a, StreamDetail> {
+        let state = self.state.lock();
+        let found = state.streams.iter().find(|known| &*known.name == stream);
+        let detail = |stream: &StreamView| StreamDetail {
+            stream: stream.clone(),
+            mode: "on_demand",
+            size_max: Some(1 << 30),
+            full: Some("refuse"),
+            refused_records: 0,
+            dropped_records: 0,
+            shard_list: (0..2).map(shard).collect(),
+            shards_total: 2,
+            readers: vec![StreamReader { rule: "hot".into(), lag_records: 7 }],
+        };
+        ready(found.map(detail).ok_or(SourceError::Unknown))
+    }
+
+    fn reshard<'a>(&'a self, stream: &'a str, change: Reshard) -> Answer<'a, StreamDetail> {
+        match change {
+            Reshard::Count { shards: 5.. } => ready(Err(SourceError::Refused(
+                "there are 2 shards; it may be half to double".into(),
+            ))),
+            _ => self.stream(stream),
+        }
     }
 
     fn stream_records<'a>(

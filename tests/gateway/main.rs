@@ -31,6 +31,7 @@ mod services;
 mod sessions;
 mod simulate;
 mod stream_rules;
+mod streams;
 mod switches;
 mod tables;
 mod templates;

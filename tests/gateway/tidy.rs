@@ -36,7 +36,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("journal", &["storage", "config", "clock", "limits", "publish", "STORED", "engine", "retry"]),
     (
         "action",
-        &["journal", "latest", "engine", "rule", "clock", "limits", "publish", "topic", "value"],
+        &[
+            "journal", "latest", "stream", "engine", "rule", "clock", "limits", "publish", "topic",
+            "value",
+        ],
     ),
     ("access", &["config", "clock", "limits", "peer", "topic"]),
     ("kinesis", &["api", "stream", "storage", "clock", "limits", "retry"]),
@@ -85,7 +88,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/cli/gateway_api.rs",
             "src/cli/reload.rs",
             "src/cli/rule.rs",
-            "src/cli/stream/put.rs",
+            "src/cli/stream/",
             "src/cli/table.rs",
             "src/config/hook.rs",
             "src/config/upstream.rs",

@@ -13,18 +13,35 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::Subcommand;
+use reqwest::Method;
+use serde_json::Value;
 use serde_json::json;
 
 use super::Outcome;
 use super::data_folder::DataArgs;
+use super::gateway_api::Gateway;
 use super::listing::Column;
 use super::listing::Format;
 use super::listing::ListArgs;
 use super::listing::write_columns;
+use super::report;
+use crate::storage::LockHolder;
+use crate::storage::Storage;
 use crate::stream::Reader;
 use crate::stream::Shard;
 use crate::stream::StreamSummary;
 pub(super) use put::NoStage;
+
+/// What a gateway counts of a shard.
+const COUNTED: [&str; 7] = [
+    "in_records",
+    "in_bytes",
+    "out_records",
+    "out_bytes",
+    "throttled_in",
+    "throttled_out",
+    "iterator_age_ms",
+];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -117,8 +134,9 @@ fn describe(args: &DescribeArgs, answer: &mut dyn Write) -> anyhow::Result<Outco
     let lags = consumers.iter().map(|consumer| reader.lag(consumer));
     let lags: Vec<u64> = lags.collect::<Result<_, _>>()?;
     let summary = streams.iter().find(|stream| stream.name == args.name);
+    let counted = Counted::of(&args.list.data, &args.name);
     if args.list.format == Format::Json {
-        let shards: Vec<_> = shards.iter().map(shard_json).collect();
+        let shards: Vec<_> = shards.iter().map(|shard| shard_json(shard, &counted)).collect();
         let mut stream = summary.map(summary_json).unwrap_or_default();
         stream["shards"] = json!(shards);
         let consumers = consumers.iter().zip(&lags);
@@ -137,26 +155,92 @@ fn describe(args: &DescribeArgs, answer: &mut dyn Write) -> anyhow::Result<Outco
             stream.created_at
         )?;
     }
-    let row = |shard: &Shard| {
-        let newest = shard.last_at.map(|at| at.to_string()).unwrap_or_default();
-        let [records, bytes] = [shard.records, shard.bytes].map(|number| number.to_string());
-        let closed = if shard.closed_at.is_some() { ", closed" } else { "" };
-        let keys = format!("{} to {}{closed}", shard.range.start, shard.range.end);
-        [shard.id.to_string(), records, bytes, newest, keys]
-    };
-    let rows: Vec<[String; 5]> = shards.iter().map(row).collect();
-    let columns = [
-        Column::Left("SHARD"),
-        Column::Right("RECORDS"),
-        Column::Right("BYTES"),
-        Column::Left("NEWEST"),
-        Column::Left("HASH KEYS"),
-    ];
-    write_columns(answer, columns, &rows)?;
+    write_shards(answer, &shards, &counted)?;
     for (consumer, lag) in consumers.iter().zip(&lags) {
         writeln!(answer, "read by rule {}: {lag} records behind", consumer.name)?;
     }
     Ok(Outcome::Done)
+}
+
+fn write_shards(
+    answer: &mut dyn Write,
+    shards: &[Shard],
+    counted: &Counted,
+) -> std::io::Result<()> {
+    let row = |shard: &Shard| {
+        let time =
+            |at: Option<crate::clock::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+        let [records, bytes] = [shard.records, shard.bytes].map(|number| number.to_string());
+        let closed = if shard.closed_at.is_some() { ", closed" } else { "" };
+        let keys = format!("{} to {}{closed}", shard.range.start, shard.range.end);
+        let count = |name| counted.number(shard, name).map(|count| count.to_string());
+        let [came_in, given] =
+            ["in_records", "out_records"].map(|name| count(name).unwrap_or_default());
+        let throttled = ["throttled_in", "throttled_out"].map(|name| counted.number(shard, name));
+        let throttled = throttled.into_iter().flatten().reduce(|one, other| one + other);
+        let throttled = throttled.map(|count| count.to_string()).unwrap_or_default();
+        let age = counted.number(shard, "iterator_age_ms").map(|ms| format!("{ms} ms"));
+        let (oldest, newest, age) =
+            (time(shard.first_at), time(shard.last_at), age.unwrap_or_default());
+        [shard.id.to_string(), records, bytes, came_in, given, throttled, age, oldest, newest, keys]
+    };
+    let rows: Vec<[String; 10]> = shards.iter().map(row).collect();
+    let columns = [
+        Column::Left("SHARD"),
+        Column::Right("RECORDS"),
+        Column::Right("BYTES"),
+        Column::Right("IN"),
+        Column::Right("OUT"),
+        Column::Right("THROTTLED"),
+        Column::Right("AGE"),
+        Column::Left("OLDEST"),
+        Column::Left("NEWEST"),
+        Column::Left("HASH KEYS"),
+    ];
+    if counted.is_known() {
+        return write_columns(answer, columns, &rows);
+    }
+    // Without a gateway nothing is counted.
+    let [shard, records, bytes, _, _, _, _, oldest, newest, keys] = columns;
+    let rows = rows.into_iter().map(|[shard, records, bytes, _, _, _, _, oldest, newest, keys]| {
+        [shard, records, bytes, oldest, newest, keys]
+    });
+    let rows: Vec<[String; 6]> = rows.collect();
+    write_columns(answer, [shard, records, bytes, oldest, newest, keys], &rows)
+}
+
+/// What a running gateway has counted of a stream's shards since its start.
+struct Counted(Option<Value>);
+
+impl Counted {
+    /// Asks the gateway that runs on the data folder, if one does.
+    fn of(data: &DataArgs, stream: &str) -> Counted {
+        let Ok(Some(LockHolder { http: Some(http), .. })) = Storage::holder(&data.data) else {
+            return Counted(None);
+        };
+        let asked = super::runtime().and_then(|runtime| {
+            let gateway = Gateway::at(http, &data.data);
+            runtime.block_on(gateway.ask(Method::GET, &["api", "streams", stream], None))
+        });
+        match asked {
+            Ok(detail) => Counted(Some(detail)),
+            Err(error) => {
+                report::tell(&format!("tidegate: without what the gateway counts: {error:#}"));
+                Counted(None)
+            }
+        }
+    }
+
+    fn is_known(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn number(&self, shard: &Shard, name: &str) -> Option<u64> {
+        let shards = self.0.as_ref()?["shard_list"].as_array()?;
+        let id = shard.id.to_string();
+        let found = shards.iter().find(|found| found["shard"] == id.as_str())?;
+        found[name].as_u64()
+    }
 }
 
 fn format_retention(retention: Duration) -> String {
@@ -168,7 +252,7 @@ fn format_retention(retention: Duration) -> String {
     }
 }
 
-fn summary_json(stream: &StreamSummary) -> serde_json::Value {
+fn summary_json(stream: &StreamSummary) -> Value {
     json!({
         "name": stream.name,
         "shards": stream.shards,
@@ -180,9 +264,9 @@ fn summary_json(stream: &StreamSummary) -> serde_json::Value {
     })
 }
 
-fn shard_json(shard: &Shard) -> serde_json::Value {
+fn shard_json(shard: &Shard, counted: &Counted) -> Value {
     // Hash keys and sequence numbers are decimals in quotes: JSON readers round long numbers.
-    json!({
+    let mut value = json!({
         "shard": shard.id.to_string(),
         "starting_hash_key": shard.range.start.to_string(),
         "ending_hash_key": shard.range.end.to_string(),
@@ -194,7 +278,12 @@ fn shard_json(shard: &Shard) -> serde_json::Value {
         "parent_shards":
             shard.parents.iter().flatten().map(ToString::to_string).collect::<Vec<_>>(),
         "closed_at": shard.closed_at.map(|at| at.as_millis()),
-    })
+        "oldest_at": shard.first_at.map(|at| at.as_millis()),
+    });
+    for name in COUNTED {
+        value[name] = json!(counted.number(shard, name));
+    }
+    value
 }
 
 #[cfg(test)]

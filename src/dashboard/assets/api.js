@@ -13,23 +13,24 @@ export async function get(path) {
   return ask("GET", path);
 }
 
-/** Asks for a change; answers JSON, or null where there is none. */
-export async function ask(method, path) {
+/** Asks for a change, with a body of JSON where there is something to say; answers JSON, or null where there is none. */
+export async function ask(method, path, body) {
   let response;
   try {
     response = await fetch(path, {
       method,
       signal: AbortSignal.timeout(15_000),
-      headers: { accept: "application/json" },
+      headers: { accept: "application/json", ...(body && { "content-type": "application/json" }) },
+      body: body && JSON.stringify(body),
     });
   } catch (error) {
     throw new ApiError(`no answer from the gateway (${error.name})`, 0);
   }
-  const body = await response.text();
-  if (response.ok) return body ? parse(body) : null;
+  const text = await response.text();
+  if (response.ok) return text ? parse(text) : null;
   let message = `${response.status} ${response.statusText}`;
   try {
-    message = JSON.parse(body).error.message;
+    message = JSON.parse(text).error.message;
   } catch {
     // Something between here and the gateway answered; its status has to do.
   }

@@ -3,6 +3,7 @@ import { copyable, el, keyed, setAttribute, setText } from "./dom.js";
 import { ask, get } from "./api.js";
 import { ago, bytes, compact, count, duration, roughly, time, utc } from "./format.js";
 import { Contents } from "./contents.js";
+import { Shards } from "./shards.js";
 
 const REFRESH_MS = 4_000;
 const ITEMS_MAX = 100;
@@ -21,7 +22,7 @@ class Panel {
 
   /**
    * `open(item)` shows what is in one of them, where that can be seen. `act` is what can be done to one: `{label,
-   * sure(item), run(item)}`, asked about before it is done.
+   * sure(item), run(item)}`, asked about before it is done if there is a question.
    */
   constructor(id, path, describe, empty, open = null, act = null) {
     this.#section = document.getElementById(id);
@@ -91,7 +92,7 @@ class Panel {
   #button(item, problem) {
     const { label, sure, run } = this.#act;
     const act = async () => {
-      if (!confirm(sure(item))) return;
+      if (sure && !confirm(sure(item))) return;
       button.disabled = true;
       try {
         await run(item);
@@ -228,6 +229,7 @@ function failure(last, prefix) {
 export function startPanels(now, mqtt) {
   const words = (text, code) => [el("p", {}, text), ...(code ? [copyable(code)] : [])];
   const contents = new Contents(document.getElementById("contents"));
+  const shards = new Shards(document.getElementById("stream-detail"), now);
   const panels = [
     new Panel(
       "streams",
@@ -235,6 +237,7 @@ export function startPanels(now, mqtt) {
       stream,
       () => words("No stream holds a record yet. A rule makes one:", "DO STREAM alerts KEY topic()"),
       (item) => contents.ofStream(item.name),
+      { label: "Shards", run: (item) => shards.open(item.name) },
     ),
     new Panel("deliveries", "/api/deliveries", delivery, () =>
       words(

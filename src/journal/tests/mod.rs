@@ -277,8 +277,11 @@ async fn what_jobs_write_is_copied_out_of_the_log() {
 async fn expired_records_are_deleted_in_the_background() {
     let folder = tempfile::tempdir().unwrap();
     let (storage, running) = start(folder.path(), None);
-    let config =
-        crate::config::StreamConfig { shards: 1, retention: std::time::Duration::from_secs(3600) };
+    let config = crate::config::StreamConfig {
+        shards: 1,
+        retention: std::time::Duration::from_secs(3600),
+        ..crate::config::StreamConfig::default()
+    };
     let now = running.clock.now();
     let streams = vec![("s".to_owned(), Some(config))];
     crate::stream::declare(&running.executor, streams, now).await.unwrap();

@@ -33,7 +33,7 @@ impl World {
         let storage = Storage::open(folder.path()).unwrap();
         let (mut writer, _jobs) = storage.take_writer().unwrap();
         let transaction = writer.transaction().unwrap();
-        let config = StreamConfig { shards, retention: RETENTION };
+        let config = StreamConfig { shards, retention: RETENTION, ..StreamConfig::default() };
         let declared = [("s".to_owned(), Some(config))];
         streams::declare(&transaction, &declared, Timestamp::EPOCH).unwrap();
         transaction.commit().unwrap();

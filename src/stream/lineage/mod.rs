@@ -242,6 +242,15 @@ pub enum Ending {
     WithConsumers,
 }
 
+/// Who asks for a change of shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    /// A program, to which an on-demand stream has shards that are not its to change.
+    Api,
+    /// Somebody who runs the gateway.
+    Operator,
+}
+
 type Answer<T> = Result<Result<T, Refused>, ExecuteError>;
 
 /// Changes streams and shards. Answers when that is on disk. Cheap to clone.
@@ -249,12 +258,18 @@ type Answer<T> = Result<Result<T, Refused>, ExecuteError>;
 pub struct Lineage {
     pub(super) executor: Executor,
     pub(super) clock: Clock,
+    asker: Asker,
 }
 
 impl Lineage {
-    /// Changes them by jobs of `executor`.
+    /// Changes them by jobs of `executor`, as Kinesis allows it.
     pub fn new(executor: Executor, clock: Clock) -> Lineage {
-        Lineage { executor, clock }
+        Lineage { executor, clock, asker: Asker::Api }
+    }
+
+    /// The same for an operator, who may split and merge on-demand streams too.
+    pub fn of_operator(executor: Executor, clock: Clock) -> Lineage {
+        Lineage { executor, clock, asker: Asker::Operator }
     }
 
     /// Makes a stream.
@@ -284,20 +299,20 @@ impl Lineage {
 
     /// Closes a shard and opens two: the second takes the hash keys from `at` on.
     pub async fn split(&self, name: String, shard: ShardId, at: u128) -> Answer<()> {
-        let now = self.clock.now();
-        self.executor.execute(move |tx| table::split(tx, &name, shard, at, now)).await
+        let (asker, now) = (self.asker, self.clock.now());
+        self.executor.execute(move |tx| table::split(tx, asker, &name, shard, at, now)).await
     }
 
     /// Closes two shards, the second of which begins where the first ends, and opens one.
     pub async fn merge(&self, name: String, first: ShardId, second: ShardId) -> Answer<()> {
-        let now = self.clock.now();
-        self.executor.execute(move |tx| table::merge(tx, &name, first, second, now)).await
+        let (asker, now) = (self.asker, self.clock.now());
+        self.executor.execute(move |tx| table::merge(tx, asker, &name, first, second, now)).await
     }
 
     /// Splits and merges until there are `target` shards of the same size; answers how many there were.
     pub async fn reshape(&self, name: String, target: u32) -> Answer<u64> {
-        let now = self.clock.now();
-        self.executor.execute(move |tx| table::reshape(tx, &name, target, now)).await
+        let (asker, now) = (self.asker, self.clock.now());
+        self.executor.execute(move |tx| table::reshape(tx, asker, &name, target, now)).await
     }
 
     /// Keeps records for `retention` from now on.
@@ -354,6 +369,11 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<Described>, StreamError> {
         Ok(table::describe_after(self.connection.sqlite(), after, limit)?)
+    }
+
+    /// How many streams there are.
+    pub fn count(&self) -> Result<u64, StreamError> {
+        Ok(table::count(self.connection.sqlite())?)
     }
 
     /// How many shards of all streams take records, and how many streams have no limits.

@@ -19,6 +19,7 @@ use crate::stream::sequence::Position;
 use crate::stream::shard::split_evenly;
 use crate::stream::table;
 
+use super::Asker;
 use super::Change;
 use super::Described;
 use super::Ending;
@@ -139,6 +140,13 @@ pub(super) fn describe_after(
     ))?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     select.query_map(params![after.unwrap_or_default(), limit], read_described)?.collect()
+}
+
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT count(*) FROM stream WHERE was_named IS NULL")?
+        .query_row([], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
 }
 
 pub(super) fn counts(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
@@ -333,10 +341,12 @@ pub(in crate::stream) fn expire_shard(
 }
 
 /// A stream whose shards can be changed.
-fn scalable(connection: &Connection, name: &str) -> Outcome<Described> {
-    Ok(live(connection, name)?.and_then(|stream| match stream.is_limited {
-        true => Ok(stream),
-        false => Err(Refused::OnDemand),
+fn scalable(connection: &Connection, asker: Asker, name: &str) -> Outcome<Described> {
+    Ok(live(connection, name)?.and_then(|stream| {
+        match stream.is_limited || asker == Asker::Operator {
+            true => Ok(stream),
+            false => Err(Refused::OnDemand),
+        }
     }))
 }
 
@@ -351,12 +361,13 @@ fn open_entry(connection: &Connection, stream: &Described, shard: ShardId) -> Ou
 
 pub(super) fn split(
     transaction: &Transaction<'_>,
+    asker: Asker,
     name: &str,
     shard: ShardId,
     at: u128,
     now: Timestamp,
 ) -> Outcome<()> {
-    let stream = or_refuse!(scalable(transaction, name));
+    let stream = or_refuse!(scalable(transaction, asker, name));
     let entry = or_refuse!(open_entry(transaction, &stream, shard));
     // As recorded of Kinesis: not the first two hash keys, and not the last.
     if at <= entry.range.start.saturating_add(1) || at >= entry.range.end {
@@ -371,12 +382,13 @@ pub(super) fn split(
 
 pub(super) fn merge(
     transaction: &Transaction<'_>,
+    asker: Asker,
     name: &str,
     first: ShardId,
     second: ShardId,
     now: Timestamp,
 ) -> Outcome<()> {
-    let stream = or_refuse!(scalable(transaction, name));
+    let stream = or_refuse!(scalable(transaction, asker, name));
     let mut pair = Vec::with_capacity(2);
     for shard in [first, second] {
         pair.push(or_refuse!(open_entry(transaction, &stream, shard)));
@@ -393,11 +405,12 @@ pub(super) fn merge(
 
 pub(super) fn reshape(
     transaction: &Transaction<'_>,
+    asker: Asker,
     name: &str,
     target: u32,
     now: Timestamp,
 ) -> Outcome<u64> {
-    let stream = or_refuse!(scalable(transaction, name));
+    let stream = or_refuse!(scalable(transaction, asker, name));
     let (before, after) = (stream.shards_open, u64::from(target));
     if after > before * 2 || after < before.div_ceil(2) {
         return Ok(Err(Refused::Scale(before)));

@@ -189,10 +189,12 @@ impl World {
                 let width = entry.range.end - entry.range.start;
                 let at = entry.range.start + width / 256 * u128::from(*part);
                 let fits = at > entry.range.start.saturating_add(1) && at < entry.range.end;
-                let split = self.job(|tx| table::split(tx, NAME, entry.id, at, now).unwrap());
+                let split =
+                    self.job(|tx| table::split(tx, Asker::Api, NAME, entry.id, at, now).unwrap());
                 let expected = if fits { Ok(()) } else { Err(Refused::Outside(entry.id)) };
                 assert_eq!(split, expected);
-                let again = self.job(|tx| table::split(tx, NAME, entry.id, at, now).unwrap());
+                let again =
+                    self.job(|tx| table::split(tx, Asker::Api, NAME, entry.id, at, now).unwrap());
                 let closed = Err(Refused::Closed(entry.id));
                 assert_eq!(again, if fits { closed } else { Err(Refused::Outside(entry.id)) });
             }
@@ -200,14 +202,17 @@ impl World {
             Step::Merge(which) => {
                 let pair = &open[which.index(open.len() - 1)..];
                 let (first, second) = (pair[0].id, pair[1].id);
-                let apart = self.job(|tx| table::merge(tx, NAME, second, first, now).unwrap());
+                let apart =
+                    self.job(|tx| table::merge(tx, Asker::Api, NAME, second, first, now).unwrap());
                 assert_eq!(apart, Err(Refused::Apart(second, first)));
-                let merged = self.job(|tx| table::merge(tx, NAME, first, second, now).unwrap());
+                let merged =
+                    self.job(|tx| table::merge(tx, Asker::Api, NAME, first, second, now).unwrap());
                 assert_eq!(merged, Ok(()));
             }
             Step::Reshape(target) => {
                 let before = open.len() as u64;
-                let reshaped = self.job(|tx| table::reshape(tx, NAME, *target, now).unwrap());
+                let reshaped =
+                    self.job(|tx| table::reshape(tx, Asker::Api, NAME, *target, now).unwrap());
                 let fits = u64::from(*target) <= 2 * before && u64::from(*target) * 2 >= before;
                 assert_eq!(reshaped, if fits { Ok(before) } else { Err(Refused::Scale(before)) });
                 if fits {
@@ -393,8 +398,10 @@ fn limits_throttle_each_record_for_itself_and_decide_once() {
     world.appender.put(&transaction, &third).unwrap();
     assert_eq!(stored(&third), 1500);
     drop(transaction);
-    let on_demand = world.job(|tx| table::reshape(tx, NAME, 2, T).unwrap());
+    let on_demand = world.job(|tx| table::reshape(tx, Asker::Api, NAME, 2, T).unwrap());
     assert_eq!(on_demand, Err(Refused::OnDemand));
+    let by_hand = world.job(|tx| table::reshape(tx, Asker::Operator, NAME, 2, T).unwrap());
+    assert!(by_hand.is_ok(), "{by_hand:?}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(crate) use table::SCHEMA;
 pub(in crate::stream) use table::kept_since;
 #[cfg(test)]
 pub(in crate::stream) use table::set_back;
+pub(in crate::stream) use table::take_until;
 #[cfg(test)]
 pub(in crate::stream) use table::trim;
 

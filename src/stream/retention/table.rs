@@ -220,9 +220,20 @@ fn trim_shard(
         }
     }
     let Some(expired) = expired else { return Ok(false) };
+    take_until(transaction, shard_row, &expired)?;
+    Ok(at_bound)
+}
+
+/// Deletes the blocks of a shard up to and including `until`, and notes what they were.
+pub(in crate::stream) fn take_until(
+    transaction: &Connection,
+    shard_row: i64,
+    until: &Tail,
+) -> rusqlite::Result<()> {
+    let (first, _) = block_ids(shard_row);
     transaction
         .prepare_cached("DELETE FROM stream_block WHERE id BETWEEN ?1 AND ?2")?
-        .execute([first, block_id(shard_row, expired.block)])?;
+        .execute([first, block_id(shard_row, until.block)])?;
     transaction
         .prepare_cached(
             "UPDATE stream_shard SET floor_block = ?2, floor_records = ?3, floor_bytes = ?4,
@@ -230,10 +241,10 @@ fn trim_shard(
         )?
         .execute(params![
             shard_row,
-            i64::try_from(expired.block).unwrap_or(BLOCK_MASK),
-            expired.records,
-            expired.bytes,
-            expired.peak_at
+            i64::try_from(until.block).unwrap_or(BLOCK_MASK),
+            until.records,
+            until.bytes,
+            until.peak_at
         ])?;
-    Ok(at_bound)
+    Ok(())
 }

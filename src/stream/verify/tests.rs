@@ -43,7 +43,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path()).unwrap();
         let (writer, _jobs) = storage.take_writer().unwrap();
-        let config = StreamConfig { shards: 2, retention: 24 * HOUR };
+        let config = StreamConfig { shards: 2, retention: 24 * HOUR, ..StreamConfig::default() };
         let now = Timestamp::from_millis(1_000_000);
         table::declare(&writer, &[("s".to_owned(), Some(config))], now).unwrap();
         let spec = ConsumerSpec {
@@ -97,8 +97,8 @@ impl World {
     }
 }
 
-/// Shard 0 has the key `a`, shard 1 the others.
-const IN_0: &str = "id BETWEEN (1 << 40) AND (2 << 40) - 1";
+/// The blocks of shard 1, to which `b` goes, so that each has one record.
+const IN_1: &str = "id BETWEEN (2 << 40) AND (3 << 40) - 1";
 
 #[test]
 fn what_is_whole_is_counted() {
@@ -142,15 +142,18 @@ fn every_flipped_byte_of_a_block_is_told_with_its_place() {
 
 #[test]
 fn what_is_missing_or_miscounted_is_told() {
-    let told = World::after(&format!("DELETE FROM stream_block WHERE {IN_0} AND id & 255 = 5"));
-    assert_eq!(told, ["s, shardId-000000000000, block 6: block 5 is missing before it"]);
-    let told = World::after(&format!("DELETE FROM stream_block WHERE {IN_0} AND id & 255 < 4"));
+    let told = World::after(&format!("DELETE FROM stream_block WHERE {IN_1} AND id & 255 = 5"));
+    assert_eq!(told, ["s, shardId-000000000001, block 6: block 5 is missing before it"]);
+    let told = World::after(&format!("DELETE FROM stream_block WHERE {IN_1} AND id & 255 < 4"));
     assert_eq!(
         told,
-        ["s, shardId-000000000000, block 4: 3 blocks from 1 on are missing before it"]
+        [
+            "s, shardId-000000000001: rule r stands at block 1, which is not there",
+            "s, shardId-000000000001, block 4: 3 blocks from 1 on are missing before it",
+        ]
     );
     let told = World::after(&format!(
-        "UPDATE stream_block SET record_count = 2 WHERE {IN_0} AND id & 255 = 5"
+        "UPDATE stream_block SET record_count = 2 WHERE {IN_1} AND id & 255 = 5"
     ));
     assert!(
         told[0].ends_with("block 5: the shard's records go on at 5, and there are 6"),
@@ -158,15 +161,15 @@ fn what_is_missing_or_miscounted_is_told() {
     );
     assert!(told[1].ends_with("block 5: it has 1 records, and its row says 2"), "{told:?}");
     let told = World::after(&format!(
-        "UPDATE stream_block SET bytes_total = bytes_total + 1 WHERE {IN_0} AND id & 255 >= 5"
+        "UPDATE stream_block SET bytes_total = bytes_total + 1 WHERE {IN_1} AND id & 255 >= 5"
     ));
     assert_eq!(
         told,
-        ["s, shardId-000000000000, block 5: it has 8 bytes of data and keys, and the totals 9"]
+        ["s, shardId-000000000001, block 5: it has 8 bytes of data and keys, and the totals 9"]
     );
     let told =
-        World::after(&format!("UPDATE stream_block SET peak_at = 5 WHERE {IN_0} AND id & 255 = 5"));
-    assert_eq!(told, ["s, shardId-000000000000, block 5: the shard's latest time goes down"]);
+        World::after(&format!("UPDATE stream_block SET peak_at = 5 WHERE {IN_1} AND id & 255 = 5"));
+    assert_eq!(told, ["s, shardId-000000000001, block 5: the shard's latest time goes down"]);
 }
 
 #[test]
@@ -222,8 +225,8 @@ fn shards_that_cannot_be_are_told() {
 
 #[test]
 fn readers_that_stand_nowhere_are_told() {
-    let set = |to: &str| World::after(&format!("UPDATE stream_position SET {to} WHERE shard = 1"));
-    let place = "s, shardId-000000000000: rule r ";
+    let set = |to: &str| World::after(&format!("UPDATE stream_position SET {to} WHERE shard = 2"));
+    let place = "s, shardId-000000000001: rule r ";
     assert_eq!(
         set("position = 40 << 16"),
         [format!("{place}stands at block 40, and the last one is 20")]
@@ -238,7 +241,7 @@ fn readers_that_stand_nowhere_are_told() {
     );
     assert_eq!(set("position = 21 << 16, records = 20"), [""; 0]);
     assert_eq!(
-        World::after("DELETE FROM stream_position WHERE shard = 1"),
+        World::after("DELETE FROM stream_position WHERE shard = 2"),
         [format!("{place}has no place in it")]
     );
     assert_eq!(
