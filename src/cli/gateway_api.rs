@@ -104,7 +104,7 @@ impl Gateway {
 }
 
 /// A gateway that listens on every address is reached on this machine's own.
-fn reachable(http: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(http: SocketAddr) -> SocketAddr {
     let ip = match http.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

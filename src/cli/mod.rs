@@ -14,7 +14,9 @@ mod data_folder;
 pub mod eval;
 mod explain;
 mod gateway_api;
+mod generate;
 mod import;
+mod kinesis_api;
 mod listing;
 mod logging;
 mod passwd;
@@ -70,6 +72,7 @@ enum Command {
     Client(client::ClientArgs),
     Eval(eval::EvalArgs),
     Explain(explain::ExplainArgs),
+    Generate(generate::GenerateArgs),
     Import(import::ImportArgs),
     Passwd(passwd::PasswdArgs),
     Reload(reload::ReloadArgs),
@@ -153,6 +156,7 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
         Command::Client(args) => client::run(&args, answer),
         Command::Eval(args) => eval::run(&args, answer),
         Command::Explain(args) => explain::run(&args, answer),
+        Command::Generate(args) => generate::run(&args, answer),
         Command::Import(args) => import::run(&args, answer),
         Command::Passwd(args) => passwd::run(&args, answer),
         Command::Run(args) => run::run(&args, answer),

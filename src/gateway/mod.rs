@@ -297,9 +297,8 @@ impl Gateway {
         storage.announce(view.http)?;
         let http = http.run(sites(&view, &config, &http_metrics, streams, lock), stopped.clone());
         let http = tokio::spawn(http);
-        let (broker, mut tasks) = open(broker, &view).await;
+        let (broker, mut tasks) = open(broker, &view, parts.keep_streams(&view.running)).await;
         tasks.extend([tokio::spawn(reloader.run()), tokio::spawn(access_files.watch())]);
-        tasks.push(parts.keep_streams(&view.running));
         let feeders = [tokio::spawn(desk), tokio::spawn(stream_rules.run(stopped))];
         view.life.begin();
         Ok(Gateway { view, broker, http, feeders, journal, stop, tasks, storage })
@@ -435,10 +434,15 @@ fn stage(
 }
 
 /// Lets messages in: the broker's task, and the others.
-async fn open(broker: Broker, view: &Arc<GatewayView>) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
+async fn open(
+    broker: Broker,
+    view: &Arc<GatewayView>,
+    keeper: JoinHandle<()>,
+) -> (JoinHandle<()>, Vec<JoinHandle<()>>) {
     let (filters, following) = upstreams::follow_filters(&view.running);
     view.upstreams.start(&view.intake, &filters).await;
     let tasks = vec![
+        keeper,
         tokio::spawn(following),
         tokio::spawn(Arc::clone(&view.hits).follow()),
         tokio::spawn(sample(Arc::clone(view))),

@@ -66,6 +66,7 @@ use crate::stream::ShardId;
 
 pub use metrics::KinesisMetrics;
 pub use signature::AccessKeys;
+pub use signature::Signer;
 pub(crate) use wire::router;
 
 use operation::Operation;

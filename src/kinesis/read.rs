@@ -239,9 +239,7 @@ pub(super) async fn records(
             this.spend_read(&stream, entry.id, bytes);
         }
         this.metrics.count_records(Way::Out, page.records.len(), bytes);
-        let given = Amount { records: page.records.len() as u64, bytes: bytes as u64 };
-        let age = Duration::from_millis(behind(&page, now));
-        this.meter.stream(&stream).shard(entry.id).give(given, age, now);
+        this.meter_given(&stream, entry.id, &page, now);
         // A closed shard that was read to its end has nothing more to come.
         let is_over = entry.closed_at.is_some() && !page.is_cut;
         let child_shards = match is_over {
@@ -292,6 +290,14 @@ impl Kinesis {
         }
         // The next call goes on from here.
         Ok((Page { records: Vec::new(), behind: Default::default(), is_cut: true }, cursor))
+    }
+
+    /// Counts a page that a reader of a shard is given.
+    pub(super) fn meter_given(&self, stream: &str, shard: ShardId, page: &Page, now: Timestamp) {
+        let bytes = page.payload_bytes() as u64;
+        let given = Amount { records: page.records.len() as u64, bytes };
+        let age = Duration::from_millis(behind(page, now));
+        self.meter.stream(stream).shard(shard).give(given, age, now);
     }
 
     fn begin_read(&self, stream: &str, shard: ShardId, now: Timestamp) -> Result<(), Fault> {

@@ -12,10 +12,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::HeaderValue;
 use axum::http::Method;
 use axum::http::StatusCode;
 use axum::http::Uri;
 use axum::http::header;
+use axum::http::header::InvalidHeaderValue;
 use jiff::Timestamp as JiffTimestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -115,6 +118,77 @@ impl AccessKeys {
                            the service documentation for details.";
             refused("InvalidSignatureException", message)
         })
+    }
+}
+
+/// Signs requests to Kinesis, Amazon's or another gateway's.
+#[derive(Clone)]
+pub struct Signer {
+    /// Id of the access key.
+    pub key: String,
+    /// Its secret.
+    pub secret: String,
+    /// Of keys that are good for a while only.
+    pub session_token: Option<String>,
+    /// Part of what is signed.
+    pub region: String,
+}
+
+impl fmt::Debug for Signer {
+    /// Without the secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Signer {
+    /// Adds to the headers of a POST what says who sends it, `body` being what it is sent with. All of `headers` are
+    /// signed, and the host of `uri`.
+    ///
+    /// # Errors
+    /// The session token cannot be a header.
+    pub fn sign(
+        &self,
+        uri: &Uri,
+        headers: &mut HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), InvalidHeaderValue> {
+        let at = JiffTimestamp::from_millisecond(now.as_millis()).unwrap_or_default();
+        let date = at.strftime("%Y%m%dT%H%M%SZ").to_string();
+        headers.insert("x-amz-date", HeaderValue::try_from(&date)?);
+        if let Some(token) = &self.session_token {
+            headers.insert("x-amz-security-token", HeaderValue::try_from(token)?);
+        }
+        let day = date.split('T').next().unwrap_or_default();
+        let scope = format!("{day}/{}/kinesis/aws4_request", self.region);
+        let mut signed: Vec<&str> =
+            headers.keys().map(HeaderName::as_str).chain(["host"]).collect();
+        signed.sort_unstable();
+        signed.dedup();
+        let names = signed.join(";");
+        let claim = Claim {
+            key: &self.key,
+            scope: &scope,
+            headers: signed,
+            signature: "",
+            date: &date,
+            life: None,
+        };
+        let query = decoded_query(uri);
+        let address = IpAddr::from([0, 0, 0, 0]);
+        let request = Signed { method: &Method::POST, uri, headers, body, address };
+        let canonical = canonical(&request, &query, &claim).expect("each signed header is there");
+        let hash = hex(&Sha256::digest(canonical));
+        let text = format!("{ALGORITHM}\n{date}\n{scope}\n{hash}");
+        let signature = hmac::sign(&signing_key(&self.secret, &scope), text.as_bytes());
+        let authorization = format!(
+            "{ALGORITHM} Credential={}/{scope}, SignedHeaders={names}, Signature={}",
+            self.key,
+            hex(signature.as_ref())
+        );
+        headers.insert(header::AUTHORIZATION, HeaderValue::try_from(authorization)?);
+        Ok(())
     }
 }
 

@@ -451,6 +451,7 @@ impl Kinesis {
         let bounds = (KINESIS_EVENT_RECORDS_MAX, KINESIS_EVENT_BYTES_MAX);
         let (page, cursor) = self.page(reader, stream, cursor, bounds)?;
         let bytes = page.payload_bytes();
+        self.meter_given(stream, entry.id, &page, self.clock.now());
         let is_over = entry.closed_at.is_some() && !page.is_cut;
         let child_shards = match is_over {
             true => reader.children(&described, entry.id)?.iter().map(ChildShard::of).collect(),

@@ -311,7 +311,7 @@ def limits(options):
 
 def fill(options):
     """Puts until the streams `small` and `rolling` have met their room twice over, and reads what is left."""
-    kinesis = client_of(options)
+    kinesis = client_of(options, config=Config(retries={"max_attempts": 0}))
     large = b"x" * (1024 * 1024 - 3)
     answers = {}
     for stream in ["small", "rolling"]:

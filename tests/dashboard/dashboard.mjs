@@ -233,6 +233,37 @@ test("a client can be disconnected, after a question", async () => {
   assert.deepEqual(complaints, []);
 });
 
+test("the shards of a stream are shown, and split and merged after a question", async () => {
+  await page.locator("#streams button.act").first().click();
+  const dialog = page.locator("#stream-detail");
+  const rows = dialog.locator(".shards").first().locator("li");
+  await rows.first().waitFor();
+  const before = await rows.count();
+  const answerOf = async (click, accept) => {
+    page.once("dialog", (question) => (accept ? question.accept() : question.dismiss()));
+    if (!accept) return click();
+    const answered = page.waitForResponse((response) => response.request().method() === "POST");
+    await click();
+    return (await answered).status();
+  };
+  const split = () => rows.first().getByRole("button", { name: "Split" }).click();
+  await answerOf(split, false);
+  assert.equal(await rows.count(), before, "not without a yes");
+  assert.equal(await answerOf(split, true), 200);
+  await rows.nth(before).waitFor();
+  assert.equal(await rows.count(), before + 1);
+  for (const fact of ["In", "Out", "Throttled", "Readers", "Oldest", "Size"])
+    assert.equal(await rows.first().locator("dt", { hasText: new RegExp(`^${fact}$`) }).count(), 1);
+  const merge = () => rows.first().getByRole("button", { name: "Merge with next" }).click();
+  assert.equal(await answerOf(merge, true), 200);
+  await rows.nth(before).waitFor({ state: "detached" });
+  assert.deepEqual(complaints, []);
+  await dialog.locator("input").fill(String(before * 20));
+  const set = () => dialog.getByRole("button", { name: "Set number of shards" }).click();
+  assert.equal(await answerOf(set, true), 400);
+  await dialog.locator(".problem", { hasText: "half to double" }).waitFor();
+});
+
 test("a phone sees everything without scrolling sideways", async () => {
   await context.close();
   await open({ viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });

@@ -153,7 +153,14 @@ fn shards_that_are_split_and_merged_keep_every_record_in_order() {
             .output()
             .expect("tidegate runs");
         let described: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        described["shards"].clone()
+        let mut shards = described["shards"].clone();
+        for shard in shards.as_array_mut().into_iter().flatten() {
+            // What is counted begins anew with each start.
+            let counted = ["in_", "out_", "throttled_", "iterator_age"];
+            let is_counted = |name: &String| counted.iter().any(|begin| name.starts_with(begin));
+            shard.as_object_mut().expect("a shard").retain(|name, _| !is_counted(name));
+        }
+        shards
     };
     let before = describe();
     assert_eq!(before.as_array().map(Vec::len), Some(6));

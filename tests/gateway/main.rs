@@ -17,6 +17,7 @@ mod fake_source;
 mod fan_out;
 mod formats;
 mod functions;
+mod generate;
 mod hardship;
 mod kinesis;
 mod live;

@@ -82,7 +82,7 @@ fn a_full_stream_refuses_or_drops_and_says_so() {
     let left = detail["records"].as_u64().expect("records");
     assert!(left >= 14, "no more than a block and a 64th beyond: {detail}");
     eventually("what was dropped is counted", || {
-        (metric(&gateway, dropped) == 32 - left).then_some(())
+        (metric(&gateway, dropped) == 33 - left).then_some(())
     });
     gateway.publish("rolling", r#"{"n":1}"#);
     let events = eventually("both are told", || {

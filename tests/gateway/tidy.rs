@@ -86,6 +86,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/lambda/",
             "src/cli/client.rs",
             "src/cli/gateway_api.rs",
+            "src/cli/kinesis_api.rs",
             "src/cli/reload.rs",
             "src/cli/rule.rs",
             "src/cli/stream/",

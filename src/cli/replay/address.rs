@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// `mqtt://host:port`; the scheme and the port may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BrokerAddress {
+pub(in crate::cli) struct BrokerAddress {
     /// Name or address; an IPv6 address in brackets.
     pub(super) host: String,
     /// TCP port.

@@ -43,14 +43,14 @@ const PACKET_BYTES_MAX: usize = 268_435_455;
 /// A device's connection ended before its messages were acknowledged.
 #[derive(Debug, thiserror::Error)]
 #[error("client {client_id:?} at {to}: {reason}")]
-pub(super) struct DeviceFailed {
+pub(in crate::cli) struct DeviceFailed {
     client_id: String,
     to: BrokerAddress,
     reason: String,
 }
 
 /// All devices met so far.
-pub(super) struct Fleet {
+pub(in crate::cli) struct Fleet {
     to: BrokerAddress,
     qos: QoS,
     tally: Arc<Tally>,
@@ -63,7 +63,7 @@ pub(super) struct Fleet {
 
 impl Fleet {
     /// No device yet; connections are opened when a device's first message is due.
-    pub(super) fn new(to: BrokerAddress, qos: QoS, tally: Arc<Tally>) -> Self {
+    pub(in crate::cli) fn new(to: BrokerAddress, qos: QoS, tally: Arc<Tally>) -> Self {
         Fleet {
             to,
             qos,
@@ -81,7 +81,10 @@ impl Fleet {
     }
 
     /// Hands `publish` to its device's connection; waits while its queue is full.
-    pub(super) async fn publish(&mut self, publish: RecordedPublish) -> Result<(), DeviceFailed> {
+    pub(in crate::cli) async fn publish(
+        &mut self,
+        publish: RecordedPublish,
+    ) -> Result<(), DeviceFailed> {
         let index = self.index_of(&publish);
         let queue = self.queues.get(index).expect("index_of answers an index into the queues");
         if queue.send(publish).await.is_ok() {
@@ -101,7 +104,7 @@ impl Fleet {
     }
 
     /// Waits until every message is acknowledged and every connection closed in order.
-    pub(super) async fn land(mut self) -> Result<(), DeviceFailed> {
+    pub(in crate::cli) async fn land(mut self) -> Result<(), DeviceFailed> {
         self.queues.clear();
         while let Some(ended) = self.connections.join_next().await {
             joined(ended)?;

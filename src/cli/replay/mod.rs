@@ -32,10 +32,11 @@ use crate::recording::MalformedLine;
 use crate::recording::RecordedPublish;
 use crate::recording::Recording;
 use crate::recording::RecordingError;
-use address::BrokerAddress;
 use device::DeviceFailed;
-use device::Fleet;
-use tally::Tally;
+
+pub(super) use address::BrokerAddress;
+pub(super) use device::Fleet;
+pub(super) use tally::Tally;
 
 /// Lines read ahead of their time.
 const LINES_AHEAD: usize = 256;

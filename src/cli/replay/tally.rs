@@ -7,11 +7,11 @@ use crate::diagnostic::render::counted;
 
 /// The counters; every part of the replay writes its own.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(in crate::cli) struct Tally {
     /// Messages handed to a connection.
     pub(super) sent: AtomicU64,
     /// Messages acknowledged; for QoS 0, written out.
-    pub(super) acknowledged: AtomicU64,
+    pub(in crate::cli) acknowledged: AtomicU64,
     /// Lines that are no recorded message.
     pub(super) malformed: AtomicU64,
     /// Connections opened.

@@ -1,10 +1,13 @@
 //! `tidegate stream`: look into the shard streams, check them, and put a record into one.
 //!
+//! With `--endpoint` list, describe, put and tail go to a Kinesis API instead ([`remote`]).
+//!
 //! Looking opens the database read-only, so it works beside a running gateway and without one. A put
 //! needs the one write connection: it goes to the gateway's HTTP API when one runs (the lock file
 //! says where), and straight into the database when none does.
 
 mod put;
+mod remote;
 mod tail;
 mod verify;
 
@@ -20,6 +23,8 @@ use serde_json::json;
 use super::Outcome;
 use super::data_folder::DataArgs;
 use super::gateway_api::Gateway;
+use super::kinesis_api::EndpointArgs;
+use super::kinesis_api::KinesisApi;
 use super::listing::Column;
 use super::listing::Format;
 use super::listing::ListArgs;
@@ -50,6 +55,7 @@ Examples:
   tidegate stream tail alerts --from trim-horizon --no-follow | jq .data
   tidegate stream tail alerts --from 2026-05-01T06:00:00Z
   tidegate stream put alerts --key sensor-7 '{\"temperature\":31}'
+  tidegate stream tail alerts --endpoint https://kinesis.eu-central-1.amazonaws.com
   tidegate stream verify                              whether all that is stored is whole";
 
 /// Look into the shard streams, check them, or put a record into one
@@ -62,12 +68,20 @@ pub(super) struct StreamArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// All streams and what is in them
-    List(ListArgs),
+    List(StreamListArgs),
     Describe(DescribeArgs),
     Put(put::PutArgs),
     Tail(tail::TailArgs),
     Verify(verify::VerifyArgs),
+}
+
+/// All streams and what is in them
+#[derive(Args, Debug)]
+struct StreamListArgs {
+    #[command(flatten)]
+    list: ListArgs,
+    #[command(flatten)]
+    endpoint: EndpointArgs,
 }
 
 /// The shards of a stream and what is in them
@@ -77,6 +91,8 @@ struct DescribeArgs {
     name: String,
     #[command(flatten)]
     list: ListArgs,
+    #[command(flatten)]
+    endpoint: EndpointArgs,
 }
 
 fn reader(data: &DataArgs) -> anyhow::Result<Reader> {
@@ -94,7 +110,12 @@ pub(super) fn run(args: &StreamArgs, answer: &mut dyn Write) -> anyhow::Result<O
     }
 }
 
-fn list(args: &ListArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
+fn list(args: &StreamListArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let StreamListArgs { list: args, endpoint } = args;
+    if let Some(url) = &endpoint.endpoint {
+        let api = KinesisApi::at(url.clone())?;
+        return super::runtime()?.block_on(remote::list(&api, args.format, answer));
+    }
     let streams = reader(&args.data)?.streams()?;
     if args.format == Format::Json {
         let streams: Vec<_> = streams.iter().map(summary_json).collect();
@@ -127,6 +148,10 @@ fn list(args: &ListArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
 }
 
 fn describe(args: &DescribeArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
+    if let Some(url) = &args.endpoint.endpoint {
+        let (api, format) = (KinesisApi::at(url.clone())?, args.list.format);
+        return super::runtime()?.block_on(remote::describe(&api, &args.name, format, answer));
+    }
     let reader = reader(&args.list.data)?;
     let shards = reader.shards(&args.name)?;
     let streams = reader.streams()?;

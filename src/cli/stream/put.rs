@@ -15,6 +15,8 @@ use serde_json::json;
 use super::super::data_folder::DataArgs;
 use super::Outcome;
 use crate::cli::gateway_api;
+use crate::cli::kinesis_api::EndpointArgs;
+use crate::cli::kinesis_api::KinesisApi;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::JournalConfig;
@@ -44,6 +46,8 @@ pub(super) struct PutArgs {
     /// The record; read from standard input, as it is, when not given
     record: Option<String>,
     #[command(flatten)]
+    endpoint: EndpointArgs,
+    #[command(flatten)]
     data: DataArgs,
 }
 
@@ -53,6 +57,13 @@ pub(super) fn run(args: &PutArgs, answer: &mut dyn Write) -> anyhow::Result<Outc
         None => read_stdin()?,
     };
     let runtime = super::super::runtime()?;
+    if let Some(url) = &args.endpoint.endpoint {
+        let api = KinesisApi::at(url.clone())?;
+        let put = super::remote::put(&api, &args.name, &args.key, args.hash_key, &record);
+        let (shard, sequence_number) = runtime.block_on(put)?;
+        writeln!(answer, "{}", json!({ "shard": shard, "sequence_number": sequence_number }))?;
+        return Ok(Outcome::Done);
+    }
     let (shard, sequence_number) = match Storage::open(&args.data.data) {
         Ok(storage) => runtime.block_on(put_directly(&storage, args, &record))?,
         Err(StorageError::InUse { holder: Some(LockHolder { http: Some(http), .. }), .. }) => {

@@ -21,6 +21,8 @@ use serde_json::value::RawValue;
 
 use super::super::data_folder::DataArgs;
 use super::Outcome;
+use crate::cli::kinesis_api::EndpointArgs;
+use crate::cli::kinesis_api::KinesisApi;
 use crate::cli::time::parse_time;
 use crate::json_line::json_line;
 use crate::stream::Cursor;
@@ -49,6 +51,8 @@ pub(super) struct TailArgs {
     #[arg(long)]
     no_follow: bool,
     #[command(flatten)]
+    endpoint: EndpointArgs,
+    #[command(flatten)]
     data: DataArgs,
 }
 
@@ -70,13 +74,24 @@ impl FromStr for From {
     }
 }
 
+/// Where a record stands, as a line of the answer says it.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Line<'a> {
+    /// Decimal.
+    pub(super) sequence_number: &'a str,
+    /// As given.
+    pub(super) partition_key: &'a str,
+    /// `shardId-000000000000`
+    pub(super) shard: &'a str,
+    /// Arrival, milliseconds since the epoch.
+    pub(super) t: i64,
+}
+
 /// A line of the answer.
 #[derive(Serialize)]
-struct Line<'a> {
-    sequence_number: String,
-    partition_key: &'a str,
-    shard: String,
-    t: i64,
+struct WholeLine<'a> {
+    #[serde(flatten)]
+    line: Line<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,6 +99,12 @@ struct Line<'a> {
 }
 
 pub(super) fn run(args: &TailArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
+    if let Some(url) = &args.endpoint.endpoint {
+        let api = KinesisApi::at(url.clone())?;
+        let (start, follows) = (args.from.0, !args.no_follow);
+        let tail = super::remote::tail(&api, &args.name, start, follows, answer);
+        return super::super::runtime()?.block_on(tail);
+    }
     let reader = super::reader(&args.data)?;
     let runtime = super::super::runtime()?;
     // Set by Ctrl-C, so that a long answer can be ended in the middle.
@@ -206,14 +227,27 @@ impl Merge {
 }
 
 fn print(record: &Record, answer: &mut dyn Write) -> anyhow::Result<()> {
-    let json = json_line(&record.data);
+    let number = record.sequence_number;
     let line = Line {
-        sequence_number: record.sequence_number.to_string(),
+        sequence_number: &number.to_string(),
         partition_key: &record.partition_key,
-        shard: record.sequence_number.shard().to_string(),
+        shard: &number.shard().to_string(),
         t: record.at.as_millis(),
+    };
+    write_line(&line, &record.data, answer)
+}
+
+/// Writes a record as a line.
+pub(super) fn write_line(
+    line: &Line<'_>,
+    data: &[u8],
+    answer: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let json = json_line(data);
+    let line = WholeLine {
+        line: *line,
         data: json.as_deref(),
-        data_base64: json.is_none().then(|| STANDARD.encode(&record.data)),
+        data_base64: json.is_none().then(|| STANDARD.encode(data)),
     };
     serde_json::to_writer(&mut *answer, &line).map_err(std::io::Error::from)?;
     writeln!(answer)?;

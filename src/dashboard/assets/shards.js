@@ -116,22 +116,25 @@ export class Shards {
       // Stays until the next look.
       if (name !== this.#name) return;
       this.#complain(error.message);
+      this.#parts.problem.scrollIntoView({ block: "center" });
       this.#timer = setTimeout(() => this.#refresh(), 4 * REFRESH_MS);
     }
   }
 
   #show(detail) {
     const { parts, now } = { parts: this.#parts, now: this.#now() };
-    const held = detail.size_max ? `${bytes(detail.bytes)} of ${bytes(detail.size_max)}` : bytes(detail.bytes);
     const lost = detail.full === "refuse" ? ["Refused", detail.refused_records] : ["Dropped", detail.dropped_records];
     setText(parts.mode, detail.mode.replace("_", "-"));
     const facts = [
       ["Records", compact(detail.records), count(detail.records)],
-      ["Size", held, `${count(detail.bytes)} bytes of data and keys`],
+      ["Size", bytes(detail.bytes), `${count(detail.bytes)} bytes of data and keys`],
       ["Oldest", detail.oldest === undefined ? "–" : roughly(now - detail.oldest), detail.oldest && utc(detail.oldest)],
-      ["Kept for", duration(detail.retention_ms), "of the time that the gateway runs"],
+      ["Kept for", roughly(detail.retention_ms), "of the time that the gateway runs"],
     ];
-    if (detail.size_max) facts.push([lost[0], compact(lost[1]), "records since the gateway started, because the stream was full"]);
+    if (detail.size_max) {
+      facts.push(["At most", bytes(detail.size_max), `${count(detail.size_max)} bytes of data and keys`]);
+      facts.push([lost[0], compact(lost[1]), "records since the gateway started, because the stream was full"]);
+    }
     factsOf(parts.facts, facts);
     keyed(
       parts.readers,

@@ -196,3 +196,23 @@ fn nothing_shows_a_secret() {
     let shown = format!("{:?}", keys());
     assert!(shown.contains(KEY) && !shown.contains(SECRET), "{shown}");
 }
+
+#[test]
+fn what_is_signed_here_is_accepted_here() {
+    let uri: Uri = "http://127.0.0.1:8080/".parse().unwrap();
+    for session_token in [None, Some("to/ken+=".to_owned())] {
+        let (key, secret) = (KEY.to_owned(), SECRET.to_owned());
+        let signer = Signer { key, secret, session_token, region: "eu-west-1".to_owned() };
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-target", HeaderValue::from_static("Kinesis_20131202.ListStreams"));
+        signer.sign(&uri, &mut headers, b"{}", NOW).unwrap();
+        headers.insert("host", HeaderValue::from_static("127.0.0.1:8080"));
+        let mut request = Request::new("POST", "/", &[], b"{}");
+        request.headers = headers;
+        assert_eq!(request.check(&keys(), NOW), Ok(()));
+        request.body = b"{ }";
+        let refused = request.check(&keys(), NOW).unwrap_err();
+        assert_eq!(refused.kind, "InvalidSignatureException");
+        assert!(!format!("{signer:?}").contains(SECRET));
+    }
+}
