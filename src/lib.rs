@@ -27,6 +27,7 @@ pub mod delivery;
 pub mod hit_log;
 pub mod lambda;
 pub mod latest;
+pub mod lease;
 pub mod retained;
 pub mod session;
 pub mod stream;

@@ -298,6 +298,28 @@ pub const KINESIS_SUBSCRIPTION_LIFE: Duration = Duration::from_secs(300);
 pub const KINESIS_HEARTBEAT: Duration = Duration::from_secs(5);
 /// and for how long it is not taken over by another one of the same consumer (Kinesis: 5 seconds).
 pub const KINESIS_TAKE_OVER_MIN: Duration = Duration::from_secs(5);
+/// Tables of leases (KCL 3 makes three for each application),
+pub const LEASE_TABLES_MAX: u64 = 64;
+/// items of one: a lease for each shard that is kept, several times over,
+pub const LEASE_ITEMS_MAX: u64 = 100_000;
+/// and bytes of them. A search through an index looks at all.
+pub const LEASE_TABLE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// An item of one (DynamoDB: 400 KB).
+pub const LEASE_ITEM_BYTES_MAX: usize = 400 * 1024;
+/// An attribute of a key (DynamoDB: 2,048 bytes for a hash key).
+pub const LEASE_KEY_BYTES_MAX: usize = 2048;
+/// Indexes of a table (DynamoDB: 20).
+pub const LEASE_INDEXES_MAX: usize = 20;
+/// Lists and maps inside one another, and brackets of an expression (DynamoDB: 32).
+pub const LEASE_NESTING_MAX: usize = 32;
+/// An expression (DynamoDB: 4 KB).
+pub const LEASE_EXPRESSION_BYTES_MAX: usize = 4096;
+/// A request for leases, or of metrics: 25 items of usual size,
+pub const LEASE_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// and how many times its bytes it takes in memory: two bytes of JSON may be a value of 48.
+pub const LEASE_TREE_GROWTH: usize = 32;
+/// Items of one answer, bytes (DynamoDB: 1 MB).
+pub const LEASE_PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Shards with limits whose last second the journal remembers; over it all are forgotten, and begin with a full second.
 pub const SHARD_RATES_MAX: usize = 20_000;
 /// Shards of a stream in one answer of the admin API.
@@ -620,6 +642,10 @@ const _: () = assert!(GATHER_BYTES_MIN > 1, "a fast client's mark is more than a
 const _: () = assert!(JOURNAL_BATCH_MAX <= JOURNAL_QUEUE_MAX, "a commit can empty the queue");
 const _: () =
     assert!(JOURNAL_BATCH_BYTES_MAX * 2 <= JOURNAL_QUEUE_BYTES_MAX, "the next commit can fill up");
+const _: () = assert!(
+    LEASE_BODY_BYTES_MAX * LEASE_TREE_GROWTH * 2 <= KINESIS_BYTES_MAX,
+    "a request for leases leaves room for others"
+);
 const _: () = assert!(OUTPUT_BYTES_MAX <= RECORD_BYTES_MAX, "an output fits a stream record");
 const _: () = assert!(
     API_BODY_BYTES_MAX > RECORD_BYTES_MAX.div_ceil(3) * 4 + 4 * PARTITION_KEY_CHARS_MAX,

@@ -19,6 +19,7 @@ use crate::kinesis::AccessKeys;
 use crate::kinesis::Intake;
 use crate::kinesis::KinesisMetrics;
 use crate::kinesis::NotPut;
+use crate::lease;
 use crate::limits;
 use crate::stream;
 use crate::stream::Lineage;
@@ -122,6 +123,7 @@ impl Parts<'_> {
         Ok(kinesis::router(kinesis::Setup {
             intake: Arc::new(intake),
             lineage: Lineage::new(storage.executor(), clock),
+            leases: lease::Tables::new(storage.executor(), storage.reader()?, clock),
             readers,
             clock,
             account_id: config.account_id.clone(),
@@ -129,6 +131,7 @@ impl Parts<'_> {
             keys: AccessKeys::new(keys),
             arrivals: journal.arrivals(),
             stopped,
+            subscription_life: limits::KINESIS_SUBSCRIPTION_LIFE,
             body_timeout: config.http.body_timeout,
             metrics,
             meter,

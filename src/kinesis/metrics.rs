@@ -31,6 +31,8 @@ pub struct KinesisMetrics {
     pub(super) damaged_blocks: Counter,
     /// Subscriptions open now.
     pub(super) subscriptions: Gauge,
+    /// Data of PutMetricData.
+    pub(super) metric_data: Counter,
 }
 
 /// Which way records go.
@@ -62,6 +64,7 @@ impl Default for KinesisMetrics {
             throttled: Family::default(),
             damaged_blocks: Counter::default(),
             subscriptions: Gauge::default(),
+            metric_data: Counter::default(),
         }
     }
 }
@@ -102,6 +105,11 @@ impl KinesisMetrics {
             "kinesis_subscriptions",
             "Subscriptions of SubscribeToShard open now",
             m.subscriptions,
+        );
+        registry.register(
+            "kinesis_metric_data",
+            "Data that consumers have sent with PutMetricData; they are not kept",
+            m.metric_data,
         );
     }
 

@@ -11,6 +11,9 @@
 //! client between two requests but what provisioned shards have given in the last second. [`subscribe`] pushes records
 //! to consumers that are registered, in an answer that goes on for minutes.
 //!
+//! The same route has what consumers need besides: [`dynamo`] is the API of the lease tables, [`metric_data`] takes
+//! their metrics; [`protocol`] tells them apart.
+//!
 //! Invariants: at most [`KINESIS_REQUESTS_MAX`] requests are under way; what their bodies and answers hold is
 //! bounded by [`KINESIS_BYTES_MAX`]; every answer is bounded by the API's own limits; a request that cannot be
 //! read, is not signed, or breaks a constraint changes nothing.
@@ -20,13 +23,16 @@
 mod answer;
 mod control;
 mod describe;
+mod dynamo;
 mod event_stream;
 mod fan_out;
 mod fault;
+mod metric_data;
 mod metrics;
 mod monitor;
 mod operation;
 mod pool;
+mod protocol;
 mod put;
 mod read;
 mod refused;
@@ -52,6 +58,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::clock::Timestamp;
+use crate::lease::Tables;
 use crate::limits::KINESIS_BYTES_MAX;
 use crate::limits::KINESIS_EVENTS_BYTES_MAX;
 use crate::limits::KINESIS_REQUESTS_MAX;
@@ -71,6 +78,7 @@ pub(crate) use wire::router;
 
 use operation::Operation;
 use pool::Pool;
+use protocol::Protocol;
 use shape::Format;
 use subscriptions::Subscriptions;
 use token::NextPage;
@@ -91,6 +99,9 @@ pub fn probe(bytes: &[u8]) -> bool {
         drop(ShardIterator::parse(text, now));
         drop(NextPage::parse(text, now));
     }
+    dynamo::probe(body);
+    drop(metric_data::count(Protocol::Query, body));
+    drop(metric_data::count(Protocol::Rpc, body));
     operation.reads(format, body).is_ok()
 }
 
@@ -120,6 +131,8 @@ pub struct Setup {
     pub intake: Arc<dyn Intake>,
     /// What changes streams and shards.
     pub lineage: Lineage,
+    /// What consumers share the shards by.
+    pub leases: Tables,
     /// Connections of its own, one at least.
     pub readers: Vec<Reader>,
     /// The gateway's time.
@@ -134,6 +147,8 @@ pub struct Setup {
     pub arrivals: Arc<Arrivals>,
     /// Turns true when the gateway stops: what would go on for minutes ends then.
     pub stopped: watch::Receiver<bool>,
+    /// How long a subscription lasts.
+    pub subscription_life: Duration,
     /// From a request's head to the end of its body.
     pub body_timeout: Duration,
     /// What it counts.
@@ -146,6 +161,7 @@ pub struct Setup {
 pub(crate) struct Kinesis {
     intake: Arc<dyn Intake>,
     lineage: Lineage,
+    leases: Tables,
     pool: Pool,
     clock: Clock,
     account_id: String,
@@ -153,6 +169,7 @@ pub(crate) struct Kinesis {
     keys: AccessKeys,
     arrivals: Arc<Arrivals>,
     stopped: watch::Receiver<bool>,
+    subscription_life: Duration,
     body_timeout: Duration,
     metrics: KinesisMetrics,
     subscriptions: Subscriptions,
@@ -175,6 +192,7 @@ impl Kinesis {
         Kinesis {
             intake: setup.intake,
             lineage: setup.lineage,
+            leases: setup.leases,
             pool: Pool::new(setup.readers),
             clock: setup.clock,
             account_id: setup.account_id,
@@ -182,6 +200,7 @@ impl Kinesis {
             keys: setup.keys,
             arrivals: setup.arrivals,
             stopped: setup.stopped,
+            subscription_life: setup.subscription_life,
             subscriptions: Subscriptions::default(),
             subscription_turns: Arc::new(Semaphore::new(KINESIS_SUBSCRIPTIONS_MAX)),
             event_room: Arc::new(Semaphore::new(KINESIS_EVENTS_BYTES_MAX / ROOM_UNIT_BYTES)),

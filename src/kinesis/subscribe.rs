@@ -1,13 +1,13 @@
 //! SubscribeToShard: the records of a shard, pushed to a registered consumer as they arrive.
 //!
-//! The answer is a stream of events that lasts [`KINESIS_SUBSCRIPTION_LIFE`]: first one that says nothing, then records
+//! The answer is a stream of events that lasts five minutes: first one that says nothing, then records
 //! as they are there, and when none are, every [`KINESIS_HEARTBEAT`] an event without records. At the end of a
 //! closed shard an event names its children. Whatever goes wrong on the way is the last event, an error of the API.
 //!
 //! A [`Subscription`] is polled by the connection that sends it, and makes an event when the last has been taken: a
 //! client that does not read costs one event in memory and no thread. In provisioned mode events
 //! wait for the 2 MiB a second of a consumer and shard. What it reads is bounded as a page of GetRecords is; what
-//! all events hold is bounded by [`KINESIS_EVENTS_BYTES_MAX`].
+//! all events hold is bounded by [`crate::limits::KINESIS_EVENTS_BYTES_MAX`].
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -50,7 +50,6 @@ use crate::clock::Clock;
 use crate::limits::KINESIS_EVENT_BYTES_MAX;
 use crate::limits::KINESIS_EVENT_RECORDS_MAX;
 use crate::limits::KINESIS_HEARTBEAT;
-use crate::limits::KINESIS_SUBSCRIPTION_LIFE;
 use crate::stream::Allowance;
 use crate::stream::Bookmark;
 use crate::stream::ConsumerName;
@@ -161,7 +160,7 @@ pub(super) async fn shard(
         claim,
         arrived,
         stopped: kinesis.stopped.clone(),
-        life: Box::pin(sleep(KINESIS_SUBSCRIPTION_LIFE)),
+        life: Box::pin(sleep(kinesis.subscription_life)),
         heartbeat: Box::pin(sleep(KINESIS_HEARTBEAT)),
         room: None,
         _turn: turn,
@@ -482,3 +481,6 @@ impl Kinesis {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

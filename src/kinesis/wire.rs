@@ -27,18 +27,16 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use hyper::body::Frame;
 use hyper::body::SizeHint;
-use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::Kinesis;
 use super::ROOM_UNIT_BYTES;
 use super::Setup;
-use super::answer;
 use super::fault::Fault;
-use super::fault::shortened;
-use super::operation::Operation;
-use super::shape::Format;
+use super::metric_data;
+use super::protocol::Protocol;
+use super::protocol::Wanted;
 use super::signature::Signed;
 use crate::api::Reached;
 use crate::api::Refusal;
@@ -46,9 +44,9 @@ use crate::api::body;
 use crate::api::body::BodyError;
 use crate::clock::Clock;
 use crate::limits::KINESIS_BODY_BYTES_MAX;
+use crate::limits::LEASE_BODY_BYTES_MAX;
+use crate::limits::LEASE_TREE_GROWTH;
 
-const TARGET: &str = "x-amz-target";
-const SERVICE: &str = "Kinesis_20131202.";
 /// Bytes of a body that are read although the head alone is refused; as many again are passed over.
 const FORGOTTEN_BYTES_MAX: usize = 64 * 1024;
 /// What is counted where there is no operation, or no error.
@@ -56,7 +54,11 @@ const NONE: &str = "none";
 
 /// The route of the API.
 pub(crate) fn router(setup: Setup) -> Router {
-    Router::new().route("/", post(serve)).with_state(Arc::new(Kinesis::new(setup)))
+    Router::new()
+        .route("/", post(serve))
+        // Smithy's RPC v2 says in the path what the others say in a header.
+        .route("/service/:service/operation/:operation", post(serve))
+        .with_state(Arc::new(Kinesis::new(setup)))
 }
 
 /// An answer on its way.
@@ -69,6 +71,8 @@ pub(super) enum Answer {
         /// Its share of the room, if it took any.
         room: Option<OwnedSemaphorePermit>,
     },
+    /// Nothing, as the protocol says it.
+    Nothing,
     /// Events as they happen.
     Events(Body),
 }
@@ -86,10 +90,12 @@ async fn serve(
     request: Request,
 ) -> Response {
     let began = Clock::instant();
-    let format = format_of(request.headers());
-    let operation = operation_of(request.headers());
-    let answered = match (&format, &operation) {
-        (Ok(format), Ok(operation)) => call(&kinesis, &reached, *format, *operation, request).await,
+    let protocol = Protocol::of(request.headers());
+    let wanted = protocol
+        .clone()
+        .and_then(|protocol| Wanted::of(protocol, request.uri(), request.headers()));
+    let answered = match (&protocol, &wanted) {
+        (Ok(protocol), Ok(wanted)) => call(&kinesis, &reached, *protocol, *wanted, request).await,
         (Err(fault), _) | (_, Err(fault)) => {
             // A client that is still sending when the connection closes would not see the answer.
             drop(body::read(request.into_body(), FORGOTTEN_BYTES_MAX, kinesis.body_timeout).await);
@@ -97,16 +103,16 @@ async fn serve(
         }
     };
     let error = answered.as_ref().map_or_else(|fault| fault.kind, |_| NONE);
-    let name = operation.map_or(NONE, Operation::name);
+    let name = wanted.map_or(NONE, Wanted::name);
     kinesis.metrics.count(name, error, began.elapsed());
-    dress(format.unwrap_or(Format::Json), answered)
+    dress(protocol.unwrap_or(Protocol::Json11), answered)
 }
 
 async fn call(
     kinesis: &Arc<Kinesis>,
     reached: &Reached,
-    format: Format,
-    operation: Operation,
+    protocol: Protocol,
+    wanted: Wanted,
     request: Request,
 ) -> Result<Answer, Fault> {
     let Ok(_turn) = kinesis.requests.try_acquire() else {
@@ -134,7 +140,19 @@ async fn call(
             return Err(Fault::new("SerializationException", message));
         }
     };
-    operation.call(kinesis, format, &body).await
+    match wanted {
+        Wanted::Stream(operation) => operation.call(kinesis, protocol.format(), &body).await,
+        Wanted::Lease(operation) => {
+            let _tree = kinesis.room_for_tree(&body).await?;
+            operation.call(kinesis, &body).await
+        }
+        Wanted::PutMetrics => {
+            let _tree = kinesis.room_for_tree(&body).await?;
+            let count = metric_data::count(protocol, &body)?;
+            kinesis.metrics.metric_data.inc_by(count as u64);
+            Ok(Answer::Nothing)
+        }
+    }
 }
 
 /// Bytes that a body says to have; as many as it may when it does not.
@@ -180,6 +198,14 @@ impl From<BodyError> for Fault {
 }
 
 impl Kinesis {
+    /// Room for a body that is read as a tree of values, which takes many times the room of its text.
+    async fn room_for_tree(&self, body: &[u8]) -> Result<OwnedSemaphorePermit, Fault> {
+        match body.len() > LEASE_BODY_BYTES_MAX {
+            true => Err(BodyError::TooLarge(LEASE_BODY_BYTES_MAX).into()),
+            false => self.room_for(body.len() * LEASE_TREE_GROWTH).await,
+        }
+    }
+
     /// Room for so many bytes. Whoever waits for it takes no more until others have been answered; that lasts no
     /// longer than a body may take to come.
     pub(super) async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Fault> {
@@ -192,49 +218,18 @@ impl Kinesis {
     }
 }
 
-fn format_of(headers: &HeaderMap) -> Result<Format, Fault> {
-    let of = headers.get(header::CONTENT_TYPE).and_then(|of| of.to_str().ok()).unwrap_or_default();
-    match of.split(';').next().unwrap_or_default().trim() {
-        "application/x-amz-json-1.1" | "application/json" => Ok(Format::Json),
-        "application/x-amz-cbor-1.1" => Ok(Format::Cbor),
-        other => Err(Fault {
-            status: StatusCode::NOT_FOUND,
-            kind: "UnknownOperationException",
-            message: format!("Nothing here takes the content type '{}'.", shortened(other)),
-        }),
-    }
-}
-
-fn operation_of(headers: &HeaderMap) -> Result<Operation, Fault> {
-    let target = headers.get(TARGET).and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let known = target.strip_prefix(SERVICE).and_then(Operation::parse);
-    known.ok_or_else(|| {
-        let message = format!("There is no operation '{}'.", shortened(target));
-        Fault::new("UnknownOperationException", message)
-    })
-}
-
-/// An error as it is written.
-#[derive(Debug, Serialize)]
-struct Written<'a> {
-    #[serde(rename = "__type")]
-    kind: &'a str,
-    message: &'a str,
-}
-
-fn dress(format: Format, answered: Result<Answer, Fault>) -> Response {
+fn dress(protocol: Protocol, answered: Result<Answer, Fault>) -> Response {
     let id = Uuid::new_v4().to_string();
-    let content_type = HeaderValue::from_static(match (format, &answered) {
-        (_, Ok(Answer::Events(_))) => "application/vnd.amazon.eventstream",
-        (Format::Json, _) => "application/x-amz-json-1.1",
-        (Format::Cbor, _) => "application/x-amz-cbor-1.1",
+    let content_type = HeaderValue::from_static(match &answered {
+        Ok(Answer::Events(_)) => "application/vnd.amazon.eventstream",
+        _ => protocol.content_type(),
     });
     let (mut response, error) = match answered {
         Ok(Answer::Whole { body, room }) => (Response::new(Body::new(Sent::new(body, room))), None),
+        Ok(Answer::Nothing) => (Response::new(Body::from(protocol.nothing(&id))), None),
         Ok(Answer::Events(body)) => (Response::new(body), None),
         Err(fault) => {
-            let written = Written { kind: fault.kind, message: &fault.message };
-            let mut response = Response::new(Body::from(answer::write(format, &written)));
+            let mut response = Response::new(Body::from(protocol.error(&fault, &id)));
             *response.status_mut() = fault.status;
             response.extensions_mut().insert(Refusal(fault.kind));
             (response, Some(fault.kind))
@@ -242,6 +237,9 @@ fn dress(format: Format, answered: Result<Answer, Fault>) -> Response {
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
+    if protocol == Protocol::Rpc {
+        headers.insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
+    }
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert("x-amz-id-2", id.clone());
         headers.insert("x-amzn-requestid", id);

@@ -28,6 +28,7 @@ const STEPS: &[Step] = &[
     &[crate::checkpoint::SWITCH_SCHEMA],
     &[crate::stream::LINEAGE_SCHEMA],
     &[crate::stream::REGISTERED_SCHEMA, crate::stream::MONITORING_SCHEMA],
+    &[crate::lease::SCHEMA],
 ];
 
 /// The version this program reads and writes.

@@ -230,24 +230,21 @@ def taken_over(options):
 
 
 def paced(options):
-    """Is pushed more than a second's bytes of a provisioned shard, and of one without limits."""
+    """Is pushed more than a second's bytes of a provisioned shard."""
     kinesis = client_of(options)
-    seconds = {}
-    for stream, mode in [("fan", "ON_DEMAND"), ("slow", "PROVISIONED")]:
-        kinesis.create_stream(StreamName=stream, StreamModeDetails={"StreamMode": "ON_DEMAND"})
-        arn = arn_of(kinesis, stream)
-        for _ in range(8):
-            kinesis.put_record(StreamName=stream, PartitionKey="k", ExplicitHashKey="0", Data=b"x" * 1_000_000)
-        kinesis.update_stream_mode(StreamARN=arn, StreamModeDetails={"StreamMode": mode})
-        consumer = kinesis.register_stream_consumer(StreamARN=arn, ConsumerName="c")["Consumer"]["ConsumerARN"]
-        began, count = time.monotonic(), 0
-        for event in subscribe(kinesis, consumer, {"Type": "TRIM_HORIZON"}):
-            count += len(event["Records"])
-            if count == 8:
-                break
-        seconds[mode] = time.monotonic() - began
-    # Eight records are four seconds' worth, of which the first is there and the last is not waited for.
-    return {"slow": seconds["PROVISIONED"] > 2, "is_slower": seconds["PROVISIONED"] > seconds["ON_DEMAND"]}
+    kinesis.create_stream(StreamName="fan", StreamModeDetails={"StreamMode": "ON_DEMAND"})
+    arn = arn_of(kinesis, "fan")
+    for _ in range(8):
+        kinesis.put_record(StreamName="fan", PartitionKey="k", ExplicitHashKey="0", Data=b"x" * 1_000_000)
+    kinesis.update_stream_mode(StreamARN=arn, StreamModeDetails={"StreamMode": "PROVISIONED"})
+    consumer = kinesis.register_stream_consumer(StreamARN=arn, ConsumerName="c")["Consumer"]["ConsumerARN"]
+    began, count = time.monotonic(), 0
+    for event in subscribe(kinesis, consumer, {"Type": "TRIM_HORIZON"}):
+        count += len(event["Records"])
+        if count == 8:
+            break
+    # Nearly four seconds' worth, of which the first is there and the last is not waited for.
+    return {"slow": time.monotonic() - began > 2}
 
 
 def stays(options):
@@ -340,8 +337,12 @@ def waits(options):
     kinesis = client_of(options)
     kinesis.create_stream(StreamName="idle", ShardCount=1)
     consumer = kinesis.register_stream_consumer(StreamARN=arn_of(kinesis, "idle"), ConsumerName="c")
-    for _ in subscribe(kinesis, consumer["Consumer"]["ConsumerARN"], {"Type": "LATEST"}):
-        pass
+    try:
+        for _ in subscribe(kinesis, consumer["Consumer"]["ConsumerARN"], {"Type": "LATEST"}):
+            pass
+    # A machine that is busy may take longer than a stop waits for answers.
+    except Exception as error:
+        return {"ended": type(error).__name__}
     return {"ended": "quietly"}
 
 

@@ -20,6 +20,7 @@ mod functions;
 mod generate;
 mod hardship;
 mod kinesis;
+mod leases;
 mod live;
 mod main_job;
 mod manual;

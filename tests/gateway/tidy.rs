@@ -42,7 +42,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("access", &["config", "clock", "limits", "peer", "topic"]),
-    ("kinesis", &["api", "stream", "storage", "clock", "limits", "retry"]),
+    ("lease", &["storage", "clock", "limits"]),
+    ("kinesis", &["api", "lease", "stream", "storage", "clock", "limits", "retry"]),
     (
         "upstream",
         &[
@@ -60,8 +61,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Stands for every noun that persists.
-const STORED: &[&str] =
-    &["stream", "delivery", "lambda", "hit_log", "checkpoint", "retained", "latest", "session"];
+const STORED: &[&str] = &[
+    "stream",
+    "delivery",
+    "lambda",
+    "lease",
+    "hit_log",
+    "checkpoint",
+    "retained",
+    "latest",
+    "session",
+];
 
 /// A foreign crate and the only places that may name it.
 const HOMES: &[(&str, &[&str])] = &[
