@@ -120,10 +120,15 @@ fn an_upsert_carries_the_message_for_on_error_and_one_of_on_error_does_not() {
 #[test]
 fn a_value_over_the_limit_of_a_table_is_refused_and_goes_to_on_error() {
     let rules = "CREATE RULE r AS SELECT a FROM 'a' DO UPSERT t KEY 'k' ON ERROR DO DELIVER d;";
-    let large = "x".repeat(limits::TABLE_VALUE_BYTES_MAX);
-    let outcome = outcome(rules, &message("a", &format!(r#"{{"a":"{large}"}}"#), 0));
-    assert_eq!(outcome.faults[0].code, FaultCode::OutputTooLarge);
-    assert!(matches!(&outcome.effects[..], [Effect::Deliver { .. }]));
+    let put = |bytes: usize| {
+        let text = "x".repeat(bytes - r#"{"a":""}"#.len());
+        outcome(rules, &message("a", &format!(r#"{{"a":"{text}"}}"#), 0))
+    };
+    let within = put(limits::TABLE_VALUE_BYTES_MAX);
+    assert_eq!((within.faults.len(), stored(&within).len()), (0, 1));
+    let beyond = put(limits::TABLE_VALUE_BYTES_MAX + 1);
+    assert_eq!(beyond.faults[0].code, FaultCode::OutputTooLarge);
+    assert!(matches!(&beyond.effects[..], [Effect::Deliver { .. }]));
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Engine {
 #[derive(Debug)]
 pub struct StateTable {
     hold: HoldTable,
-    windows: WindowTable,
+    pub(super) windows: WindowTable,
 }
 
 fn parted<'a>(

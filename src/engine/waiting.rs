@@ -197,3 +197,53 @@ impl<T: Waiting> Queue<T> {
         changes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many bytes.
+    struct Message(usize);
+
+    impl Waiting for Message {
+        fn bytes(&self) -> usize {
+            self.0
+        }
+
+        fn encode(&self, _event: Timestamp, buffer: &mut BytesMut) -> Bytes {
+            buffer.split().freeze()
+        }
+    }
+
+    /// How often a key with these messages is moved on, if the other keys of its rule have `others` waiting.
+    fn early(messages: impl IntoIterator<Item = usize>, others: EventCounts) -> u64 {
+        let at = Timestamp::from_millis;
+        let mut queue = Queue::new(Watermark::new(at(0), at(0), Duration::ZERO));
+        let mut counts = others;
+        for (event, bytes) in (0..).zip(messages) {
+            queue.insert(at(event), Message(bytes), &mut counts);
+            if let Some((oldest, fault)) = queue.overflow(&mut counts, (RuleIndex(0), "k")) {
+                assert_eq!(fault.code, FaultCode::EventBufferFull);
+                assert_eq!(Some(oldest), queue.first(), "the oldest has its turn");
+                queue.pop(&mut counts);
+            }
+        }
+        counts.early
+    }
+
+    #[test]
+    fn as_many_messages_and_bytes_may_wait_as_the_bounds_say_and_not_one_more() {
+        let alone = EventCounts::default();
+        let messages = |count: usize| std::iter::repeat_n(0, count);
+        assert_eq!(early(messages(EVENT_WAITING_PER_KEY_MAX), alone), 0);
+        assert_eq!(early(messages(EVENT_WAITING_PER_KEY_MAX + 1), alone), 1);
+        assert_eq!(early([EVENT_WAITING_BYTES_PER_KEY_MAX - 1, 1], alone), 0);
+        assert_eq!(early([EVENT_WAITING_BYTES_PER_KEY_MAX, 1], alone), 1);
+        let others = |waiting: usize| EventCounts { waiting, ..alone };
+        assert_eq!(early([0], others(EVENT_WAITING_MAX - 1)), 0);
+        assert_eq!(early([0], others(EVENT_WAITING_MAX)), 1);
+        let others = |waiting_bytes: usize| EventCounts { waiting_bytes, ..alone };
+        assert_eq!(early([1], others(EVENT_WAITING_BYTES_MAX - 1)), 0);
+        assert_eq!(early([1], others(EVENT_WAITING_BYTES_MAX)), 1);
+    }
+}

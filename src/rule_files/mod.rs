@@ -288,6 +288,8 @@ fn bytes(path: &Path, bytes_max: usize, for_what: &str) -> io::Result<Result<Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::DESCRIPTOR_BYTES_MAX;
+    use crate::limits::TABLE_FILE_BYTES_MAX;
 
     fn names(sources: &[Source], root: &Path) -> Vec<(String, bool)> {
         let name = |source: &Source| {
@@ -324,6 +326,85 @@ mod tests {
         assert_eq!(told[0], "the file has 10485760 bytes, too many for a rule file");
         assert!(told[1].starts_with("the rule file cannot be read: No such file"), "{told:?}");
         assert_eq!(told[2], "no rule files in this folder");
+    }
+
+    #[test]
+    fn files_and_folders_are_read_up_to_their_bounds_and_no_further() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let told = |path: PathBuf| {
+            let sources = read(&[path], &mut Inputs::default());
+            let refused = sources.iter().filter_map(|source| source.content.clone().err());
+            let refused: Vec<_> = refused.map(|found| (found.code, found.message)).collect();
+            (sources.len(), refused)
+        };
+        let bytes = |count: usize| {
+            let length = u64::try_from(count).unwrap();
+            File::create(at("large.rule")).unwrap().set_len(length).unwrap();
+            told(at("large.rule")).1
+        };
+        assert_eq!(bytes(RULE_FILE_BYTES_MAX), []);
+        let message = "the file has 1048577 bytes, too many for a rule file".to_owned();
+        assert_eq!(bytes(RULE_FILE_BYTES_MAX + 1), [(Code::FILE, message)]);
+
+        let mut deep = at("deep");
+        for _ in 1..RULE_FOLDERS_DEEP_MAX {
+            deep.push("d");
+        }
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("last.rule"), "").unwrap();
+        assert_eq!(told(at("deep")), (1, vec![]));
+        fs::create_dir(deep.join("d")).unwrap();
+        let message = "more than 16 folders inside one another".to_owned();
+        assert_eq!(told(at("deep")), (2, vec![(Code::FILE, message)]));
+
+        fs::create_dir(at("many")).unwrap();
+        for number in 0..RULE_FILES_MAX {
+            fs::write(at(&format!("many/{number}.rule")), "").unwrap();
+        }
+        assert_eq!(told(at("many")), (RULE_FILES_MAX, vec![]));
+        fs::write(at("many/one.rule"), "").unwrap();
+        let message = "more than 10000 rule files".to_owned();
+        assert_eq!(told(at("many")), (RULE_FILES_MAX + 1, vec![(Code::FILE, message)]));
+    }
+
+    #[test]
+    fn tables_and_descriptors_are_read_up_to_their_bounds_and_no_further() {
+        let root = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str, bytes: usize| {
+            let path = root.path().join(name);
+            fs::write(&path, text).unwrap();
+            let length = u64::try_from(bytes).unwrap();
+            File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+        };
+        let told = |text: String| {
+            fs::write(root.path().join("t.rule"), text).unwrap();
+            let loaded = load(&[root.path().join("t.rule")], &Config::default());
+            let found = loaded.findings().map(|found| found.diagnostic.clone());
+            let refused = found.filter(|found| found.message.contains("too many"));
+            refused.map(|found| (found.code, found.message)).collect::<Vec<_>>()
+        };
+        let table = |name: &str, file: &str| format!("CREATE TABLE {name} FROM '{file}' KEY id;\n");
+        // What lies behind the text is no JSON, and read all the same.
+        file("half.json", "[]", TABLE_FILE_BYTES_MAX);
+        file("more.json", "[]", TABLE_FILE_BYTES_MAX + 1);
+        file("one.json", "", 1);
+        let message = "the file has 33554433 bytes, too many to be read here".to_owned();
+        assert_eq!(told(table("a", "half.json")), []);
+        assert_eq!(told(table("a", "more.json")), [(Code::FILE, message)]);
+        let both = table("a", "half.json") + &table("b", "half.json");
+        assert_eq!(told(both.clone()), []);
+        let message = "the file has 1 bytes, too many to be read here".to_owned();
+        assert_eq!(told(both + &table("c", "one.json")), [(Code::FILE, message)]);
+
+        let rule = |file: &str| {
+            format!("CREATE RULE r AS SELECT a FROM 'a' AS PROTOBUF '{file}' MESSAGE 'm' DO LOG;")
+        };
+        file("most.desc", "", DESCRIPTOR_BYTES_MAX);
+        file("more.desc", "", DESCRIPTOR_BYTES_MAX + 1);
+        assert_eq!(told(rule("most.desc")), []);
+        let found = told(rule("more.desc"));
+        assert!(found[0].1.starts_with("the file has 4194305 bytes"), "{found:?}");
     }
 
     #[test]

@@ -355,6 +355,79 @@ test("rules that are refused are told, and those that are loaded appear, without
   assert.deepEqual(complaints, []);
 });
 
+test("a rule is disabled by its button, after a question, counts nothing, and goes on when it is enabled", {
+  skip: RULES ? false : "TIDEGATE_RULES is not set",
+}, async () => {
+  const file = join(RULES, "switched.rule");
+  const topic = `switched/${Date.now()}`;
+  const rule = async (name) => (await fetch(`${url}/api/rules/${name}`)).json();
+  const counted = async () => [(await rule("switched")).matched, (await rule("beside")).matched];
+  const row = page.locator("#rules tr", { hasText: "switched" });
+  const pill = page.locator("dialog .pill");
+  const button = page.locator("dialog .power");
+  const answers = (verb) =>
+    page.waitForResponse((response) => response.url().endsWith(`/api/rules/switched/${verb}`));
+  const asked = (accepts) =>
+    new Promise((resolve) =>
+      page.once("dialog", (dialog) => resolve(dialog.message()) || (accepts ? dialog.accept() : dialog.dismiss())),
+    );
+  try {
+    writeFileSync(
+      file,
+      `CREATE RULE switched AS SELECT n FROM '${topic}' WHEN n > 0 FOR 1 HOUR DO LOG;
+       CREATE RULE beside AS SELECT n FROM '${topic}' DO LOG;\n`,
+    );
+    await page.locator("#rules .rule-name", { hasText: "switched" }).click();
+    await page.locator("dialog[open] pre.code").waitFor();
+    await publish(topic, '{"n":1}');
+    assert.deepEqual(await counted(), [1, 1]);
+    await page.locator("dialog .keys li").waitFor();
+
+    let question = asked(false);
+    await button.click();
+    assert.match(await question, /Disable switched.*What it watches is ended/);
+    assert.equal((await rule("switched")).state, "running", "not without a yes");
+    let answered = answers("disable");
+    question = asked(true);
+    await button.click();
+    await question;
+    assert.equal((await answered).status(), 200);
+    await page.locator('dialog .pill[data-state="disabled"]').waitFor();
+    assert.equal(await pill.textContent(), "Disabled by hand");
+    assert.equal(await button.textContent(), "Enable");
+    await page.locator("dialog .keys li").waitFor({ state: "detached" });
+    await page.locator('#rules tr[data-state="disabled"]', { hasText: "switched" }).waitFor();
+    await publish(topic, '{"n":2}');
+    assert.deepEqual(await counted(), [1, 2], "the other rule has seen the message, this one has not");
+
+    for (const width of [1440, 360]) {
+      await page.setViewportSize({ width, height: 740 });
+      const [power, hits] = await page.locator("dialog .buttons button").evaluateAll((buttons) =>
+        buttons.map((node) => node.getBoundingClientRect().toJSON()),
+      );
+      assert.ok(hits.left >= power.right + 4 || hits.top >= power.bottom + 4, `${width}: apart`);
+      assert.ok(power.bottom < 740 && hits.right <= width, `${width}: in sight`);
+      assert.equal(await overflow(), 0);
+    }
+
+    answered = answers("enable");
+    question = asked(true);
+    await button.click();
+    assert.match(await question, /Enable switched/);
+    assert.equal((await answered).status(), 200);
+    await page.locator('dialog .pill[data-state="running"]').waitFor();
+    await publish(topic, '{"n":3}');
+    assert.deepEqual(await counted(), [2, 3], "it goes on");
+    await page.waitForFunction(() => document.querySelector("dialog .counters dd").textContent === "2");
+    await page.locator("dialog .close").click();
+    assert.equal(await row.getAttribute("data-state"), "running");
+  } finally {
+    rmSync(file, { force: true });
+  }
+  await page.locator("#rules .rule-name", { hasText: "switched" }).waitFor({ state: "detached" });
+  assert.deepEqual(complaints, []);
+});
+
 /** Contrast of two `rgb(…)` colours, as WCAG 2 counts it. */
 function contrast(one, other) {
   const luminance = (colour) => {

@@ -172,10 +172,17 @@ fn run(path: &Path) -> Vec<String> {
     disagreements
 }
 
-/// The walk through AWS's reference is `reference.jsonl`.
-fn our_own_cases() -> [PathBuf; 5] {
-    ["aws-iot-sql.jsonl", "ambiguous.jsonl", "clauses.jsonl", "functions.jsonl", "reference.jsonl"]
-        .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name))
+/// The walk through AWS's reference is `reference.jsonl`, that through `docs/language.md` is `language.jsonl`.
+fn our_own_cases() -> [PathBuf; 6] {
+    [
+        "aws-iot-sql.jsonl",
+        "ambiguous.jsonl",
+        "clauses.jsonl",
+        "functions.jsonl",
+        "language.jsonl",
+        "reference.jsonl",
+    ]
+    .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name))
 }
 
 /// Payloads made by cbor2, msgpack and their like.
@@ -340,7 +347,7 @@ fn every_clause_has_its_cases() {
 }
 
 /// The text of every file below `folder` whose name ends in one of `endings`.
-fn texts(folder: &Path, endings: &[&str]) -> String {
+pub(crate) fn texts(folder: &Path, endings: &[&str]) -> String {
     let mut folders = vec![folder.to_owned()];
     let mut texts = String::new();
     while let Some(folder) = folders.pop() {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use serde_json::json;
+use tidegate::limits::CALL_ANSWER_BYTES_MAX;
 
 use crate::clients::HookServer;
 use crate::live::Gateway;
@@ -134,6 +135,22 @@ fn a_hook_answers_while_a_rule_is_evaluated_and_order_is_kept() {
     assert_eq!(calls[0]["headers"]["x-tidegate-rule"], json!("scored"));
     assert_eq!(counter(&gateway, "tidegate_hook_answered_total{hook=\"score\"}"), 134);
     assert_eq!(counter(&gateway, "tidegate_hook_pending{hook=\"score\"}"), 0, "none is stored");
+}
+
+#[test]
+fn an_answer_too_large_is_none() {
+    let hook = HookServer::start();
+    let site = scoring(&hook, "20s");
+    let gateway = site.start();
+    // The argument comes back inside of the answer.
+    let around = r#"{"said": {"n": ""}}"#.len();
+    let text = |answer: usize| "x".repeat(answer - around);
+    let (within, beyond) = (text(CALL_ANSWER_BYTES_MAX), text(CALL_ANSWER_BYTES_MAX + 1));
+    publish_lines(&gateway, "in/a", &[json!({"n": within}), json!({"n": beyond})]);
+    let expected = [json!({"n": within, "said": within}), json!({"n": beyond})];
+    assert_eq!(site.stream_data("out"), expected);
+    let fault = "tidegate_rule_faults_total{rule=\"scored\",code=\"call_failed\"}";
+    assert_eq!(counter(&gateway, fault), 1);
 }
 
 #[test]

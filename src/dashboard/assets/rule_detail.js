@@ -114,8 +114,9 @@ export class RuleDetail {
         { class: "detail" },
         el("header", {}, el("h2", { id: "rule-detail-title", title: name }, name), parts.state, close),
         parts.description,
-        parts.problem,
         parts.counters,
+        el("p", { class: "buttons" }, parts.power, hits),
+        parts.problem,
         parts.fault,
         parts.faults,
         parts.holds,
@@ -126,7 +127,6 @@ export class RuleDetail {
         el("h3", {}, "Text"),
         parts.text,
         parts.file,
-        el("p", { class: "buttons" }, hits, parts.power),
       ),
     );
   }

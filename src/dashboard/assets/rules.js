@@ -106,7 +106,7 @@ export class Rules {
         setText(hits, compact(rule.hits));
         setText(firing, rule.watches ? compact(rule.firing) : "–");
         setAttribute(firing, "data-some", rule.firing > 0 ? "" : null);
-        setText(pending, rule.watches ? `+${compact(rule.pending)}` : "");
+        setText(pending, rule.pending > 0 ? `+${compact(rule.pending)}` : "");
         setAttribute(pending, "title", rule.watches ? `${count(rule.pending)} pending` : null);
         setText(unknown, compact(rule.unknown));
         setText(faults, compact(rule.faults));

@@ -271,6 +271,21 @@ fn protobuf_and_sparkplug_are_bounded() {
         decoded(&Decoder::Sparkplug, &booleans(100_001)).unwrap_err(),
         "arrays of more than 100000 values in all"
     );
+    // A metric of type 16, DataSet, with one column of that name.
+    let column = |length: usize| {
+        let mut set = vec![0x12];
+        prost::encoding::encode_varint(length as u64, &mut set);
+        set.resize(set.len() + length, b'c');
+        let mut metric = unhex("2010 8a01");
+        prost::encoding::encode_varint(set.len() as u64, &mut metric);
+        metric.extend_from_slice(&set);
+        let mut payload = vec![0x12];
+        prost::encoding::encode_varint(metric.len() as u64, &mut payload);
+        payload.extend_from_slice(&metric);
+        decoded(&Decoder::Sparkplug, &payload)
+    };
+    assert!(column(128).is_ok());
+    assert_eq!(column(129).unwrap_err(), "a column's name longer than 128 bytes");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::engine::hold::KeyChange;
 use crate::engine::hold::Progress;
 use crate::engine::hold::Restored;
 use crate::engine::hold::WaitingRow;
+use crate::limits::HISTORY_BYTES_MAX;
 use crate::limits::HISTORY_VALUE_BYTES_MAX;
 use crate::limits::KEYS_FORGOTTEN_MAX;
 use crate::publish::Origin;
@@ -238,6 +239,23 @@ fn a_value_too_long_to_be_remembered_is_a_fault() {
     let long = "m".repeat(HISTORY_VALUE_BYTES_MAX);
     bench.hear("t", &format!(r#"{{"x":"{long}"}}"#), 0).hear("t", r#"{"x":1}"#, 0);
     assert_eq!(bench.said(), [FaultCode::HistoryValueTooLarge.as_str(), "{}"]);
+}
+
+#[test]
+fn a_rule_remembers_a_bounded_number_of_bytes() {
+    let mut bench = Bench::new("SELECT lag(x) AS a FROM 't/+'");
+    bench.hear("t/1", r#"{"x":10}"#, 0);
+    assert_eq!(bench.counts().bytes, 2);
+    // What other keys remember.
+    let others = |bench: &mut Bench, bytes: usize| {
+        bench.table.rules[0].as_mut().unwrap().counts.bytes = bytes;
+    };
+    others(&mut bench, HISTORY_BYTES_MAX - 1);
+    bench.hear("t/2", r#"{"x":1}"#, 0).hear("t/3", r#"{"x":1}"#, 0).hear("t/1", r#"{"x":99}"#, 0);
+    assert_eq!(bench.said(), ["{}", "{}", "history_full", r#"{"a":10}"#]);
+    assert_eq!(bench.counts().bytes, HISTORY_BYTES_MAX);
+    bench.hear("t/1", r#"{"x":100}"#, 0).hear("t/1", r#"{"x":5}"#, 0);
+    assert_eq!(bench.said(), ["history_full", r#"{"a":99}"#], "a key has no room for more either");
 }
 
 #[test]

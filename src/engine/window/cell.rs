@@ -333,3 +333,41 @@ impl Distinct {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of these values an aggregate keeps before it is full.
+    fn kept(mut cell: Cell, values: impl Iterator<Item = Value>) -> usize {
+        let added = (0..)
+            .zip(values)
+            .map(|(turn, value)| cell.add(&value, Position { event: Timestamp::EPOCH, turn }));
+        added.take_while(Result::is_ok).count()
+    }
+
+    #[test]
+    fn values_are_kept_up_to_their_number_and_bytes() {
+        let collect = || Cell::Collect(Kept::default());
+        let distinct = || Cell::Distinct(Distinct::default());
+        let small = || (0..2000).map(Value::int);
+        assert_eq!(kept(collect(), small()), WINDOW_VALUES_MAX);
+        assert_eq!(kept(distinct(), small()), WINDOW_VALUES_MAX);
+        // Texts of which `room` and no byte more is left beside what each takes by itself.
+        let texts = |each: usize, around: usize, more: usize| {
+            let length = WINDOW_VALUES_BYTES_MAX / each - around;
+            let last = if more > 0 { each - 1 } else { each };
+            (0..each).map(move |n| {
+                let length = if n == last { length + more } else { length };
+                Value::string(format!("{n:0length$}"))
+            })
+        };
+        let around = size_of::<Position>() + size_of::<Value>();
+        assert_eq!(kept(collect(), texts(8, around, 0)), 8);
+        assert_eq!(kept(collect(), texts(8, around, 1)), 7);
+        // As JSON text, with its quotes.
+        let around = size_of::<CompactString>() + 2;
+        assert_eq!(kept(distinct(), texts(8, around, 0)), 8);
+        assert_eq!(kept(distinct(), texts(8, around, 1)), 7);
+    }
+}

@@ -10,7 +10,9 @@ use super::super::set::Source;
 use super::super::set::Targets;
 use super::super::table::NoFiles;
 use crate::clock::Clock;
+use crate::diagnostic::Code;
 use crate::diagnostic::render::Place;
+use crate::limits::YAML_VALUES_MAX;
 
 /// A rule file of that name, with the hooks that the samples call.
 fn load(name: &str, text: &str) -> Checked {
@@ -223,6 +225,17 @@ fn a_large_document_is_judged_quickly() {
         let begin: String = text.chars().take(40).collect();
         assert!(took < bound, "{begin}: {took:?}");
     }
+}
+
+#[test]
+fn a_yaml_file_has_so_many_values_and_not_one_more() {
+    let told = |items: usize| {
+        // A mapping, a key, a sequence, its items.
+        let checked = load("values.yaml", &format!("a: [{}]\n", vec!["1"; items].join(",")));
+        checked.diagnostics.iter().map(|(_, found)| found.code).collect::<Vec<_>>()
+    };
+    assert_eq!(told(YAML_VALUES_MAX - 3), []);
+    assert_eq!(told(YAML_VALUES_MAX - 2), [Code::SIZE]);
 }
 
 #[test]

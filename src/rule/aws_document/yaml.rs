@@ -74,10 +74,6 @@ impl<'t> Documents<'t> {
             };
             let range = span.byte_range().unwrap_or_default();
             let span = base + range.start..base + range.end;
-            if documents.values.len() == YAML_VALUES_MAX {
-                let too_many = too_many(span);
-                return (documents, Some(too_many));
-            }
             let (kind, tag) = match event {
                 Event::Scalar(text, style, _, tag) => (Kind::Scalar(text, style), tag),
                 Event::SequenceStart(_, _, tag) => (Kind::Sequence(Vec::new()), tag),
@@ -91,6 +87,10 @@ impl<'t> Documents<'t> {
                 }
                 _ => continue,
             };
+            if documents.values.len() == YAML_VALUES_MAX {
+                let too_many = too_many(span);
+                return (documents, Some(too_many));
+            }
             let opens = matches!(kind, Kind::Sequence(_) | Kind::Mapping(_));
             let index =
                 documents.add(Value { kind, tag: tag.as_deref().and_then(own), span }, &open);

@@ -234,3 +234,40 @@ fn twice(
     }
     Diagnostic { message: format!("{} in {}", twice.message, path.display()), ..twice }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::set;
+    use crate::rule::set::Targets;
+
+    /// Every file has one row, of five columns.
+    struct OneRow;
+
+    impl NamedFiles for OneRow {
+        fn read(&mut self, _by: &Path, name: &str, _max: usize) -> Result<Source, Diagnostic> {
+            Ok(Source { path: name.into(), content: Ok(b"a,b,c,d,e\n1,2,3,4,5\n".to_vec()) })
+        }
+    }
+
+    fn codes(text: String) -> Vec<Code> {
+        let source = Source { path: "t.rule".into(), content: Ok(text.into_bytes()) };
+        let checked = set::check(&[source], &Targets::default(), &mut OneRow);
+        checked.diagnostics.iter().map(|(_, found)| found.code).collect()
+    }
+
+    #[test]
+    fn a_set_has_so_many_tables_and_a_key_so_many_columns() {
+        let tables = |count: usize| {
+            (0..count).map(|n| format!("CREATE TABLE t{n} FROM 't.csv' KEY a;\n")).collect()
+        };
+        assert_eq!(codes(tables(TABLES_MAX)), []);
+        assert_eq!(codes(tables(TABLES_MAX + 1)), [Code::SIZE]);
+        let key = |columns: usize| {
+            let columns = ["a", "b", "c", "d", "e"][..columns].join(", ");
+            format!("CREATE TABLE t FROM 't.csv' KEY {columns};")
+        };
+        assert_eq!(codes(key(TABLE_KEY_COLUMNS_MAX)), []);
+        assert_eq!(codes(key(TABLE_KEY_COLUMNS_MAX + 1)), [Code::SIZE]);
+    }
+}

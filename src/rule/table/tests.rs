@@ -104,10 +104,14 @@ fn what_is_wrong_is_told_with_its_place() {
 
 #[test]
 fn rows_and_columns_are_bounded() {
-    let rows: String = (0..=TABLE_ROWS_MAX).map(|row| format!("{row}\n")).collect();
+    let rows: String = (0..TABLE_ROWS_MAX).map(|row| format!("{row}\n")).collect();
+    assert_eq!(read("t.csv", "id", &format!("id\n{rows}")).unwrap().len(), TABLE_ROWS_MAX);
+    let rows = format!("{rows}{TABLE_ROWS_MAX}\n");
     let told = read("t.csv", "id", &format!("id\n{rows}")).unwrap_err();
     assert_eq!(told, [format!("{TABLE_ROWS_MAX}: a table has at most {TABLE_ROWS_MAX} rows")]);
     let columns: Vec<String> = (0..=TABLE_COLUMNS_MAX).map(|column| format!("c{column}")).collect();
+    let most = read("t.csv", "c0", &columns[1..].join(",").replacen("c1,", "c0,", 1)).unwrap();
+    assert_eq!(most.columns().len(), TABLE_COLUMNS_MAX);
     let told = read("t.csv", "c0", &columns.join(",")).unwrap_err();
     assert!(told[0].ends_with("a table has at most 256 columns"), "{told:?}");
     let wrong: String = (0..1000).map(|_| "1,2\n").collect();

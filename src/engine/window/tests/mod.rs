@@ -19,6 +19,10 @@ use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
 use crate::engine::hold::WaitingRow;
 use crate::engine::stateful::StateTable;
+use crate::engine::window::window_table::WindowCounts;
+use crate::limits::WINDOW_PANES_PER_GROUP_MAX;
+use crate::limits::WINDOW_PANES_PER_RULE_MAX;
+use crate::limits::WINDOW_VALUE_BYTES_MAX;
 use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::publish::QoS;
@@ -152,6 +156,10 @@ impl Bench {
         restored
     }
 
+    fn counts(&mut self) -> &mut WindowCounts {
+        &mut self.table.windows.rules[0].as_mut().unwrap().counts
+    }
+
     fn told(&mut self) -> Vec<String> {
         std::mem::take(&mut self.told)
     }
@@ -268,6 +276,41 @@ fn a_group_too_many_is_refused_and_the_others_go_on() {
     let told = bench.told();
     assert_eq!(told.len(), GROUPS_MAX);
     assert!(told[0].contains(r#""n":2"#), "{told:?}");
+}
+
+#[test]
+fn open_windows_and_what_they_keep_are_bounded() {
+    let opens = "CREATE RULE r AS SELECT count(*) AS n, last(v) AS v FROM 'm/+'
+                   TIMESTAMP BY ts SECONDS LATENESS 1 DAY GROUP BY k, TUMBLE(1 SECOND) DO LOG;";
+    let send = |bench: &mut Bench, key: &str, ts: usize| {
+        bench.publish(20_000_000, &format!(r#"{{"k":"{key}","ts":{ts},"v":"on"}}"#));
+    };
+    let mut bench = Bench::new(opens);
+    for ts in 1..=WINDOW_PANES_PER_GROUP_MAX {
+        send(&mut bench, "a", ts);
+    }
+    assert_eq!(bench.faults, [""; 0], "as many windows as a group may have");
+    assert_eq!(bench.counts().parts, WINDOW_PANES_PER_GROUP_MAX);
+    assert!(bench.counts().bytes > 0, "the values are counted");
+    send(&mut bench, "a", WINDOW_PANES_PER_GROUP_MAX + 1);
+    send(&mut bench, "a", 1);
+    send(&mut bench, "b", 1);
+    assert_eq!(bench.faults, ["windows_full"], "a window too many, and none else");
+
+    // What the other groups of the rule have.
+    bench.faults.clear();
+    bench.counts().parts = WINDOW_PANES_PER_RULE_MAX - 1;
+    for ts in [2, 2, 3] {
+        send(&mut bench, "b", ts);
+    }
+    assert_eq!(bench.faults, ["windows_full"], "the last one fits, and what it gathers");
+    bench.faults.clear();
+    bench.counts().parts = 0;
+    bench.counts().bytes = WINDOW_VALUE_BYTES_MAX - 1;
+    for ts in [4, 5] {
+        send(&mut bench, "b", ts);
+    }
+    assert_eq!(bench.faults, ["windows_full"], "a value is taken while there is any room");
 }
 
 #[test]
