@@ -75,6 +75,12 @@ fn check_again(
 ) -> Loaded {
     let mut folders = Folders { paths, inputs };
     let mut checked = set::check_again(&sources, targets, &mut folders, &mut parses);
+    // Nobody takes the file of a table for one of rules.
+    let is_named = |source: &Source| checked.named.iter().any(|named| named.path == source.path);
+    let tables: Vec<bool> = sources.iter().map(is_named).collect();
+    checked.diagnostics.retain(|(source, found)| {
+        found.severity != Severity::Note || tables.get(*source) != Some(&true)
+    });
     sources.append(&mut checked.named);
     Loaded { sources, checked, inputs: folders.inputs, parses }
 }
@@ -418,6 +424,22 @@ mod tests {
         };
         assert_eq!(severity(root.path()), Severity::Note);
         assert_eq!(severity(&path), Severity::Error);
+    }
+
+    #[test]
+    fn a_table_that_a_rule_file_names_is_not_told_to_be_no_rule() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("rooms.json"), r#"{"attic": {"floor": 3}}"#).unwrap();
+        let told = || {
+            let loaded = load(&[root.path().to_owned()], &Config::default());
+            loaded.findings().map(|found| found.diagnostic.code).collect::<Vec<_>>()
+        };
+        fs::write(root.path().join("a.rule"), "CREATE RULE r AS SELECT a FROM 'a' DO LOG;")
+            .unwrap();
+        assert_eq!(told(), [Code::NO_RULES]);
+        fs::write(root.path().join("b.rule"), "CREATE TABLE rooms FROM 'rooms.json' KEY name;")
+            .unwrap();
+        assert_eq!(told(), []);
     }
 
     #[cfg(unix)]

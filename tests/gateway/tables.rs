@@ -53,6 +53,28 @@ fn a_published_message_meets_its_row() {
 }
 
 #[test]
+fn a_changed_table_is_read_again_and_a_wrong_one_is_not() {
+    let rows = |limit: &str| format!("moteid,room,limit\n7,kitchen,{limit}\n");
+    let site = site(&rows("50"));
+    let gateway = site.start();
+    let set = || gateway.get_json("/api/overview")["rule_set"].take();
+    let hits = |temperature: u32| {
+        let payload = json!({"moteid": 7, "temperature": temperature});
+        gateway.publish("lab/7/telemetry", &payload.to_string());
+        site.stream_data("alerts").len()
+    };
+    assert_eq!(hits(40), 0);
+    site.write("rules/tables/motes.csv", &rows("30"));
+    eventually("the new rows", || (set()["generation"] == 2).then_some(()));
+    assert_eq!(hits(40), 1, "the rule is the same, its rows are not");
+    site.write("rules/tables/motes.csv", "moteid,room,limit\n7,kitchen\n");
+    eventually("the wrong rows are told", || (set()["stale"]["errors"] == 1).then_some(()));
+    assert_eq!(hits(40), 2, "the rows that were right stay");
+    let finding = &set()["stale"];
+    assert!(finding.to_string().contains("motes.csv"), "{finding}");
+}
+
+#[test]
 fn a_wrong_row_keeps_the_gateway_from_starting_and_check_shows_it() {
     let site = site("moteid,room,limit\n7,kitchen,30\n7,attic\n");
     let checked = tidegate().arg("check").arg(site.path("rules")).output().expect("it runs");

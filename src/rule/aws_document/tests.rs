@@ -229,13 +229,13 @@ fn a_large_document_is_judged_quickly() {
 
 #[test]
 fn a_yaml_file_has_so_many_values_and_not_one_more() {
-    let told = |items: usize| {
+    let is_refused = |items: usize| {
         // A mapping, a key, a sequence, its items.
         let checked = load("values.yaml", &format!("a: [{}]\n", vec!["1"; items].join(",")));
-        checked.diagnostics.iter().map(|(_, found)| found.code).collect::<Vec<_>>()
+        checked.diagnostics.iter().any(|(_, found)| found.code == Code::SIZE)
     };
-    assert_eq!(told(YAML_VALUES_MAX - 3), []);
-    assert_eq!(told(YAML_VALUES_MAX - 2), [Code::SIZE]);
+    assert!(!is_refused(YAML_VALUES_MAX - 3));
+    assert!(is_refused(YAML_VALUES_MAX - 2));
 }
 
 #[test]
