@@ -143,12 +143,13 @@ fn an_answer_too_large_is_none() {
     let site = scoring(&hook, "20s");
     let gateway = site.start();
     // The argument comes back inside of the answer.
-    let around = r#"{"said": {"n": ""}}"#.len();
-    let text = |answer: usize| "x".repeat(answer - around);
-    let (within, beyond) = (text(CALL_ANSWER_BYTES_MAX), text(CALL_ANSWER_BYTES_MAX + 1));
-    publish_lines(&gateway, "in/a", &[json!({"n": within}), json!({"n": beyond})]);
-    let expected = [json!({"n": within, "said": within}), json!({"n": beyond})];
-    assert_eq!(site.stream_data("out"), expected);
+    let within = CALL_ANSWER_BYTES_MAX - r#"{"said": {"n": ""}}"#.len();
+    let message = |length: usize| json!({"n": "x".repeat(length), "wants": false});
+    publish_lines(&gateway, "in/a", &[message(within), message(within + 1)]);
+    let lengths =
+        |record: &Value| ["n", "said"].map(|member| record[member].as_str().map(str::len));
+    let found: Vec<_> = site.stream_data("out").iter().map(lengths).collect();
+    assert_eq!(found, [[Some(within), Some(within)], [Some(within + 1), None]]);
     let fault = "tidegate_rule_faults_total{rule=\"scored\",code=\"call_failed\"}";
     assert_eq!(counter(&gateway, fault), 1);
 }

@@ -25,6 +25,13 @@ pub(super) fn expression(expr: &Expr, scope: &mut Scope<'_, '_>) {
             };
             (what, aws_path(root, segments))
         }
+        ExprKind::Member { base, segments } if matches!(base.kind, ExprKind::Star) => {
+            let path = match segments.split_first() {
+                Some((Segment::Name(root), rest)) => aws_path(root, rest),
+                _ => segments.iter().fold("*".to_owned(), step),
+            };
+            ("member of `*`", path)
+        }
         ExprKind::Member { base, segments } if needs_get(segments) => {
             ("index in brackets", segments.iter().fold(base.to_string(), step))
         }
