@@ -193,3 +193,19 @@ fn rules_are_listed_and_shown() {
     assert_eq!(code, Some(3));
     assert!(err.contains("no gateway runs on data"), "{err}");
 }
+
+#[test]
+fn a_rule_that_runs_is_explained_as_its_text_is() {
+    let site = site();
+    let gateway = site.start();
+    for name in ["mark", "watch", "spare", "reader"] {
+        let explain = tidegate()
+            .current_dir(site.path(""))
+            .args(["explain", name, "--format", "json"])
+            .output()
+            .expect("it runs");
+        let of_text: Value = serde_json::from_slice(&explain.stdout).expect("JSON");
+        assert_eq!(of_text["rule"], name);
+        assert_eq!(gateway.get_json(&format!("/api/rules/{name}/explain")), of_text);
+    }
+}
