@@ -504,6 +504,30 @@ pub const HITS_PAGE_MAX: usize = 500;
 pub const HIT_OUTPUT_BYTES_MAX: usize = 16 * 1024;
 /// Stored entries of a delivery read at once while a file is written.
 pub const DELIVERY_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Files that one delivery writes at once, of different partitions: each has a thread and a file open.
+pub const DELIVERY_FILES_MAX: usize = 4;
+/// Partitions of a delivery that can be asked for at most: each has a task and rows of its own
+/// (Firehose: 500).
+pub const DELIVERY_PARTITIONS_MAX: usize = 5000;
+/// Keys that name a partition (Firehose: 50).
+pub const DELIVERY_PARTITION_KEYS_MAX: usize = 50;
+/// The value of a partition key as a part of a path, bytes: with text around it, it fits a folder's name.
+pub const DELIVERY_KEY_BYTES_MAX: usize = 128;
+/// A prefix of delivered files, bytes (S3: 1,024 for a whole key).
+pub const DELIVERY_PREFIX_BYTES_MAX: usize = 1024;
+/// Name of a file or folder, bytes, as file systems have it.
+pub const FILE_NAME_BYTES_MAX: usize = 255;
+/// The path of a field, bytes.
+pub const FIELD_PATH_BYTES_MAX: usize = 256;
+/// How long a partition in which nothing waits is kept: as long as the tasks and rows of many are nothing.
+pub const DELIVERY_PARTITION_IDLE: Duration = Duration::from_secs(10);
+/// How long a sender waits with each batch while a delivery has little room left: it is slowed to one batch a
+/// second, and its keep-alive is not in danger.
+pub const DELIVERY_ROOM_WAIT: Duration = Duration::from_secs(1);
+/// How long files may take that are written because the gateway stops.
+pub const DELIVERY_STOP_FLUSH: Duration = Duration::from_secs(10);
+/// How long who asks for a flush is kept waiting; it goes on without them.
+pub const DELIVERY_FLUSH_WAIT: Duration = Duration::from_secs(60);
 /// Messages of another broker that are judged and submitted as one batch.
 pub const UPSTREAM_BATCH_MAX: usize = 512;
 /// The same in bytes of payloads and topics: they are held until the commit.

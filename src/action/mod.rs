@@ -25,6 +25,7 @@ use crate::engine::PreparedAction;
 use crate::engine::RuleIndex;
 use crate::journal::Effect;
 use crate::journal::HitRecord;
+use crate::journal::SentBy;
 use crate::latest::Upsert;
 use crate::limits;
 use crate::publish::Origin;
@@ -143,10 +144,13 @@ impl Cause<'_> {
             }
             PreparedAction::Deliver { delivery, records } => {
                 self.check_sizes(&records, 0)?;
+                let publish = self.for_error.then(|| self.publish.clone());
+                let sent_by = Arc::new(SentBy { rule: Arc::clone(self.name), publish });
                 outcome.effects.extend(records.into_iter().map(|data| Effect::Deliver {
                     delivery: Arc::clone(&delivery),
                     data,
                     at,
+                    sent_by: Some(Arc::clone(&sent_by)),
                 }));
             }
             PreparedAction::Invoke { hook, payload } => {

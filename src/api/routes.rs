@@ -94,6 +94,7 @@ pub(crate) fn router(source: Arc<dyn Source>, body_timeout: Duration) -> Router 
         .route("/api/tables/:name", get(table_entries))
         .route("/api/tables/:name/:key", get(table_entry).delete(forget_entry))
         .route("/api/deliveries", get(deliveries))
+        .route("/api/deliveries/:name/flush", post(flush_delivery))
         .route("/api/hooks", get(hooks))
         .route("/api/upstreams", get(upstreams))
         .route("/api/hooks/:name/dead-letters", get(dead_letters))
@@ -397,6 +398,23 @@ fn explain_entry(table: &str, error: SourceError) -> ApiError {
 async fn deliveries(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
     params.only(&[])?;
     Ok(Json(json!({"deliveries": shared.source.deliveries().await?})).into_response())
+}
+
+async fn flush_delivery(
+    State(shared): State<Shared>,
+    Name(name): Name,
+    params: Params,
+) -> Result<StatusCode, ApiError> {
+    params.only(&[])?;
+    match shared.source.flush_delivery(&name).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(SourceError::Unknown) => {
+            let deliveries = shared.source.deliveries().await?;
+            let names = deliveries.iter().map(|delivery| &*delivery.name);
+            Err(ApiError::unknown("delivery", &name, names))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn upstreams(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {

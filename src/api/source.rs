@@ -279,6 +279,10 @@ pub trait Source: Send + Sync + 'static {
     /// All deliveries, by name.
     fn deliveries(&self) -> Answer<'_, Vec<DeliveryView>>;
 
+    /// Delivers what waits in a delivery now, and answers when it is delivered; [`SourceError::Unknown`] when
+    /// there is none of that name, [`SourceError::Unsettled`] when it takes too long to be waited for.
+    fn flush_delivery<'a>(&'a self, name: &'a str) -> Answer<'a, ()>;
+
     /// All connections to other brokers.
     fn upstreams(&self) -> Vec<UpstreamView>;
 

@@ -429,6 +429,8 @@ pub struct DeliveryView {
     pub name: Text,
     /// Where its files go.
     pub directory: String,
+    /// Buffers it has: one, or those of its partitions and its errors.
+    pub buffers: usize,
     /// Records that wait.
     pub buffered_records: u64,
     /// Bytes that wait.

@@ -11,6 +11,7 @@ mod check;
 mod client;
 mod configuration;
 mod data_folder;
+mod delivery;
 pub mod eval;
 mod explain;
 mod gateway_api;
@@ -70,6 +71,7 @@ enum Command {
     Run(run::RunArgs),
     Check(check::CheckArgs),
     Client(client::ClientArgs),
+    Delivery(delivery::DeliveryArgs),
     Eval(eval::EvalArgs),
     Explain(explain::ExplainArgs),
     Generate(generate::GenerateArgs),
@@ -154,6 +156,7 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
     match command {
         Command::Check(args) => check::run(&args, answer),
         Command::Client(args) => client::run(&args, answer),
+        Command::Delivery(args) => delivery::run(&args, answer),
         Command::Eval(args) => eval::run(&args, answer),
         Command::Explain(args) => explain::run(&args, answer),
         Command::Generate(args) => generate::run(&args, answer),

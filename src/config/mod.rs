@@ -7,10 +7,13 @@
 
 mod access;
 mod code;
+mod delivery;
 mod document;
+mod field_path;
 mod hook;
 mod listener;
 mod mask;
+mod object_prefix;
 mod quantity;
 mod read;
 mod section;
@@ -32,9 +35,13 @@ pub use access::JwtConfig;
 pub use access::Method;
 pub use access::Overrun;
 pub use access::RateConfig;
+pub use delivery::Compression;
+pub use delivery::DeliveryConfig;
 pub use document::LoadError;
 pub use document::Remarks;
 pub use document::load;
+pub use field_path::FieldPath;
+pub use field_path::Step;
 pub use hook::Destination;
 pub use hook::FunctionConfig;
 pub use hook::FunctionUser;
@@ -44,6 +51,9 @@ pub use listener::ListenerConfig;
 pub use listener::PrincipalKind;
 pub use listener::Protocol;
 pub use listener::TlsConfig;
+pub use object_prefix::ObjectPrefix;
+pub use object_prefix::PrefixPiece;
+pub use object_prefix::RANDOM_CHARS;
 pub use upstream::BridgeConfig;
 pub use upstream::BridgeTopic;
 pub use upstream::BrokerConfig;
@@ -215,29 +225,6 @@ pub struct StreamConfig {
     pub full: Option<WhenFull>,
 }
 
-/// Compression of delivered files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// `none`
-    #[default]
-    None,
-    /// `gzip`
-    Gzip,
-}
-
-/// `[delivery.NAME]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeliveryConfig {
-    /// `buffer_bytes`: flush when this much waits (1 to 128 MiB).
-    pub buffer_bytes: usize,
-    /// `buffer_interval`: flush when the oldest entry is this old (0 to 900 s).
-    pub buffer_interval: Duration,
-    /// `directory`: default `<data_dir>/delivery/NAME`.
-    pub directory: Option<PathBuf>,
-    /// `compression`
-    pub compression: Compression,
-}
-
 /// `[secret.NAME]`: where the text of a secret is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SecretConfig {
@@ -373,17 +360,6 @@ impl Default for StreamConfig {
     fn default() -> Self {
         let retention = Duration::from_secs(24 * 3600);
         StreamConfig { shards: 2, retention, size_max: None, full: None }
-    }
-}
-
-impl Default for DeliveryConfig {
-    fn default() -> Self {
-        DeliveryConfig {
-            buffer_bytes: 5 * 1024 * 1024,
-            buffer_interval: Duration::from_secs(60),
-            directory: None,
-            compression: Compression::None,
-        }
     }
 }
 

@@ -10,9 +10,7 @@ use toml::de::DeTable;
 use toml::de::DeValue;
 
 use super::AccessKeyConfig;
-use super::Compression;
 use super::Config;
-use super::DeliveryConfig;
 use super::HttpAuth;
 use super::HttpConfig;
 use super::JournalConfig;
@@ -29,6 +27,7 @@ use super::access::read_auth;
 use super::access::read_rate;
 use super::access::word;
 use super::code;
+use super::delivery::read_delivery;
 use super::hook::read_hook;
 use super::listener::Claim;
 use super::listener::ListenerConfig;
@@ -315,33 +314,6 @@ fn read_stream(mut section: Section<'_>, _: Range<usize>, findings: &mut Finding
     section.read("full", &mut stream.full, |value| when_full(value).map(Some), findings);
     section.finish(findings);
     stream
-}
-
-fn read_delivery(
-    mut section: Section<'_>,
-    _: Range<usize>,
-    findings: &mut Findings,
-) -> DeliveryConfig {
-    let mut delivery = DeliveryConfig::default();
-    section.read("buffer_bytes", &mut delivery.buffer_bytes, size(MIB..=128 * MIB), findings);
-    let interval = duration(Duration::ZERO..=Duration::from_secs(900));
-    section.read("buffer_interval", &mut delivery.buffer_interval, interval, findings);
-    let directory = |value: &DeValue<'_>| path(value).map(Some);
-    section.read("directory", &mut delivery.directory, directory, findings);
-    section.read("compression", &mut delivery.compression, compression, findings);
-    section.finish(findings);
-    delivery
-}
-
-fn compression(value: &DeValue<'_>) -> Result<Compression, Problem> {
-    match text(value)?.as_str() {
-        "none" => Ok(Compression::None),
-        "gzip" => Ok(Compression::Gzip),
-        other => {
-            let message = format!("{other:?} is not a compression");
-            Err(Problem::new(code::VALUE, message, "\"none\" or \"gzip\""))
-        }
-    }
 }
 
 fn read_secret(

@@ -176,6 +176,11 @@ impl<'t> Section<'t> {
         Some(value.span())
     }
 
+    /// Where the value of `key` stands.
+    pub(super) fn place(&self, key: &str) -> Option<Range<usize>> {
+        self.table.and_then(|table| table.get(key)).map(Spanned::span)
+    }
+
     /// Notes the keys that nobody asked for.
     pub(super) fn finish(self, findings: &mut Findings) {
         for (key, _) in self.table.into_iter().flatten() {

@@ -1,24 +1,29 @@
 //! Delivery buffers: entries collect in the database and leave as files, by size and by age.
 //!
-//! The model is Firehose's. In: [`Appender`], driven by the journal's writer, adds the entries of a
-//! commit to each delivery as one block and announces them in [`Backlogs`]. Out: one worker a
-//! delivery writes files of JSON lines (see [`object`] for names and lines) as soon as
-//! `buffer_bytes` wait or the oldest entry is `buffer_interval` old, whichever is first.
+//! The model is Firehose's. In: [`Accounts`] says which partition a record belongs to and whether there is
+//! room; [`Appender`], driven by the journal's writer, adds the entries of a
+//! commit to each buffer as one block and announces them in [`Backlogs`]. Out: one worker a
+//! buffer writes files of JSON lines (see [`layout`] for names, [`object`] for lines) as soon as
+//! `buffer_bytes` wait, the oldest entry is `buffer_interval` old, or a flush is asked for.
 //!
-//! Tables (SQL in [`table`]):
+//! A delivery has one buffer, or one for each partition that has something to deliver, and one for what
+//! could not be delivered ([`buffer_name`]). All are the same to the tables (SQL in [`table`]):
 //!
 //! | table | a row is | key |
 //! |---|---|---|
-//! | `delivery` | a delivery, and how far it has come (the floor) | name |
-//! | `delivery_block` | the entries one commit added | delivery's row × 2^43 + block number |
-//! | `delivery_batch` | the batch that may be on its way | delivery |
+//! | `delivery` | a buffer, and how far it has come (the floor) | name |
+//! | `delivery_block` | the entries one commit added | buffer's row × 2^43 + block number |
+//! | `delivery_batch` | the batch that may be on its way | buffer |
+//! | `delivery_retired` | the highest entry id of the buffers of partitions that were taken away | one row |
 //!
 //! Blocks are numbered without gaps and carry running totals, so what waits is known without
-//! counting, and a batch's end is found by binary search.
+//! counting, and a batch's end is found by binary search. The buffer of a partition goes when nothing has
+//! waited in it for [`crate::limits::DELIVERY_PARTITION_IDLE`]; its task asks the writer, which looks once more, and in the same
+//! step makes the appender forget it.
 //!
 //! # Crash story
 //!
-//! A batch's bounds are committed before anything of it is written, and name its file. So:
+//! A batch's bounds and the name of its file are committed before anything of it is written. So:
 //!
 //! - a crash before that: the entries wait, as if nothing had begun;
 //! - between that and the file's rename: the same entries are written to the same name again;
@@ -30,14 +35,17 @@
 //! is unfinished may find that batch in the old directory as well.
 //!
 //! An [`Outbox`] keeps its messages in the same tables, and nobody makes files of them.
-//!
-//! A delivery whose directory is missing, full or read-only tries again with growing waits; its
-//! backlog grows in the database meanwhile, and neither the journal nor another delivery waits for
-//! it. On shutdown nothing is flushed: what waits is on disk already, and goes on after the start,
-//! also when rules and configuration do not name the delivery any more.
+//! A stop writes what waits, unless that takes long or `flush_on_stop` is off: it
+//! is on disk already, and goes on after the start, also when rules and configuration do not name the
+//! delivery any more.
 
+mod account;
 mod backlog;
 mod block;
+mod buffer_name;
+mod failed_record;
+mod fields;
+mod layout;
 mod metrics;
 mod object;
 mod outbox;
@@ -54,6 +62,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinError;
@@ -64,13 +74,17 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::DeliveryConfig;
+use crate::limits;
 use crate::retry::Failure;
 use crate::storage::ExecuteError;
 use crate::storage::Executor;
 use crate::storage::ReadConnection;
 use crate::storage::SqliteError;
 
+pub use account::Accounts;
+pub use account::DeliveryFull;
 pub use backlog::Backlogs;
+pub use buffer_name::delivery_of;
 pub use metrics::DeliveryMetrics;
 pub use outbox::Entry;
 pub use outbox::Outbox;
@@ -78,10 +92,12 @@ pub use outbox::PREFIX as OUTBOX_PREFIX;
 pub use outbox::Page;
 pub use outbox::Waiting;
 pub use table::Appender;
+pub(crate) use table::PARTITION_SCHEMA;
 pub(crate) use table::SCHEMA;
 
-use worker::Progress;
+use backlog::Backlog;
 use worker::STOP_GRACE;
+use worker::Shared;
 use worker::Tools;
 use worker::Worker;
 
@@ -107,6 +123,8 @@ pub struct DeliveryStatus {
     pub buffer_bytes: usize,
     /// Flushed when the oldest entry is this old.
     pub buffer_interval: Duration,
+    /// Buffers it has: partitions, and one of errors, as far as something waits or has lately.
+    pub buffers: usize,
     /// Entries that wait.
     pub buffered_records: u64,
     /// Bytes of their data.
@@ -129,6 +147,20 @@ pub struct DeliveryStatus {
     pub last_error: Option<Failure>,
 }
 
+/// Why a flush that was asked for is not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FlushFailure {
+    /// There is no such delivery.
+    #[error("there is no such delivery")]
+    Unknown,
+    /// A batch could not be written; it is tried again.
+    #[error("a batch could not be delivered, and is tried again: {0}")]
+    Failed(String),
+    /// It is still under way.
+    #[error("the flush takes longer than {:?}; it goes on", limits::DELIVERY_FLUSH_WAIT)]
+    TakesLong,
+}
+
 /// Is told when a delivery begins to fail.
 pub trait FailureSink: std::fmt::Debug + Send + Sync + 'static {
     /// A batch of `delivery` could not be written; it is tried again, and not told of again before a
@@ -145,6 +177,8 @@ pub struct DeliverySetup {
     pub reader: ReadConnection,
     /// Shared with the journal's [`Appender`].
     pub backlogs: Arc<Backlogs>,
+    /// Shared with whoever asks whether there is room.
+    pub accounts: Arc<Accounts>,
     /// `[delivery.NAME]`; others have the defaults.
     pub config: BTreeMap<String, DeliveryConfig>,
     /// Files without a configured directory go to `delivery/NAME` in here.
@@ -162,6 +196,8 @@ type Workers = Arc<Mutex<BTreeMap<Arc<str>, Worker>>>;
 /// All deliveries at work.
 #[derive(Debug)]
 pub struct Deliveries {
+    backlogs: Arc<Backlogs>,
+    config: Arc<BTreeMap<String, DeliveryConfig>>,
     /// Written by the supervisor, read for the status.
     workers: Workers,
     stop: watch::Sender<bool>,
@@ -176,12 +212,14 @@ impl Deliveries {
             executor,
             reader,
             backlogs,
+            accounts,
             config,
             data_dir,
             clock,
             failures,
             metrics,
         } = setup;
+        backlogs.keep_accounts(accounts);
         let names: Vec<Arc<str>> = config.keys().map(|name| Arc::from(name.as_str())).collect();
         let now = clock.now();
         executor.execute(move |tx| table::declare(tx, &names, now)).await?;
@@ -197,10 +235,12 @@ impl Deliveries {
             reader: Arc::new(Mutex::new(reader)),
             clock,
             failures,
+            backlogs: Arc::clone(&backlogs),
             stop: stopped,
             abort: Arc::clone(&abort),
         };
-        let workers = Workers::default();
+        let (workers, config) = (Workers::default(), Arc::new(config));
+        let (all, settings) = (Arc::clone(&backlogs), Arc::clone(&config));
         let mut supervisor = Supervisor {
             tools,
             backlogs,
@@ -208,21 +248,68 @@ impl Deliveries {
             data_dir,
             metrics,
             workers: Arc::clone(&workers),
+            shared: BTreeMap::new(),
             tasks: JoinSet::new(),
         };
         supervisor.start_missing();
         let supervisor = Mutex::new(Some(tokio::spawn(supervisor.run())));
-        Ok(Deliveries { workers, stop, abort, supervisor })
+        Ok(Deliveries { backlogs: all, config: settings, workers, stop, abort, supervisor })
     }
 
     /// All deliveries, by name. Answers from memory.
     pub fn status(&self) -> Vec<DeliveryStatus> {
-        self.workers.lock().values().map(to_status).collect()
+        let mut all: Vec<DeliveryStatus> = Vec::new();
+        // The buffers of a delivery stand side by side: their names begin with its name and a character
+        // before all that names have.
+        for worker in self.workers.lock().values() {
+            match all.last_mut().filter(|last| last.name == worker.delivery.name) {
+                Some(last) => add_buffer(last, worker),
+                None => all.push(to_status(worker)),
+            }
+        }
+        all
     }
 
-    /// Stops before the journal does. A file under way is finished if that is quick, else given up;
-    /// its batch goes on after the next start.
+    /// Writes what waits in `name` now, in all its partitions; answers when it is delivered.
+    ///
+    /// # Errors
+    /// There is no such delivery, a batch failed (it is tried again), or it takes long (it goes on).
+    pub async fn flush(&self, name: &str) -> Result<(), FlushFailure> {
+        // Not of the workers: that of a partition that has just come may not have begun.
+        let buffers = self.buffers(|delivery| delivery == name);
+        if buffers.is_empty() {
+            return Err(FlushFailure::Unknown);
+        }
+        let flushed = try_join_all(buffers.iter().map(|buffer| buffer.flush()));
+        match timeout(limits::DELIVERY_FLUSH_WAIT, flushed).await {
+            Ok(flushed) => flushed.map(drop).map_err(FlushFailure::Failed),
+            Err(_) => Err(FlushFailure::TakesLong),
+        }
+    }
+
+    /// The buffers of the deliveries that are `wanted`, by their names.
+    fn buffers(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Backlog>> {
+        let mut buffers = self.backlogs.list();
+        buffers.retain(|buffer| {
+            let delivery = buffer_name::delivery_of(&buffer.name);
+            !outbox::is_outbox(delivery) && wanted(delivery)
+        });
+        buffers
+    }
+
+    /// Stops before the journal does, and before that writes what waits where that is wanted. A file under
+    /// way is finished if that is quick, else given up; its batch goes on after the next start.
     pub async fn shutdown(&self) {
+        let is_wanted =
+            |name: &str| self.config.get(name).is_none_or(|config| config.flush_on_stop);
+        let buffers = self.buffers(is_wanted);
+        // One that fails is told of by its worker, and holds up nobody.
+        let flushed = join_all(buffers.iter().map(|buffer| buffer.flush()));
+        if timeout(limits::DELIVERY_STOP_FLUSH, flushed).await.is_err() {
+            tracing::warn!(
+                "not all that waits could be delivered before the stop; it goes on after"
+            );
+        }
         self.stop.send_replace(true);
         let Some(mut supervisor) = self.supervisor.lock().take() else { return };
         if timeout(STOP_GRACE, &mut supervisor).await.is_err() {
@@ -239,35 +326,48 @@ impl Deliveries {
 }
 
 fn to_status(worker: &Worker) -> DeliveryStatus {
+    let delivery = &worker.delivery;
+    let mut status = DeliveryStatus {
+        name: Arc::clone(&delivery.name),
+        directory: delivery.directory.clone(),
+        buffer_bytes: delivery.config.buffer_bytes,
+        buffer_interval: delivery.config.buffer_interval,
+        buffers: 0,
+        buffered_records: 0,
+        buffered_bytes: 0,
+        oldest: None,
+        records: delivery.metrics.records.get(),
+        bytes: delivery.metrics.record_bytes.get(),
+        files: delivery.metrics.files.get(),
+        last_file: delivery.last_file.lock().clone(),
+        failures: delivery.metrics.failures.get(),
+        failures_in_row: 0,
+        last_error: delivery.last_error.lock().clone(),
+    };
+    add_buffer(&mut status, worker);
+    status
+}
+
+fn add_buffer(status: &mut DeliveryStatus, worker: &Worker) {
     let extent = worker.backlog.extent();
-    let progress = worker.progress.lock();
-    DeliveryStatus {
-        name: Arc::clone(&worker.backlog.name),
-        directory: worker.directory.clone(),
-        buffer_bytes: worker.config.buffer_bytes,
-        buffer_interval: worker.config.buffer_interval,
-        buffered_records: extent.records(),
-        buffered_bytes: extent.bytes(),
-        oldest: extent.oldest,
-        records: worker.metrics.records.get(),
-        bytes: worker.metrics.record_bytes.get(),
-        files: worker.metrics.files.get(),
-        last_file: progress.last_file.clone(),
-        failures: worker.metrics.failures.get(),
-        failures_in_row: progress.failures_in_row,
-        last_error: progress.last_error.clone(),
-    }
+    status.buffers += 1;
+    status.buffered_records += extent.records();
+    status.buffered_bytes += extent.bytes();
+    status.oldest = status.oldest.into_iter().chain(extent.oldest).min();
+    status.failures_in_row = status.failures_in_row.max(worker.backlog.failures_in_row());
 }
 
 /// Starts a worker for every delivery that appears.
 struct Supervisor {
     tools: Tools,
     backlogs: Arc<Backlogs>,
-    config: BTreeMap<String, DeliveryConfig>,
+    config: Arc<BTreeMap<String, DeliveryConfig>>,
     data_dir: PathBuf,
     metrics: DeliveryMetrics,
     workers: Workers,
-    tasks: JoinSet<()>,
+    /// By delivery; as many as rules and configuration name.
+    shared: BTreeMap<Arc<str>, Arc<Shared>>,
+    tasks: JoinSet<Arc<Backlog>>,
 }
 
 impl Supervisor {
@@ -279,47 +379,66 @@ impl Supervisor {
                 // An error means that the sender is gone, and with it the gateway.
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = self.backlogs.added() => self.start_missing(),
-                Some(ended) = self.tasks.join_next() => note_end(&ended),
+                Some(ended) = self.tasks.join_next() => self.note_end(ended),
             }
         }
         while let Some(ended) = self.tasks.join_next().await {
-            note_end(&ended);
+            self.note_end(ended);
+        }
+    }
+
+    /// The worker of a partition ends with it. Another ends early only by a bug or because the journal has
+    /// ended; then its backlog waits for the next start.
+    fn note_end(&self, ended: Result<Arc<Backlog>, JoinError>) {
+        match ended {
+            Ok(backlog) if *self.tools.stop.borrow() => drop(backlog),
+            Ok(backlog) => {
+                let mut workers = self.workers.lock();
+                let is_its = |worker: &Worker| Arc::ptr_eq(&worker.backlog, &backlog);
+                // One that came back at once has a worker of its own by now.
+                if workers.get(&backlog.name).is_some_and(is_its) {
+                    workers.remove(&backlog.name);
+                }
+            }
+            Err(error) => tracing::error!(error = %error, "a delivery's worker panicked"),
         }
     }
 
     fn start_missing(&mut self) {
-        let mut workers = self.workers.lock();
         for backlog in self.backlogs.list() {
-            if workers.contains_key(&backlog.name) || outbox::is_outbox(&backlog.name) {
+            let is_same = |worker: &Worker| Arc::ptr_eq(&worker.backlog, &backlog);
+            let is_there = self.workers.lock().get(&backlog.name).is_some_and(is_same);
+            if is_there || outbox::is_outbox(&backlog.name) {
                 continue;
             }
-            let name = Arc::clone(&backlog.name);
-            let config = self.config.get(&*name).cloned().unwrap_or_default();
-            let worker = Worker {
-                tools: self.tools.clone(),
-                directory: directory_of(&name, &config, &self.data_dir),
-                config,
-                metrics: self.metrics.of(&name),
-                progress: Arc::new(Mutex::new(Progress::default())),
-                backlog,
-            };
-            self.tasks.spawn(worker.clone().run());
-            workers.insert(name, worker);
+            let delivery = self.delivery(buffer_name::delivery_of(&backlog.name));
+            let worker = Worker::new(self.tools.clone(), delivery, Arc::clone(&backlog));
+            let task = worker.clone().run();
+            self.workers.lock().insert(Arc::clone(&backlog.name), worker);
+            self.tasks.spawn(async move {
+                task.await;
+                backlog
+            });
         }
     }
-}
 
-/// A worker ends early only by a bug or because the journal has ended; then its backlog waits for the
-/// next start.
-fn note_end(ended: &Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(error = %error, "a delivery's worker panicked");
+    fn delivery(&mut self, name: &str) -> Arc<Shared> {
+        if let Some(shared) = self.shared.get(name) {
+            return Arc::clone(shared);
+        }
+        let name: Arc<str> = Arc::from(name);
+        let config = self.config.get(&*name).cloned().unwrap_or_default();
+        let directory = directory_of(&name, &config, &self.data_dir);
+        let metrics = self.metrics.of(&name);
+        let shared = Arc::new(Shared::new(Arc::clone(&name), config, directory, metrics));
+        self.shared.insert(name, Arc::clone(&shared));
+        shared
     }
 }
 
 fn directory_of(name: &str, config: &DeliveryConfig, data_dir: &Path) -> PathBuf {
     match &config.directory {
         Some(directory) => directory.clone(),
-        None => data_dir.join("delivery").join(&*object::to_path_part(name)),
+        None => data_dir.join("delivery").join(&*layout::to_path_part(name)),
     }
 }

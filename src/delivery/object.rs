@@ -1,12 +1,9 @@
-//! The file a batch becomes: its name, its lines, and how it appears all at once.
+//! The file a batch becomes: its lines, and how it appears all at once.
 //!
-//! `YYYY/MM/DD/HH/NAME-FIRST-LAST.jsonl[.gz]` under the delivery's directory: the hour is that of the
-//! oldest record's arrival, UTC (Firehose's default prefix), FIRST and LAST are entry ids. The file is
+//! Its name is [`super::layout`]'s. The file is
 //! written under a temporary name in the same folder, synced, renamed, and the folder synced; so a
 //! reader never sees half a file, and a retry writes over what an earlier try left.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::fs;
 use std::fs::File;
 use std::io;
@@ -19,50 +16,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use flate2::write::GzEncoder;
 
-use crate::clock::Timestamp;
-use crate::config::Compression;
 use crate::json_line::json_line;
 
-const GZIP_SUFFIX: &str = ".gz";
-
-/// `name` as one part of a path: letters, digits, `_`, `-` and inner dots stay, every other byte
-/// becomes `%XX`. Different names give different parts, and none of them leaves its folder.
-pub(super) fn to_path_part(name: &str) -> Cow<'_, str> {
-    let is_plain = |(place, byte): (usize, u8)| {
-        byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (byte == b'.' && place > 0)
-    };
-    if !name.is_empty() && name.bytes().enumerate().all(is_plain) {
-        return Cow::Borrowed(name);
-    }
-    let mut part = String::with_capacity(name.len() + 8);
-    for (place, byte) in name.bytes().enumerate() {
-        if is_plain((place, byte)) {
-            part.push(char::from(byte));
-        } else {
-            write!(part, "%{byte:02X}").expect("writing to a String cannot fail");
-        }
-    }
-    if part.is_empty() { Cow::Borrowed("%") } else { Cow::Owned(part) }
-}
-
-/// The object of the entries `first` to `last`, relative to the delivery's directory.
-pub(super) fn name_object(
-    delivery: &str,
-    oldest: Timestamp,
-    first: i64,
-    last: i64,
-    compression: Compression,
-) -> String {
-    // Outside the calendar (year 9999) there is nothing sensible; the epoch keeps the file.
-    let hour = jiff::Timestamp::from_millisecond(oldest.as_millis()).unwrap_or_default();
-    let hour = hour.strftime("%Y/%m/%d/%H");
-    let part = to_path_part(delivery);
-    let suffix = match compression {
-        Compression::None => "",
-        Compression::Gzip => GZIP_SUFFIX,
-    };
-    format!("{hour}/{part}-{first}-{last}.jsonl{suffix}")
-}
+/// At the end of the name of a compressed file.
+pub(super) const GZIP_SUFFIX: &str = ".gz";
 
 /// Adds `data` as one line: its JSON, or `{"data_base64":"…"}` where it is none, as in `tidegate stream
 /// tail`.
@@ -196,30 +153,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn an_object_is_named_by_hour_and_range() {
-        let oldest = Timestamp::from_millis(1_594_598_424_502);
-        assert_eq!(
-            name_object("alerts", oldest, 7, 120, Compression::Gzip),
-            "2020/07/13/00/alerts-7-120.jsonl.gz"
-        );
-        assert_eq!(
-            name_object("a/../b", Timestamp::EPOCH, 1, 1, Compression::None),
-            "1970/01/01/00/a%2F..%2Fb-1-1.jsonl"
-        );
-        let never = Timestamp::from_millis(i64::MAX);
-        assert!(name_object("a", never, 1, 1, Compression::None).starts_with("1970/"));
-    }
-
-    #[test]
-    fn no_name_leaves_its_folder() {
-        for (name, part) in
-            [("..", "%2E."), (".", "%2E"), ("", "%"), ("a.b-c_1", "a.b-c_1"), ("é", "%C3%A9")]
-        {
-            assert_eq!(to_path_part(name), part);
-        }
-    }
 
     #[test]
     fn lines_hold_json_as_it_is_and_base64_of_the_rest() {

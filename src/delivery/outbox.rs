@@ -272,6 +272,7 @@ mod tests {
             delivery: NAME.into(),
             data: Bytes::copy_from_slice(data.as_bytes()),
             at,
+            sent_by: None,
         };
         journal.commit(entries.iter().map(effect).collect()).await;
     }

@@ -43,13 +43,22 @@ CREATE TABLE delivery_batch (
 ) STRICT;
 ";
 
+/// Version 13. The highest entry id of a buffer that was taken away, so that one made
+/// anew never takes the names of its files.
+pub(crate) const PARTITION_SCHEMA: &str = "
+CREATE TABLE delivery_retired (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    last_entry INTEGER NOT NULL
+) STRICT;
+";
+
 /// The low bits of a block's row id are its number, those above it the delivery's row: a hundred
 /// years at two thousand commits a second.
 const BLOCK_BITS: u32 = 43;
 const BLOCK_MASK: i64 = (1 << BLOCK_BITS) - 1;
 
 /// A delivery's row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct DeliveryRow(i64);
 
 impl DeliveryRow {
@@ -133,10 +142,15 @@ impl Appender {
                 .get_or_insert_with(|| backlogs.register(&open.name, open.row, open.found));
             backlog.grow(open.tail, oldest);
         });
+        // Their rows are gone: what is remembered of them must not be written to.
+        if self.backlogs.take_away_retired() {
+            self.open.forget();
+        }
     }
 
     /// The transaction was undone: the tables are read anew.
     pub(crate) fn forget(&mut self) {
+        self.backlogs.keep_retired();
         self.open.forget();
     }
 }
@@ -185,7 +199,8 @@ fn write_block(transaction: &Connection, open: &mut OpenDelivery) -> rusqlite::R
 }
 
 /// Entry ids begin at the microsecond of creation: the files of a database that was made anew never
-/// take the names of older files in the same directory.
+/// take the names of older files in the same directory. They begin behind those of any buffer that was
+/// taken away, whatever the clock says.
 fn find_or_create(
     connection: &Connection,
     name: &str,
@@ -201,7 +216,8 @@ fn find_or_create(
     connection
         .prepare_cached(
             "INSERT INTO delivery (name, floor_block, floor_entry, floor_bytes)
-             VALUES (?1, 0, ?2, 0) RETURNING id",
+             VALUES (?1, 0, max(?2, coalesce((SELECT last_entry FROM delivery_retired), 0)), 0)
+             RETURNING id",
         )?
         .query_row(params![name, now.as_millis().saturating_mul(1000)], |row| row.get(0))
         .map(DeliveryRow)
@@ -414,6 +430,27 @@ pub(super) fn trim(transaction: &Connection, row: DeliveryRow) -> rusqlite::Resu
         .prepare_cached("DELETE FROM delivery_block WHERE id BETWEEN ?1 AND ?2")?
         .execute::<[i64; 2]>([row.block_id(0), until])?;
     Ok(until < row.block_id(floor))
+}
+
+/// Takes a buffer away, if nothing waits in it and nothing of it is on its way; answers whether it did.
+pub(super) fn retire(transaction: &Connection, row: DeliveryRow) -> rusqlite::Result<bool> {
+    let is_in_use: bool = transaction
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM delivery_block WHERE id BETWEEN ?1 AND ?2)
+                 OR EXISTS (SELECT 1 FROM delivery_batch WHERE delivery = ?3)",
+        )?
+        .query_row([row.block_id(0), row.block_id(BLOCK_MASK), row.0], |row| row.get(0))?;
+    if is_in_use {
+        return Ok(false);
+    }
+    transaction
+        .prepare_cached(
+            "INSERT INTO delivery_retired SELECT 1, floor_entry FROM delivery WHERE id = ?1
+             ON CONFLICT (id) DO UPDATE SET last_entry = max(last_entry, excluded.last_entry)",
+        )?
+        .execute([row.0])?;
+    transaction.prepare_cached("DELETE FROM delivery WHERE id = ?1")?.execute([row.0])?;
+    Ok(true)
 }
 
 /// Breaks the blob of a block.

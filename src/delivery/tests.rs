@@ -15,7 +15,8 @@ const ARRIVAL: Timestamp = Timestamp::from_millis(1_767_268_800_000);
 const FOLDER: &str = "2026/01/01/12";
 
 fn entry(delivery: &str, data: impl Into<Vec<u8>>) -> Effect {
-    Effect::Deliver { delivery: delivery.into(), data: Bytes::from(data.into()), at: ARRIVAL }
+    let data = Bytes::from(data.into());
+    Effect::Deliver { delivery: delivery.into(), data, at: ARRIVAL, sent_by: None }
 }
 
 /// Never due by itself.
@@ -23,6 +24,7 @@ fn patient() -> DeliveryConfig {
     DeliveryConfig {
         buffer_bytes: usize::MAX,
         buffer_interval: Duration::from_secs(1_000_000_000),
+        flush_on_stop: false,
         ..DeliveryConfig::default()
     }
 }
@@ -40,11 +42,13 @@ impl FailureSink for Unheard {
 }
 
 async fn start(journal: &EffectJournal, config: &[(&str, DeliveryConfig)]) -> Deliveries {
-    let config = config.iter().map(|(name, one)| ((*name).to_owned(), one.clone())).collect();
+    let config: BTreeMap<String, DeliveryConfig> =
+        config.iter().map(|(name, one)| ((*name).to_owned(), one.clone())).collect();
     Deliveries::start(DeliverySetup {
         executor: journal.storage.executor(),
         reader: journal.storage.reader().unwrap(),
         backlogs: journal.journal.delivery_backlogs(),
+        accounts: Arc::new(Accounts::new(&config)),
         config,
         data_dir: journal.storage.folder().to_owned(),
         clock: journal.clock,
@@ -257,8 +261,8 @@ async fn a_damaged_block_costs_only_its_own_entries() {
     worker.flush().await.unwrap();
     let files = files(&folder.path().join("delivery"));
     assert_eq!(files.into_values().collect::<Vec<_>>(), ["1\n3\n"]);
-    assert_eq!(worker.metrics.damaged_blocks.get(), 1);
-    assert_eq!(worker.metrics.records.get(), 2);
+    assert_eq!(worker.delivery.metrics.damaged_blocks.get(), 1);
+    assert_eq!(worker.delivery.metrics.records.get(), 2);
 }
 
 #[tokio::test]
@@ -324,7 +328,7 @@ async fn every_entry_is_in_one_file(steps: Vec<Step>, compression: Compression) 
             Step::CrashAfterFix => drop(worker.fix_batch().await.unwrap()),
             Step::CrashWhileWriting => {
                 if let Some(batch) = worker.fix_batch().await.unwrap() {
-                    let directory = &worker.directory;
+                    let directory = &worker.delivery.directory;
                     let mut file = object::ObjectWriter::create(directory, &batch.object).unwrap();
                     file.write(&[b'x'; 100_000]).unwrap();
                     // Its temporary file stays.

@@ -1,5 +1,6 @@
-//! One delivery at work: waits for size or age, fixes a batch, writes it, moves the floor.
+//! One buffer at work: waits for size, age or a flush, fixes a batch, writes it, moves the floor.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -15,6 +17,8 @@ use tokio::time::sleep;
 use tokio::time::sleep_until;
 
 use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::config::Compression;
 use crate::config::DeliveryConfig;
 use crate::limits;
 use crate::retry::Backoff;
@@ -28,15 +32,19 @@ use crate::storage::SqliteError;
 
 use super::FailureSink;
 use super::backlog::Backlog;
+use super::backlog::Backlogs;
 use super::backlog::Extent;
 use super::block::read_block;
+use super::buffer_name;
+use super::failed_record::PROCESSING_FAILED;
+use super::layout;
 use super::metrics::OneDelivery;
 use super::object::ObjectError;
 use super::object::ObjectWriter;
-use super::object::name_object;
 use super::object::push_line;
 use super::table;
 use super::table::Batch;
+use super::table::DeliveryRow;
 
 const RETRY: Backoff =
     Backoff { first: limits::DELIVERY_RETRY_FIRST, max: limits::DELIVERY_RETRY_MAX };
@@ -56,13 +64,34 @@ pub(super) enum FlushError {
     Panicked,
 }
 
-/// What the worker tells about itself.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    pub(super) last_file: Option<PathBuf>,
-    pub(super) last_error: Option<Failure>,
-    /// Failed flushes since the last good one.
-    pub(super) failures_in_row: u32,
+/// What the buffers of a delivery have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) name: Arc<str>,
+    pub(super) config: DeliveryConfig,
+    pub(super) directory: PathBuf,
+    pub(super) metrics: OneDelivery,
+    /// The newest file.
+    pub(super) last_file: Mutex<Option<PathBuf>>,
+    /// The newest failure.
+    pub(super) last_error: Mutex<Option<Failure>>,
+    /// One for each file that may be written at once.
+    pub(super) files: Semaphore,
+    /// Arrival of the oldest record of each buffer, with the buffer's row.
+    oldest: Mutex<BTreeSet<(Timestamp, DeliveryRow)>>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        name: Arc<str>,
+        config: DeliveryConfig,
+        directory: PathBuf,
+        metrics: OneDelivery,
+    ) -> Shared {
+        let (last_file, last_error, oldest) = Default::default();
+        let files = Semaphore::new(limits::DELIVERY_FILES_MAX);
+        Shared { name, config, directory, metrics, last_file, last_error, files, oldest }
+    }
 }
 
 /// What all workers share.
@@ -73,21 +102,22 @@ pub(super) struct Tools {
     pub(super) reader: Arc<Mutex<ReadConnection>>,
     pub(super) clock: Clock,
     pub(super) failures: Arc<dyn FailureSink>,
+    /// Told when a buffer is taken away.
+    pub(super) backlogs: Arc<Backlogs>,
     /// Becomes true when the gateway stops.
     pub(super) stop: watch::Receiver<bool>,
     /// Set when stopping has taken too long: a file under way is given up.
     pub(super) abort: Arc<AtomicBool>,
 }
 
-/// One delivery.
+/// One buffer: a delivery, or one of its partitions.
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
     pub(super) tools: Tools,
+    pub(super) delivery: Arc<Shared>,
     pub(super) backlog: Arc<Backlog>,
-    pub(super) config: DeliveryConfig,
-    pub(super) directory: PathBuf,
-    pub(super) metrics: OneDelivery,
-    pub(super) progress: Arc<Mutex<Progress>>,
+    /// What the gauges of the delivery have of this buffer.
+    shown: Arc<Mutex<Extent>>,
 }
 
 /// A written file.
@@ -101,18 +131,30 @@ pub(super) struct Written {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {
     Due,
+    /// Nothing has waited for a while.
+    Idle,
     Stop,
 }
 
 impl Worker {
+    pub(super) fn new(tools: Tools, delivery: Arc<Shared>, backlog: Arc<Backlog>) -> Worker {
+        Worker { tools, delivery, backlog, shown: Arc::default() }
+    }
+
     /// Runs until the gateway stops. What is not delivered then stays in the database.
     pub(super) async fn run(self) {
         if let Err(error) = self.trim().await {
             // What is left below the floor takes room, and nothing else; the next batch tries again.
-            tracing::warn!(delivery = %self.backlog.name, error = %error, "trimming failed");
+            tracing::warn!(delivery = %self.delivery.name, error = %error, "trimming failed");
         }
         let mut failures = 0;
-        while self.wait(failures).await == Wake::Due {
+        loop {
+            match self.wait(failures).await {
+                Wake::Stop => return,
+                Wake::Idle if self.retire().await => return,
+                Wake::Idle => continue,
+                Wake::Due => {}
+            }
             match self.flush().await {
                 Ok(()) => failures = 0,
                 Err(FlushError::Record(ExecuteError::Closed) | FlushError::Stopped) => return,
@@ -124,68 +166,117 @@ impl Worker {
         }
     }
 
+    /// Takes the buffer of a partition away, in which nothing waits; answers whether it is gone.
+    async fn retire(&self) -> bool {
+        let (row, backlogs) = (self.backlog.row, Arc::clone(&self.tools.backlogs));
+        let name = Arc::clone(&self.backlog.name);
+        let retired = self.tools.executor.execute(move |tx| {
+            let is_gone = table::retire(tx, row)?;
+            if is_gone {
+                backlogs.retire(&name);
+            }
+            Ok(is_gone)
+        });
+        match retired.await {
+            Ok(is_gone) => is_gone,
+            Err(error) => {
+                // It is only kept for longer.
+                tracing::warn!(delivery = %self.delivery.name, %error, "a partition stays");
+                false
+            }
+        }
+    }
+
     /// Waits until there is something to do: after a failure for the time of the schedule, else for
     /// size or age.
     async fn wait(&self, failures: u32) -> Wake {
         let mut stop = self.tools.stop.clone();
         let due = async {
-            if failures > 0 {
-                self.wait_to_retry(failures).await;
-            } else {
-                self.wait_until_due().await;
+            match failures {
+                0 => self.wait_until_due().await,
+                _ => self.wait_to_retry(failures).await,
             }
         };
         tokio::select! {
             biased;
             // An error means that the sender is gone, and with it the gateway.
             _ = stop.wait_for(|stop| *stop) => Wake::Stop,
-            () = due => Wake::Due,
+            wake = due => wake,
         }
     }
 
-    async fn wait_to_retry(&self, failures: u32) {
+    async fn wait_to_retry(&self, failures: u32) -> Wake {
         let mut retry = pin!(sleep(RETRY.wait(failures)));
+        let was_asked = self.backlog.is_asked();
         loop {
             self.show();
+            if self.backlog.is_asked() && !was_asked {
+                return Wake::Due;
+            }
             tokio::select! {
-                () = &mut retry => return,
+                () = &mut retry => return Wake::Due,
                 () = self.backlog.changed() => {}
             }
         }
     }
 
-    async fn wait_until_due(&self) {
-        let buffer_bytes = self.config.buffer_bytes as u64;
+    async fn wait_until_due(&self) -> Wake {
+        let config = &self.delivery.config;
         loop {
             let extent = self.show();
-            if extent.records() > 0 && extent.bytes() >= buffer_bytes {
-                return;
+            let is_full = extent.bytes() >= config.buffer_bytes as u64;
+            if extent.records() > 0 && (is_full || self.backlog.is_asked()) {
+                return Wake::Due;
             }
-            let Some(oldest) = extent.oldest else {
-                self.backlog.changed().await;
-                continue;
+            let (until, then) = match extent.oldest {
+                Some(oldest) => {
+                    let due = self.tools.clock.instant_at(oldest + config.buffer_interval);
+                    (Some(due), Wake::Due)
+                }
+                None if buffer_name::is_partition(&self.backlog.name) => {
+                    (Some(Clock::instant() + limits::DELIVERY_PARTITION_IDLE), Wake::Idle)
+                }
+                None => (None, Wake::Idle),
             };
-            let due = self.tools.clock.instant_at(oldest + self.config.buffer_interval);
+            let due = async {
+                match until {
+                    Some(until) => sleep_until(Instant::from_std(until)).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = sleep_until(Instant::from_std(due)) => return,
+                () = due => return then,
                 () = self.backlog.changed() => {}
             }
         }
     }
 
-    /// Sets the gauges to what waits, which is the answer.
+    /// Brings the delivery's gauges to what waits, which is the answer.
     fn show(&self) -> Extent {
         let extent = self.backlog.extent();
-        self.metrics.buffered_records.set(to_gauge(extent.records()));
-        self.metrics.buffered_bytes.set(to_gauge(extent.bytes()));
-        self.metrics.oldest.set(to_unix_seconds(extent.oldest));
+        let mut shown = self.shown.lock();
+        let metrics = &self.delivery.metrics;
+        let change = |now, before| to_gauge(now) - to_gauge(before);
+        metrics.buffered_records.inc_by(change(extent.records(), shown.records()));
+        metrics.buffered_bytes.inc_by(change(extent.bytes(), shown.bytes()));
+        let mut oldest = self.delivery.oldest.lock();
+        if let Some(before) = shown.oldest {
+            oldest.remove(&(before, self.backlog.row));
+        }
+        if let Some(now) = extent.oldest {
+            oldest.insert((now, self.backlog.row));
+        }
+        metrics.oldest.set(to_unix_seconds(oldest.first().map(|(oldest, _)| *oldest)));
+        *shown = extent;
         extent
     }
 
     /// Delivers one batch: the one that was fixed before, or a new one.
     pub(super) async fn flush(&self) -> Result<(), FlushError> {
         let Some(batch) = self.fix_batch().await? else { return Ok(()) };
+        let room = self.delivery.files.acquire().await;
         let written = self.on_disk(Self::write_object, batch.clone()).await?;
+        drop(room);
         let (row, last) = (self.backlog.row, batch.last);
         self.tools.executor.execute(move |tx| table::finish(tx, row, last)).await?;
         self.note_delivered(&batch, written);
@@ -242,22 +333,23 @@ impl Worker {
         let Some(oldest) = table::oldest_after(connection, row, extent.floor)? else {
             return Ok(None);
         };
-        let bytes_max = i64::try_from(self.config.buffer_bytes).unwrap_or(i64::MAX);
+        let config = &self.delivery.config;
+        let bytes_max = i64::try_from(config.buffer_bytes).unwrap_or(i64::MAX);
         let last = table::find_bound(connection, row, extent, bytes_max)?;
-        let object = name_object(
-            &self.backlog.name,
-            oldest,
-            extent.floor.entry + 1,
-            last.entry,
-            self.config.compression,
-        );
+        let buffer = &self.backlog.name;
+        let (first, last_entry) = (extent.floor.entry + 1, last.entry);
+        let range = layout::Range { buffer, oldest, first, last: last_entry };
+        let object = match buffer_name::is_errors(buffer) {
+            true => range.error_object(config, PROCESSING_FAILED),
+            false => range.object(config, suffix(config.compression)),
+        };
         Ok(Some((Batch { last, object }, false)))
     }
 
     /// Writes the whole file. Reads a part of the batch at a time: neither the memory nor a read
     /// transaction grows with it.
     pub(super) fn write_object(&self, batch: Batch) -> Result<Written, FlushError> {
-        let mut file = ObjectWriter::create(&self.directory, &batch.object)?;
+        let mut file = ObjectWriter::create(&self.delivery.directory, &batch.object)?;
         let mut records = 0;
         let mut lines = Vec::new();
         let mut block = self.backlog.extent().floor.block;
@@ -280,9 +372,9 @@ impl Worker {
                     push_line(&mut lines, data);
                 });
                 if let Err(damage) = read {
-                    self.metrics.damaged_blocks.inc();
+                    self.delivery.metrics.damaged_blocks.inc();
                     tracing::error!(
-                        delivery = %self.backlog.name, block = number, error = %damage,
+                        delivery = %self.delivery.name, block = number, error = %damage,
                         "a block of a delivery buffer cannot be read; its records are lost"
                     );
                 }
@@ -297,15 +389,13 @@ impl Worker {
         let Written { path, file_bytes, records } = written;
         let floor = self.backlog.extent().floor;
         tracing::info!(
-            delivery = %self.backlog.name, path = %path.display(), records, file_bytes,
+            delivery = %self.delivery.name, path = %path.display(), records, file_bytes,
             "delivered a file"
         );
-        self.metrics.files.inc();
-        self.metrics.records.inc_by(records);
-        self.metrics.record_bytes.inc_by((batch.last.bytes - floor.bytes).unsigned_abs());
-        let mut progress = self.progress.lock();
-        progress.last_file = Some(path);
-        progress.failures_in_row = 0;
+        self.delivery.metrics.files.inc();
+        self.delivery.metrics.records.inc_by(records);
+        self.delivery.metrics.record_bytes.inc_by((batch.last.bytes - floor.bytes).unsigned_abs());
+        *self.delivery.last_file.lock() = Some(path);
     }
 
     /// Learns the age of what waits now. An arrival in the future (the wall clock was set back
@@ -323,17 +413,23 @@ impl Worker {
     fn note_failure(&self, error: &FlushError, failures: u32) {
         let message = describe(error);
         tracing::warn!(
-            delivery = %self.backlog.name, failures, error = message,
+            delivery = %self.delivery.name, failures, error = message,
             "a batch could not be delivered; it is tried again"
         );
-        self.metrics.failures.inc();
+        self.delivery.metrics.failures.inc();
         let at = self.tools.clock.now();
         if failures == 1 {
-            self.tools.failures.failed(&self.backlog.name, at, &message);
+            self.tools.failures.failed(&self.delivery.name, at, &message);
         }
-        let mut progress = self.progress.lock();
-        progress.failures_in_row = failures;
-        progress.last_error = Some(Failure { at, message });
+        self.backlog.note_failed(&message);
+        *self.delivery.last_error.lock() = Some(Failure { at, message });
+    }
+}
+
+fn suffix(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => ".jsonl",
+        Compression::Gzip => ".jsonl.gz",
     }
 }
 

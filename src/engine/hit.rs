@@ -65,6 +65,8 @@ pub enum FaultCode {
     TableFull,
     /// A stream that refuses what is over its room has none for a record.
     StreamFull,
+    /// As much waits in a delivery as may.
+    DeliveryFull,
     /// A PARTITION BY value is Undefined, or the key is too long.
     HoldKeyInvalid,
     /// The rule watches as many keys as it may.
@@ -129,6 +131,7 @@ impl FaultCode {
         FaultCode::TableKeyInvalid,
         FaultCode::TableFull,
         FaultCode::StreamFull,
+        FaultCode::DeliveryFull,
         FaultCode::HoldKeyInvalid,
         FaultCode::HoldKeysFull,
         FaultCode::HistoryFull,
@@ -171,6 +174,7 @@ impl FaultCode {
             FaultCode::TableKeyInvalid => "table_key_invalid",
             FaultCode::TableFull => "table_full",
             FaultCode::StreamFull => "stream_full",
+            FaultCode::DeliveryFull => "delivery_full",
             FaultCode::HoldKeyInvalid => "hold_key_invalid",
             FaultCode::HoldKeysFull => "hold_keys_full",
             FaultCode::HistoryFull => "history_full",

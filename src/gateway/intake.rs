@@ -9,6 +9,8 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use prometheus_client::registry::Registry;
+
 use crate::broker::ClientEvent;
 use crate::broker::Intake;
 use crate::broker::IntakeClosed;
@@ -17,6 +19,8 @@ use crate::broker::Lane;
 use crate::broker::Submitted;
 use crate::broker::UnknownRule;
 use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::delivery::Accounts;
 use crate::journal::AckSlot;
 use crate::journal::Effect;
 use crate::journal::Submission;
@@ -26,12 +30,14 @@ use crate::publish::Origin;
 use crate::publish::Publish;
 use crate::topic::Reserved;
 use crate::upstream::Exits;
+use crate::upstream::UpstreamMetrics;
 
 use super::events::Events;
 use super::pass::Pass;
 use super::rules::HeldRules;
 use super::rules::RunningRules;
 use super::stage::Work;
+use super::upstreams;
 
 /// Opens a lane for each connection.
 pub(super) struct RuleIntake {
@@ -39,21 +45,37 @@ pub(super) struct RuleIntake {
     journal: Submitter<Work>,
     events: Events,
     caller: Arc<Caller>,
-    exits: Arc<Exits>,
+    ways: Ways,
+}
+
+/// Where messages go on to, beside the rules.
+#[derive(Clone, Default)]
+pub(super) struct Ways {
+    /// What goes on to other brokers.
+    pub(super) exits: Arc<Exits>,
+    /// The partitions of deliveries, and whether there is room.
+    pub(super) accounts: Arc<Accounts>,
+}
+
+impl Ways {
+    /// Those of the configuration, and what is counted on the way to other brokers.
+    pub(super) fn new(config: &Config, registry: &mut Registry) -> (Ways, UpstreamMetrics) {
+        let (exits, metrics) = upstreams::exits(config, registry);
+        (Ways { exits, accounts: Arc::new(Accounts::new(&config.deliveries)) }, metrics)
+    }
 }
 
 impl RuleIntake {
     /// An intake that evaluates the `running` rules, submits to `journal` and hands what happens to
-    /// clients to `events`. `caller` calls the hooks that rules wait for; `exits` says what goes on to
-    /// other brokers.
+    /// clients to `events`. `caller` calls the hooks that rules wait for.
     pub(super) fn new(
         running: Arc<RunningRules>,
         journal: Submitter<Work>,
         events: Events,
         caller: Arc<Caller>,
-        exits: Arc<Exits>,
+        ways: Ways,
     ) -> Self {
-        RuleIntake { running, journal, events, caller, exits }
+        RuleIntake { running, journal, events, caller, ways }
     }
 
     fn open(&self, came_by: Option<Arc<str>>, slot: Arc<AckSlot>) -> Box<dyn Lane> {
@@ -62,7 +84,7 @@ impl RuleIntake {
             caller: Arc::clone(&self.caller),
             running: Arc::clone(&self.running),
             journal: self.journal.clone(),
-            exits: Arc::clone(&self.exits),
+            ways: self.ways.clone(),
             came_by,
             slot,
             batch: None,
@@ -90,7 +112,7 @@ struct RuleLane {
     journal: Submitter<Work>,
     slot: Arc<AckSlot>,
     caller: Arc<Caller>,
-    exits: Arc<Exits>,
+    ways: Ways,
     /// The connection to another broker that it is the way in of.
     came_by: Option<Arc<str>>,
     /// `None` between two batches: a connection that says nothing keeps no rules alive.
@@ -121,7 +143,7 @@ impl Lane for RuleLane {
         }
         self.pass.take(&head.rules, &publish);
         let effects = &mut self.pass.outcome.effects;
-        self.exits.take_published(&publish, self.came_by.as_deref(), effects);
+        self.ways.exits.take_published(&publish, self.came_by.as_deref(), effects);
         if publish.retain {
             self.pass.outcome.effects.push(Effect::Retain(publish));
         }
@@ -155,9 +177,13 @@ impl Lane for RuleLane {
             if self.pass.is_settled() {
                 return Ok(Submitted::Settled);
             }
+            let mut outcome = self.pass.take_outcome();
+            // A delivery whose destination takes nothing slows who sends to it, here.
+            self.ways.accounts.route(&mut outcome.effects);
+            self.ways.accounts.room(&outcome.effects).await;
             let work = Work::Messages {
                 rules,
-                outcome: self.pass.take_outcome(),
+                outcome,
                 observations: mem::take(&mut self.pass.observations),
             };
             let ack = ticket.map(|ticket| (Arc::clone(&self.slot), ticket));

@@ -76,6 +76,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::dashboard;
 use crate::delivery;
+use crate::delivery::Accounts;
 use crate::delivery::Deliveries;
 use crate::delivery::DeliverySetup;
 use crate::engine::Engine;
@@ -112,7 +113,6 @@ use crate::storage::Storage;
 use crate::storage::StorageError;
 use crate::stream;
 use crate::topic::TopicName;
-use crate::upstream::Exits;
 
 pub use key::TOKEN_FILE;
 pub use rehearsal::Rehearsal;
@@ -125,6 +125,7 @@ use doors::Doors;
 use events::Events;
 use hits::Hits;
 use intake::RuleIntake;
+use intake::Ways;
 use key::HookAsker;
 use key::http_lock;
 use letters::LetterSink;
@@ -250,8 +251,8 @@ impl Gateway {
         let broker = Broker::new(&config.mqtt, doors.mqtt, clock, guard.clone(), left);
         let http = Server::new(&config.http, doors.http, http_metrics.clone());
         let (hits, handle) = (Arc::new(Hits::new(HitLog::new(storage.reader()?))), broker.handle());
-        let (exits, exit_metrics) = upstreams::exits(&config, &mut registry);
-        let stage = stage(&running, remembered, &handle, &hits, &exits);
+        let (ways, exit_metrics) = Ways::new(&config, &mut registry);
+        let stage = stage(&running, remembered, &handle, &hits, &ways);
         let journal = Journal::start(&storage, stage, &config.journal, clock)?;
         prepare_tables(&storage, &config, &rules, remains, clock).await?;
         let (stop, stopped) = watch::channel(false);
@@ -277,7 +278,7 @@ impl Gateway {
             http_hosts: config.http.hosts.clone(),
             certificates: doors.certificates,
             life: Arc::default(),
-            intake: Arc::new(parts.intake(&running, caller, exits)),
+            intake: Arc::new(parts.intake(&running, caller, ways.clone())),
             rates: Arc::new(Rates::new(Arc::clone(&running))),
             running,
             reloads,
@@ -290,7 +291,7 @@ impl Gateway {
             executor: storage.executor(),
             streams: Arc::new(Mutex::new(stream::Reader::new(storage.reader()?))),
             latest: Arc::new(Mutex::new(latest::Reader::new(storage.reader()?))),
-            deliveries: parts.start_deliveries(&mut registry).await?,
+            deliveries: parts.start_deliveries(ways.accounts, &mut registry).await?,
             hooks,
             registry,
         });
@@ -427,10 +428,10 @@ fn stage(
     remembered: Remembered,
     broker: &BrokerHandle,
     hits: &Arc<Hits>,
-    exits: &Arc<Exits>,
+    ways: &Ways,
 ) -> GatewayStage<Announce> {
     let after = Announce::new(broker.clone(), Arc::clone(hits));
-    GatewayStage::new(Arc::clone(running), remembered, after).with_exits(exits)
+    GatewayStage::new(Arc::clone(running), remembered, after).with_ways(ways)
 }
 
 /// Lets messages in: the broker's task, and the others.
@@ -635,14 +636,9 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn intake(
-        &self,
-        running: &Arc<RunningRules>,
-        caller: Arc<Caller>,
-        exits: Arc<Exits>,
-    ) -> RuleIntake {
+    fn intake(&self, running: &Arc<RunningRules>, caller: Arc<Caller>, ways: Ways) -> RuleIntake {
         let journal = self.journal.submitter();
-        RuleIntake::new(Arc::clone(running), journal, self.events.clone(), caller, exits)
+        RuleIntake::new(Arc::clone(running), journal, self.events.clone(), caller, ways)
     }
 
     fn reloader(
@@ -681,13 +677,18 @@ impl Parts<'_> {
         }))
     }
 
-    async fn start_deliveries(&self, registry: &mut Registry) -> anyhow::Result<Arc<Deliveries>> {
+    async fn start_deliveries(
+        &self,
+        accounts: Arc<Accounts>,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Arc<Deliveries>> {
         let metrics = delivery::DeliveryMetrics::default();
         metrics.register(registry);
         let setup = DeliverySetup {
             executor: self.storage.executor(),
             reader: self.storage.reader()?,
             backlogs: self.journal.delivery_backlogs(),
+            accounts,
             config: self.config.deliveries.clone(),
             data_dir: self.config.data_dir.clone(),
             clock: self.clock,

@@ -13,9 +13,11 @@ use rustix::process::getrlimit;
 use rustix::process::setrlimit;
 
 use crate::config::Config;
+use crate::config::DeliveryConfig;
 use crate::config::Destination;
 use crate::config::HookConfig;
 use crate::limits::CONNECTIONS_MIN;
+use crate::limits::DELIVERY_FILES_MAX;
 use crate::limits::FUNCTION_CONNECTIONS_MAX;
 use crate::limits::HTTP_REFUSALS_MAX;
 use crate::limits::OWN_FILES;
@@ -65,11 +67,23 @@ pub(super) fn fit(config: &mut Config, rules: &[Arc<Rule>]) -> anyhow::Result<()
 /// What is open besides connections within the limits, at most.
 fn own_files(config: &Config, rules: &[Arc<Rule>]) -> usize {
     let calls: usize = config.hooks.values().map(call_files).sum();
-    // A file and the folder that it is moved into. One that is named twice counts twice.
+    // One that is named twice counts twice.
     let named = rules.iter().flat_map(|rule| rule.deliveries()).count();
-    let files = 2 * (config.deliveries.len() + named);
+    let declared: usize = config.deliveries.values().map(delivery_files).sum();
+    let files = declared + FILES_OF_BATCH * named;
     let listeners = config.listeners.len();
     OWN_FILES + REFUSALS_MAX + HTTP_REFUSALS_MAX + calls + files + listeners
+}
+
+/// A file, one of its errors, and the folder that they are moved into.
+const FILES_OF_BATCH: usize = 3;
+
+/// What the batches of a delivery have open: it writes several at once only with partitions.
+fn delivery_files(delivery: &DeliveryConfig) -> usize {
+    match delivery.partition_keys.is_empty() {
+        true => FILES_OF_BATCH,
+        false => FILES_OF_BATCH * DELIVERY_FILES_MAX,
+    }
 }
 
 /// What the calls of a hook have open.

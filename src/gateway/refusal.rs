@@ -1,6 +1,7 @@
 //! What the parts refuse, as the API tells it.
 
 use crate::api::SourceError;
+use crate::delivery::FlushFailure;
 use crate::hit_log::HitLogError;
 use crate::lambda::HookError;
 use crate::latest::LatestError;
@@ -27,6 +28,16 @@ impl From<LatestError> for SourceError {
         match error {
             LatestError::Unknown(_) | LatestError::UnknownKey { .. } => SourceError::Unknown,
             error => SourceError::Failed(describe(&error)),
+        }
+    }
+}
+
+impl From<FlushFailure> for SourceError {
+    fn from(error: FlushFailure) -> Self {
+        match error {
+            FlushFailure::Unknown => SourceError::Unknown,
+            FlushFailure::Failed(_) => SourceError::Failed(error.to_string()),
+            FlushFailure::TakesLong => SourceError::Unsettled(error.to_string()),
         }
     }
 }

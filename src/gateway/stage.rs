@@ -23,6 +23,8 @@ use crate::action;
 use crate::action::Outcome;
 use crate::checkpoint::Part;
 use crate::clock::Timestamp;
+use crate::delivery;
+use crate::delivery::DeliveryFull;
 use crate::engine::ActionFailure;
 use crate::engine::Cleared;
 use crate::engine::Contribution;
@@ -46,6 +48,7 @@ use crate::engine::stateful::StateTable;
 use crate::journal::Batch;
 use crate::journal::Effect;
 use crate::journal::HitRecord;
+use crate::journal::SentBy;
 use crate::journal::Stage;
 use crate::journal::StateChange;
 use crate::latest::Full;
@@ -56,9 +59,9 @@ use crate::publish::Publish;
 use crate::session::Removal;
 use crate::stream;
 use crate::topic::TopicName;
-use crate::upstream::Exits;
 
 use super::events;
+use super::intake::Ways;
 use super::pass::Pass;
 use super::rules::Rules;
 use super::rules::RunningRules;
@@ -199,8 +202,8 @@ struct Episodes<A> {
     recollections: Recollections,
     /// Goes to subscribers once the batch is on disk.
     outgoing: Vec<Publish>,
-    /// What goes to other brokers is part of the batch.
-    exits: Arc<Exits>,
+    /// What goes to other brokers is part of the batch; what is too much for a delivery is refused here.
+    ways: Ways,
     after: A,
 }
 
@@ -209,7 +212,7 @@ impl<A: AfterCommit> GatewayStage<A> {
     pub(super) fn new(running: Arc<RunningRules>, remembered: Remembered, after: A) -> Self {
         let Remembered { states, history, kept, transitions } = remembered;
         let (pass, outgoing) = (Pass::default(), Vec::new());
-        let (recollections, exits) = (Recollections::default(), Arc::default());
+        let (recollections, ways) = Default::default();
         let episodes = Episodes {
             pass,
             states,
@@ -218,16 +221,16 @@ impl<A: AfterCommit> GatewayStage<A> {
             transitions,
             recollections,
             outgoing,
-            exits,
+            ways,
             after,
         };
         let (rules, changes) = (running.get(), Vec::new());
         GatewayStage { rules, running, episodes, changes, has_taken_over: false, settles: false }
     }
 
-    /// Sends on to other brokers what rules republish.
-    pub(super) fn with_exits(mut self, exits: &Arc<Exits>) -> Self {
-        self.episodes.exits = Arc::clone(exits);
+    /// Sends on to other brokers what rules republish, and keeps the books of deliveries.
+    pub(super) fn with_ways(mut self, ways: &Ways) -> Self {
+        self.episodes.ways = ways.clone();
         self
     }
 
@@ -401,8 +404,16 @@ impl<A: AfterCommit> Episodes<A> {
     fn accept(&mut self, rules: &Rules, outcome: Outcome, batch: &mut Batch) {
         let mut next = outcome;
         loop {
-            let Outcome { effects, hits, republished, .. } = next;
-            for effect in effects {
+            let Outcome { mut effects, hits, republished, .. } = next;
+            // What did not come by a connection has not been put into its partition yet.
+            self.ways.accounts.route(&mut effects);
+            for mut effect in effects {
+                if let Effect::Deliver { delivery, data, at, sent_by } = &mut effect
+                    && let Err(full) = self.ways.accounts.admit(delivery, data, *at)
+                {
+                    self.refuse_delivery(rules, sent_by.as_deref(), delivery, *at, full);
+                    continue;
+                }
                 if let Effect::Upsert(upsert) = &effect {
                     let Upsert { table, key, value, .. } = &**upsert;
                     if let Err(full) = self.kept.keys.admit(table, key, value.len()) {
@@ -418,7 +429,7 @@ impl<A: AfterCommit> Episodes<A> {
                 if message.retain {
                     batch.effects.push(Effect::Retain(message.clone()));
                 }
-                self.exits.take_republished(&message, &mut batch.effects);
+                self.ways.exits.take_republished(&message, &mut batch.effects);
                 self.after.stage(&message, &mut batch.effects);
                 self.outgoing.push(message);
             }
@@ -443,25 +454,50 @@ impl<A: AfterCommit> Episodes<A> {
                 format!("table '{table}' would have more than {} bytes", bounds.bytes_max)
             }
         };
+        let failure = ("upsert", &**table, message);
+        self.tell(rules, rule, upsert.publish.as_ref(), upsert.at, FaultCode::TableFull, failure);
+    }
+
+    /// The delivery has no room for a record: counted, and told to the rule's ON ERROR.
+    fn refuse_delivery(
+        &mut self,
+        rules: &Rules,
+        sent_by: Option<&SentBy>,
+        delivery: &str,
+        at: Timestamp,
+        full: DeliveryFull,
+    ) {
+        // A rule that is gone counts nothing and has no ON ERROR.
+        let Some(sent_by) = sent_by else { return };
+        let Some(rule) = rules.place(&sent_by.rule) else { return };
+        let delivery = delivery::delivery_of(delivery);
+        let message =
+            format!("{} bytes wait in delivery '{delivery}', as many as may", full.bytes_max);
+        let failure = ("deliver", delivery, message);
+        self.tell(rules, rule, sent_by.publish.as_ref(), at, FaultCode::DeliveryFull, failure);
+    }
+
+    /// Counts a failure (action, target, message) of `rule`, and runs its ON ERROR over `publish`.
+    fn tell(
+        &mut self,
+        rules: &Rules,
+        rule: RuleIndex,
+        publish: Option<&Publish>,
+        at: Timestamp,
+        code: FaultCode,
+        (action, target, message): (&str, &str, String),
+    ) {
         let outcome = &mut self.pass.outcome;
-        if let Some(publish) = &upsert.publish {
+        if let Some(publish) = publish {
             let failure = ActionFailure {
-                failed_action: "upsert".to_owned(),
-                failed_resource: table.to_string(),
+                failed_action: action.to_owned(),
+                failed_resource: target.to_owned(),
                 error_message: message.clone(),
             };
-            action::report(
-                &rules.engine,
-                &rules.meter,
-                rule,
-                publish,
-                upsert.at,
-                &[failure],
-                outcome,
-            );
+            action::report(&rules.engine, &rules.meter, rule, publish, at, &[failure], outcome);
         }
-        outcome.faults.push(Fault { rule, code: FaultCode::TableFull, message });
-        self.pass.finish(rules, upsert.at);
+        outcome.faults.push(Fault { rule, code, message });
+        self.pass.finish(rules, at);
     }
 }
 

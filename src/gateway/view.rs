@@ -674,6 +674,7 @@ impl Source for GatewayView {
             let view = |delivery: crate::delivery::DeliveryStatus| view::DeliveryView {
                 name: delivery.name.into(),
                 directory: delivery.directory.display().to_string(),
+                buffers: delivery.buffers,
                 buffered_records: delivery.buffered_records,
                 buffered_bytes: delivery.buffered_bytes,
                 buffer_bytes: delivery.buffer_bytes as u64,
@@ -686,6 +687,10 @@ impl Source for GatewayView {
             };
             Ok(self.deliveries.status().into_iter().map(view).collect())
         })
+    }
+
+    fn flush_delivery<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move { Ok(self.deliveries.flush(name).await?) })
     }
 
     fn upstreams(&self) -> Vec<view::UpstreamView> {

@@ -99,12 +99,14 @@ pub enum Effect {
     Put(Arc<stream::Put>),
     /// An entry of a delivery buffer.
     Deliver {
-        /// Delivery name.
+        /// Name of the delivery, or of the buffer of one of its partitions.
         delivery: Arc<str>,
         /// The record.
         data: Bytes,
         /// Arrival time.
         at: Timestamp,
+        /// Whose it is, where that is a rule's.
+        sent_by: Option<Arc<SentBy>>,
     },
     /// A call of a hook.
     Invoke {
@@ -143,6 +145,15 @@ pub enum Effect {
     Consumers(Arc<[ConsumerSpec]>),
     /// The rules that are enabled or disabled by hand, all of them.
     Switches(Arc<[SavedSwitch]>),
+}
+
+/// The rule that an effect comes from, for when there is no room for it.
+#[derive(Clone, Debug)]
+pub struct SentBy {
+    /// Rule name.
+    pub rule: Arc<str>,
+    /// What its ON ERROR runs over; `None`: it does not, as for an effect of ON ERROR itself.
+    pub publish: Option<Publish>,
 }
 
 impl Effect {

@@ -92,8 +92,8 @@ impl Tables {
             self.deliveries.forget();
             self.hooks.forget();
         }
-        // A job may have changed the tables that are remembered. Not those of deliveries and hooks:
-        // their jobs do not touch what their appenders remember.
+        // A job may have changed the tables that are remembered. Not those of hooks, whose jobs do not touch
+        // what the appender remembers; those of deliveries say which buffers they took away.
         if committed.is_err() || !jobs.is_empty() {
             self.streams.forget();
             self.hits.forget();
@@ -122,7 +122,7 @@ impl Tables {
                     self.streams.push(&transaction, stream, &record)?;
                 }
                 Effect::Put(put) => self.streams.put(&transaction, put)?,
-                Effect::Deliver { delivery, data, at } => {
+                Effect::Deliver { delivery, data, at, .. } => {
                     self.deliveries.push(&transaction, delivery, data, *at)?;
                 }
                 Effect::Invoke { hook, rule, payload, at, hops, for_error } => {

@@ -29,6 +29,7 @@ const STEPS: &[Step] = &[
     &[crate::stream::LINEAGE_SCHEMA],
     &[crate::stream::REGISTERED_SCHEMA, crate::stream::MONITORING_SCHEMA],
     &[crate::lease::SCHEMA],
+    &[crate::delivery::PARTITION_SCHEMA],
 ];
 
 /// The version this program reads and writes.

@@ -106,6 +106,7 @@ fn to_effect(outbox: &Arc<str>, envelope: &Envelope, publish: &Publish) -> Effec
         delivery: Arc::clone(outbox),
         data: envelope.encode(),
         at: publish.received_at,
+        sent_by: None,
     }
 }
 

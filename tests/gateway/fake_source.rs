@@ -463,6 +463,12 @@ impl Source for FakeSource {
         ready(Ok(self.state.lock().deliveries.clone()))
     }
 
+    fn flush_delivery<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        let state = self.state.lock();
+        let is_there = state.deliveries.iter().any(|delivery| *delivery.name == *name);
+        ready(is_there.then_some(()).ok_or(SourceError::Unknown))
+    }
+
     fn upstreams(&self) -> Vec<UpstreamView> {
         vec![UpstreamView {
             name: Arc::<str>::from("bridge.cloud").into(),

@@ -11,6 +11,7 @@ mod corpus;
 mod crash;
 mod daily;
 mod dashboard;
+mod deliveries;
 mod diagnostics;
 mod events;
 mod fake_source;

@@ -95,6 +95,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "src/lambda/",
             "src/cli/client.rs",
+            "src/cli/delivery.rs",
             "src/cli/gateway_api.rs",
             "src/cli/kinesis_api.rs",
             "src/cli/reload.rs",

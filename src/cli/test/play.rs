@@ -149,7 +149,7 @@ fn event(seen: Seen, start: Timestamp) -> Option<Event> {
             let data = content(&data);
             (at, Kind::Action, format!("stream {stream} key={partition_key}{hash} {data}"))
         }
-        Seen::Effect(Effect::Deliver { delivery, data, at }) => {
+        Seen::Effect(Effect::Deliver { delivery, data, at, .. }) => {
             (at, Kind::Action, format!("deliver {delivery} {}", content(&data)))
         }
         Seen::Effect(Effect::Invoke { hook, payload, at, .. }) => {

@@ -239,11 +239,21 @@ export function startPanels(now, mqtt) {
       (item) => contents.ofStream(item.name),
       { label: "Shards", run: (item) => shards.open(item.name) },
     ),
-    new Panel("deliveries", "/api/deliveries", delivery, () =>
-      words(
-        "No delivery is in use. A rule fills one, and files appear under the data folder:",
-        "DO DELIVER archive",
-      ),
+    new Panel(
+      "deliveries",
+      "/api/deliveries",
+      delivery,
+      () =>
+        words(
+          "No delivery is in use. A rule fills one, and files appear under the data folder:",
+          "DO DELIVER archive",
+        ),
+      null,
+      {
+        label: "Flush",
+        sure: (item) => `Write what waits in ${item.name} now?`,
+        run: (item) => ask("POST", `/api/deliveries/${encodeURIComponent(item.name)}/flush`),
+      },
     ),
     new Panel(
       "hooks",

@@ -1,0 +1,204 @@
+//! Files of deliveries: exactly once over kills, in their partitions, flushed when asked, bounded when the
+//! destination takes nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::clients;
+use crate::hardship::metric;
+use crate::live::Gateway;
+use crate::live::Site;
+use crate::live::eventually;
+use crate::live::http;
+use crate::live::tidegate;
+
+/// Kills in the loop.
+const KILLS: usize = 25;
+
+const PARTITIONED: &str = "
+[delivery.lake]
+buffer_interval = \"0s\"
+compression = \"gzip\"
+prefix = \"part=!{partitionKeyFromQuery:part}/!{timestamp:yyyy}/!{firehose:random-string}/\"
+
+[delivery.lake.partition_keys]
+part = \".part\"
+
+[delivery.plain]
+buffer_interval = \"1s\"
+";
+
+/// How often each record is there.
+fn counted(records: impl IntoIterator<Item = Value>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for record in records {
+        *counts.entry(record["id"].to_string()).or_default() += 1;
+    }
+    counts
+}
+
+fn flush(gateway: &Gateway, delivery: &str) -> u16 {
+    http("POST", &format!("{}/api/deliveries/{delivery}/flush", gateway.http), None).0
+}
+
+/// What `tidegate delivery` answers.
+fn command(site: &Site, words: &[&str]) -> String {
+    let output = tidegate().current_dir(site.path("")).arg("delivery").args(words).output();
+    let output = output.expect("tidegate runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn each_record_is_in_exactly_one_file_over_kills() {
+    let site = Site::with_rules(
+        "CREATE RULE all AS SELECT id, mod(value, 4) AS part FROM 'load/+'
+         DO STREAM kept KEY id, DELIVER lake, DELIVER plain;",
+    );
+    site.write("tidegate.toml", PARTITIONED);
+    let mut gateway = site.start();
+    let port = gateway.mqtt.port();
+    let publisher = clients::Publisher::start(port, "load/a", &site.path("acked.txt"));
+    let mut acked_before = 0;
+    for _ in 0..KILLS {
+        acked_before = eventually("more messages are acknowledged", || {
+            let acked = publisher.acked().len();
+            (acked >= acked_before + 50).then_some(acked)
+        });
+        gateway.kill();
+        gateway = site.start_on(port);
+    }
+    publisher.stop();
+    assert_eq!((flush(&gateway, "lake"), flush(&gateway, "plain")), (204, 204));
+    // What the same commits put into the stream, a message that was sent twice twice.
+    let kept = counted(site.stream_data("kept"));
+    assert!(kept.len() >= KILLS * 50, "{} records", kept.len());
+    let (lake, plain) = (counted(site.delivered("lake")), counted(site.delivered("plain")));
+    for (id, count) in &kept {
+        assert_eq!((lake.get(id), plain.get(id)), (Some(count), Some(count)), "{id}");
+    }
+    assert_eq!((lake.len(), plain.len()), (kept.len(), kept.len()));
+    for file in site.files_below("data/delivery/lake") {
+        let path = file.display().to_string();
+        let part = path.split("/part=").nth(1).and_then(|rest| rest.split('/').next());
+        let part = part.expect("a folder of a partition");
+        assert!(["0", "1", "2", "3"].contains(&part), "{path}");
+    }
+}
+
+#[test]
+fn records_go_to_their_partition_or_to_the_error_output() {
+    let site = Site::with_rules("CREATE RULE all AS SELECT * FROM 'x' DO DELIVER lake;");
+    site.write(
+        "tidegate.toml",
+        "[delivery.lake]\nbuffer_interval = \"15m\"\npartitions_max = 2\n\
+         prefix = \"room=!{partitionKeyFromQuery:room}/!{timestamp:yyyy}/\"\n\
+         [delivery.lake.partition_keys]\nroom = \".at.room\"\n",
+    );
+    let gateway = site.start();
+    for room in ["attic", "cellar/..", "third"] {
+        gateway.publish("x", &json!({"at": {"room": room}, "n": 1}).to_string());
+    }
+    gateway.publish("x", &json!({"at": {"room": "attic"}, "n": 2}).to_string());
+    gateway.publish("x", &json!({"at": {}, "n": 3}).to_string());
+    gateway.publish("x", &json!({"at": {"room": {"no": "text"}}, "n": 4}).to_string());
+    assert_eq!(flush(&gateway, "lake"), 204);
+
+    let found = site.files_below("data/delivery/lake");
+    let lines = |folder: &str| -> Vec<Value> {
+        let of_folder = found.iter().filter(|file| file.display().to_string().contains(folder));
+        let text = of_folder.map(|file| fs::read_to_string(file).expect("a file"));
+        let lines = text.collect::<String>();
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let attic = lines("/room=attic/");
+    assert_eq!(attic.iter().map(|record| &record["n"]).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(lines("/room=cellar%2F../").len(), 1, "{found:?}");
+    let errors = lines("/errors/processing-failed/");
+    let codes: Vec<&str> =
+        errors.iter().map(|error| error["errorCode"].as_str().expect("a code")).collect();
+    assert_eq!(
+        codes,
+        [
+            "DynamicPartitioning.ActivePartitionLimitExceeded",
+            "DynamicPartitioning.MetadataExtractionFailed",
+            "DynamicPartitioning.MetadataExtractionFailed"
+        ]
+    );
+    // Base64 of the record itself.
+    assert_eq!(errors[1]["rawData"], "eyJhdCI6e30sIm4iOjN9");
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(metric(&gateway, r#"tidegate_delivery_buffered_records{delivery="lake"}"#), 0.0);
+}
+
+#[test]
+fn a_flush_and_a_stop_write_what_waits() {
+    let site =
+        Site::with_rules("CREATE RULE all AS SELECT n FROM 'x' DO DELIVER lake, DELIVER late;");
+    site.write(
+        "tidegate.toml",
+        "[delivery.lake]\nbuffer_interval = \"15m\"\n\
+         [delivery.late]\nbuffer_interval = \"15m\"\nflush_on_stop = false\n",
+    );
+    let gateway = site.start();
+    gateway.publish("x", r#"{"n":1}"#);
+    assert_eq!(site.delivered("lake"), Vec::<Value>::new());
+    let flushed = command(&site, &["flush", "lake"]);
+    assert_eq!(flushed, "flushed lake\n");
+    assert_eq!(site.delivered("lake"), [json!({"n": 1})]);
+    let listed = command(&site, &["list"]);
+    assert!(listed.lines().any(|line| line.starts_with("late")), "{listed}");
+    assert_eq!(flush(&gateway, "lake"), 204, "nothing waits, which is no error");
+    assert_eq!(flush(&gateway, "leak"), 404);
+
+    gateway.publish("x", r#"{"n":2}"#);
+    let (status, log) = gateway.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(site.delivered("lake"), [json!({"n": 1}), json!({"n": 2})]);
+    assert_eq!(site.delivered("late"), Vec::<Value>::new());
+    let gateway = site.start();
+    assert_eq!(flush(&gateway, "late"), 204);
+    assert_eq!(site.delivered("late"), [json!({"n": 1}), json!({"n": 2})]);
+}
+
+#[test]
+fn a_backlog_over_its_bound_is_refused_and_told() {
+    let site = Site::with_rules(
+        "CREATE RULE all AS SELECT * FROM 'x' DO DELIVER lake ON ERROR DO STREAM errors KEY 'k';
+         CREATE RULE other AS SELECT * FROM 'y' DO DELIVER other;",
+    );
+    site.write(
+        "tidegate.toml",
+        "[delivery.lake]\nbuffer_interval = \"0s\"\nbacklog_bytes_max = \"1 MiB\"\n\
+         [delivery.other]\nbuffer_interval = \"0s\"\n",
+    );
+    fs::create_dir_all(site.path("data/delivery")).expect("a folder");
+    site.write("data/delivery/lake", "a file where the folder should be");
+    let gateway = site.start();
+    let payload = json!({"text": "x".repeat(100_000)}).to_string();
+    for _ in 0..12 {
+        gateway.publish("x", &payload);
+    }
+    let errors = site.stream_data("errors");
+    assert_eq!(errors.len(), 1, "eleven pass the bound, the twelfth is refused");
+    let told = &errors[0]["failures"][0];
+    assert_eq!(
+        (&told["failedAction"], &told["failedResource"]),
+        (&json!("deliver"), &json!("lake"))
+    );
+    let faults = r#"tidegate_rule_faults_total{rule="all",code="delivery_full"}"#;
+    assert_eq!(metric(&gateway, faults), 1.0);
+    gateway.publish("y", r#"{"n":1}"#);
+    eventually("another delivery goes on", || (site.delivered("other").len() == 1).then_some(()));
+
+    fs::remove_file(site.path("data/delivery/lake")).expect("the file is there");
+    eventually("the backlog is delivered", || (flush(&gateway, "lake") == 204).then_some(()));
+    assert_eq!(site.delivered("lake").len(), 11);
+    gateway.publish("x", &payload);
+    assert_eq!(flush(&gateway, "lake"), 204);
+    assert_eq!(site.delivered("lake").len(), 12, "there is room again");
+    assert_eq!(site.stream_data("errors").len(), 1);
+}
