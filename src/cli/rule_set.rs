@@ -1,5 +1,7 @@
 //! The rules of a command that carries nothing out: read, checked as one set, and refused with a report.
 
+use std::collections::HashSet;
+use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -15,18 +17,36 @@ use crate::rule_files::Loaded;
 /// The rules and tables of a file or folder. `None` when they have errors, which have been told on
 /// standard error.
 pub(super) fn load(path: &Path) -> Option<Checked> {
-    let (paths, mut inputs) = ([path.to_owned()], Inputs::default());
-    let sources = rule_files::read(&paths, &mut inputs);
-    sound(check(sources, &paths, inputs))
+    sound(find(&[path.to_owned()]))
 }
 
-/// The same of a text that stands in no file; what it names is read from beside `source.path`.
-pub(super) fn load_text(source: Source) -> Option<Checked> {
-    let paths = [source.path.clone()];
-    sound(check(vec![source], &paths, Inputs::default()))
+/// The rules and tables of files and folders as one set, a file that is among them twice once.
+pub(super) fn find(paths: &[PathBuf]) -> Loaded {
+    let mut inputs = Inputs::default();
+    let sources = each_once(rule_files::read(paths, &mut inputs), HashSet::new());
+    check(sources, paths, inputs)
 }
 
-fn sound(loaded: Loaded) -> Option<Checked> {
+/// The same of `others`, where `new` stands in for what is at `place`, whatever is there.
+pub(super) fn find_instead(place: &Path, new: Vec<Source>, others: &[PathBuf]) -> Loaded {
+    let mut inputs = Inputs::default();
+    let named = new.iter().map(|source| source.path.clone());
+    let paths: Vec<PathBuf> = named.chain(others.iter().cloned()).collect();
+    let known = new.iter().map(|source| &*source.path).chain([place]);
+    let known = known.filter_map(|path| fs::canonicalize(path).ok()).collect();
+    let mut sources = new;
+    sources.extend(each_once(rule_files::read(others, &mut inputs), known));
+    check(sources, &paths, inputs)
+}
+
+/// Those that are not among the `known` ones. One that is not there is told of by each of its names.
+fn each_once(mut sources: Vec<Source>, mut known: HashSet<PathBuf>) -> Vec<Source> {
+    sources.retain(|source| fs::canonicalize(&source.path).map_or(true, |path| known.insert(path)));
+    sources
+}
+
+/// What was found, unless it has errors; problems are told on standard error.
+pub(super) fn sound(loaded: Loaded) -> Option<Checked> {
     report::tell_problems(&loaded);
     (!loaded.checked.has_errors()).then_some(loaded.checked)
 }

@@ -196,7 +196,7 @@ pub fn targets(config: &Config) -> Targets {
 const RULE_FILES: [&str; 5] = ["rule", "json", "yaml", "yml", "template"];
 
 /// Whether a file of this name holds rules.
-fn is_rule_file(path: &Path) -> bool {
+pub(crate) fn is_rule_file(path: &Path) -> bool {
     path.extension().is_some_and(|extension| RULE_FILES.iter().any(|known| extension == *known))
 }
 

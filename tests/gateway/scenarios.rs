@@ -144,6 +144,59 @@ fn a_difference_is_shown_line_by_line_and_blessing_writes_what_happened() {
     assert_eq!(test(&["a.rule"], folder.path()).status.code(), Some(0));
 }
 
+/// A rule that needs the table and the stream of another file.
+const NAMED: &str = "CREATE RULE named AS SELECT id, motes.room AS room FROM STREAM hot
+  JOIN motes ON motes.id = id DO LOG;\n";
+
+fn lab() -> TempDir {
+    let tables = "CREATE TABLE motes FROM 'motes.csv' KEY id;
+        CREATE RULE hot AS SELECT id FROM 'm/+' WHERE t > 30 DO STREAM hot KEY id;";
+    folder(&[("tables.rule", tables), ("motes.csv", "id,room\na,kitchen\n"), ("named.rule", NAMED)])
+}
+
+#[test]
+fn a_scenario_over_the_rules_of_several_files_says_with() {
+    let folder = lab();
+    let alone = test(&["."], folder.path());
+    assert_eq!(text(&alone.stdout), "0 scenarios: 0 passed, 0 failed; 2 rule files without\n");
+    let broken = test(&["named.rule"], folder.path());
+    assert!(text(&broken.stdout).starts_with("FAIL  named.rule: the rules can be loaded\n"));
+
+    let steps = "0s publish m/1 {\"id\":\"a\",\"t\":31}\n0s match hot {\"id\":\"a\"}\n\
+         0s match named {\"id\":\"a\",\"room\":\"kitchen\"}\n\
+         1s reload CREATE RULE named AS SELECT motes.room AS room FROM STREAM hot JOIN motes ON motes.id = id DO LOG;\n\
+         2s publish m/1 {\"id\":\"a\",\"t\":31}\n2s match hot {\"id\":\"a\"}\n\
+         2s match named {\"room\":\"kitchen\"}\n";
+    for with in ["with tables.rule", "with ./"] {
+        let scenario = format!("== with the other file\n{with}\n{steps}");
+        fs::write(folder.path().join("named.scenario"), scenario).expect("written");
+        let output = test(&["named.rule"], folder.path());
+        let expected =
+            "ok    ./named.scenario: with the other file\n1 scenario: 1 passed, 0 failed\n";
+        assert_eq!(text(&output.stdout), expected, "{with}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn every_bad_line_is_told_of_and_the_other_files_are_played() {
+    let wrong = "== one\n0s publsh m/1 {}\n1s tick\n0s tick\n5 tick\n";
+    let folder = folder(&[
+        ("a.rule", RULE),
+        ("a.scenario", wrong),
+        ("a.more.scenario", "== two\n0s tick\n"),
+    ]);
+    let output = test(&["a.rule"], folder.path());
+    assert_eq!(
+        text(&output.stdout),
+        "ok    ./a.more.scenario: two\nFAIL  ./a.scenario: the scenarios can be read\n        \
+         line 2: 'publsh' is neither a step nor an expectation; did you mean 'publish'?\n        \
+         line 4: 0s is before 1s, the step above it\n        \
+         line 5: '5' is no time; write it as 0s, 90s, 1h30m, 2d or 500ms\n\
+         2 scenarios: 1 passed, 1 failed\n"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
 #[test]
 fn what_cannot_be_tested_fails() {
     for (files, code, expected) in [
@@ -152,7 +205,7 @@ fn what_cannot_be_tested_fails() {
         (
             &[("a.rule", "-- 0s jump\n"), ("b.rule", RULE)],
             1,
-            "a.rule, line 1: 'jump' is neither a step",
+            "FAIL  ./a.rule: the scenarios can be read\n        line 1: 'jump' is neither a step",
         ),
         (
             &[(

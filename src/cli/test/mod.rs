@@ -1,7 +1,8 @@
 //! `tidegate test`: rule files against their scenarios, in virtual time.
 //!
 //! A scenario stands in a rule file's leading comment, or in `NAME.scenario` or `NAME.*.scenario`
-//! beside `NAME.rule` ([`scenario`]). It is played over the gateway's own code ([`play`]), and the
+//! beside `NAME.rule` ([`scenario`]). Its rules are those of that rule file, and of the files and folders that it
+//! names with `with`. It is played over the gateway's own code ([`play`]), and the
 //! answer is a line a scenario, with the difference where there is one. `--bless` writes what happened
 //! into the files instead.
 
@@ -20,7 +21,10 @@ use clap::Args;
 
 use super::Outcome;
 use super::rule_set;
+use crate::diagnostic::Severity;
+use crate::diagnostic::render::Finding;
 use crate::diagnostic::render::counted;
+use crate::limits::FINDINGS_PER_FILE_MAX;
 use crate::limits::RULE_FILE_BYTES_MAX;
 use crate::rule::Rule;
 use crate::rule::set::Source;
@@ -29,6 +33,7 @@ use crate::rule_files::Inputs;
 use play::Played;
 use scenario::Line;
 use scenario::NewRules;
+use scenario::Parsed;
 use scenario::Scenario;
 
 const EXTENSION: &str = "scenario";
@@ -47,10 +52,10 @@ A scenario, in the first lines of the rule file or in NAME.scenario (without the
   -- 1m firing overheat [7] {\"moteid\":7,\"temperature\":31.5}
 
 Steps: TIME publish TOPIC [client=ID] [qos=N] PAYLOAD, TIME tick, TIME restart DURATION, TIME reload
-FILE or TIME reload CREATE RULE …;
+FILE or TIME reload CREATE RULE …; a line 'with FILE' adds the rules of another file, 'with ./' those of the folder.
 Expectations: TIME match RULE OUTPUT, firing RULE KEY OUTPUT, cleared RULE KEY REASON OUTPUT, window RULE KEY OUTPUT, fault
 RULE CODE; where there is one of them also unknown RULE, and the actions stream, deliver, invoke,
-republish. <any> stands for any text. A line without a time is prose; == TITLE begins a scenario.
+republish, upsert. <any> stands for any text. A line without a time is prose; == TITLE begins a scenario.
 
 Exit code 0: every scenario passed. 1: some did not, or there was none.";
 
@@ -78,8 +83,16 @@ struct Script {
     /// What stands before each line of a scenario.
     prefix: &'static str,
     scenarios: Vec<Scenario>,
+    /// Where the rules are that it is about: its rule file first.
+    rules: Vec<PathBuf>,
     /// What follows the scenarios in the file.
     rest: String,
+}
+
+/// A file of scenarios that cannot be read.
+struct Unreadable {
+    path: PathBuf,
+    why: String,
 }
 
 /// One scenario's result.
@@ -131,37 +144,61 @@ fn test_file(
     results: &mut Results,
     answer: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let file = path.display().to_string();
-    let rules = rule_set::load(path).map(|checked| checked.rules);
-    let scripts = match scripts(path) {
-        Ok(scripts) => scripts,
-        Err(failure) => {
-            let title = "the scenario can be read".to_owned();
-            return results.add(Verdict { file, title, failure: Some(failure) }, answer);
-        }
-    };
-    let Some(rules) = rules else {
-        let title = "the rules can be loaded".to_owned();
-        let failure = Some("the rule file has errors".to_owned());
-        return results.add(Verdict { file, title, failure }, answer);
-    };
+    let scripts = scripts(path);
     if scripts.is_empty() {
         results.without += 1;
+        let is_sound = is_sound(path, &args.paths);
+        return if is_sound { Ok(()) } else { results.add(not_loaded(path), answer) };
     }
     for script in scripts {
-        play_script(script, path, &rules, args, results, answer)?;
+        match script {
+            Ok(script) => play_script(script, args, results, answer)?,
+            Err(Unreadable { path, why }) => {
+                let file = path.display().to_string();
+                let title = "the scenarios can be read".to_owned();
+                results.add(Verdict { file, title, failure: Some(why) }, answer)?;
+            }
+        }
     }
     Ok(())
 }
 
+/// Whether the rules of a file without scenarios are sound: alone, or with all that stand beside them. What
+/// is wrong is told.
+fn is_sound(path: &Path, given: &[PathBuf]) -> bool {
+    let alone = rule_set::find(&[path.to_owned()]);
+    if alone.checked.has_errors() {
+        let file = path.display().to_string();
+        let is_error = |found: &Finding<'_>| found.diagnostic.severity == Severity::Error;
+        let beside = given.iter().find(|given| path != *given && path.starts_with(given));
+        let all = beside.map(|folder| rule_set::find(std::slice::from_ref(folder)));
+        if all
+            .is_some_and(|all| !all.findings().any(|found| found.file == file && is_error(&found)))
+        {
+            return true;
+        }
+    }
+    rule_set::sound(alone).is_some()
+}
+
+fn not_loaded(path: &Path) -> Verdict {
+    let file = path.display().to_string();
+    let title = "the rules can be loaded".to_owned();
+    let why =
+        "the rules have errors; a line 'with FILE' in the scenarios adds the rules of another file";
+    Verdict { file, title, failure: Some(why.to_owned()) }
+}
+
 fn play_script(
     mut script: Script,
-    path: &Path,
-    rules: &[Arc<Rule>],
     args: &TestArgs,
     results: &mut Results,
     answer: &mut dyn Write,
 ) -> anyhow::Result<()> {
+    let Some(checked) = rule_set::sound(rule_set::find(&script.rules)) else {
+        return results.add(not_loaded(&script.path), answer);
+    };
+    let rules = checked.rules;
     let file = script.path.display().to_string();
     let is_wanted = |scenario: &Scenario| match &args.only {
         Some(text) => file.contains(text.as_str()) || scenario.title.contains(text.as_str()),
@@ -172,8 +209,8 @@ fn play_script(
         if !scenario.has_steps() || !is_wanted(scenario) {
             continue;
         }
-        let load = |rules: &NewRules| new_rules(rules, path);
-        let Played { mut difference, blessed } = play::play(scenario, rules, &load);
+        let load = |new: &NewRules| new_rules(new, &script.rules);
+        let Played { mut difference, blessed } = play::play(scenario, &rules, &load);
         if args.bless && difference.is_some() && !blessed.is_empty() {
             scenario.lines = blessed;
             difference = None;
@@ -190,16 +227,20 @@ fn play_script(
     Ok(())
 }
 
-/// The rules of a reload in a scenario of the rule file at `path`.
-fn new_rules(rules: &NewRules, path: &Path) -> Result<Vec<Arc<Rule>>, String> {
-    let checked = match rules {
-        NewRules::File(name) => rule_set::load(&path.with_file_name(name)),
+/// The rules of a reload in a scenario whose rules are those of `paths`: instead of the first of these.
+fn new_rules(new: &NewRules, paths: &[PathBuf]) -> Result<Vec<Arc<Rule>>, String> {
+    let (path, with) = paths.split_first().expect("scenarios are about a rule file");
+    let new = match new {
+        NewRules::File(name) => {
+            rule_files::read(&[path.with_file_name(name)], &mut Inputs::default())
+        }
         NewRules::Text(text) => {
-            let content = Ok(text.clone().into_bytes());
-            rule_set::load_text(Source { path: path.to_owned(), content })
+            vec![Source { path: path.clone(), content: Ok(text.clone().into_bytes()) }]
         }
     };
-    checked.map(|checked| checked.rules).ok_or_else(|| "the rules have errors".to_owned())
+    let loaded = rule_set::find_instead(path, new, with);
+    let checked = rule_set::sound(loaded).ok_or("the rules have errors")?;
+    Ok(checked.rules)
 }
 
 impl Results {
@@ -230,30 +271,44 @@ impl Script {
 }
 
 /// The files with scenarios of the rule file at `path`: itself, and those beside it.
-fn scripts(path: &Path) -> Result<Vec<Script>, String> {
+fn scripts(path: &Path) -> Vec<Result<Script, Unreadable>> {
     let mut scripts = Vec::new();
     // What is wrong with the rule file itself is told by the rules' own report.
     if let Some(text) = fs::metadata(path).ok().and_then(|_| read(path).ok()) {
         let (lines, rest) = scenario::leading_comment(&text);
-        let scenarios = parse(path, lines)?;
-        if scenarios.iter().any(Scenario::has_steps) {
-            let (path, rest) = (path.to_owned(), rest.to_owned());
-            scripts.push(Script { path, prefix: "-- ", scenarios, rest });
+        let script = script(path, path, lines).map(|script| Script {
+            prefix: "-- ",
+            rest: rest.to_owned(),
+            ..script
+        });
+        let has_steps = |script: &Script| script.scenarios.iter().any(Scenario::has_steps);
+        if script.as_ref().map_or(true, has_steps) {
+            scripts.push(script);
         }
     }
     for beside in beside(path) {
-        let text = read(&beside)?;
-        let scenarios = parse(&beside, text.lines().map(str::trim_end))?;
-        scripts.push(Script { path: beside, prefix: "", scenarios, rest: String::new() });
+        let text = read(&beside).map_err(|why| Unreadable { path: beside.clone(), why });
+        scripts.push(text.and_then(|text| script(&beside, path, text.lines().map(str::trim_end))));
     }
-    Ok(scripts)
+    scripts
 }
 
-fn parse<'t>(
+/// The scenarios of `lines`, which stand in the file at `path`, about the rules of the file at `of`.
+fn script<'t>(
     path: &Path,
+    of: &Path,
     lines: impl IntoIterator<Item = &'t str>,
-) -> Result<Vec<Scenario>, String> {
-    scenario::parse(lines).map_err(|error| format!("{}, {error}", path.display()))
+) -> Result<Script, Unreadable> {
+    let Parsed { scenarios, with } = scenario::parse(lines).map_err(|wrong| {
+        let told = wrong.iter().take(FINDINGS_PER_FILE_MAX).map(ToString::to_string);
+        let mut told: Vec<String> = told.collect();
+        let more = wrong.len() - told.len();
+        told.extend((more > 0).then(|| format!("{more} more lines")));
+        Unreadable { path: path.to_owned(), why: told.join("\n") }
+    })?;
+    let with = with.into_iter().map(|name| path.with_file_name(name));
+    let rules = [of.to_owned()].into_iter().chain(with).collect();
+    Ok(Script { path: path.to_owned(), prefix: "", scenarios, rules, rest: String::new() })
 }
 
 /// `NAME.scenario` and `NAME.*.scenario` beside `NAME.rule`, in order.

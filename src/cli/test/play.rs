@@ -295,6 +295,7 @@ mod tests {
             let Line::Expected(at, kind, text) =
                 super::super::scenario::parse([&*format!("{at} {text}")])
                     .unwrap()
+                    .scenarios
                     .remove(0)
                     .lines
                     .remove(0)

@@ -6,6 +6,7 @@
 //! with other expectations.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,12 +16,18 @@ use jiff::Span;
 use jiff::SpanRelativeTo;
 
 use crate::clock::Timestamp;
+use crate::diagnostic::nearest;
 use crate::publish::QoS;
 use crate::rule::target::is_target_name;
+use crate::rule_files::is_rule_file;
 use crate::topic::TopicName;
 
-/// Words of steps and of expectations: at the start of a line they want a time before them.
+/// Words of steps: at the start of a line they want a time before them, as those of expectations do.
 const STEP_WORDS: [&str; 5] = ["publish", "put", "tick", "restart", "reload"];
+/// Words of expectations, by what they are compared with.
+const DECISION_WORDS: [&str; 5] = ["match", "firing", "cleared", "window", "fault"];
+const UNKNOWN_WORD: &str = "unknown";
+const ACTION_WORDS: [&str; 5] = ["stream", "deliver", "invoke", "republish", "upsert"];
 
 /// Time since the scenario's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,16 +104,16 @@ pub(super) enum Kind {
     Decision,
     /// `unknown`: compared where a scenario has one.
     Unknown,
-    /// `stream`, `deliver`, `invoke`, `republish`: compared where a scenario has one of them.
+    /// `stream`, `deliver`, `invoke`, `republish`, `upsert`: compared where a scenario has one of them.
     Action,
 }
 
 impl Kind {
     pub(super) fn of(word: &str) -> Option<Kind> {
         match word {
-            "match" | "firing" | "cleared" | "window" | "fault" => Some(Kind::Decision),
-            "unknown" => Some(Kind::Unknown),
-            "stream" | "deliver" | "invoke" | "republish" | "upsert" => Some(Kind::Action),
+            word if DECISION_WORDS.contains(&word) => Some(Kind::Decision),
+            UNKNOWN_WORD => Some(Kind::Unknown),
+            word if ACTION_WORDS.contains(&word) => Some(Kind::Action),
             _ => None,
         }
     }
@@ -149,6 +156,14 @@ impl Scenario {
     }
 }
 
+/// What a file has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parsed {
+    pub(super) scenarios: Vec<Scenario>,
+    /// Rule files, and folders of them, beside the one that the scenarios are about.
+    pub(super) with: Vec<String>,
+}
+
 /// A line that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
@@ -171,49 +186,70 @@ pub(super) fn leading_comment(text: &str) -> (Vec<&str>, &str) {
     (lines, rest)
 }
 
-/// Reads the scenarios of `lines`, the first of which is line 1 of its file.
+/// Reads the scenarios of `lines`, the first of which is line 1 of its file; or finds every line that is
+/// wrong.
 pub(super) fn parse<'t>(
     lines: impl IntoIterator<Item = &'t str>,
-) -> Result<Vec<Scenario>, ScenarioError> {
-    let mut scenarios: Vec<Scenario> = Vec::new();
+) -> Result<Parsed, Vec<ScenarioError>> {
+    let mut parsed = Parsed::default();
+    let mut wrong = Vec::new();
     let mut last = Offset::ZERO;
-    for (number, text) in (1..).zip(lines) {
-        let failed = |reason: String| ScenarioError { line: number, reason };
-        let titled = text.strip_prefix("==").map(str::trim);
-        // Prose before the first `==` belongs to its scenario.
-        let begins = titled.is_some() && scenarios.last().is_some_and(Scenario::has_steps);
-        if scenarios.is_empty() || begins {
-            let (title, start) = (String::new(), Timestamp::EPOCH);
-            scenarios.push(Scenario { title, start, lines: Vec::new() });
-            last = Offset::ZERO;
+    for (line, text) in (1..).zip(lines) {
+        if let Err(reason) = parse_line(text, &mut parsed, &mut last) {
+            wrong.push(ScenarioError { line, reason });
         }
-        let scenario = scenarios.last_mut().expect("one was pushed before");
-        if let Some(title) = titled {
-            title.clone_into(&mut scenario.title);
-            scenario.lines.push(Line::Prose(text.to_owned()));
-            continue;
-        }
-        let line = parse_line(text, scenario).map_err(failed)?;
-        if let Line::Step(at, step, _) = &line {
-            if *at < last {
-                return Err(failed(format!("{at} is before {last}, the step above it")));
-            }
-            last = match step {
-                Step::Restart { down } => Offset(at.0 + *down),
-                Step::Publish { .. } | Step::Put { .. } | Step::Tick | Step::Reload(_) => *at,
-            };
-        }
-        if scenario.title.is_empty()
-            && let Line::Prose(prose) = &line
-        {
-            prose.trim().trim_end_matches('.').clone_into(&mut scenario.title);
-        }
-        scenario.lines.push(line);
     }
-    Ok(scenarios)
+    if wrong.is_empty() { Ok(parsed) } else { Err(wrong) }
 }
 
-fn parse_line(text: &str, scenario: &mut Scenario) -> Result<Line, String> {
+/// Adds a line; `last` is when the step above it has ended.
+fn parse_line(text: &str, parsed: &mut Parsed, last: &mut Offset) -> Result<(), String> {
+    let Parsed { scenarios, with } = parsed;
+    let titled = text.strip_prefix("==").map(str::trim);
+    // Prose before the first `==` belongs to its scenario.
+    let begins = titled.is_some() && scenarios.last().is_some_and(Scenario::has_steps);
+    if scenarios.is_empty() || begins {
+        let (title, start) = (String::new(), Timestamp::EPOCH);
+        scenarios.push(Scenario { title, start, lines: Vec::new() });
+        *last = Offset::ZERO;
+    }
+    let scenario = scenarios.last_mut().expect("one was pushed before");
+    let line = match (titled, added(text)) {
+        (Some(title), _) => {
+            title.clone_into(&mut scenario.title);
+            Line::Prose(text.to_owned())
+        }
+        (None, Some(path)) => {
+            with.push(path.to_owned());
+            scenario.lines.push(Line::Prose(text.to_owned()));
+            return Ok(());
+        }
+        (None, None) => read_line(text, scenario)?,
+    };
+    match &line {
+        Line::Step(at, ..) if *at < *last => {
+            return Err(format!("{at} is before {last}, the step above it"));
+        }
+        Line::Step(at, Step::Restart { down }, _) => *last = Offset(at.0 + *down),
+        Line::Step(at, ..) => *last = *at,
+        Line::Prose(prose) if scenario.title.is_empty() => {
+            prose.trim().trim_end_matches('.').clone_into(&mut scenario.title);
+        }
+        Line::Prose(_) | Line::Expected(..) => {}
+    }
+    scenario.lines.push(line);
+    Ok(())
+}
+
+/// The rule file, or the folder, that a line `with FILE` names. Other lines may begin so.
+fn added(text: &str) -> Option<&str> {
+    let (first, path) = split_word(text.trim());
+    let is_path = path.ends_with('/') || is_rule_file(Path::new(path));
+    (first == "with" && is_path && !path.contains(char::is_whitespace)).then_some(path)
+}
+
+/// A line that neither is a title nor names a rule file.
+fn read_line(text: &str, scenario: &mut Scenario) -> Result<Line, String> {
     let (first, rest) = split_word(text.trim());
     if first == "starts" && rest.starts_with(|c: char| c.is_ascii_digit()) {
         let start: jiff::Timestamp =
@@ -239,14 +275,19 @@ fn parse_line(text: &str, scenario: &mut Scenario) -> Result<Line, String> {
         "tick" => return Err("nothing follows tick".to_owned()),
         "restart" => Step::Restart { down: Offset::parse(rest)?.0 },
         "reload" => Step::Reload(new_rules(rest)?),
-        _ => {
-            return Err(format!(
-                "'{word}' is neither a step (publish, put, tick, restart, reload) nor an expectation (match, \
-                 firing, cleared, window, fault, unknown, stream, deliver, invoke, republish)"
-            ));
-        }
+        _ => return Err(unknown_word(word)),
     };
     Ok(Line::Step(at, step, text.to_owned()))
+}
+
+fn unknown_word(word: &str) -> String {
+    let expectations = || DECISION_WORDS.into_iter().chain([UNKNOWN_WORD]).chain(ACTION_WORDS);
+    if let Some(near) = nearest(word, STEP_WORDS.into_iter().chain(expectations())) {
+        return format!("'{word}' is neither a step nor an expectation; did you mean '{near}'?");
+    }
+    let (steps, expectations) = (STEP_WORDS.join(", "), expectations().collect::<Vec<_>>());
+    let expectations = expectations.join(", ");
+    format!("'{word}' is neither a step ({steps}) nor an expectation ({expectations})")
 }
 
 fn new_rules(text: &str) -> Result<NewRules, String> {
@@ -345,6 +386,8 @@ mod tests {
         let lines = [
             "Two motes.",
             "starts 2026-01-01T00:00:00Z",
+            "with ../tables.rule",
+            "with a mote, and the rest of lab.rule",
             "0s publish lab/7 client=m qos=0 {\"a\": 1}",
             "1s publish lab/7 base64:AP8=",
             "5s match hot {\"a\":1}",
@@ -353,21 +396,23 @@ mod tests {
             "3m reload next rules.rule",
             "3m reload Create rule r AS …",
             "== another",
+            "with more/",
             "0s tick",
         ];
-        let scenarios = parse(lines).unwrap();
+        let Parsed { scenarios, with } = parse(lines).unwrap();
+        assert_eq!(with, ["../tables.rule", "more/"]);
         let titles: Vec<_> = scenarios.iter().map(|scenario| scenario.title.as_str()).collect();
         assert_eq!(titles, ["Two motes", "another"]);
         let first = &scenarios[0];
         assert_eq!(first.start.as_millis(), 1_767_225_600_000);
         assert_eq!(scenarios[1].start, Timestamp::EPOCH);
-        let Line::Step(_, Step::Publish { client, qos, payload, .. }, _) = &first.lines[2] else {
-            panic!("{:?}", first.lines[2]);
+        let Line::Step(_, Step::Publish { client, qos, payload, .. }, _) = &first.lines[4] else {
+            panic!("{:?}", first.lines[4]);
         };
         assert_eq!((client.as_deref(), *qos), (Some("m"), QoS::AtMostOnce));
         assert_eq!(&payload[..], b"{\"a\": 1}");
-        let Line::Step(_, Step::Publish { payload, .. }, _) = &first.lines[3] else {
-            panic!("{:?}", first.lines[3]);
+        let Line::Step(_, Step::Publish { payload, .. }, _) = &first.lines[5] else {
+            panic!("{:?}", first.lines[5]);
         };
         assert_eq!(&payload[..], [0, 255]);
         let reloads = first.lines.iter().filter_map(|line| match line {
@@ -393,12 +438,28 @@ mod tests {
             (&["0s publish a base64:?"], "line 1: '?' is no base64"),
             (&["0s put .a key=k {}"], "line 1: '.a' is no name of a stream"),
             (&["0s put a {}"], "line 1: a record has a key"),
-            (&["0s jump"], "line 1: 'jump' is neither a step"),
+            (&["0s jump"], "line 1: 'jump' is neither a step (publish, put, tick,"),
+            (
+                &["0s publsh a {}"],
+                "line 1: 'publsh' is neither a step nor an expectation; did you mean 'publish'?",
+            ),
+            (
+                &["0s firng r"],
+                "line 1: 'firng' is neither a step nor an expectation; did you mean 'firing'",
+            ),
             (&["0s reload"], "line 1: reload wants a rule file"),
             (&["starts 2026-13-01"], "line 1: '2026-13-01' is no time"),
         ] {
-            let told = parse(lines.iter().copied()).unwrap_err().to_string();
-            assert!(told.starts_with(expected), "{told}");
+            let told = parse(lines.iter().copied()).unwrap_err();
+            assert!(told[0].to_string().starts_with(expected), "{told:?}");
+            assert_eq!(told.len(), 1, "{told:?}");
         }
+    }
+
+    #[test]
+    fn every_line_that_is_wrong_is_told_of() {
+        let lines = ["0s jump", "prose", "5s tick", "4s tick", "5q tick", "6s tick"];
+        let told = parse(lines).unwrap_err();
+        assert_eq!(told.iter().map(|error| error.line).collect::<Vec<_>>(), [1, 4, 5]);
     }
 }
