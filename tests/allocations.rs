@@ -16,9 +16,9 @@ use tidegate::engine::Observed;
 use tidegate::engine::Plan;
 use tidegate::engine::RuleIndex;
 use tidegate::engine::hold::KEY_BYTES;
-use tidegate::engine::hold::KeyChange;
 use tidegate::engine::hold::Progress;
 use tidegate::engine::hold::Transitions;
+use tidegate::engine::rows::KeyChange;
 use tidegate::engine::stateful::StateTable;
 use tidegate::publish::Origin;
 use tidegate::publish::Publish;
@@ -250,6 +250,22 @@ fn a_flood_of_keys_that_has_ended_leaves_nothing() {
         let (each, left) = flood(clauses, end);
         println!("{clauses}: {each} bytes a key, {left} left of all");
         assert!(left < LEFT, "{clauses}: {left} bytes of {KEYS} keys are left");
+    }
+}
+
+/// What a group takes with one open window, beside the text of its key, bytes.
+const GROUP_BYTES: i64 = 900;
+
+#[test]
+fn a_group_takes_as_little_as_is_said() {
+    for columns in
+        ["count(*) AS n", "avg(t) AS mean, min(t) AS least, max(t) AS most", "stddev(t) AS spread"]
+    {
+        for window in ["TUMBLE(1 MINUTE)", "SESSION(1 MINUTE)"] {
+            let (each, _) = flood(&format!("{columns} FROM 'lab/+' GROUP BY id, {window}"), |_| ());
+            println!("{columns} {window}: {each} bytes a group");
+            assert!(each <= GROUP_BYTES, "{columns} {window}: {each} bytes a group");
+        }
     }
 }
 

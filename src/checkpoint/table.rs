@@ -9,8 +9,8 @@ use rusqlite::OptionalExtension;
 use rusqlite::params;
 
 use crate::clock::Timestamp;
-use crate::engine::hold::KeyChange;
-use crate::engine::hold::WaitingChange;
+use crate::engine::rows::KeyChange;
+use crate::engine::rows::WaitingChange;
 
 use super::Part;
 use super::SavedMessage;

@@ -58,7 +58,8 @@ pub(super) fn excerpt(value: &Value) -> String {
     }
 }
 
-fn shifted(time: Timestamp, millis: i64) -> Timestamp {
+/// That time, so many milliseconds later.
+pub(super) fn shifted(time: Timestamp, millis: i64) -> Timestamp {
     Timestamp::from_millis(time.as_millis().saturating_add(millis))
 }
 

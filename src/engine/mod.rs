@@ -19,6 +19,7 @@
 //!
 //! Start reading at [`Engine::evaluate`], then `evaluate.rs`.
 
+mod by_rule;
 mod call;
 mod code;
 mod compile;
@@ -44,6 +45,8 @@ mod operators;
 mod output;
 mod plan;
 mod predicate_index;
+pub(crate) mod restoration;
+pub mod rows;
 mod secrets;
 mod slab;
 pub mod stateful;

@@ -13,19 +13,18 @@ use crate::engine::Engine;
 use crate::engine::Leap;
 use crate::engine::Observation;
 use crate::engine::RuleIndex;
-use crate::engine::hold;
 use crate::engine::hold::HoldCounts;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::HoldView;
-use crate::engine::hold::KeyChange;
 use crate::engine::hold::Progress;
-use crate::engine::hold::Restored;
 use crate::engine::hold::Transitions;
-use crate::engine::hold::WaitingRow;
 use crate::engine::hold::WatchedRule;
 use crate::engine::hold::fingerprint;
 use crate::engine::hold::lateness;
-use crate::engine::window;
+use crate::engine::restoration::Restoring;
+use crate::engine::rows::KeyChange;
+use crate::engine::rows::Restored;
+use crate::engine::rows::WaitingRow;
 use crate::engine::window::WindowCounts;
 use crate::engine::window::WindowTable;
 use crate::engine::window::WindowedRule;
@@ -202,7 +201,9 @@ impl StateTable {
         self.windows.forget_changes();
     }
 
-    /// Takes over what an earlier process left, as [`HoldTable::restore`] and [`WindowTable::restore`] say.
+    /// Takes over what an earlier process left: rows of (rule name, key, state), the rows beside them, the
+    /// last instant at which that process is known to have lived, and the time now. What is due happens
+    /// in the next [`StateTable::advance`].
     pub fn restore<'a>(
         &mut self,
         rows: impl IntoIterator<Item = (&'a str, &'a str, &'a [u8])>,
@@ -218,7 +219,7 @@ impl StateTable {
         restoring.finish()
     }
 
-    /// As [`StateTable::restore`], row by row.
+    /// As [`StateTable::restore`], row by row: those without a rule first.
     pub fn restoring<'a>(
         &mut self,
         parts: impl IntoIterator<Item = WaitingRow<'a>>,
@@ -228,8 +229,8 @@ impl StateTable {
         let (parts, waiting): (Vec<WaitingRow<'a>>, Vec<WaitingRow<'a>>) =
             parts.into_iter().partition(|row| is_of_window(row.message));
         StateRestoring {
-            hold: self.hold.restoring(waiting, alive_until, now),
-            windows: self.windows.restoring(parts, alive_until, now),
+            hold: Restoring::new(&mut self.hold, waiting, alive_until, now),
+            windows: Restoring::new(&mut self.windows, parts, alive_until, now),
         }
     }
 
@@ -286,8 +287,8 @@ impl StateTable {
 /// A table that takes over what an earlier process left; see [`StateTable::restore`].
 #[derive(Debug)]
 pub struct StateRestoring<'t, 'a> {
-    hold: hold::Restoring<'t, 'a>,
-    windows: window::Restoring<'t, 'a>,
+    hold: Restoring<'t, 'a, HoldTable>,
+    windows: Restoring<'t, 'a, WindowTable>,
 }
 
 impl StateRestoring<'_, '_> {

@@ -17,7 +17,7 @@ use crate::engine::RuleIndex;
 use crate::engine::event_time::Position;
 use crate::engine::event_time::Reorder;
 use crate::engine::event_time::Watermark;
-use crate::engine::hold::WaitingChange;
+use crate::engine::rows::WaitingChange;
 use crate::limits::EVENT_WAITING_BYTES_MAX;
 use crate::limits::EVENT_WAITING_BYTES_PER_KEY_MAX;
 use crate::limits::EVENT_WAITING_MAX;

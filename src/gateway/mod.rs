@@ -81,9 +81,9 @@ use crate::delivery::Deliveries;
 use crate::delivery::DeliverySetup;
 use crate::engine::Engine;
 use crate::engine::history::HistoryTable;
-use crate::engine::hold::Restored;
 use crate::engine::hold::Transitions;
-use crate::engine::hold::WaitingRow;
+use crate::engine::rows::Restored;
+use crate::engine::rows::WaitingRow;
 use crate::engine::stateful::StateTable;
 use crate::hit_log::HitLog;
 use crate::journal::Batch;
@@ -573,12 +573,11 @@ fn restore_histories(saved: &Saved, rules: &Rules, now: Timestamp) -> anyhow::Re
     let mut history = HistoryTable::new(rules.remembering());
     if let Some(alive_until) = saved.alive_until {
         let waiting = saved.waiting(Part::History)?;
-        let mut states = Vec::new();
+        let mut restoring = history.restoring(rows_of(&waiting), alive_until, now);
         saved.for_each_state(Part::History, |rule, key, state| {
-            states.push((rule.to_owned(), key.to_owned(), state.to_vec()));
+            restoring.row(rule, key, state, &mut ());
         })?;
-        let rows = states.iter().map(|(rule, key, state)| (&**rule, &**key, &**state));
-        let restored = history.restore(rows, rows_of(&waiting), alive_until, now);
+        let restored = restoring.finish();
         tell_restored(&restored, alive_until, now, "earlier values are remembered");
     }
     Ok(history)

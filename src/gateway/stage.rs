@@ -40,10 +40,10 @@ use crate::engine::history::HistoryTable;
 use crate::engine::history::Recollections;
 use crate::engine::history::Refused;
 use crate::engine::hold::HoldView;
-use crate::engine::hold::KeyChange;
 use crate::engine::hold::Orphan;
 use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
+use crate::engine::rows::KeyChange;
 use crate::engine::stateful::StateTable;
 use crate::journal::Batch;
 use crate::journal::Effect;
@@ -591,8 +591,9 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
 
     fn next_deadline(&self) -> Option<Timestamp> {
         let Episodes { states, history, transitions, recollections, .. } = &self.episodes;
-        // What restoring the table gave and changed is to be on disk before anything depends on it.
-        if transitions.is_empty() && recollections.is_empty() && !states.has_changes() {
+        // What restoring the tables gave and changed is to be on disk before anything depends on it.
+        let has_changes = states.has_changes() || history.has_changes();
+        if transitions.is_empty() && recollections.is_empty() && !has_changes {
             states.next_deadline().into_iter().chain(history.next_deadline()).min()
         } else {
             Some(Timestamp::EPOCH)

@@ -1,7 +1,7 @@
 //! What a key remembers as the bytes of its row.
 //!
 //! The layout is that of [`hold::encoding`](crate::engine::hold::encoding): version, rule fingerprint, when
-//! the key was heard last, watermark, each series oldest first, checksum. A message that waits for its turn has a row of its own.
+//! the key was heard last, what its clocks have left out, watermark, each series oldest first, checksum. A message that waits for its turn has a row of its own.
 
 use bytes::BufMut;
 use bytes::Bytes;
@@ -17,14 +17,16 @@ use crate::engine::hold::encoding::Reader;
 use crate::engine::hold::encoding::finish;
 use crate::engine::hold::encoding::open;
 use crate::engine::hold::encoding::put_bytes;
+use crate::engine::hold::encoding::put_left_out;
 use crate::engine::hold::encoding::put_message;
 use crate::engine::hold::encoding::put_option;
 use crate::engine::hold::encoding::put_time;
 use crate::engine::hold::encoding::put_watermark;
+use crate::engine::restoration::LeftOut;
 use crate::limits::HISTORY_VALUES_MAX;
 
-/// Layout of a key. 2 added when it was heard last.
-const VERSION: u8 = 2;
+/// Layout of a key. 3 says what its clocks have left out, 2 added when it was heard last.
+pub(super) const VERSION: u8 = 3;
 /// Layout of a waiting message.
 const WAITING_VERSION: u8 = 1;
 
@@ -33,6 +35,7 @@ pub(super) struct Row {
     pub(super) fingerprint: u64,
     /// When it was heard last; `None` where that was not written yet.
     pub(super) heard: Option<Timestamp>,
+    pub(super) left_out: LeftOut,
     pub(super) watermark: Option<Watermark>,
     /// Oldest first, of each series.
     pub(super) values: Vec<Vec<CompactString>>,
@@ -42,7 +45,7 @@ pub(super) struct Row {
 pub(super) fn encode(
     buffer: &mut BytesMut,
     fingerprint: u64,
-    heard: Timestamp,
+    (heard, left_out): (Timestamp, LeftOut),
     watermark: Option<&Watermark>,
     values: &Values,
 ) -> Bytes {
@@ -50,6 +53,7 @@ pub(super) fn encode(
     buffer.put_u8(VERSION);
     buffer.put_u64_le(fingerprint);
     put_time(buffer, heard);
+    put_left_out(buffer, left_out);
     put_option(buffer, watermark, put_watermark);
     put_count(buffer, values.0.len());
     for series in &values.0 {
@@ -77,9 +81,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Row, RowError> {
     let (version, mut reader) = open(bytes, VERSION)?;
     let fingerprint = reader.u64()?;
     let heard = if version < 2 { None } else { Some(reader.time()?) };
+    let left_out = if version < 3 { LeftOut::default() } else { reader.left_out()? };
     let watermark = reader.option("watermark", Reader::watermark)?;
     let values = (0..count(&mut reader)?).map(|_| texts(&mut reader)).collect::<Result<_, _>>()?;
-    reader.end(Row { fingerprint, heard, watermark, values })
+    reader.end(Row { fingerprint, heard, left_out, watermark, values })
 }
 
 /// Reads the row of a waiting message back: its event time, and the message.

@@ -115,20 +115,10 @@ impl Key {
         }
     }
 
-    /// Takes the key over an outage, and answers whether that changed it: unless downtime counts, the
-    /// idle advance of the watermark leaves it out.
-    pub(super) fn resume(
-        &mut self,
-        counts_downtime: bool,
-        alive_until: Timestamp,
-        now: Timestamp,
-    ) -> bool {
-        let outage = now.as_millis().saturating_sub(alive_until.as_millis());
-        let Some(queue) = &mut self.event else { return false };
-        if outage == 0 || (counts_downtime && outage > 0) {
-            return false;
+    /// The idle advance of the watermark leaves so many milliseconds out.
+    pub(super) fn leave_out(&mut self, millis: i64) {
+        if let Some(queue) = &mut self.event {
+            queue.watermark.leave_out(millis);
         }
-        queue.watermark.leave_out(outage);
-        true
     }
 }

@@ -12,14 +12,16 @@ use crate::engine::FaultCode;
 use crate::engine::Recall;
 use crate::engine::Recalled;
 use crate::engine::RuleIndex;
+use crate::engine::by_rule::ByRule;
 use crate::engine::history::encoding;
 use crate::engine::history::event::WaitingMessage;
 use crate::engine::history::values::Questions;
 use crate::engine::history::values::Values;
-use crate::engine::hold::KeyChange;
 use crate::engine::hold::Progress;
 use crate::engine::key_index::KeyIndex;
 use crate::engine::key_index::Keyed;
+use crate::engine::restoration::Ledger;
+use crate::engine::rows::KeyChange;
 use crate::engine::slab::Slab;
 use crate::engine::stateful::KeyBounds;
 use crate::engine::timer::Alarm;
@@ -137,13 +139,15 @@ pub(super) struct Rule {
 /// documentation.
 #[derive(Debug)]
 pub struct HistoryTable {
-    /// By [`RuleIndex`]; `None` for rules that look back on nothing.
-    pub(super) rules: Vec<Option<Rule>>,
+    /// Those that look back on something.
+    pub(super) rules: ByRule<Rule>,
     /// Those of all rules.
     pub(super) keys: Slab<Key>,
     pub(super) timers: TimerQueue,
     /// Keys whose rows are out of date.
     pub(super) changed: Vec<u32>,
+    /// What the clocks of all keys leave out.
+    pub(super) ledger: Ledger,
     /// Rows of rules that are gone.
     pub(super) orphaned: Vec<KeyChange>,
     /// The latest time seen.
@@ -155,10 +159,11 @@ impl HistoryTable {
     /// A table in which nothing is remembered.
     pub fn new<'a>(rules: impl IntoIterator<Item = RememberingRule<'a>>) -> Self {
         let mut table = HistoryTable {
-            rules: Vec::new(),
+            rules: ByRule::default(),
             keys: Slab::default(),
             timers: TimerQueue::default(),
             changed: Vec::new(),
+            ledger: Ledger::new(encoding::VERSION, ""),
             orphaned: Vec::new(),
             now: Timestamp::EPOCH,
             buffer: BytesMut::new(),
@@ -168,14 +173,10 @@ impl HistoryTable {
     }
 
     pub(super) fn install<'a>(&mut self, rules: impl IntoIterator<Item = RememberingRule<'a>>) {
-        self.rules.clear();
+        self.rules = ByRule::default();
         for remembering in rules {
-            let place = place(remembering.index);
-            if self.rules.len() <= place {
-                self.rules.resize_with(place + 1, || None);
-            }
             let questions = Questions { calls: remembering.calls.into(), whole: remembering.whole };
-            self.rules[place] = Some(Rule {
+            let rule = Rule {
                 index: remembering.index,
                 name: Arc::clone(remembering.name),
                 questions,
@@ -186,7 +187,8 @@ impl HistoryTable {
                 next_look: self.now,
                 keys: KeyIndex::default(),
                 counts: HistoryCounts::default(),
-            });
+            };
+            self.rules.insert(remembering.index, rule);
         }
     }
 
@@ -201,8 +203,7 @@ impl HistoryTable {
         self.forget_silent(recall.rule, &recall.key, at);
         let rule = self
             .rules
-            .get_mut(place(recall.rule))
-            .and_then(Option::as_mut)
+            .get_mut(recall.rule)
             .expect("messages are recalled by the engine whose rules the table holds");
         let text = recall.key.as_str();
         let found = rule.keys.find(text, &self.keys);
@@ -238,7 +239,7 @@ impl HistoryTable {
     /// Forgets the key of a message that comes, if it has been silent for too long; and, now and then, the
     /// other silent keys of the rule, with their rows.
     fn forget_silent(&mut self, index: RuleIndex, text: &str, now: Timestamp) {
-        let Some(rule) = self.rules.get_mut(place(index)).and_then(Option::as_mut) else { return };
+        let Some(rule) = self.rules.get_mut(index) else { return };
         let age = rule.bounds.age;
         let is_silent =
             |number: &u32| self.keys.get(*number).is_some_and(|key| key.is_silent(age, now));
@@ -269,7 +270,7 @@ impl HistoryTable {
     /// Takes a key out of the table, and out of its rule's counts.
     pub(super) fn remove(&mut self, number: u32) -> Option<Key> {
         let index = self.keys.get(number)?.rule;
-        let Rule { keys, counts, .. } = self.rules.get_mut(place(index))?.as_mut()?;
+        let Rule { keys, counts, .. } = self.rules.get_mut(index)?;
         let mut key = keys.remove(number, &mut self.keys)?;
         self.timers.cancel(&mut key.alarm);
         counts.keys = keys.len();
@@ -286,7 +287,7 @@ impl HistoryTable {
             let mut key = self.keys.get_mut(number);
             let claimed = self.timers.claim(entry, key.as_mut().map(|key| &mut key.alarm));
             let (Some(deadline), Some(key)) = (claimed, key) else { continue };
-            let rule = self.rules.get_mut(place(key.rule)).and_then(Option::as_mut);
+            let rule = self.rules.get_mut(key.rule);
             let rule = rule.expect("a key goes before its rule does");
             let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, self.now);
             let at = deadline.time();
@@ -309,7 +310,7 @@ impl HistoryTable {
     /// judge it while it is still there.
     pub fn release(&mut self, goes_on: impl Fn(&str, u64) -> bool, out: &mut Recollections) {
         let Self { rules, keys, timers, changed, now, .. } = self;
-        let ending = rules.iter_mut().flatten().filter(|r| !goes_on(&r.name, r.fingerprint));
+        let ending = rules.iter_mut().filter(|r| !goes_on(&r.name, r.fingerprint));
         for rule in ending {
             let mut numbers: Vec<u32> = rule.keys.numbers().collect();
             numbers.sort_by_cached_key(|number| keys.get(*number).map(|key| key.text.clone()));
@@ -332,6 +333,11 @@ impl HistoryTable {
         self.timers.next_wake()
     }
 
+    /// Whether there are changes to take.
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty() || !self.orphaned.is_empty() || self.ledger.has_change()
+    }
+
     /// Hands over the row of every key that changed since the last call, those of rules that are gone
     /// first.
     pub fn take_changes(&mut self, out: &mut Vec<KeyChange>) {
@@ -344,13 +350,16 @@ impl HistoryTable {
     }
 
     fn drain_changes(&mut self, mut out: Option<&mut Vec<KeyChange>>) {
+        let ledger = self.ledger.take_change(out.is_some().then_some(&mut self.buffer));
         if let Some(out) = &mut out {
             out.append(&mut self.orphaned);
+            out.extend(ledger);
         }
         self.orphaned.clear();
+        let left_out = self.ledger.total();
         for number in self.changed.drain(..) {
             let Some(key) = self.keys.get_mut(number) else { continue };
-            let rule = self.rules.get_mut(place(key.rule)).and_then(Option::as_mut);
+            let rule = self.rules.get_mut(key.rule);
             let Some(Rule { name, fingerprint, .. }) = rule else { continue };
             key.changed = false;
             let buffer = out.is_some().then_some(&mut self.buffer);
@@ -362,7 +371,7 @@ impl HistoryTable {
             let state = Some(encoding::encode(
                 &mut self.buffer,
                 *fingerprint,
-                key.heard,
+                (key.heard, left_out),
                 watermark,
                 &key.values,
             ));
@@ -376,7 +385,7 @@ impl HistoryTable {
 
     /// Figures of a rule; `None` for one that looks back on nothing.
     pub fn counts(&self, rule: RuleIndex) -> Option<HistoryCounts> {
-        self.rules.get(place(rule))?.as_ref().map(|rule| rule.counts)
+        self.rules.get(rule).map(|rule| rule.counts)
     }
 }
 
@@ -494,9 +503,4 @@ impl Key {
             desk.mark(self);
         }
     }
-}
-
-/// The place of a rule in a vector by [`RuleIndex`].
-pub(super) fn place(index: RuleIndex) -> usize {
-    usize::try_from(index.0).expect("usize has at least 32 bits on every supported platform")
 }

@@ -3,7 +3,7 @@
 //! [`HistoryTable`] owns the last values of one key of a rule, and nothing else: no clock, no disk, no
 //! thread. In: [`Recall`](super::Recall)s in commit order, and the passing of time. Out:
 //! [`Recollections`] (messages whose turn has come, with what the functions say of them; messages that
-//! are refused) and [`KeyChange`](super::hold::KeyChange)s, rows for the disk. What the message then
+//! are refused) and [`KeyChange`](super::rows::KeyChange)s, rows for the disk. What the message then
 //! becomes, a match or an observation for WHEN, is [`Engine::judge`](super::Engine::judge)'s business.
 //!
 //! Invariants:

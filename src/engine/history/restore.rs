@@ -1,6 +1,7 @@
 //! What is remembered outlives a rule set: a restart reads rows, a reload takes the keys over from
 //! memory. Keys of a rule that still remembers the same go on; the others are forgotten.
 
+use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
@@ -8,6 +9,8 @@ use compact_str::CompactString;
 
 use crate::clock::Timestamp;
 use crate::engine::Leap;
+use crate::engine::RuleIndex;
+use crate::engine::event_time::shifted;
 use crate::engine::history::encoding;
 use crate::engine::history::encoding::Row;
 use crate::engine::history::history_table::HistoryTable;
@@ -17,21 +20,33 @@ use crate::engine::history::history_table::Rule;
 use crate::engine::history::values::Questions;
 use crate::engine::history::values::Series;
 use crate::engine::history::values::Values;
-use crate::engine::hold::KeyChange;
-use crate::engine::hold::Restored;
 use crate::engine::hold::RowError;
-use crate::engine::hold::WaitingChange;
-use crate::engine::hold::WaitingRow;
-use crate::engine::hold::restore::by_key;
+use crate::engine::restoration::Ledger;
+use crate::engine::restoration::Outage;
+use crate::engine::restoration::Remembers;
+use crate::engine::restoration::Restoring;
+use crate::engine::restoration::SavedRow;
+use crate::engine::rows::KeyChange;
+use crate::engine::rows::Restored;
+use crate::engine::rows::WaitingRow;
 use crate::engine::timer::Alarm;
 use crate::engine::timer::TimerQueue;
 use crate::engine::waiting::Queue;
 use crate::limits::KEY_AGE_LOOKS;
 
 impl HistoryTable {
-    /// Takes over what an earlier process left, as [`HoldTable::restore`] does.
-    ///
-    /// [`HoldTable::restore`]: crate::engine::hold::HoldTable::restore
+    /// Takes over what an earlier process left, row by row: `waiting` are the messages that waited, and the
+    /// row without a rule comes first.
+    pub(crate) fn restoring<'a>(
+        &mut self,
+        waiting: impl IntoIterator<Item = WaitingRow<'a>>,
+        alive_until: Timestamp,
+        now: Timestamp,
+    ) -> Restoring<'_, 'a, HistoryTable> {
+        Restoring::new(self, waiting, alive_until, now)
+    }
+
+    /// The same of all rows.
     pub fn restore<'a>(
         &mut self,
         rows: impl IntoIterator<Item = (&'a str, &'a str, &'a [u8])>,
@@ -39,79 +54,7 @@ impl HistoryTable {
         alive_until: Timestamp,
         now: Timestamp,
     ) -> Restored {
-        self.now = self.now.max(alive_until.min(now));
-        let mut restored = Restored::default();
-        let mut waiting = by_key(waiting);
-        for (name, text, state) in rows {
-            let row = match encoding::decode(state) {
-                Ok(row) => row,
-                Err(error) => {
-                    restored.reject(name, text, error);
-                    continue;
-                }
-            };
-            let messages = waiting.remove(&(name.into(), text.into())).unwrap_or_default();
-            let same = self
-                .rules
-                .iter_mut()
-                .flatten()
-                .find(|rule| *rule.name == *name && rule.fingerprint == row.fingerprint);
-            let kept = same.and_then(|rule| {
-                let values = read(&rule.questions, &row)?;
-                Some((rule, values))
-            });
-            let Some((rule, values)) = kept else {
-                restored.ended += 1;
-                self.orphan(name, text, &messages);
-                continue;
-            };
-            let mut key = Key::new(rule.index, CompactString::from(text), values);
-            key.stored = true;
-            key.heard_on_disk = row.heard.unwrap_or(now);
-            // What the row does not know yet counts in the key's favour, and so does the outage.
-            let look = rule.bounds.age / KEY_AGE_LOOKS;
-            let outage = now.since(alive_until);
-            key.heard = ((key.heard_on_disk + look).min(alive_until) + outage).min(now);
-            if let Some(watermark) = row.watermark {
-                let mut queue = Queue::new(watermark);
-                for message in messages {
-                    restored.put_back(&mut queue, &message, encoding::decode_waiting);
-                }
-                key.event = Some(Box::new(queue));
-            }
-            let is_moved = key.resume(rule.counts_downtime, alive_until, now);
-            let number = rule.insert(key, &mut self.keys);
-            let Some(key) = self.keys.get_mut(number) else { continue };
-            let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, self.now);
-            let is_changed =
-                is_moved || key.event.as_ref().is_some_and(|queue| queue.has_old_rows());
-            if is_changed {
-                desk.mark(key);
-            }
-            desk.counts.bytes += key.values.bytes();
-            if let Some(queue) = &key.event {
-                queue.count(&mut desk.counts.event);
-            }
-            key.settle(&mut desk);
-            restored.kept += 1;
-        }
-        // Their keys could not be read: without a watermark there is no telling what they mean.
-        for ((name, text), messages) in waiting {
-            restored.reject(&name, &text, RowError::Field("key"));
-            self.orphan(&name, &text, &messages);
-        }
-        restored
-    }
-
-    /// Takes rows of a key off the disk.
-    fn orphan(&mut self, rule: &str, key: &str, messages: &[WaitingRow<'_>]) {
-        let gone = |message: &WaitingRow<'_>| WaitingChange { turn: message.turn, message: None };
-        self.orphaned.push(KeyChange {
-            rule: Arc::from(rule),
-            key: CompactString::from(key),
-            state: None,
-            waiting: messages.iter().map(gone).collect(),
-        });
+        self.restoring(waiting, alive_until, now).rows(rows, &mut ())
     }
 
     /// Goes over to another rule set. Call [`HistoryTable::release`] before it. Rules of the same name
@@ -122,12 +65,12 @@ impl HistoryTable {
         now: Timestamp,
     ) {
         self.now = self.now.max(now);
-        let old: Vec<Rule> = self.rules.drain(..).flatten().collect();
+        let old = self.rules.take();
         self.timers = TimerQueue::default();
         self.changed.clear();
         self.install(rules);
         for before in old {
-            let mut heir = self.rules.iter_mut().flatten().find(|rule| rule.name == before.name);
+            let mut heir = self.rules.iter_mut().find(|rule| rule.name == before.name);
             if let Some(rule) = &mut heir {
                 rule.counts.forgotten = before.counts.forgotten;
             }
@@ -157,17 +100,18 @@ impl HistoryTable {
     pub fn leap(&mut self, leap: Leap) {
         self.now = self.now.max(leap.to);
         self.timers = TimerQueue::default();
-        let Self { rules, keys, timers, changed, now, .. } = self;
-        for rule in rules.iter_mut().flatten() {
+        let Self { rules, keys, timers, changed, now, ledger, .. } = self;
+        if rules.iter().any(|rule| rule.keys.len() > 0) {
+            ledger.leap(leap);
+        }
+        for rule in rules.iter_mut() {
             for number in rule.keys.numbers_by_turn(keys) {
                 let Some(key) = keys.get_mut(number) else { continue };
                 let mut desk = rule.desk(number, timers, changed, *now);
                 key.alarm = Alarm::default();
                 // The step is no silence.
                 key.heard = key.heard + leap.to.since(leap.from);
-                if key.resume(false, leap.from, leap.to) {
-                    desk.mark(key);
-                }
+                key.leave_out(leap.millis());
                 key.settle(&mut desk);
             }
         }
@@ -188,6 +132,75 @@ impl HistoryTable {
                 self.orphaned.push(KeyChange { rule, key, state: None, waiting });
             }
         }
+    }
+}
+
+impl Remembers for HistoryTable {
+    type Out = ();
+
+    fn places(&self) -> HashMap<Arc<str>, RuleIndex> {
+        self.rules.places(|rule| (&rule.name, rule.index))
+    }
+
+    fn ledger(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+
+    fn orphaned(&mut self) -> &mut Vec<KeyChange> {
+        &mut self.orphaned
+    }
+
+    fn wake(&mut self, alive_until: Timestamp, now: Timestamp) {
+        self.now = self.now.max(alive_until.min(now));
+    }
+
+    fn take_over(
+        &mut self,
+        saved: SavedRow<'_>,
+        outage: &mut Outage<'_>,
+        (): &mut (),
+    ) -> Result<bool, RowError> {
+        let row = encoding::decode(saved.state)?;
+        let messages = outage.take_beside(saved.rule, saved.key);
+        let same = saved.index.and_then(|index| self.rules.get_mut(index));
+        let same = same.filter(|rule| rule.fingerprint == row.fingerprint);
+        let kept = same.and_then(|rule| {
+            let values = read(&rule.questions, &row)?;
+            Some((rule, values))
+        });
+        let Some((rule, values)) = kept else {
+            let turns = messages.iter().map(|message| message.turn);
+            self.orphaned.push(KeyChange::removed(saved.rule, saved.key, turns));
+            return Ok(false);
+        };
+        let mut key = Key::new(rule.index, CompactString::from(saved.key), values);
+        key.stored = true;
+        key.heard_on_disk = row.heard.unwrap_or(outage.now);
+        // What the row does not know yet counts in the key's favour, and so does all downtime.
+        let look = rule.bounds.age / KEY_AGE_LOOKS;
+        let silent_from =
+            shifted(key.heard_on_disk + look, outage.left_out_since(row.left_out, false));
+        key.heard = silent_from.min(outage.now);
+        if let Some(watermark) = row.watermark {
+            let mut queue = Queue::new(watermark);
+            for message in messages {
+                outage.put_back(&mut queue, &message, encoding::decode_waiting);
+            }
+            key.event = Some(Box::new(queue));
+        }
+        key.leave_out(outage.left_out_since(row.left_out, rule.counts_downtime));
+        let number = rule.insert(key, &mut self.keys);
+        let Some(key) = self.keys.get_mut(number) else { return Ok(true) };
+        let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, self.now);
+        if outage.is_ledger_lost() || key.event.as_ref().is_some_and(|queue| queue.has_old_rows()) {
+            desk.mark(key);
+        }
+        desk.counts.bytes += key.values.bytes();
+        if let Some(queue) = &key.event {
+            queue.count(&mut desk.counts.event);
+        }
+        key.settle(&mut desk);
+        Ok(true)
     }
 }
 

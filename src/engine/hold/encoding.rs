@@ -25,6 +25,7 @@ use crate::engine::hold::state::Ending;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
 use crate::engine::message::Message;
+use crate::engine::restoration::LeftOut;
 use crate::limits::HOLD_TIMES_MAX;
 use crate::publish::Origin;
 use crate::publish::Publish;
@@ -35,7 +36,7 @@ use crate::topic::TopicName;
 
 /// Layout written by this build. 6 says what its clocks have left out; 5 has the message packed and says whether the key is a row; 4 added the
 /// record that a message is, 3 the times of AT LEAST, 2 event time; in 1 there is always a message.
-const VERSION: u8 = 6;
+pub(super) const VERSION: u8 = 6;
 /// The first layout in which the message is packed.
 const PACKED_SINCE: u8 = 5;
 /// The first layout that says what has been left out.
@@ -59,25 +60,6 @@ pub enum RowError {
     /// A field holds something that is never written.
     #[error("the row's {0} is not valid")]
     Field(&'static str),
-}
-
-/// Time that clocks leave out, all in all, ms: a row has what there was when it was written. So a million
-/// rows need not be written anew because the gateway was down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct LeftOut {
-    /// Downtime, which COUNT does not leave out.
-    pub(super) outages: i64,
-    /// Steps of the clock, which all leave out; those back over a restart are negative.
-    pub(super) steps: i64,
-}
-
-impl LeftOut {
-    /// What a clock still has to leave out that has left out `before`.
-    pub(super) fn since(self, before: LeftOut, counts_downtime: bool) -> i64 {
-        let outages = self.outages.saturating_sub(before.outages);
-        let steps = self.steps.saturating_sub(before.steps);
-        if counts_downtime { steps } else { outages.saturating_add(steps) }
-    }
 }
 
 /// A decoded row.
@@ -126,17 +108,21 @@ pub(super) fn encode(
     finish(buffer)
 }
 
-/// The row without rule and key: what all clocks have left out by now.
-pub(super) fn encode_left_out(buffer: &mut BytesMut, left_out: LeftOut) -> Bytes {
+/// The row without a rule: what all clocks of a table have left out by now.
+pub(in crate::engine) fn encode_left_out(
+    buffer: &mut BytesMut,
+    version: u8,
+    left_out: LeftOut,
+) -> Bytes {
     debug_assert!(buffer.is_empty(), "the row before was split off");
-    buffer.put_u8(VERSION);
+    buffer.put_u8(version);
     put_left_out(buffer, left_out);
     finish(buffer)
 }
 
 /// Reads it back.
-pub(super) fn decode_left_out(bytes: &[u8]) -> Result<LeftOut, RowError> {
-    let (_, mut reader) = open(bytes, VERSION)?;
+pub(in crate::engine) fn decode_left_out(bytes: &[u8], newest: u8) -> Result<LeftOut, RowError> {
+    let (_, mut reader) = open(bytes, newest)?;
     let left_out = reader.left_out()?;
     reader.end(left_out)
 }
@@ -242,7 +228,7 @@ pub(in crate::engine) fn put_watermark(buffer: &mut BytesMut, watermark: &Waterm
     put_time(buffer, watermark.passed);
 }
 
-fn put_left_out(buffer: &mut BytesMut, left_out: LeftOut) {
+pub(in crate::engine) fn put_left_out(buffer: &mut BytesMut, left_out: LeftOut) {
     buffer.put_i64_le(left_out.outages);
     buffer.put_i64_le(left_out.steps);
 }
@@ -438,7 +424,7 @@ impl<'a> Reader<'a> {
         if self.flag(field)? { read(self).map(Some) } else { Ok(None) }
     }
 
-    fn left_out(&mut self) -> Result<LeftOut, RowError> {
+    pub(in crate::engine) fn left_out(&mut self) -> Result<LeftOut, RowError> {
         Ok(LeftOut { outages: self.i64()?, steps: self.i64()? })
     }
 

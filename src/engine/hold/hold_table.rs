@@ -1,10 +1,8 @@
 //! The table itself: observations and time in, episodes and changed rows out.
 
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use bytes::BytesMut;
 use compact_str::CompactString;
 
@@ -18,8 +16,8 @@ use crate::engine::HoldFacts;
 use crate::engine::Observation;
 use crate::engine::RuleIndex;
 use crate::engine::Truth;
+use crate::engine::by_rule::ByRule;
 use crate::engine::hold::encoding;
-use crate::engine::hold::encoding::LeftOut;
 use crate::engine::hold::event::EventSide;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
@@ -29,6 +27,8 @@ use crate::engine::key_index::KeyIndex;
 use crate::engine::key_index::Keyed;
 use crate::engine::message::Fresh;
 use crate::engine::message::Message;
+use crate::engine::restoration::Ledger;
+use crate::engine::rows::KeyChange;
 use crate::engine::slab::Slab;
 use crate::engine::timer::Alarm;
 use crate::engine::timer::TimerQueue;
@@ -121,36 +121,6 @@ pub struct Orphan {
     pub publish: Publish,
 }
 
-/// A row to write: the last state of a key that changed since the rows were taken before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyChange {
-    /// Rule name.
-    pub rule: Arc<str>,
-    /// Key, as in [`Observation`].
-    pub key: CompactString,
-    /// Encoded state; `None` removes the row.
-    pub state: Option<Bytes>,
-    /// Rows of messages of the key that wait for their turn in event time.
-    pub waiting: Vec<WaitingChange>,
-}
-
-impl KeyChange {
-    /// What its rows hold, bytes.
-    pub fn bytes(&self) -> usize {
-        let waiting = self.waiting.iter().map(|row| row.message.as_ref().map_or(0, Bytes::len));
-        self.state.as_ref().map_or(0, Bytes::len) + waiting.sum::<usize>()
-    }
-}
-
-/// A row of a waiting message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WaitingChange {
-    /// Tells it from the others of its key; never used twice while the key lives.
-    pub turn: u64,
-    /// Encoded message; `None` removes the row.
-    pub message: Option<Bytes>,
-}
-
 /// Figures of one rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HoldCounts {
@@ -226,8 +196,8 @@ pub(super) struct Rule {
 /// All state of all WHEN clauses.
 #[derive(Debug)]
 pub struct HoldTable {
-    /// By [`RuleIndex`]; `None` for rules without WHEN.
-    pub(super) rules: Vec<Option<Rule>>,
+    /// Those with WHEN.
+    pub(super) rules: ByRule<Rule>,
     /// Those of all rules.
     pub(super) keys: Slab<Key>,
     pub(super) timers: TimerQueue,
@@ -235,9 +205,8 @@ pub struct HoldTable {
     pub(super) now: Timestamp,
     /// What the clock reads, where it is known to be ahead of what is told.
     pub(super) present: Timestamp,
-    /// What the clocks of all keys leave out, and whether that is to be written.
-    pub(super) left_out: LeftOut,
-    pub(super) is_left_out_new: bool,
+    /// What the clocks of all keys leave out.
+    pub(super) ledger: Ledger,
     /// Keys to be written, each once.
     pub(super) changed: Vec<u32>,
     /// Rows to be removed whose rule or key is gone.
@@ -249,13 +218,12 @@ impl HoldTable {
     /// A table with no keys.
     pub fn new<'a>(rules: impl IntoIterator<Item = WatchedRule<'a>>) -> Self {
         let mut table = HoldTable {
-            rules: Vec::new(),
+            rules: ByRule::default(),
             keys: Slab::default(),
             timers: TimerQueue::default(),
             now: Timestamp::from_millis(i64::MIN),
             present: Timestamp::from_millis(i64::MIN),
-            left_out: LeftOut::default(),
-            is_left_out_new: false,
+            ledger: Ledger::new(encoding::VERSION, ""),
             changed: Vec::new(),
             orphaned: Vec::new(),
             buffer: BytesMut::new(),
@@ -265,12 +233,8 @@ impl HoldTable {
     }
 
     pub(super) fn install<'a>(&mut self, rules: impl IntoIterator<Item = WatchedRule<'a>>) {
-        self.rules.clear();
+        self.rules = ByRule::default();
         for watched in rules {
-            let place = place(watched.index);
-            if self.rules.len() <= place {
-                self.rules.resize_with(place + 1, || None);
-            }
             let rule = Rule {
                 index: watched.index,
                 name: Arc::clone(watched.name),
@@ -281,7 +245,7 @@ impl HoldTable {
                 keys: KeyIndex::default(),
                 counts: HoldCounts::default(),
             };
-            self.rules[place] = Some(rule);
+            self.rules.insert(watched.index, rule);
         }
     }
 
@@ -295,8 +259,7 @@ impl HoldTable {
         while self.advance(at, out) == Progress::More {}
         let rule = self
             .rules
-            .get_mut(place(observation.rule))
-            .and_then(Option::as_mut)
+            .get_mut(observation.rule)
             .expect("observations are made by the engine whose rules the table holds");
         if observation.condition == Truth::Unknown {
             rule.counts.unknown += 1;
@@ -352,7 +315,7 @@ impl HoldTable {
             let mut key = self.keys.get_mut(number);
             let claimed = self.timers.claim(entry, key.as_mut().map(|key| &mut key.alarm));
             let (Some(deadline), Some(key)) = (claimed, key) else { continue };
-            let rule = self.rules.get_mut(place(key.rule)).and_then(Option::as_mut);
+            let rule = self.rules.get_mut(key.rule);
             let rule = rule.expect("a key goes before its rule does");
             let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, self.now);
             let at = deadline.time();
@@ -383,7 +346,7 @@ impl HoldTable {
 
     /// Puts a key among those of its rule; answers its number.
     pub(super) fn put(&mut self, key: Key) -> Option<u32> {
-        let rule = self.rules.get_mut(place(key.rule))?.as_mut()?;
+        let rule = self.rules.get_mut(key.rule)?;
         Some(rule.keys.insert(key, &mut self.keys))
     }
 
@@ -395,7 +358,7 @@ impl HoldTable {
 
     /// Whether there are changes to take.
     pub fn has_changes(&self) -> bool {
-        !self.changed.is_empty() || !self.orphaned.is_empty() || self.is_left_out_new
+        !self.changed.is_empty() || !self.orphaned.is_empty() || self.ledger.has_change()
     }
 
     /// Hands over the last state of every key that changed since the last call: one row a key,
@@ -411,19 +374,16 @@ impl HoldTable {
     }
 
     fn drain_changes(&mut self, mut out: Option<&mut Vec<KeyChange>>) {
+        let ledger = self.ledger.take_change(out.is_some().then_some(&mut self.buffer));
         if let Some(out) = &mut out {
             out.append(&mut self.orphaned);
+            out.extend(ledger);
         }
         self.orphaned.clear();
-        let is_left_out_new = mem::take(&mut self.is_left_out_new);
-        if let Some(out) = out.as_mut().filter(|_| is_left_out_new) {
-            let (rule, key) = (Arc::from(""), CompactString::default());
-            let state = Some(encoding::encode_left_out(&mut self.buffer, self.left_out));
-            out.push(KeyChange { rule, key, state, waiting: Vec::new() });
-        }
+        let left_out = self.ledger.total();
         for number in self.changed.drain(..) {
             let Some(key) = self.keys.get_mut(number) else { continue };
-            let rule = self.rules.get_mut(place(key.rule)).and_then(Option::as_mut);
+            let rule = self.rules.get_mut(key.rule);
             let Some(Rule { name, fingerprint, keys, counts, .. }) = rule else { continue };
             key.changed = false;
             if !key.state.has_record() {
@@ -440,7 +400,7 @@ impl HoldTable {
                 let row = || {
                     (
                         key.text.clone(),
-                        encoding::encode(&mut self.buffer, *fingerprint, self.left_out, key),
+                        encoding::encode(&mut self.buffer, *fingerprint, left_out, key),
                     )
                 };
                 out.is_some().then(row).unzip()
@@ -461,7 +421,7 @@ impl HoldTable {
 
     /// Figures of a rule; `None` for one without WHEN.
     pub fn counts(&self, rule: RuleIndex) -> Option<HoldCounts> {
-        self.rules.get(place(rule))?.as_ref().map(|rule| rule.counts)
+        self.rules.get(rule).map(|rule| rule.counts)
     }
 }
 
@@ -696,9 +656,4 @@ impl Key {
         let message = self.message.as_ref();
         message.expect("a key that pends or fires has seen a TRUE message").to_publish()
     }
-}
-
-/// The place of a rule in a vector by [`RuleIndex`].
-pub(super) fn place(index: RuleIndex) -> usize {
-    usize::try_from(index.0).expect("usize has at least 32 bits on every supported platform")
 }

@@ -18,7 +18,6 @@ use crate::engine::hold::hold_table::HoldTable;
 use crate::engine::hold::hold_table::Key;
 use crate::engine::hold::hold_table::Transitions;
 use crate::engine::hold::hold_table::WatchedRule;
-use crate::engine::hold::hold_table::place;
 use crate::engine::hold::state::Phase;
 use crate::engine::hold::state::State;
 use crate::engine::message::Message;
@@ -67,7 +66,7 @@ impl HoldTable {
         row: &Value,
     ) -> Option<u32> {
         let text = key_text(key)?;
-        let rule = self.rules.get_mut(place(watched.index))?.as_mut()?;
+        let rule = self.rules.get_mut(watched.index)?;
         let found = rule.keys.find(&text, &self.keys);
         let is_watched = found.and_then(|number| self.keys.get(number)).is_some_and(Key::lives);
         let message = (!is_watched).then(|| Message::of(&stand_in(table, row, self.now)));
@@ -81,7 +80,7 @@ impl HoldTable {
             Some(number) => number,
             None => self.put(Key::new(watched.index, text))?,
         };
-        let rule = self.rules.get_mut(place(watched.index))?.as_mut()?;
+        let rule = self.rules.get_mut(watched.index)?;
         let mut desk = rule.desk(number, &mut self.timers, &mut self.changed, self.now);
         let key = self.keys.get_mut(number)?;
         if let Some(message) = message {
@@ -103,7 +102,7 @@ impl HoldTable {
 
     /// The keys of rows that have gone are watched no longer.
     fn unlist(&mut self, watched: &WatchedRule<'_>, listed: &HashSet<u32>, out: &mut Transitions) {
-        let Some(rule) = self.rules.get_mut(place(watched.index)).and_then(Option::as_mut) else {
+        let Some(rule) = self.rules.get_mut(watched.index) else {
             return;
         };
         let is_gone = |number: &u32| {
@@ -134,7 +133,7 @@ impl HoldTable {
         refused: u64,
         out: &mut Transitions,
     ) {
-        let rule = self.rules.get_mut(place(watched.index)).and_then(Option::as_mut);
+        let rule = self.rules.get_mut(watched.index);
         let Some(rule) = rule.filter(|_| refused > 0) else { return };
         let desk = rule.desk(0, &mut self.timers, &mut self.changed, self.now);
         desk.counts.refused += refused;

@@ -3,7 +3,7 @@
 //! [`HoldTable`] owns one state machine a (rule, key), the timers that run them, and nothing else: no
 //! clock, no disk, no thread. In: [`Observation`](super::Observation)s in commit order and the passing
 //! of time. Out: [`Transitions`] (episodes that fire, repeat or clear; refused keys) and
-//! [`KeyChange`]s (rows for the disk).
+//! [`KeyChange`](super::rows::KeyChange)s (rows for the disk).
 //!
 //! Invariants:
 //! - A key fires at `since + FOR` exactly, by a timer; timers due at `t` run before a message stamped
@@ -17,7 +17,7 @@
 //!
 //! Crash story: the rows of [`HoldTable::take_changes`] go into the transaction that also carries the
 //! effects of the episodes. So the disk holds either a firing key together with its firing record, or
-//! a pending key and no record, and [`HoldTable::restore`] goes on from there. A row holds the last
+//! a pending key and no record, and a [restoration](super::restoration) goes on from there. A row holds the last
 //! TRUE message whole, so a record made after a restart is the one that would have been made before.
 //! A message that waits has a row of its own from its commit on until its turn. A row that cannot be
 //! read is reported and skipped; its key starts afresh.
@@ -33,7 +33,7 @@ mod hold_table;
 mod listed;
 pub(in crate::engine) mod packed;
 mod recent;
-pub(in crate::engine) mod restore;
+mod restore;
 mod state;
 mod view;
 
@@ -52,17 +52,11 @@ pub use fingerprint::fingerprint;
 pub use fingerprint::lateness;
 pub use hold_table::HoldCounts;
 pub use hold_table::HoldTable;
-pub use hold_table::KeyChange;
 pub use hold_table::Orphan;
 pub use hold_table::PassedOver;
 pub use hold_table::Progress;
 pub use hold_table::Transitions;
-pub use hold_table::WaitingChange;
 pub use hold_table::WatchedRule;
-pub use restore::RejectedRow;
-pub use restore::Restored;
-pub use restore::Restoring;
-pub use restore::WaitingRow;
 pub use view::FiringKey;
 pub use view::HoldView;
 pub use view::PendingKey;

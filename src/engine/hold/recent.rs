@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
-use crate::engine::hold::state::shifted;
+use crate::engine::event_time::shifted;
 use crate::rule::ast::AtLeast;
 
 /// Times of TRUE messages, oldest first: the latest ones, no more than are counted to.

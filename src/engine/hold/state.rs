@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::engine::Cleared;
 use crate::engine::Truth;
+use crate::engine::event_time::shifted;
 use crate::engine::hold::recent::Recent;
 use crate::engine::timer::Deadline;
 use crate::rule::ast::AtLeast;
@@ -154,10 +155,6 @@ enum Cause {
     /// AT LEAST: the count is no longer reached.
     Lapse,
     Gap,
-}
-
-pub(super) fn shifted(time: Timestamp, millis: i64) -> Timestamp {
-    Timestamp::from_millis(time.as_millis().saturating_add(millis))
 }
 
 impl State {

@@ -54,7 +54,7 @@ impl HoldTable {
     /// 10 ms for a million), so it is for a page that asks once a second, not for every message.
     pub fn view(&self, rule: RuleIndex, limit: usize) -> HoldView {
         let keys = || {
-            let rules = self.rules.iter().flatten().filter(|watched| watched.index == rule);
+            let rules = self.rules.iter().filter(|watched| watched.index == rule);
             rules.flat_map(|rule| {
                 let numbers = rule.keys.numbers();
                 numbers.filter_map(move |key| Some((rule, self.keys.get(key)?)))

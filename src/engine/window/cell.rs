@@ -60,7 +60,8 @@ pub(super) enum Cell {
     Sum(Sum),
     Least(Option<Number>),
     Greatest(Option<Number>),
-    Moments(Option<Moments>),
+    /// Boxed, as it is larger than all others.
+    Moments(Option<Box<Moments>>),
     First(Option<(Position, Value)>),
     Last(Option<(Position, Value)>),
     Collect(Kept),
@@ -95,11 +96,8 @@ impl Cell {
     /// Memory beside its fixed part, about, bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Cell::Count(_)
-            | Cell::Sum(_)
-            | Cell::Least(_)
-            | Cell::Greatest(_)
-            | Cell::Moments(_) => 0,
+            Cell::Count(_) | Cell::Sum(_) | Cell::Least(_) | Cell::Greatest(_) => 0,
+            Cell::Moments(_) => size_of::<Moments>(),
             Cell::First(kept) | Cell::Last(kept) => {
                 kept.as_ref().map_or(0, |(_, value)| value_bytes(value))
             }
@@ -260,9 +258,9 @@ impl Sum {
     }
 }
 
-fn merge_moments(moments: &mut Option<Moments>, other: &Moments) {
+fn merge_moments(moments: &mut Option<Box<Moments>>, other: &Moments) {
     match moments {
-        None => *moments = Some(other.clone()),
+        None => *moments = Some(Box::new(other.clone())),
         Some(moments) => {
             moments.sums = moments.merged(other);
             moments.count += other.count;

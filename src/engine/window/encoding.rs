@@ -16,8 +16,11 @@ use crate::engine::hold::encoding::RowError;
 use crate::engine::hold::encoding::finish;
 use crate::engine::hold::encoding::open;
 use crate::engine::hold::encoding::put_bytes;
+use crate::engine::hold::encoding::put_left_out;
 use crate::engine::hold::encoding::put_option;
 use crate::engine::hold::encoding::put_time;
+use crate::engine::hold::encoding::put_watermark;
+use crate::engine::restoration::LeftOut;
 use crate::engine::window::cell::Cell;
 use crate::engine::window::cell::Moments;
 use crate::engine::window::cell::Sum;
@@ -36,8 +39,10 @@ use crate::value::json_reader;
 
 /// Layouts from here on are those of windows.
 const WINDOWS: u8 = 0x80;
-/// Layout written by this build.
-const VERSION: u8 = WINDOWS + 1;
+/// Layout of a group written by this build; from 2 on it says what its clock has left out.
+pub(super) const VERSION: u8 = WINDOWS + 2;
+/// Layout of what stands beside it.
+const PART_VERSION: u8 = WINDOWS + 1;
 
 /// Whether a row is one of a window.
 pub(in crate::engine) fn is_of_window(row: &[u8]) -> bool {
@@ -48,7 +53,8 @@ pub(in crate::engine) fn is_of_window(row: &[u8]) -> bool {
 pub(super) struct GroupRow {
     pub(super) fingerprint: u64,
     pub(super) topic: TopicName,
-    pub(super) watermark: Option<Watermark>,
+    /// With what its idle advance has left out.
+    pub(super) watermark: Option<(Watermark, LeftOut)>,
     pub(super) closed: Timestamp,
     pub(super) turns: u64,
 }
@@ -69,14 +75,18 @@ impl Part {
     }
 }
 
-pub(super) fn encode_group(buffer: &mut BytesMut, fingerprint: u64, group: &Group) -> Bytes {
+pub(super) fn encode_group(
+    buffer: &mut BytesMut,
+    fingerprint: u64,
+    left_out: LeftOut,
+    group: &Group,
+) -> Bytes {
     buffer.put_u8(VERSION);
     buffer.put_u64_le(fingerprint);
     put_bytes(buffer, group.topic.as_str().as_bytes());
     put_option(buffer, group.watermark, |buffer, watermark| {
-        put_time(buffer, watermark.newest);
-        put_time(buffer, watermark.heard_at);
-        put_time(buffer, watermark.passed);
+        put_watermark(buffer, &watermark);
+        put_left_out(buffer, left_out);
     });
     put_time(buffer, group.closed);
     buffer.put_u64_le(group.turns);
@@ -84,13 +94,17 @@ pub(super) fn encode_group(buffer: &mut BytesMut, fingerprint: u64, group: &Grou
 }
 
 pub(super) fn decode_group(bytes: &[u8]) -> Result<GroupRow, RowError> {
-    let mut reader = open_window(bytes)?;
+    let (version, mut reader) = open_window(bytes, VERSION)?;
     let row = GroupRow {
         fingerprint: reader.u64()?,
         topic: TopicName::parse(reader.text("topic")?).map_err(|_| RowError::Field("topic"))?,
         watermark: reader.option("watermark", |reader| {
-            let (newest, heard_at) = (reader.time()?, reader.time()?);
-            Ok(Watermark { newest, heard_at, passed: reader.time()? })
+            let watermark = reader.watermark()?;
+            let left_out = match version {
+                VERSION => reader.left_out()?,
+                _ => LeftOut::default(),
+            };
+            Ok((watermark, left_out))
         })?,
         closed: reader.time()?,
         turns: reader.u64()?,
@@ -99,7 +113,7 @@ pub(super) fn decode_group(bytes: &[u8]) -> Result<GroupRow, RowError> {
 }
 
 pub(super) fn encode_pane(buffer: &mut BytesMut, pane: &Pane) -> Bytes {
-    buffer.put_u8(VERSION);
+    buffer.put_u8(PART_VERSION);
     buffer.put_u8(0);
     put_time(buffer, pane.start);
     put_time(buffer, pane.first);
@@ -111,7 +125,7 @@ pub(super) fn encode_pane(buffer: &mut BytesMut, pane: &Pane) -> Bytes {
 }
 
 pub(super) fn encode_sample(buffer: &mut BytesMut, sample: &Sample) -> Bytes {
-    buffer.put_u8(VERSION);
+    buffer.put_u8(PART_VERSION);
     buffer.put_u8(1);
     put_time(buffer, sample.position.event);
     buffer.put_u8(sample.hops);
@@ -123,7 +137,7 @@ pub(super) fn encode_sample(buffer: &mut BytesMut, sample: &Sample) -> Bytes {
 
 /// Reads the row with number `id` of a group of `spec` back.
 pub(super) fn decode_part(bytes: &[u8], id: u64, spec: &WindowSpec) -> Result<Part, RowError> {
-    let mut reader = open_window(bytes)?;
+    let (_, mut reader) = open_window(bytes, PART_VERSION)?;
     let part = if reader.flag("kind")? {
         let event = reader.time()?;
         let hops = reader.u8()?;
@@ -150,9 +164,9 @@ pub(super) fn decode_part(bytes: &[u8], id: u64, spec: &WindowSpec) -> Result<Pa
     reader.end(part)
 }
 
-fn open_window(bytes: &[u8]) -> Result<Reader<'_>, RowError> {
-    match open(bytes, VERSION)? {
-        (VERSION, reader) => Ok(reader),
+fn open_window(bytes: &[u8], newest: u8) -> Result<(u8, Reader<'_>), RowError> {
+    match open(bytes, newest)? {
+        (version, reader) if version > WINDOWS => Ok((version, reader)),
         (other, _) => Err(RowError::Version(other)),
     }
 }
@@ -210,6 +224,19 @@ fn put_cell(buffer: &mut BytesMut, cell: &Cell) {
     }
 }
 
+/// A row of [`encode_group`] with a watermark, as the layout before had it.
+#[cfg(test)]
+pub(super) fn in_layout_1(row: &[u8]) -> Bytes {
+    // Behind the watermark: what it has left out, when windows were closed, turns, the checksum.
+    let end = row.len() - 3 * size_of::<u64>();
+    let (head, tail) = (&row[1..end - 2 * size_of::<i64>()], &row[end..row.len() - 8]);
+    let mut buffer = BytesMut::new();
+    buffer.put_u8(WINDOWS + 1);
+    buffer.put_slice(head);
+    buffer.put_slice(tail);
+    finish(&mut buffer)
+}
+
 impl Reader<'_> {
     pub(super) fn number(&mut self) -> Result<Number, RowError> {
         Number::parse(self.text("number")?).ok_or(RowError::Field("number"))
@@ -241,11 +268,11 @@ impl Reader<'_> {
             Cell::Least(_) => Cell::Least(self.option("min", Self::number)?),
             Cell::Greatest(_) => Cell::Greatest(self.option("max", Self::number)?),
             Cell::Moments(_) => Cell::Moments(self.option("variance", |reader| {
-                Ok(Moments {
+                Ok(Box::new(Moments {
                     count: reader.u64()?,
                     origin: reader.number()?,
                     sums: reader.option("variance", |r| Ok((r.number()?, r.number()?)))?,
-                })
+                }))
             })?),
             Cell::First(_) => Cell::First(self.option("first", Self::kept)?),
             Cell::Last(_) => Cell::Last(self.option("last", Self::kept)?),

@@ -25,9 +25,10 @@ use crate::engine::WindowFacts;
 use crate::engine::event_time::Position;
 use crate::engine::event_time::Reorder;
 use crate::engine::event_time::Watermark;
+use crate::engine::event_time::shifted;
 use crate::engine::hold::PassedOver;
 use crate::engine::hold::Transitions;
-use crate::engine::hold::WaitingChange;
+use crate::engine::rows::WaitingChange;
 use crate::engine::window::cell::Full;
 use crate::engine::window::encoding;
 use crate::engine::window::encoding::Part;
@@ -39,7 +40,6 @@ use crate::engine::window::spec::WindowSpec;
 use crate::engine::window::spec::first_end;
 use crate::engine::window::spec::floor;
 use crate::engine::window::spec::last_end;
-use crate::engine::window::spec::moved;
 use crate::engine::window::window_table::WindowCounts;
 use crate::limits::EVENT_KEY_REST;
 use crate::limits::WINDOW_PANES_PER_GROUP_MAX;
@@ -57,6 +57,16 @@ pub(super) struct Desk<'a> {
     pub(super) counts: &'a mut WindowCounts,
 }
 
+/// What a group has that takes messages in the order of their times.
+#[derive(Debug, Default)]
+struct InOrder {
+    /// With TIMESTAMP BY: what the watermark has not passed.
+    waiting: Reorder<Sample>,
+    slide: Slide,
+    /// Messages whose row is old, or not there yet.
+    old_samples: Vec<Position>,
+}
+
 /// The windows of one group.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -69,17 +79,16 @@ pub(super) struct Group {
     pub(super) closed: Timestamp,
     /// Messages taken in: the order of those of one time, and the numbers of rows.
     pub(super) turns: u64,
-    panes: BTreeMap<Timestamp, Pane>,
-    waiting: Reorder<Sample>,
-    slide: Slide,
+    /// Most groups have one or two: a node of the tree has room for eleven.
+    panes: BTreeMap<Timestamp, Box<Pane>>,
+    /// Of SLIDE and COUNT.
+    in_order: Option<Box<InOrder>>,
     /// Bytes of all these.
     bytes: usize,
     /// What the rule's counts have of this group.
     counted: Option<(usize, usize)>,
     /// Panes whose row is old.
     old_panes: Vec<Timestamp>,
-    /// Messages whose row is old, or not there yet.
-    old_samples: Vec<Position>,
     /// Rows of what is gone.
     gone: Vec<u64>,
     /// When the table looks at it next.
@@ -101,12 +110,10 @@ impl Group {
             closed: Timestamp::from_millis(i64::MIN),
             turns: 0,
             panes: BTreeMap::new(),
-            waiting: Reorder::default(),
-            slide: Slide::default(),
+            in_order: None,
             bytes: 0,
             counted: None,
             old_panes: Vec::new(),
-            old_samples: Vec::new(),
             gone: Vec::new(),
             alarm: None,
             is_over: false,
@@ -117,7 +124,8 @@ impl Group {
 
     /// Open windows, panes and kept messages.
     fn parts(&self) -> usize {
-        self.panes.len() + self.waiting.len() + self.slide.samples.len()
+        let kept = |kept: &InOrder| kept.waiting.len() + kept.slide.samples.len();
+        self.panes.len() + self.in_order.as_deref().map_or(0, kept)
     }
 
     /// Whether it has to be kept.
@@ -178,7 +186,7 @@ impl Group {
                 last_end(floor(event, pane), (size, every)) <= passed
             }
             Shape::Session { gap } => {
-                moved(event, gap) <= passed && self.sessions_near(event, gap).next().is_none()
+                shifted(event, gap) <= passed && self.sessions_near(event, gap).next().is_none()
             }
             Shape::Slide { .. } | Shape::Count { .. } => event < passed,
         }
@@ -186,8 +194,8 @@ impl Group {
 
     /// The sessions that a message of this time belongs to.
     fn sessions_near(&self, time: Timestamp, gap: i64) -> impl Iterator<Item = Timestamp> {
-        let before = self.panes.range(..moved(time, gap));
-        let near = before.filter(move |(_, pane)| time < moved(pane.last, gap));
+        let before = self.panes.range(..shifted(time, gap));
+        let near = before.filter(move |(_, pane)| time < shifted(pane.last, gap));
         near.map(|(start, _)| *start)
     }
 
@@ -221,8 +229,9 @@ impl Group {
             Shape::Slide { .. } | Shape::Count { .. } if self.watermark.is_some() => {
                 let bytes = sample.bytes();
                 self.bytes += bytes;
-                self.old_samples.push(sample.position);
-                self.waiting.put_back(sample.position, sample, bytes);
+                let kept = self.in_order.get_or_insert_default();
+                kept.old_samples.push(sample.position);
+                kept.waiting.put_back(sample.position, sample, bytes);
             }
             Shape::Slide { .. } | Shape::Count { .. } => {
                 self.bytes += sample.bytes();
@@ -242,7 +251,7 @@ impl Group {
         let pane = self
             .panes
             .entry(start)
-            .or_insert_with(|| Pane::new(sample.position.turn, start, desk.spec));
+            .or_insert_with(|| Box::new(Pane::new(sample.position.turn, start, desk.spec)));
         let before = if pane.messages == 0 { 0 } else { pane.bytes() };
         let added = pane.add(sample, desk.spec);
         self.bytes = self.bytes + pane.bytes() - before;
@@ -285,7 +294,7 @@ impl Group {
         start
     }
 
-    fn remove_pane(&mut self, start: Timestamp) -> Option<Pane> {
+    fn remove_pane(&mut self, start: Timestamp) -> Option<Box<Pane>> {
         let pane = self.panes.remove(&start)?;
         self.bytes -= pane.bytes();
         if pane.is_stored {
@@ -317,13 +326,14 @@ impl Group {
                 Shape::Hop { size, every, .. } => self.close_hop(time, size, every, desk, out),
                 Shape::Session { gap } => self.close_session(time, gap, desk, out),
                 Shape::Slide { .. } | Shape::Count { .. } => {
-                    let Some((_, sample)) = self.waiting.pop() else { break };
+                    let kept = self.in_order.as_mut();
+                    let Some((_, sample)) = kept.and_then(|kept| kept.waiting.pop()) else { break };
                     self.take_in_order(sample, desk, out);
                 }
             }
         }
         if let Shape::Slide { size } = desk.spec.shape {
-            self.let_go(moved(bound, size.saturating_neg()), desk.spec);
+            self.let_go(shifted(bound, size.saturating_neg()), desk.spec);
         }
         if let Some(watermark) = self.watermark {
             self.closed = self.closed.max(watermark.passed);
@@ -338,8 +348,8 @@ impl Group {
                 let (start, _) = self.panes.first_key_value()?;
                 Some(first_end(*start, self.closed, (size, every, pane)))
             }
-            Shape::Session { gap } => self.panes.values().map(|pane| moved(pane.last, gap)).min(),
-            Shape::Slide { .. } | Shape::Count { .. } => self.waiting.first(),
+            Shape::Session { gap } => self.panes.values().map(|pane| shifted(pane.last, gap)).min(),
+            Shape::Slide { .. } | Shape::Count { .. } => self.in_order.as_ref()?.waiting.first(),
         }
     }
 
@@ -352,7 +362,7 @@ impl Group {
         out: &mut Transitions,
     ) {
         self.closed = end;
-        let start = moved(end, size.saturating_neg());
+        let start = shifted(end, size.saturating_neg());
         let mut window = Pane::new(0, start, desk.spec);
         let mut merged = Ok(());
         for pane in self.panes.range(start..end).map(|(_, pane)| pane) {
@@ -375,7 +385,7 @@ impl Group {
         desk: &mut Desk<'_>,
         out: &mut Transitions,
     ) {
-        let ended = self.panes.values().find(|pane| moved(pane.last, gap) == end);
+        let ended = self.panes.values().find(|pane| shifted(pane.last, gap) == end);
         let Some(start) = ended.map(|pane| pane.start) else { return };
         if let Some(pane) = self.remove_pane(start) {
             self.tell(&pane, pane.first, end, desk, out);
@@ -387,13 +397,14 @@ impl Group {
         let time = sample.position.event;
         match desk.spec.shape {
             Shape::Slide { size } => {
-                let start = moved(time, size.saturating_neg());
+                let start = shifted(time, size.saturating_neg());
                 self.let_go(start, desk.spec);
-                self.old_samples.push(sample.position);
+                let kept = self.in_order.get_or_insert_default();
+                kept.old_samples.push(sample.position);
                 let sample = Sample { is_counted: true, ..sample };
-                let added = self.slide.push(sample, desk.spec);
+                let added = kept.slide.push(sample, desk.spec);
+                let (window, gathered) = kept.slide.gathered(desk.spec);
                 self.tell_full(added, desk, out);
-                let (window, gathered) = self.slide.gathered(desk.spec);
                 self.tell_full(gathered, desk, out);
                 self.tell(&window, start, time, desk, out);
             }
@@ -401,8 +412,7 @@ impl Group {
                 self.forget(&sample);
                 // There is one pane, whatever its time.
                 self.gather(Timestamp::EPOCH, &sample, desk, out);
-                let is_full = |pane: &Pane| pane.messages >= messages;
-                if self.panes.values().any(is_full)
+                if self.panes.values().any(|pane| pane.messages >= messages)
                     && let Some(pane) = self.remove_pane(Timestamp::EPOCH)
                 {
                     self.tell(&pane, pane.first, pane.last, desk, out);
@@ -414,7 +424,8 @@ impl Group {
 
     /// Lets messages go that a SLIDE window from `start` on does not have.
     fn let_go(&mut self, start: Timestamp, spec: &WindowSpec) {
-        while let Some(sample) = self.slide.pop(start, spec) {
+        while let Some(sample) = self.in_order.as_mut().and_then(|kept| kept.slide.pop(start, spec))
+        {
             self.forget(&sample);
         }
     }
@@ -454,7 +465,10 @@ impl Group {
     pub(super) fn deadline(&self, desk: &Desk<'_>) -> Option<Timestamp> {
         let closing = self.next_closing(desk.spec.shape);
         let letting_go = || match desk.spec.shape {
-            Shape::Slide { size } => Some(moved(self.slide.samples.back()?.position.event, size)),
+            Shape::Slide { size } => {
+                let newest = self.in_order.as_ref()?.slide.samples.back()?;
+                Some(shifted(newest.position.event, size))
+            }
             _ => None,
         };
         let next = closing.or_else(letting_go);
@@ -507,24 +521,23 @@ impl Group {
     pub(super) fn discarded(mut self) -> (usize, Vec<WaitingChange>) {
         let parts = self.parts();
         let stored = self.panes.values().filter(|pane| pane.is_stored).map(|pane| pane.id);
-        let kept = self.slide.samples.iter().filter(|sample| sample.is_stored);
-        let mut gone: Vec<u64> = stored.chain(kept.map(|sample| sample.position.turn)).collect();
+        let mut gone: Vec<u64> = stored.collect();
         gone.append(&mut self.gone);
-        while let Some((position, sample)) = self.waiting.pop() {
-            gone.extend(sample.is_stored.then_some(position.turn));
+        if let Some(mut kept) = self.in_order {
+            let samples = kept.slide.samples.iter().filter(|sample| sample.is_stored);
+            gone.extend(samples.map(|sample| sample.position.turn));
+            while let Some((position, sample)) = kept.waiting.pop() {
+                gone.extend(sample.is_stored.then_some(position.turn));
+            }
         }
         let gone = gone.into_iter().map(|turn| WaitingChange { turn, message: None });
         (parts, gone.collect())
     }
 
-    /// Leaves downtime out of the idle advance of the watermark; whether that changed anything.
-    pub(super) fn leave_out(&mut self, millis: i64) -> bool {
-        match &mut self.watermark {
-            Some(watermark) if millis != 0 => {
-                watermark.leave_out(millis);
-                true
-            }
-            _ => false,
+    /// Leaves downtime, or a step of the clock, out of the idle advance of the watermark.
+    pub(super) fn leave_out(&mut self, millis: i64) {
+        if let Some(watermark) = &mut self.watermark {
+            watermark.leave_out(millis);
         }
     }
 
@@ -561,9 +574,10 @@ impl Group {
             }
         }
         let mut has_moved = false;
-        for sample in self.slide.set_back(now, spec) {
-            self.old_samples.push(sample);
-            has_moved = true;
+        if let Some(kept) = &mut self.in_order {
+            let moved = kept.slide.set_back(now, spec);
+            has_moved = !moved.is_empty();
+            kept.old_samples.extend(moved);
         }
         was_ahead || has_moved || !ahead.is_empty()
     }
@@ -573,16 +587,17 @@ impl Group {
         match part {
             Part::Pane(pane) => {
                 self.bytes += pane.bytes();
-                self.panes.insert(pane.start, pane);
+                self.panes.insert(pane.start, Box::new(pane));
             }
             Part::Sample(sample) => {
                 let bytes = sample.bytes();
                 self.bytes += bytes;
+                let kept = self.in_order.get_or_insert_default();
                 if sample.is_counted {
                     // What has no room has been told of before.
-                    self.slide.push(sample, spec).ok();
+                    kept.slide.push(sample, spec).ok();
                 } else {
-                    self.waiting.put_back(sample.position, sample, bytes);
+                    kept.waiting.put_back(sample.position, sample, bytes);
                 }
             }
         }
@@ -598,7 +613,9 @@ impl Group {
     pub(super) fn take_changes(&mut self, buffer: Option<&mut BytesMut>) -> Vec<WaitingChange> {
         let Some(buffer) = buffer else {
             self.gone.clear();
-            self.old_samples.clear();
+            if let Some(kept) = &mut self.in_order {
+                kept.old_samples.clear();
+            }
             for start in self.old_panes.drain(..) {
                 if let Some(pane) = self.panes.get_mut(&start) {
                     pane.is_changed = false;
@@ -616,12 +633,14 @@ impl Group {
             let message = Some(encoding::encode_pane(buffer, pane));
             changes.push(WaitingChange { turn: pane.id, message });
         }
-        for position in self.old_samples.drain(..) {
-            let kept = &mut self.slide.samples;
-            let place = kept.binary_search_by_key(&position, |sample| sample.position);
+        let Some(InOrder { waiting, slide, old_samples }) = self.in_order.as_deref_mut() else {
+            return changes;
+        };
+        for position in old_samples.drain(..) {
+            let place = slide.samples.binary_search_by_key(&position, |sample| sample.position);
             let sample = match place {
-                Ok(place) => kept.get_mut(place),
-                Err(_) => self.waiting.get_mut(position),
+                Ok(place) => slide.samples.get_mut(place),
+                Err(_) => waiting.get_mut(position),
             };
             if let Some(sample) = sample {
                 sample.is_stored = true;

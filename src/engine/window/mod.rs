@@ -35,7 +35,6 @@ mod tests;
 
 pub(super) use encoding::is_of_window;
 pub(super) use pane::pane_bytes;
-pub use restore::Restoring;
 pub use spec::WindowSpec;
 pub use window_table::WindowCounts;
 pub use window_table::WindowTable;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::engine::event_time::shifted;
 use crate::rule::aggregate::Aggregate;
 use crate::rule::ast::Window;
 use crate::value::Number;
@@ -61,11 +62,6 @@ impl Shape {
     }
 }
 
-/// `time` and so many milliseconds.
-pub(super) fn moved(time: Timestamp, millis: i64) -> Timestamp {
-    Timestamp::from_millis(time.as_millis().saturating_add(millis))
-}
-
 /// The greatest multiple of `step` at or before `time`.
 pub(super) fn floor(time: Timestamp, step: i64) -> Timestamp {
     let millis = time.as_millis();
@@ -79,14 +75,14 @@ pub(super) fn first_end(
     (size, every, pane): (i64, i64, i64),
 ) -> Timestamp {
     // Ends are `size` and a multiple of `every` from the epoch.
-    let least = moved(start, pane).max(moved(after, 1));
+    let least = shifted(start, pane).max(shifted(after, 1));
     let offset = size.rem_euclid(every);
-    let below = floor(moved(least, offset.saturating_neg()), every);
-    let end = moved(below, offset);
-    if end < least { moved(end, every) } else { end }
+    let below = floor(shifted(least, offset.saturating_neg()), every);
+    let end = shifted(below, offset);
+    if end < least { shifted(end, every) } else { end }
 }
 
 /// The end of the last window with the pane at `start`.
 pub(super) fn last_end(start: Timestamp, (size, every): (i64, i64)) -> Timestamp {
-    moved(floor(start, every), size)
+    shifted(floor(start, every), size)
 }

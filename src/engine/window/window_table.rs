@@ -12,10 +12,12 @@ use crate::clock::Timestamp;
 use crate::engine::Contribution;
 use crate::engine::FaultCode;
 use crate::engine::RuleIndex;
-use crate::engine::hold::KeyChange;
+use crate::engine::by_rule::ByRule;
 use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
 use crate::engine::key_index::is_sparse;
+use crate::engine::restoration::Ledger;
+use crate::engine::rows::KeyChange;
 use crate::engine::stateful::KeyBounds;
 use crate::engine::window::encoding;
 use crate::engine::window::group::Desk;
@@ -85,12 +87,14 @@ pub(super) struct Rule {
 /// All windows of all rules with GROUP BY.
 #[derive(Debug)]
 pub struct WindowTable {
-    /// By [`RuleIndex`]; `None` for rules without GROUP BY.
-    pub(super) rules: Vec<Option<Rule>>,
+    /// Those with GROUP BY.
+    pub(super) rules: ByRule<Rule>,
     /// When groups have something to do: of one instant in the order of rules, then of keys.
     pub(super) alarms: BTreeSet<(Timestamp, RuleIndex, Arc<str>)>,
     /// The latest time seen.
     pub(super) now: Timestamp,
+    /// What the idle advance of all watermarks leaves out.
+    pub(super) ledger: Ledger,
     /// Groups to be written, each once.
     pub(super) changed: Vec<(RuleIndex, Arc<str>)>,
     /// Rows to be removed whose rule or group is gone.
@@ -98,18 +102,17 @@ pub struct WindowTable {
     pub(super) buffer: BytesMut,
 }
 
-/// The place of a rule in a vector by [`RuleIndex`].
-fn place(index: RuleIndex) -> usize {
-    usize::try_from(index.0).expect("usize has at least 32 bits on every supported platform")
-}
+/// The row of what watermarks leave out stands beside that of the conditions' clocks.
+const LEDGER_KEY: &str = "window";
 
 impl WindowTable {
     /// A table with no groups.
     pub fn new<'a>(rules: impl IntoIterator<Item = WindowedRule<'a>>) -> Self {
         let mut table = WindowTable {
-            rules: Vec::new(),
+            rules: ByRule::default(),
             alarms: BTreeSet::new(),
             now: Timestamp::from_millis(i64::MIN),
+            ledger: Ledger::new(encoding::VERSION, LEDGER_KEY),
             changed: Vec::new(),
             orphaned: Vec::new(),
             buffer: BytesMut::new(),
@@ -119,16 +122,12 @@ impl WindowTable {
     }
 
     pub(super) fn install<'a>(&mut self, rules: impl IntoIterator<Item = WindowedRule<'a>>) {
-        self.rules.clear();
+        self.rules = ByRule::default();
         for rule in rules {
             let WindowedRule { index, name, spec, lateness, fingerprint, bounds } = rule;
-            let place = place(index);
-            if self.rules.len() <= place {
-                self.rules.resize_with(place + 1, || None);
-            }
             let (name, groups) = (Arc::clone(name), Groups::default());
             let (counts, next_look) = (WindowCounts::default(), self.now);
-            self.rules[place] = Some(Rule {
+            let rule = Rule {
                 index,
                 name,
                 spec,
@@ -138,12 +137,9 @@ impl WindowTable {
                 next_look,
                 groups,
                 counts,
-            });
+            };
+            self.rules.insert(index, rule);
         }
-    }
-
-    pub(super) fn rule_mut(&mut self, index: RuleIndex) -> Option<&mut Rule> {
-        self.rules.get_mut(place(index))?.as_mut()
     }
 
     /// Takes in what a message adds. Windows that end at or before its time close first; a time before
@@ -153,7 +149,7 @@ impl WindowTable {
         while self.advance(at, out) == Progress::More {}
         let index = contribution.rule;
         self.forget_silent(index, &contribution.key, at, out);
-        let Some(rule) = self.rules.get_mut(place(index)).and_then(Option::as_mut) else { return };
+        let Some(rule) = self.rules.get_mut(index) else { return };
         let text = contribution.key.as_str();
         if !rule.groups.contains_key(text) {
             if rule.counts.groups >= rule.bounds.keys_max {
@@ -186,7 +182,7 @@ impl WindowTable {
         now: Timestamp,
         out: &mut Transitions,
     ) {
-        let Some(rule) = self.rule_mut(index) else { return };
+        let Some(rule) = self.rules.get_mut(index) else { return };
         let (age, shape) = (rule.bounds.age, rule.spec.shape);
         let is_silent = |group: &Group| group.heard(shape).is_some_and(|heard| heard + age <= now);
         let first = rule.groups.get(text).filter(|group| is_silent(group));
@@ -210,7 +206,7 @@ impl WindowTable {
 
     /// Throws a group away, with its open window.
     fn discard(&mut self, index: RuleIndex, text: &str, out: &mut Transitions) {
-        let Some(rule) = self.rule_mut(index) else { return };
+        let Some(rule) = self.rules.get_mut(index) else { return };
         let Some(mut group) = remove(&mut rule.groups, text) else { return };
         group.leave_counts(&mut rule.counts);
         let (name, key) = (Arc::clone(&rule.name), CompactString::from(text));
@@ -234,7 +230,7 @@ impl WindowTable {
             let Some((at, index, text)) = self.alarms.pop_first() else { break };
             self.now = self.now.max(at);
             let now = self.now;
-            let Some(rule) = self.rules.get_mut(place(index)).and_then(Option::as_mut) else {
+            let Some(rule) = self.rules.get_mut(index) else {
                 continue;
             };
             let Rule { spec, lateness, groups, counts, .. } = rule;
@@ -261,7 +257,7 @@ impl WindowTable {
 
     /// Whether there are changes to take.
     pub fn has_changes(&self) -> bool {
-        !self.changed.is_empty() || !self.orphaned.is_empty()
+        !self.changed.is_empty() || !self.orphaned.is_empty() || self.ledger.has_change()
     }
 
     /// Hands over the rows to be removed of groups that are gone.
@@ -281,8 +277,13 @@ impl WindowTable {
     }
 
     fn drain_changes(&mut self, mut out: Option<&mut Vec<KeyChange>>) {
+        let ledger = self.ledger.take_change(out.is_some().then_some(&mut self.buffer));
+        if let Some(out) = &mut out {
+            out.extend(ledger);
+        }
+        let left_out = self.ledger.total();
         for (index, text) in self.changed.drain(..) {
-            let rule = self.rules.get_mut(place(index)).and_then(Option::as_mut);
+            let rule = self.rules.get_mut(index);
             let Some(Rule { name, fingerprint, groups, .. }) = rule else { continue };
             let Some(group) = groups.get_mut(&text) else { continue };
             group.is_changed = false;
@@ -290,7 +291,9 @@ impl WindowTable {
             let was_stored = group.is_stored;
             let state = if group.lives() {
                 group.is_stored = out.is_some();
-                out.is_some().then(|| encoding::encode_group(&mut self.buffer, *fingerprint, group))
+                out.is_some().then(|| {
+                    encoding::encode_group(&mut self.buffer, *fingerprint, left_out, group)
+                })
             } else {
                 if let Some(at) = group.alarm {
                     self.alarms.remove(&(at, index, Arc::clone(&text)));
@@ -309,7 +312,7 @@ impl WindowTable {
 
     /// Figures of a rule; `None` for one without GROUP BY.
     pub fn counts(&self, rule: RuleIndex) -> Option<WindowCounts> {
-        self.rules.get(place(rule))?.as_ref().map(|rule| rule.counts)
+        self.rules.get(rule).map(|rule| rule.counts)
     }
 }
 

@@ -42,17 +42,17 @@ use crate::engine::RuleIndex;
 use crate::engine::Truth;
 use crate::engine::hold::HoldCounts;
 use crate::engine::hold::HoldTable;
-use crate::engine::hold::KeyChange;
 use crate::engine::hold::Progress;
 use crate::engine::hold::Transitions;
-use crate::engine::hold::WaitingChange;
-use crate::engine::hold::WaitingRow;
 use crate::engine::hold::WatchedRule;
 use crate::engine::hold::encoding::RowError;
 use crate::engine::hold::oracle;
 use crate::engine::hold::oracle::Heard;
 use crate::engine::hold::oracle::Plan;
 use crate::engine::hold::oracle::Told;
+use crate::engine::rows::KeyChange;
+use crate::engine::rows::WaitingChange;
+use crate::engine::rows::WaitingRow;
 use crate::limits::HOLD_MESSAGE_BYTES_MAX;
 use crate::publish::Origin;
 use crate::publish::Publish;
@@ -205,7 +205,7 @@ impl Bench {
     }
 
     /// A new process over the same disk.
-    fn restart(&mut self, alive_until: i64, now: i64) -> crate::engine::hold::Restored {
+    fn restart(&mut self, alive_until: i64, now: i64) -> crate::engine::rows::Restored {
         let mut table = HoldTable::new(self.watched());
         let left_out = self.left_out.iter().map(|state| ("", "", &**state));
         let rows = self.disk.iter().map(|((rule, key), state)| (&**rule, &**key, &**state));
@@ -591,7 +591,7 @@ fn memory_returns_when_keys_end() {
         }
         bench.table.forget_changes();
     }
-    let rule = bench.table.rules[0].as_ref().unwrap();
+    let rule = bench.table.rules.get(RuleIndex(0)).unwrap();
     assert_eq!(rule.keys.len(), 0);
     assert!(rule.keys.capacity() <= 64, "{}", rule.keys.capacity());
     assert_eq!(bench.table.keys.bytes(), 0);

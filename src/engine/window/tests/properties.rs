@@ -12,6 +12,8 @@ use super::oracle::Told;
 
 /// Longer than any window, so that each of them closes.
 const LONG: i64 = 1_000_000;
+/// How long nothing runs at a restart, ms; longer than anything waits.
+const DOWNTIME: i64 = 3_600_000;
 const LATENESS: i64 = 40;
 
 fn plan() -> impl Strategy<Value = Plan> {
@@ -152,20 +154,24 @@ fn run(plan: Plan, heard: &[Heard], heavy: bool, restart_after: impl Fn(usize) -
     }
 }
 
-/// Event time: all arrive at one instant, in the order that `delays` (at most LATENESS) make of them.
+/// Event time: all arrive at one instant but for the downtime of restarts, in the order that `delays` (at most LATENESS) make of them.
 fn run_timed(plan: Plan, heard: &[Heard], delays: &[i64], restarts: bool) {
     let mut arriving: Vec<(i64, Heard)> =
         heard.iter().zip(delays.iter().cycle()).map(|(h, delay)| (h.time + delay, *h)).collect();
     arriving.sort_by_key(|(arrival, _)| *arrival);
     let mut bench = Bench::new(&rule(plan, true, true));
+    let mut now = 0;
     for (_, message) in &arriving {
-        bench.publish(0, &payload(message));
+        bench.publish(now, &payload(message));
         if restarts {
-            let restored = bench.restart(0, 0);
+            // However long it was down, the watermark has not gone on meanwhile.
+            let back = now + DOWNTIME;
+            let restored = bench.restart(now, back);
             assert_eq!((restored.ended, restored.rejected), (0, 0));
+            now = back;
         }
     }
-    bench.advance(LONG);
+    bench.advance(now + LONG);
     // Those of one time keep the order in which they came.
     let mut in_order: Vec<Heard> = arriving.iter().map(|(_, message)| *message).collect();
     in_order.sort_by_key(|message| message.time);
