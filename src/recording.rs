@@ -121,7 +121,9 @@ impl Recording {
         if metadata.is_dir() {
             return Err(error(io::ErrorKind::IsADirectory.into()));
         }
-        Self::start(path, Box::new(file), Some(metadata.len())).map_err(error)
+        // Nobody knows how much comes out of a pipe.
+        let total = metadata.is_file().then_some(metadata.len());
+        Self::start(path, Box::new(file), total).map_err(error)
     }
 
     fn start(path: &Path, source: Box<dyn Read + Send>, total: Option<u64>) -> io::Result<Self> {

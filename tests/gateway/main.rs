@@ -13,6 +13,7 @@ mod daily;
 mod dashboard;
 mod deliveries;
 mod diagnostics;
+mod drawings;
 mod events;
 mod fake_source;
 mod fan_out;

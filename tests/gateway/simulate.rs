@@ -4,12 +4,17 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
+use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Output;
+use std::process::Stdio;
 
 use serde_json::Value;
+
+use crate::clients::python;
 
 fn simulate(rules: &Path, input: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tidegate"))
@@ -92,6 +97,42 @@ fn a_table_adds_up_what_each_rule_did() {
         "{}",
         text(&output.stderr)
     );
+}
+
+#[test]
+fn on_a_terminal_there_is_a_table_and_meanwhile_how_far_it_is() {
+    let mut child = python("terminal.py")
+        .arg(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["simulate".as_ref(), "--rules".as_ref(), case("lab.rule").as_os_str()])
+        .args(["--input", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python runs");
+    let (mut input, mut screen) =
+        (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+    let lines = fs::read_to_string(case("lab.ndjson")).expect("readable");
+    input.write_all(lines.as_bytes()).expect("written");
+    // Nothing has ended yet: what is shown now is how far it is.
+    let mut shown = Vec::new();
+    let mut more = [0; 256];
+    while !String::from_utf8_lossy(&shown).contains(" lines ") {
+        let count = screen.read(&mut more).expect("readable");
+        assert!(count > 0, "it has ended: {}", String::from_utf8_lossy(&shown));
+        shown.extend(&more[..count]);
+    }
+    assert!(!String::from_utf8_lossy(&shown).contains("overheat"), "not yet");
+    drop(input);
+    screen.read_to_end(&mut shown).expect("readable");
+    let rest = String::from_utf8_lossy(&shown);
+    assert!(child.wait().expect("it ends").success(), "{rest}");
+    for line in [
+        "rule         matches  episodes  windows     longest  keys  unknown  faults",
+        "overheat           0         2        0  1 min 35 s     2        2       0",
+    ] {
+        assert!(rest.contains(line), "{rest}");
+    }
+    assert!(!rest.contains("\"event\":"), "no records on a terminal: {rest}");
 }
 
 #[test]
