@@ -127,7 +127,10 @@ impl Meter {
         }
         match self.room(stream) {
             Some(Room { bytes_max, when_full: WhenFull::Refuse }) => {
-                let meter = self.stream(stream);
+                // One that nobody has met holds nothing, or is none.
+                let Some(meter) = self.streams.read().get(stream).map(Arc::clone) else {
+                    return Ok(());
+                };
                 if meter.held() + bytes as u64 <= bytes_max {
                     return Ok(());
                 }
@@ -151,8 +154,12 @@ impl Meter {
         }
         let mut streams = self.streams.write();
         if streams.len() >= limits::STREAMS_METERED_MAX {
-            // Streams that came and went. Those that are there come again with their next record.
+            // Streams that came and went. Those that are there come again with their next record; those with a room
+            // go last, because until then nobody knows what they hold.
             streams.retain(|_, meter| meter.room.is_some());
+            if streams.len() >= limits::STREAMS_METERED_MAX {
+                streams.clear();
+            }
         }
         let fresh = || Arc::new(StreamMeter { room: self.room(stream), ..StreamMeter::default() });
         Arc::clone(streams.entry(Arc::from(stream)).or_insert_with(fresh))

@@ -67,6 +67,14 @@ fn no_number_of_streams_and_shards_grows_it_for_ever() {
     }
     assert!(meter.met().len() <= limits::STREAMS_METERED_MAX);
     assert!(meter.met().iter().any(|(name, _)| &**name == "own"), "one with a room stays");
+    let defaults = RoomConfig { size_max: Some(50), full: WhenFull::Refuse };
+    let all = Meter::new(&defaults, &BTreeMap::new());
+    for n in 0..2 * limits::STREAMS_METERED_MAX {
+        assert_eq!(all.admit(&format!("unknown{n}"), 1000), Ok(()));
+        all.stream(&format!("s{n}"));
+    }
+    assert!(all.met().len() <= limits::STREAMS_METERED_MAX);
+    assert!(!all.met().iter().any(|(name, _)| name.starts_with("unknown")));
     let stream = meter.stream("own");
     for n in 0..2 * u32::try_from(limits::SHARDS_METERED_MAX).unwrap() {
         stream.shard(ShardId(n));

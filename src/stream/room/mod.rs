@@ -70,11 +70,19 @@ pub async fn keep_room(
     clock: Clock,
     sink: Arc<dyn OverflowSink>,
 ) {
-    let mut told = HashMap::new();
+    let mut told: HashMap<Arc<str>, Told> = HashMap::new();
     loop {
         meter.overflowed().await;
-        for (name, stream) in meter.met() {
+        let met = meter.met();
+        if told.len() > met.len() {
+            told.clear();
+        }
+        for (name, stream) in met {
             let Some(room) = stream.room() else { continue };
+            let told = told.entry(Arc::clone(&name)).or_default();
+            if !told.has_news(&stream) {
+                continue;
+            }
             match keep_one(&executor, &meter, &name, &stream, room).await {
                 Ok(()) => {}
                 Err(ExecuteError::Closed) => return,
@@ -83,7 +91,6 @@ pub async fn keep_room(
                     tracing::error!(stream = %name, error = %error, source, "a stream cannot be kept within its room");
                 }
             }
-            let told: &mut Told = told.entry(Arc::clone(&name)).or_default();
             told.tell(&*sink, &name, &stream, room, clock.now());
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -125,9 +132,19 @@ async fn keep_one(
 struct Told {
     at: Option<Timestamp>,
     lost: Amount,
+    /// What had been refused when it was looked at last.
+    refused: Amount,
 }
 
 impl Told {
+    /// Whether there is something to do or to tell: it is over its room, has refused something since the last look, or
+    /// has lost what has not been told.
+    fn has_news(&mut self, stream: &StreamMeter) -> bool {
+        let refused = stream.refused();
+        let has_refused = std::mem::replace(&mut self.refused, refused) != refused;
+        has_refused || stream.is_over() || stream.dropped().records > self.lost.records
+    }
+
     fn tell(
         &mut self,
         sink: &dyn OverflowSink,
