@@ -33,7 +33,7 @@ const DEFAULT_PROFILE: &str = "default";
 /// Where the API is.
 #[derive(Args, Debug, Clone)]
 pub(super) struct EndpointArgs {
-    /// Endpoint of the Kinesis API, such as https://kinesis.eu-central-1.amazonaws.com; requests are signed with the
+    /// Endpoint of the Kinesis API, such as `https://kinesis.eu-central-1.amazonaws.com`; requests are signed with the
     /// access keys of the environment or of the AWS profile, if there are any
     #[arg(long, value_name = "URL")]
     pub(super) endpoint: Option<Url>,

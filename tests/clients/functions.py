@@ -45,7 +45,8 @@ def behave(event, context):
         return "x" * (7 << 20)
     if how == "print":
         os.write(1, b"\x00\xff\x1b[31m" + b"y" * 100_000 + b"\n")
-        os.write(1, b"line\n" * 5_000)
+        # More than a pipe holds: most of it has been read when the answer comes.
+        os.write(1, b"line\n" * 50_000)
     if how == "fork":
         # A child that ignores SIGTERM, keeps the output open and outlives the answer.
         if os.fork() == 0:

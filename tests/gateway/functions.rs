@@ -202,6 +202,10 @@ fn a_function_that_misbehaves_is_told_of_in_its_own_words_and_hinders_nobody() {
     }
     gateway.publish("bad", r#"{"how":"print"}"#);
     gateway.publish("good", r#"{"n":1}"#);
+    eventually("the function that prints has answered", || {
+        let metrics = gateway.get("/metrics").1;
+        metrics.contains("tidegate_hook_succeeded_total{hook=\"behave\"} 1").then_some(())
+    });
     // Of `behave` and `double` one each is left; what they had started is gone with them.
     processes(&gateway, 2);
     let (status, log) = gateway.terminate();
