@@ -312,6 +312,9 @@ fn the_will_of_a_killed_connection_is_published_at_the_restart() {
     topics.sort();
     assert_eq!(topics, ["will/clean", "will/later", "will/now"]);
     expect_silence(&mut watcher);
+    // In the order of commits: that they are published is on disk with it.
+    let (mut from, _) = connect(&gateway, v4("from"));
+    from.publish_acked("other", 1, "x");
     // They are not published again.
     gateway.kill();
     let gateway = site.start();
