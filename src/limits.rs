@@ -520,6 +520,8 @@ pub const DELIVERY_PREFIX_BYTES_MAX: usize = 1024;
 pub const FILE_NAME_BYTES_MAX: usize = 255;
 /// The path of a field, bytes.
 pub const FIELD_PATH_BYTES_MAX: usize = 256;
+/// What stands behind each raw record, bytes.
+pub const DELIVERY_DELIMITER_BYTES_MAX: usize = 16;
 /// How long a partition in which nothing waits is kept: as long as the tasks and rows of many are nothing.
 pub const DELIVERY_PARTITION_IDLE: Duration = Duration::from_secs(10);
 /// How long a sender waits with each batch while a delivery has little room left: it is slowed to one batch a

@@ -10,6 +10,7 @@ use crate::config::Compression;
 use crate::config::Config;
 use crate::config::DeliveryConfig;
 use crate::config::Destination;
+use crate::config::Format;
 use crate::config::HookConfig;
 use crate::config::StreamConfig;
 use crate::diagnostic::render::counted;
@@ -174,12 +175,17 @@ impl PlanSettings {
                 let delivery = declared.cloned().unwrap_or_default();
                 let mib = delivery.buffer_bytes / (1024 * 1024);
                 let seconds = delivery.buffer_interval.as_secs();
-                let packed = match delivery.compression {
-                    Compression::None => "",
-                    Compression::Gzip => ", gzip",
-                };
-                let end = defaults(declared.is_some());
-                Some(format!("flushed at {mib} MiB or after {seconds} s{packed}{end}"))
+                let mut text = format!("flushed at {mib} MiB or after {seconds} s");
+                if delivery.format != Format::Jsonl {
+                    text.push_str(", ");
+                    text.push_str(delivery.format.name());
+                }
+                if delivery.compression != Compression::None {
+                    text.push_str(", ");
+                    text.push_str(delivery.compression.name());
+                }
+                text.push_str(defaults(declared.is_some()));
+                Some(text)
             }
             "hook" => {
                 let declared = self.hooks.get(name).cloned();

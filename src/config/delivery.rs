@@ -21,6 +21,8 @@ use super::section::integer;
 use super::section::path;
 use super::section::size;
 use super::section::text;
+use crate::limits::CSV_COLUMNS_MAX;
+use crate::limits::DELIVERY_DELIMITER_BYTES_MAX;
 use crate::limits::DELIVERY_PARTITION_KEYS_MAX;
 use crate::limits::DELIVERY_PARTITIONS_MAX;
 
@@ -32,6 +34,69 @@ pub enum Compression {
     None,
     /// `gzip`
     Gzip,
+    /// `zip`: a file of one.
+    Zip,
+    /// `snappy`: its framing format.
+    Snappy,
+    /// `hadoop-snappy`: Hadoop's framing.
+    HadoopSnappy,
+    /// `zstd`
+    Zstd,
+}
+
+impl Compression {
+    /// Each with its name in the configuration.
+    const ALL: [(&str, Compression); 6] = [
+        ("none", Compression::None),
+        ("gzip", Compression::Gzip),
+        ("zip", Compression::Zip),
+        ("snappy", Compression::Snappy),
+        ("hadoop-snappy", Compression::HadoopSnappy),
+        ("zstd", Compression::Zstd),
+    ];
+
+    /// As it is written in the configuration.
+    pub fn name(self) -> &'static str {
+        let found = Compression::ALL.iter().find(|(_, compression)| *compression == self);
+        found.map_or("", |(name, _)| name)
+    }
+}
+
+/// How records stand in delivered files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `jsonl`: JSON, a record a line.
+    #[default]
+    Jsonl,
+    /// `raw`: as they are, each with `delimiter` behind it.
+    Raw {
+        /// `delimiter`
+        delimiter: String,
+    },
+    /// `csv`
+    Csv(CsvConfig),
+}
+
+impl Format {
+    /// As it is written in the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Format::Jsonl => "jsonl",
+            Format::Raw { .. } => "raw",
+            Format::Csv(_) => "csv",
+        }
+    }
+}
+
+/// `[delivery.NAME.csv]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsvConfig {
+    /// `columns`: the fields of a record, one at least.
+    pub columns: Vec<FieldPath>,
+    /// `header`: whether a file begins with the names of the columns.
+    pub header: bool,
+    /// `separator`: a character of ASCII.
+    pub separator: char,
 }
 
 /// `[delivery.NAME]`
@@ -45,6 +110,8 @@ pub struct DeliveryConfig {
     pub backlog_bytes_max: usize,
     /// `directory`: default `<data_dir>/delivery/NAME`.
     pub directory: Option<PathBuf>,
+    /// `format`
+    pub format: Format,
     /// `compression`
     pub compression: Compression,
     /// `prefix`: the folders of a file.
@@ -68,6 +135,7 @@ impl Default for DeliveryConfig {
             buffer_interval: Duration::from_secs(60),
             backlog_bytes_max: 4 * 1024 * MIB,
             directory: None,
+            format: Format::Jsonl,
             compression: Compression::None,
             prefix: ObjectPrefix::hourly(),
             error_prefix: ObjectPrefix::errors(),
@@ -92,6 +160,7 @@ pub(super) fn read_delivery(
     section.read("backlog_bytes_max", &mut delivery.backlog_bytes_max, backlog, findings);
     let directory = |value: &DeValue<'_>| path(value).map(Some);
     section.read("directory", &mut delivery.directory, directory, findings);
+    delivery.format = read_format(&mut section, findings);
     section.read("compression", &mut delivery.compression, compression, findings);
     section.read("time_zone", &mut delivery.time_zone, time_zone, findings);
     let count = integer(1..=DELIVERY_PARTITIONS_MAX);
@@ -165,13 +234,92 @@ fn time_zone(value: &DeValue<'_>) -> Result<TimeZone, Problem> {
     })
 }
 
-fn compression(value: &DeValue<'_>) -> Result<Compression, Problem> {
+/// What `format` names, before its own settings are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Jsonl,
+    Raw,
+    Csv,
+}
+
+fn read_format(section: &mut Section<'_>, findings: &mut Findings) -> Format {
+    let (mut kind, mut delimiter) = (Kind::Jsonl, "\n".to_owned());
+    let format_at = section.read("format", &mut kind, format, findings);
+    let delimiter_at = section.read("delimiter", &mut delimiter, read_delimiter, findings);
+    let mut csv = CsvConfig { columns: Vec::new(), header: true, separator: ',' };
+    let mut table = section.section("csv", findings);
+    let columns = |value: &DeValue<'_>| {
+        let path = FieldPath::parse(&text(value)?);
+        let help = "a column is the path of a field: .room, .device.id";
+        csv.columns.push(path.map_err(|reason| Problem::new(code::VALUE, reason, help))?);
+        Ok(())
+    };
+    table.read_list("columns", columns, findings);
+    table.read("header", &mut csv.header, boolean, findings);
+    table.read("separator", &mut csv.separator, separator, findings);
+    table.finish(findings);
+    let many = csv.columns.len() > CSV_COLUMNS_MAX;
+    if many || (kind == Kind::Csv && csv.columns.is_empty()) {
+        let message = format!("a CSV file has 1 to {CSV_COLUMNS_MAX} columns");
+        let help = "columns = [\".id\", \".device.room\"] in [delivery.NAME.csv]";
+        let at = format_at.clone().or_else(|| section.place("csv")).unwrap_or_default();
+        findings.diagnostics.push(Problem::new(code::MISSING, message, help).at(at, ""));
+    }
+    if kind != Kind::Raw && delimiter != "\n" {
+        let problem = Problem::new(
+            code::CONTRADICTION,
+            "only raw records have a delimiter",
+            "format = \"raw\"",
+        );
+        findings.diagnostics.push(problem.at(delimiter_at.unwrap_or_default(), ""));
+    }
+    match kind {
+        Kind::Jsonl => Format::Jsonl,
+        Kind::Raw => Format::Raw { delimiter },
+        Kind::Csv => Format::Csv(csv),
+    }
+}
+
+fn format(value: &DeValue<'_>) -> Result<Kind, Problem> {
     match text(value)?.as_str() {
-        "none" => Ok(Compression::None),
-        "gzip" => Ok(Compression::Gzip),
+        "jsonl" => Ok(Kind::Jsonl),
+        "raw" => Ok(Kind::Raw),
+        "csv" => Ok(Kind::Csv),
         other => {
-            let message = format!("{other:?} is not a compression");
-            Err(Problem::new(code::VALUE, message, "\"none\" or \"gzip\""))
+            let message = format!("{other:?} is not a format of files");
+            Err(Problem::new(code::VALUE, message, "\"jsonl\", \"raw\" or \"csv\""))
         }
     }
+}
+
+fn read_delimiter(value: &DeValue<'_>) -> Result<String, Problem> {
+    let text = text(value)?;
+    match text.len() <= DELIVERY_DELIMITER_BYTES_MAX {
+        true => Ok(text),
+        false => {
+            let message = "the delimiter is too long";
+            let help = format!("at most {DELIVERY_DELIMITER_BYTES_MAX} bytes");
+            Err(Problem::new(code::RANGE, message, help))
+        }
+    }
+}
+
+fn separator(value: &DeValue<'_>) -> Result<char, Problem> {
+    let text = text(value)?;
+    match text.as_bytes() {
+        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(char::from(*byte)),
+        _ => {
+            let help = "one character of ASCII, such as \",\", \";\" or a tab";
+            Err(Problem::new(code::VALUE, format!("{text:?} cannot separate cells"), help))
+        }
+    }
+}
+
+fn compression(value: &DeValue<'_>) -> Result<Compression, Problem> {
+    let name = text(value)?;
+    let found = Compression::ALL.iter().find(|(known, _)| *known == name);
+    found.map(|(_, compression)| *compression).ok_or_else(|| {
+        let help = Compression::ALL.map(|(known, _)| format!("{known:?}")).join(", ");
+        Problem::new(code::VALUE, format!("{name:?} is not a compression"), help)
+    })
 }

@@ -1,5 +1,7 @@
 //! A place in a JSON document, as jq writes it: `.device.id`, `.tags[0]`, `."odd name"`.
 
+use std::fmt;
+
 use crate::limits::FIELD_PATH_BYTES_MAX;
 
 /// One step down.
@@ -13,7 +15,10 @@ pub enum Step {
 
 /// The steps from the whole document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldPath(Vec<Step>);
+pub struct FieldPath {
+    text: String,
+    steps: Vec<Step>,
+}
 
 impl FieldPath {
     /// Reads a path that begins with a member.
@@ -35,14 +40,20 @@ impl FieldPath {
             rest = after;
         }
         match steps.first() {
-            Some(Step::Member(_)) => Ok(FieldPath(steps)),
+            Some(Step::Member(_)) => Ok(FieldPath { text: text.to_owned(), steps }),
             _ => Err(format!("{text:?} is not the path of a field")),
         }
     }
 
     /// In order, one at least; the first is a member.
     pub fn steps(&self) -> &[Step] {
-        &self.0
+        &self.steps
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

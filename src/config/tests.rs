@@ -290,7 +290,7 @@ session_expiry_max = "1 month"
 packet_bytes_max = "256"
 session_queue_bytes_max = "16 MeB"
 [delivery.archive]
-compression = "zip"
+compression = "lzma"
 "#
     ));
 }

@@ -16,12 +16,15 @@ pub(super) enum Reason {
     NoPartition,
     /// The delivery has as many partitions as it may.
     PartitionsFull,
+    /// The record cannot be in a file of the delivery's format.
+    Format,
 }
 
 impl Reason {
     fn code(self) -> &'static str {
         match self {
             Reason::NoPartition => "DynamicPartitioning.MetadataExtractionFailed",
+            Reason::Format => "DataFormatConversion.MalformedData",
             Reason::PartitionsFull => "DynamicPartitioning.ActivePartitionLimitExceeded",
         }
     }
@@ -29,6 +32,9 @@ impl Reason {
 
 /// What `!{firehose:error-output-type}` is for a record without its partition.
 pub(super) const PROCESSING_FAILED: &str = "processing-failed";
+
+/// The same for a record that the format cannot have.
+pub(super) const FORMAT_FAILED: &str = "format-conversion-failed";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -20,6 +20,7 @@ pub(super) struct DeliveryLabel {
 pub struct DeliveryMetrics {
     records: Family<DeliveryLabel, Counter>,
     record_bytes: Family<DeliveryLabel, Counter>,
+    failed_records: Family<DeliveryLabel, Counter>,
     files: Family<DeliveryLabel, Counter>,
     failures: Family<DeliveryLabel, Counter>,
     damaged_blocks: Family<DeliveryLabel, Counter>,
@@ -33,6 +34,7 @@ pub struct DeliveryMetrics {
 pub(super) struct OneDelivery {
     pub(super) records: Counter,
     pub(super) record_bytes: Counter,
+    pub(super) failed_records: Counter,
     pub(super) files: Counter,
     pub(super) failures: Counter,
     pub(super) damaged_blocks: Counter,
@@ -51,6 +53,11 @@ impl DeliveryMetrics {
             "Bytes of records written to files, before compression",
             Unit::Bytes,
             self.record_bytes.clone(),
+        );
+        registry.register(
+            "failed_records",
+            "Records written to the error output",
+            self.failed_records.clone(),
         );
         registry.register("files", "Files written", self.files.clone());
         registry.register(
@@ -83,6 +90,7 @@ impl DeliveryMetrics {
         OneDelivery {
             records: self.records.get_or_create_owned(&label),
             record_bytes: self.record_bytes.get_or_create_owned(&label),
+            failed_records: self.failed_records.get_or_create_owned(&label),
             files: self.files.get_or_create_owned(&label),
             failures: self.failures.get_or_create_owned(&label),
             damaged_blocks: self.damaged_blocks.get_or_create_owned(&label),

@@ -3,7 +3,7 @@
 //! The model is Firehose's. In: [`Accounts`] says which partition a record belongs to and whether there is
 //! room; [`Appender`], driven by the journal's writer, adds the entries of a
 //! commit to each buffer as one block and announces them in [`Backlogs`]. Out: one worker a
-//! buffer writes files of JSON lines (see [`layout`] for names, [`object`] for lines) as soon as
+//! buffer writes files (see [`layout`] for names, [`form`] for records, [`packing`] for compression) as soon as
 //! `buffer_bytes` wait, the oldest entry is `buffer_interval` old, or a flush is asked for.
 //!
 //! A delivery has one buffer, or one for each partition that has something to deliver, and one for what
@@ -23,7 +23,7 @@
 //!
 //! # Crash story
 //!
-//! A batch's bounds and the name of its file are committed before anything of it is written. So:
+//! A batch's bounds, the name of its file and its form are committed before anything of it is written. So:
 //!
 //! - a crash before that: the entries wait, as if nothing had begun;
 //! - between that and the file's rename: the same entries are written to the same name again;
@@ -45,10 +45,12 @@ mod block;
 mod buffer_name;
 mod failed_record;
 mod fields;
+mod form;
 mod layout;
 mod metrics;
 mod object;
 mod outbox;
+mod packing;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -92,6 +94,7 @@ pub use outbox::PREFIX as OUTBOX_PREFIX;
 pub use outbox::Page;
 pub use outbox::Waiting;
 pub use table::Appender;
+pub(crate) use table::FORM_SCHEMA;
 pub(crate) use table::PARTITION_SCHEMA;
 pub(crate) use table::SCHEMA;
 

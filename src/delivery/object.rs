@@ -7,19 +7,16 @@
 use std::fs;
 use std::fs::File;
 use std::io;
-use std::io::BufWriter;
-use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use flate2::write::GzEncoder;
 
 use crate::json_line::json_line;
 
-/// At the end of the name of a compressed file.
-pub(super) const GZIP_SUFFIX: &str = ".gz";
+use super::form::Packing;
+use super::packing::Packer;
 
 /// Adds `data` as one line: its JSON, or `{"data_base64":"…"}` where it is none, as in `tidegate stream
 /// tail`.
@@ -48,80 +45,55 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Obj
     move |source| ObjectError { operation, path: path.to_owned(), source }
 }
 
-enum Sink {
-    Plain(BufWriter<File>),
-    Gzip(Box<GzEncoder<BufWriter<File>>>),
-}
-
 /// A file on its way. Dropped unfinished, it leaves nothing behind.
 pub(super) struct ObjectWriter {
     temporary: PathBuf,
     target: PathBuf,
     folder: PathBuf,
-    /// `None` once finished.
-    sink: Option<Sink>,
+    /// `None` once all is written.
+    packer: Option<Packer>,
+    is_finished: bool,
 }
 
 impl ObjectWriter {
-    /// Begins `object` under `root`, whose folders are made as needed. Its name says whether it is
-    /// compressed.
-    pub(super) fn create(root: &Path, object: &str) -> Result<Self, ObjectError> {
+    /// Begins `object` under `root`, whose folders are made as needed.
+    pub(super) fn create(root: &Path, object: &str, packing: Packing) -> Result<Self, ObjectError> {
         let target = root.join(object);
         let folder = target.parent().unwrap_or(root).to_owned();
         make_folders(&folder)?;
-        let file_name = target.file_name().unwrap_or_default().to_string_lossy();
+        let file_name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let temporary = folder.join(format!(".{file_name}.tmp"));
         let file = File::create(&temporary).map_err(failed("create", &temporary))?;
-        let file = BufWriter::with_capacity(64 * 1024, file);
-        let sink = if object.ends_with(GZIP_SUFFIX) {
-            // No time in the header: the same entries give the same bytes.
-            Sink::Gzip(Box::new(GzEncoder::new(file, flate2::Compression::default())))
-        } else {
-            Sink::Plain(file)
-        };
-        Ok(ObjectWriter { temporary, target, folder, sink: Some(sink) })
+        let inside = file_name.strip_suffix(".zip").unwrap_or(&file_name);
+        let packer = Packer::new(packing, file, inside).map_err(failed("write", &temporary))?;
+        let packer = Some(packer);
+        Ok(ObjectWriter { temporary, target, folder, packer, is_finished: false })
     }
 
-    /// Adds whole lines.
-    pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), ObjectError> {
-        let written = match &mut self.sink {
-            Some(Sink::Plain(sink)) => sink.write_all(lines),
-            Some(Sink::Gzip(sink)) => sink.write_all(lines),
-            None => Ok(()),
-        };
-        written.map_err(failed("write", &self.temporary))
+    /// Adds bytes.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ObjectError> {
+        let packer = self.packer.as_mut().expect("a file that is written to is not finished");
+        packer.write(bytes).map_err(failed("write", &self.temporary))
     }
 
     /// Makes the file appear under its name, durably; answers its path and its length, bytes.
     pub(super) fn finish(mut self) -> Result<(PathBuf, u64), ObjectError> {
-        let length = self.flush().map_err(failed("write", &self.temporary))?;
+        let packer = self.packer.take().expect("a file is finished once");
+        let synced = packer.finish().and_then(|file| {
+            file.sync_all()?;
+            Ok(file.metadata()?.len())
+        });
+        let length = synced.map_err(failed("write", &self.temporary))?;
         fs::rename(&self.temporary, &self.target).map_err(failed("rename", &self.temporary))?;
-        self.sink = None;
+        self.is_finished = true;
         sync_folder(&self.folder)?;
         Ok((std::mem::take(&mut self.target), length))
-    }
-
-    fn flush(&mut self) -> io::Result<u64> {
-        let file = match &mut self.sink {
-            Some(Sink::Plain(sink)) => {
-                sink.flush()?;
-                sink.get_ref()
-            }
-            Some(Sink::Gzip(sink)) => {
-                sink.try_finish()?;
-                sink.get_mut().flush()?;
-                sink.get_ref().get_ref()
-            }
-            None => return Ok(0),
-        };
-        file.sync_all()?;
-        Ok(file.metadata()?.len())
     }
 }
 
 impl Drop for ObjectWriter {
     fn drop(&mut self) {
-        if self.sink.take().is_some() {
+        if !self.is_finished {
             // On a full disk half a file would only take room; the next try writes over it anyway.
             drop(fs::remove_file(&self.temporary));
         }
@@ -187,7 +159,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let object = "2020/07/13/00/a-1-2.jsonl";
         let target = root.path().join(object);
-        let mut writer = ObjectWriter::create(root.path(), object).unwrap();
+        let mut writer = ObjectWriter::create(root.path(), object, Packing::None).unwrap();
         writer.write(b"1\n").unwrap();
         assert!(!target.exists());
         drop(writer);
@@ -195,7 +167,7 @@ mod tests {
         assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing is left behind");
 
         for lines in ["1\n2\n", "1\n"] {
-            let mut writer = ObjectWriter::create(root.path(), object).unwrap();
+            let mut writer = ObjectWriter::create(root.path(), object, Packing::None).unwrap();
             writer.write(lines.as_bytes()).unwrap();
             let (path, length) = writer.finish().unwrap();
             assert_eq!(path, target);
@@ -209,7 +181,8 @@ mod tests {
     fn a_folder_that_cannot_be_made_is_named() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("2020"), b"a file").unwrap();
-        let error = ObjectWriter::create(root.path(), "2020/07/a.jsonl").err().unwrap();
+        let error =
+            ObjectWriter::create(root.path(), "2020/07/a.jsonl", Packing::None).err().unwrap();
         assert!(error.to_string().contains("2020"), "{error}");
     }
 }

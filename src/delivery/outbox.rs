@@ -141,7 +141,7 @@ impl Outbox {
             return Ok(page);
         }
         let mut blocks = Vec::new();
-        let take = |number, blob: &[u8]| blocks.push((number, blob.to_vec()));
+        let take = |number, _, blob: &[u8]| blocks.push((number, blob.to_vec()));
         let reader = self.reader.lock();
         page.last_block =
             table::read_blocks(reader.sqlite(), self.backlog.row, after, extent.tail.block, take)?;

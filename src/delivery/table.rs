@@ -16,6 +16,7 @@ use super::backlog::Backlogs;
 use super::backlog::Extent;
 use super::backlog::Point;
 use super::block::BlockWriter;
+use super::form::Form;
 
 /// Version 1. Everything up to `floor_…` has been delivered. The row of `delivery_batch` is a batch
 /// that may be on its way; it ends at `last_…`, and begins behind the floor.
@@ -52,6 +53,13 @@ CREATE TABLE delivery_retired (
 ) STRICT;
 ";
 
+/// Version 14. What the file of a batch is like inside, and the file of those of its records that cannot be
+/// in it. Empty: the batch was fixed before there was a choice.
+pub(crate) const FORM_SCHEMA: &str = "
+ALTER TABLE delivery_batch ADD COLUMN form TEXT NOT NULL DEFAULT '';
+ALTER TABLE delivery_batch ADD COLUMN error_object TEXT NOT NULL DEFAULT '';
+";
+
 /// The low bits of a block's row id are its number, those above it the delivery's row: a hundred
 /// years at two thousand commits a second.
 const BLOCK_BITS: u32 = 43;
@@ -73,6 +81,10 @@ pub(super) struct Batch {
     pub(super) last: Point,
     /// Name of the file it becomes, under the delivery's directory.
     pub(super) object: String,
+    /// What it is like inside.
+    pub(super) form: Form,
+    /// Name of the file of records that cannot be in it.
+    pub(super) error_object: String,
 }
 
 struct OpenDelivery {
@@ -331,16 +343,16 @@ pub(super) fn point_at(
 }
 
 /// Reads blocks behind `after` up to `last` until [`limits::DELIVERY_READ_BYTES_MAX`] bytes of them
-/// are there; hands out number and blob, answers the number of the last one read.
+/// are there; hands out number, arrival of the oldest entry and blob, answers the number of the last one read.
 pub(super) fn read_blocks(
     connection: &Connection,
     row: DeliveryRow,
     after: i64,
     last: i64,
-    mut take: impl FnMut(i64, &[u8]),
+    mut take: impl FnMut(i64, Timestamp, &[u8]),
 ) -> rusqlite::Result<i64> {
     let mut select = connection.prepare_cached(
-        "SELECT id & ?3, entries FROM delivery_block WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+        "SELECT id & ?3, entries, oldest_at FROM delivery_block WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
     )?;
     let mut rows =
         select.query(params![row.block_id(after + 1), row.block_id(last), BLOCK_MASK])?;
@@ -348,7 +360,7 @@ pub(super) fn read_blocks(
     while let Some(row) = rows.next()? {
         let block = row.get(0)?;
         let blob = row.get_ref(1)?.as_blob()?;
-        take(block, blob);
+        take(block, Timestamp::from_millis(row.get(2)?), blob);
         bytes += blob.len();
         if bytes >= limits::DELIVERY_READ_BYTES_MAX {
             return Ok(block);
@@ -364,10 +376,14 @@ pub(super) fn load_batch(
 ) -> rusqlite::Result<Option<Batch>> {
     connection
         .prepare_cached(
-            "SELECT last_block, last_entry, last_bytes, object FROM delivery_batch
-             WHERE delivery = ?1",
+            "SELECT last_block, last_entry, last_bytes, object, form, error_object
+             FROM delivery_batch WHERE delivery = ?1",
         )?
-        .query_row([row.0], |row| Ok(Batch { last: read_point(row, 0)?, object: row.get(3)? }))
+        .query_row([row.0], |row| {
+            let (object, form): (String, String) = (row.get(3)?, row.get(4)?);
+            let form = Form::from_text(&form).unwrap_or_else(|| Form::named(&object));
+            Ok(Batch { last: read_point(row, 0)?, object, form, error_object: row.get(5)? })
+        })
         .optional()
 }
 
@@ -377,10 +393,18 @@ pub(super) fn fix(
     row: DeliveryRow,
     batch: &Batch,
 ) -> rusqlite::Result<()> {
-    let Batch { last, object } = batch;
+    let Batch { last, object, form, error_object } = batch;
     transaction
-        .prepare_cached("INSERT INTO delivery_batch VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![row.0, last.block, last.entry, last.bytes, object])?;
+        .prepare_cached("INSERT INTO delivery_batch VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+        .execute(params![
+        row.0,
+        last.block,
+        last.entry,
+        last.bytes,
+        object,
+        form.to_text(),
+        error_object
+    ])?;
     Ok(())
 }
 

@@ -329,7 +329,12 @@ async fn every_entry_is_in_one_file(steps: Vec<Step>, compression: Compression) 
             Step::CrashWhileWriting => {
                 if let Some(batch) = worker.fix_batch().await.unwrap() {
                     let directory = &worker.delivery.directory;
-                    let mut file = object::ObjectWriter::create(directory, &batch.object).unwrap();
+                    let mut file = object::ObjectWriter::create(
+                        directory,
+                        &batch.object,
+                        batch.form.packing(),
+                    )
+                    .unwrap();
                     file.write(&[b'x'; 100_000]).unwrap();
                     // Its temporary file stays.
                     std::mem::forget(file);

@@ -30,6 +30,7 @@ const STEPS: &[Step] = &[
     &[crate::stream::REGISTERED_SCHEMA, crate::stream::MONITORING_SCHEMA],
     &[crate::lease::SCHEMA],
     &[crate::delivery::PARTITION_SCHEMA],
+    &[crate::delivery::FORM_SCHEMA],
 ];
 
 /// The version this program reads and writes.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 use serde_json::json;
@@ -203,4 +204,75 @@ fn a_backlog_over_its_bound_is_refused_and_told() {
     assert_eq!(flush(&gateway, "lake"), 204);
     assert_eq!(site.delivered("lake").len(), 12, "there is room again");
     assert_eq!(site.stream_data("errors").len(), 1);
+}
+
+/// What is inside a file, by the libraries that people read such files with.
+fn unpacked(packing: &str, file: &Path) -> String {
+    let output = clients::python("unpack.py").arg(packing).arg(file).output().expect("python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn other_programs_read_what_is_compressed() {
+    let all = ["none", "gzip", "zip", "snappy", "hadoop-snappy", "zstd"];
+    let deliver = all.map(|packing| format!("DELIVER '{packing}'")).join(", ");
+    let site = Site::with_rules(&format!("CREATE RULE all AS SELECT * FROM 'x' DO {deliver};"));
+    let section = |packing: &str| {
+        format!("[delivery.{packing}]\nbuffer_interval = \"15m\"\ncompression = \"{packing}\"\n")
+    };
+    site.write("tidegate.toml", &all.map(section).concat());
+    let gateway = site.start();
+    // More than a block of any of them; in part of the kind that does not compress.
+    let noise = |n: u64| -> String {
+        let step = |x: &u64| Some(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        let bytes = std::iter::successors(Some(n), step).flat_map(|x| x.to_be_bytes());
+        bytes.take(30_000).map(|byte| format!("{byte:02x}")).collect()
+    };
+    for n in 0..4 {
+        let record = json!({"n": n, "noise": noise(n), "text": "x".repeat(50_000)});
+        gateway.publish("x", &record.to_string());
+    }
+    let mut contents = Vec::new();
+    for packing in all {
+        assert_eq!(flush(&gateway, packing), 204, "{packing}");
+        let files = site.files_below(&format!("data/delivery/{packing}"));
+        let [file] = &files[..] else { panic!("{packing}: one file: {files:?}") };
+        contents.push(unpacked(packing, file));
+    }
+    assert_eq!(contents[0].lines().count(), 4);
+    assert!(contents.iter().all(|content| *content == contents[0]));
+}
+
+#[test]
+fn csv_and_raw_files_have_what_they_are_told() {
+    let site = Site::with_rules(
+        "CREATE RULE all AS SELECT * FROM 'x' DO DELIVER raw;
+         CREATE RULE rows AS SELECT VALUE d FROM 'x' DO DELIVER rows;",
+    );
+    site.write(
+        "tidegate.toml",
+        "[delivery.raw]\nbuffer_interval = \"15m\"\nformat = \"raw\"\ndelimiter = \"|\"\n\
+         [delivery.rows]\nbuffer_interval = \"15m\"\nformat = \"csv\"\n\
+         [delivery.rows.csv]\ncolumns = [\".id\", \".at.room\", \".t\"]\n",
+    );
+    let gateway = site.start();
+    gateway.publish("x", r#"{"d":{"id":1,"at":{"room":"a, \"b\""},"t":1.5}}"#);
+    gateway.publish("x", r#"{"d":{"id":2}}"#);
+    gateway.publish("x", r#"{"d":7}"#);
+    assert_eq!((flush(&gateway, "raw"), flush(&gateway, "rows")), (204, 204));
+    let read = |delivery: &str, end: &str| {
+        let files = site.files_below(&format!("data/delivery/{delivery}"));
+        let file = files.iter().find(|file| file.to_string_lossy().ends_with(end));
+        fs::read_to_string(file.unwrap_or_else(|| panic!("{end} in {files:?}"))).expect("text")
+    };
+    let rows = read("rows", ".csv");
+    assert_eq!(rows, "id,at.room,t\n1,\"a, \"\"b\"\"\",1.5\n2,,\n");
+    let error: Value = serde_json::from_str(&read("rows", ".jsonl")).expect("one line");
+    assert_eq!(error["errorCode"], "DataFormatConversion.MalformedData");
+    assert_eq!((&error["rawData"], &error["attemptsMade"]), (&json!("Nw=="), &json!(1)));
+    assert_eq!(metric(&gateway, r#"tidegate_delivery_failed_records_total{delivery="rows"}"#), 1.0);
+    let raw = read("raw", ".raw");
+    assert_eq!(raw.matches("}|").count(), 3, "{raw}");
+    assert!(raw.ends_with(r#"|{"d":7}|"#), "{raw}");
 }
