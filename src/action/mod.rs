@@ -34,6 +34,7 @@ use crate::publish::QoS;
 use crate::rule::ast::Action;
 use crate::stream::Meter;
 use crate::stream::NoRoom;
+use crate::stream::NotAdmitted;
 use crate::topic::Reserved;
 use crate::topic::TopicName;
 
@@ -211,7 +212,7 @@ impl Cause<'_> {
         })
     }
 
-    /// All of the records find room, or none is taken.
+    /// All of the records are taken by the stream, or none.
     fn check_room(
         &self,
         stream: &Arc<str>,
@@ -219,10 +220,18 @@ impl Cause<'_> {
         key_bytes: usize,
     ) -> Result<(), Fault> {
         let bytes = records.iter().map(|data| data.len() + key_bytes).sum();
-        self.meter.admit(stream, bytes).map_err(|NoRoom { bytes_max }| Fault {
-            rule: self.rule,
-            code: FaultCode::StreamFull,
-            message: format!("stream '{stream}' may hold {bytes_max} bytes, and has no room"),
+        let rule = self.rule;
+        self.meter.admit(stream, bytes).map_err(|not_admitted| match not_admitted {
+            NotAdmitted::NoRoom(NoRoom { bytes_max }) => Fault {
+                rule,
+                code: FaultCode::StreamFull,
+                message: format!("stream '{stream}' may hold {bytes_max} bytes, and has no room"),
+            },
+            NotAdmitted::NoKey(_) => Fault {
+                rule,
+                code: FaultCode::StreamLocked,
+                message: format!("stream '{stream}': {not_admitted}"),
+            },
         })
     }
 

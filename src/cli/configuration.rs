@@ -13,7 +13,7 @@ use crate::config::LoadError;
 /// The configuration of a command that does not run the gateway.
 #[derive(Args, Debug)]
 pub(super) struct ConfigArgs {
-    /// Configuration that declares hooks, streams and deliveries [default: tidegate.toml, if there]
+    /// Configuration that declares hooks, streams, deliveries and keys [default: tidegate.toml, if there]
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }

@@ -9,6 +9,7 @@ mod access;
 mod code;
 mod delivery;
 mod document;
+mod encryption;
 mod field_path;
 mod hook;
 mod listener;
@@ -42,6 +43,7 @@ pub use delivery::Format;
 pub use document::LoadError;
 pub use document::Remarks;
 pub use document::load;
+pub use encryption::EncryptionKeyConfig;
 pub use field_path::FieldPath;
 pub use field_path::Step;
 pub use hook::Destination;
@@ -103,6 +105,8 @@ pub struct Config {
     pub secrets: BTreeMap<String, SecretConfig>,
     /// `[access_key.ID]`: what requests of the Kinesis API may be signed with.
     pub access_keys: BTreeMap<String, AccessKeyConfig>,
+    /// `[encryption_key.NAME]`: what records of streams are encrypted with.
+    pub encryption_keys: BTreeMap<String, EncryptionKeyConfig>,
     /// `[shadow]`
     pub shadow: ShadowConfig,
 }
@@ -295,6 +299,7 @@ impl Default for Config {
             hooks: BTreeMap::new(),
             secrets: BTreeMap::new(),
             access_keys: BTreeMap::new(),
+            encryption_keys: BTreeMap::new(),
             shadow: ShadowConfig::default(),
         }
     }

@@ -28,6 +28,7 @@ use super::access::read_rate;
 use super::access::word;
 use super::code;
 use super::delivery::read_delivery;
+use super::encryption::read_encryption_keys;
 use super::hook::read_hook;
 use super::listener::Claim;
 use super::listener::ListenerConfig;
@@ -97,6 +98,8 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     config.secrets = read_named(root.named("secret", findings), read_secret, findings);
     config.access_keys =
         read_access_keys(root.named("access_key", findings), &config.secrets, findings);
+    let encryption_keys = root.named("encryption_key", findings);
+    config.encryption_keys = read_encryption_keys(encryption_keys, findings);
     config.shadow = read_shadow(root.section("shadow", findings), findings);
     for (name, section) in root.named("bridge", findings) {
         if let Err(problem) = check_target_name(name.get_ref()) {
@@ -251,9 +254,9 @@ fn read_journal(mut section: Section<'_>, findings: &mut Findings) -> JournalCon
     journal
 }
 
-type Named<'t> = Vec<(Spanned<String>, Section<'t>)>;
+pub(super) type Named<'t> = Vec<(Spanned<String>, Section<'t>)>;
 
-fn read_named<'t, T>(
+pub(super) fn read_named<'t, T>(
     sections: Named<'t>,
     read_one: impl Fn(Section<'t>, Range<usize>, &mut Findings) -> T,
     findings: &mut Findings,
@@ -325,29 +328,39 @@ fn read_secret(
     let value = |value: &DeValue<'_>| secret_text(value).map(SecretConfig::Value);
     let file = |value: &DeValue<'_>| path(value).map(SecretConfig::File);
     let env = |value: &DeValue<'_>| variable(value).map(SecretConfig::Env);
-    let given: Vec<Range<usize>> = [
+    let given = [
         section.read("value", &mut secret, value, findings),
         section.read("file", &mut secret, file, findings),
         section.read("env", &mut secret, env, findings),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    ];
     let help = "one of value = \"…\", file = \"path\" and env = \"NAME\"";
-    match given.as_slice() {
-        [] => {
-            let problem = Problem::new(code::MISSING, "nothing says what the secret is", help);
-            findings.diagnostics.push(problem.at(name_at, ""));
-        }
-        [_] => {}
-        [_, second, ..] => {
-            let message = "a secret is in one place";
-            let problem = Problem::new(code::CONTRADICTION, message, help);
-            findings.diagnostics.push(problem.at(second.clone(), "another one"));
-        }
-    }
+    one_place("secret", help, given, name_at, findings);
     section.finish(findings);
     secret
+}
+
+/// Of the settings that say where something secret is, one is given.
+pub(super) fn one_place<const N: usize>(
+    what: &str,
+    help: &str,
+    given: [Option<Range<usize>>; N],
+    name_at: Range<usize>,
+    findings: &mut Findings,
+) {
+    let mut given = given.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (None, _) => {
+            let message = format!("nothing says what the {what} is");
+            let problem = Problem::new(code::MISSING, message, help);
+            findings.diagnostics.push(problem.at(name_at, ""));
+        }
+        (Some(_), None) => {}
+        (Some(_), Some(second)) => {
+            let message = format!("a {what} is in one place");
+            let problem = Problem::new(code::CONTRADICTION, message, help);
+            findings.diagnostics.push(problem.at(second, "another one"));
+        }
+    }
 }
 
 fn read_access_keys(
@@ -384,7 +397,7 @@ fn secret_text(value: &DeValue<'_>) -> Result<String, Problem> {
     Ok(text)
 }
 
-fn variable(value: &DeValue<'_>) -> Result<String, Problem> {
+pub(super) fn variable(value: &DeValue<'_>) -> Result<String, Problem> {
     let text = text(value)?;
     if text.is_empty() || text.contains(['=', '\0']) {
         let message = "this is not the name of an environment variable";

@@ -92,6 +92,32 @@ fn the_example_lists_every_key_at_its_default() {
 }
 
 #[test]
+fn an_encryption_key_is_in_one_place_and_no_alias_means_two() {
+    let text = "[encryption_key.one]\nfile = \"/run/key\"\naliases = [\"alias/line\", \"alias/a/b\"]\n\
+                [encryption_key.two]\nenv = \"KEY\"\n";
+    let (config, _) = document::parse(text).unwrap();
+    let one = &config.encryption_keys["one"];
+    assert_eq!(one.source, SecretConfig::File("/run/key".into()));
+    assert_eq!(one.aliases, ["alias/line", "alias/a/b"]);
+    assert_eq!(config.encryption_keys["two"].source, SecretConfig::Env("KEY".to_owned()));
+    for (wrong, says) in [
+        ("[encryption_key.k]\n", "nothing says what the key is"),
+        ("[encryption_key.k]\nvalue = \"x\"\n", "has no setting \"value\""),
+        ("[encryption_key.k]\nfile = \"a\"\nenv = \"B\"\n", "a key is in one place"),
+        ("[encryption_key.\"a b\"]\nenv = \"B\"\n", "is not a name"),
+        ("[encryption_key.k]\nenv = \"B\"\naliases = [\"line\"]\n", "\"line\" is not an alias"),
+        (
+            "[encryption_key.a]\nenv = \"A\"\naliases = [\"alias/x\"]\n\
+             [encryption_key.b]\nenv = \"B\"\naliases = [\"alias/x\"]\n",
+            "\"alias/x\" is \"a\" already",
+        ),
+    ] {
+        let told = rejection(wrong);
+        assert!(told.contains(says), "{wrong}: {told}");
+    }
+}
+
+#[test]
 fn an_access_key_names_its_secret() {
     let text =
         "region = \"eu-central-1\"\n[secret.s]\nenv = \"S\"\n[access_key.ID]\nsecret = \"s\"\n";
@@ -186,6 +212,10 @@ fn the_manual_lists_every_key_of_the_example_with_its_default() {
     for place in ["value", "file", "env"] {
         listed.insert(format!("secret.NAME.{place}"), "one of these".to_owned());
     }
+    for place in ["file", "env"] {
+        listed.insert(format!("encryption_key.NAME.{place}"), "one of these".to_owned());
+    }
+    listed.insert("encryption_key.NAME.aliases".to_owned(), "[]".to_owned());
     assert_eq!(documented, listed);
 }
 

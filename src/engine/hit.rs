@@ -65,6 +65,8 @@ pub enum FaultCode {
     TableFull,
     /// A stream that refuses what is over its room has none for a record.
     StreamFull,
+    /// A stream is encrypted with a key that the configuration does not have.
+    StreamLocked,
     /// As much waits in a delivery as may.
     DeliveryFull,
     /// A PARTITION BY value is Undefined, or the key is too long.
@@ -131,6 +133,7 @@ impl FaultCode {
         FaultCode::TableKeyInvalid,
         FaultCode::TableFull,
         FaultCode::StreamFull,
+        FaultCode::StreamLocked,
         FaultCode::DeliveryFull,
         FaultCode::HoldKeyInvalid,
         FaultCode::HoldKeysFull,
@@ -174,6 +177,7 @@ impl FaultCode {
             FaultCode::TableKeyInvalid => "table_key_invalid",
             FaultCode::TableFull => "table_full",
             FaultCode::StreamFull => "stream_full",
+            FaultCode::StreamLocked => "stream_locked",
             FaultCode::DeliveryFull => "delivery_full",
             FaultCode::HoldKeyInvalid => "hold_key_invalid",
             FaultCode::HoldKeysFull => "hold_keys_full",

@@ -26,6 +26,7 @@ use crate::stream::Lineage;
 use crate::stream::Put;
 
 use super::Parts;
+use super::encryption::lock_streams;
 use super::rules::RunningRules;
 use super::secrets;
 use super::stage::Work;
@@ -99,6 +100,7 @@ impl Parts<'_> {
         metrics.register(registry);
         let meter = Arc::clone(&running.hold().meter);
         let reader = stream::Reader::new(storage.reader()?);
+        lock_streams(&reader, storage.keys(), &meter)?;
         registry.register_collector(Box::new(StreamMetrics::new(
             reader,
             Arc::clone(&meter),
@@ -129,6 +131,7 @@ impl Parts<'_> {
             account_id: config.account_id.clone(),
             region: config.region.clone(),
             keys: AccessKeys::new(keys),
+            keyring: Arc::clone(storage.keys()),
             arrivals: journal.arrivals(),
             stopped,
             subscription_life: limits::KINESIS_SUBSCRIPTION_LIFE,

@@ -14,6 +14,7 @@
 
 mod access_files;
 mod doors;
+mod encryption;
 mod events;
 mod hits;
 mod inbox;
@@ -114,6 +115,8 @@ use crate::storage::StorageError;
 use crate::stream;
 use crate::topic::TopicName;
 
+pub use encryption::KeyError;
+pub use encryption::keyring;
 pub use key::TOKEN_FILE;
 pub use rehearsal::Rehearsal;
 pub use rehearsal::Seen;
@@ -238,7 +241,7 @@ impl Gateway {
         let started_at = clock.now();
         open_files::fit(&mut config, &loaded.checked.rules)?;
         let mut registry = Registry::with_prefix("tidegate");
-        let storage = Storage::open(&config.data_dir)?;
+        let storage = Storage::open_with(&config.data_dir, keyring(&config)?)?;
         let kept = latest::load(&storage, table_bounds(&config))?;
         let rules = switches::restored(loaded.checked.rules, &storage)?;
         let running = first_rules(rules, &config, &kept.mirror, &storage, &mut registry)?;

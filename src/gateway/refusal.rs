@@ -18,6 +18,9 @@ impl From<StreamError> for SourceError {
             StreamError::PartitionKey(_) | StreamError::RecordTooLarge(_) => {
                 SourceError::Refused(error.to_string())
             }
+            StreamError::Locked(_) | StreamError::NoKey { .. } => {
+                SourceError::Busy(error.to_string())
+            }
             error => SourceError::Failed(describe(&error)),
         }
     }

@@ -14,7 +14,7 @@ use crate::limits::SECRET_BYTES_MAX;
 
 /// Why a secret cannot be had. Says nothing of its text.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SecretError {
+pub enum SecretError {
     /// Its file cannot be read, or is no text.
     #[error("the secret '{name}' cannot be read from {}", path.display())]
     File {

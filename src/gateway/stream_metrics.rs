@@ -246,5 +246,11 @@ fn encode_streams(encoder: &mut DescriptorEncoder<'_>, lines: &[StreamLine]) -> 
     )?;
     encode("stream_dropped_bytes", "Bytes of data and keys of those.", counter, |line| {
         Some(line.meter.dropped().bytes)
-    })
+    })?;
+    encode(
+        "stream_locked",
+        "Records and puts refused, and reads failed, because the configuration lacks the stream's key.",
+        counter,
+        |line| Some(line.meter.locked()),
+    )
 }

@@ -234,7 +234,11 @@ async fn turn(reading: Reading, rules: Arc<Rules>, shared: Arc<Shared>) -> (Read
             // Places may have been moved that are not committed.
             reading.generation = 0;
             reading.failures = reading.failures.saturating_add(1);
-            let (stream, error) = (&reading.stream, describe(&error));
+            let stream = &reading.stream;
+            if matches!(error, StreamError::NoKey { .. }) {
+                rules.meter.refuse_locked(&rules.meter.stream(stream));
+            }
+            let error = describe(&error);
             tracing::error!(%stream, error, "a stream cannot be read for the rules; trying again");
             tokio::select! {
                 () = tokio::time::sleep(RETRY.wait(reading.failures)) => (reading, Next::GoOn),
@@ -536,7 +540,7 @@ pub(super) fn hops_exceeded(
 
 /// A record as the rules see it.
 pub(super) fn to_publish(record: Record, topic: &TopicName, now: Timestamp) -> Publish {
-    let Record { sequence_number, partition_key, hash_key: _, hops, at, data } = record;
+    let Record { sequence_number, partition_key, hops, at, data, .. } = record;
     let record = StreamRecord {
         shard_id: Arc::from(sequence_number.shard().to_string()),
         sequence_number: sequence_number.to_string().into(),
@@ -601,6 +605,7 @@ CREATE RULE c AS SELECT n FROM STREAM raw DO STREAM out KEY 'c' ON ERROR DO STRE
                 hash_key: None,
                 hops: 0,
                 at: now,
+                is_encrypted: false,
                 data: Bytes::from(format!(r#"{{"n":{n}}}"#)),
             };
             judge.record(record, &plan, &mut pass);

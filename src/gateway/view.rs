@@ -594,8 +594,9 @@ impl Source for GatewayView {
             }
             let bytes = record.data.len() + record.partition_key.len();
             let meter = Arc::clone(&self.running.hold().meter);
-            if let Err(no_room) = meter.admit(name, bytes) {
-                return Err(SourceError::Busy(format!("the stream '{name}' is full: {no_room}")));
+            if let Err(not_admitted) = meter.admit(name, bytes) {
+                let reason = format!("the stream '{name}' takes no record: {not_admitted}");
+                return Err(SourceError::Busy(reason));
             }
             let record = stream::NewRecord {
                 partition_key: &record.partition_key,

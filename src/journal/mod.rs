@@ -464,7 +464,8 @@ impl<W: Send + 'static> Journal<W> {
         let (closing, is_closing) = watch::channel(false);
         let (stall, health) = watch::channel(None);
         let metrics = JournalMetrics::default();
-        let targets = Targets { meter: stage.meter(), ..Targets::default() };
+        let keys = Arc::clone(storage.keys());
+        let targets = Targets { meter: stage.meter(), keys, ..Targets::default() };
         let awaited = Arc::new(Notify::new());
         let ended = writer::start(writer::Start {
             storage,

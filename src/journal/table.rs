@@ -18,6 +18,7 @@ use crate::latest;
 use crate::retained;
 use crate::session;
 use crate::storage::Job;
+use crate::storage::Keyring;
 use crate::storage::SqliteError;
 use crate::storage::checkpointer;
 use crate::stream;
@@ -35,6 +36,7 @@ pub(super) struct Targets {
     pub(super) meter: Arc<stream::Meter>,
     pub(super) deliveries: Arc<delivery::Backlogs>,
     pub(super) hooks: Arc<lambda::Backlogs>,
+    pub(super) keys: Arc<Keyring>,
 }
 
 /// The write connection, and what its nouns remember between commits.
@@ -61,7 +63,7 @@ impl Tables {
     ) -> Tables {
         Tables {
             connection,
-            streams: stream::Appender::new(targets.streams, targets.meter),
+            streams: stream::Appender::new(targets.streams, targets.meter, targets.keys),
             deliveries: delivery::Appender::new(targets.deliveries),
             hooks: lambda::Appender::new(targets.hooks),
             sessions: session::Appender::default(),

@@ -122,7 +122,9 @@ pub(super) async fn delete(kinesis: &Arc<Kinesis>, request: DeleteRequest) -> Re
         _ => Ending::Unread,
     };
     let ended = kinesis.lineage.delete(name.clone(), ending).await?;
-    ended.map_err(|refused| kinesis.refuse(&name, refused))
+    ended.map_err(|refused| kinesis.refuse(&name, refused))?;
+    kinesis.meter.unlock(&name);
+    Ok(())
 }
 
 /// IncreaseStreamRetentionPeriod's and DecreaseStreamRetentionPeriod's request.

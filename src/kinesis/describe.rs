@@ -10,6 +10,7 @@ use super::Kinesis;
 use super::answer;
 use super::answer::ModeDetails;
 use super::answer::Shard;
+use super::encryption::KMS;
 use super::fault::Fault;
 use super::fault::Findings;
 use super::shape::Ignored;
@@ -87,6 +88,8 @@ struct Facts {
     retention_period_hours: u64,
     stream_creation_timestamp: answer::Time,
     encryption_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
     #[serde(rename = "MaxRecordSizeInKiB")]
     max_record_size: usize,
 }
@@ -129,7 +132,8 @@ impl Facts {
             stream_mode_details: ModeDetails::of(stream.is_limited),
             retention_period_hours: stream.retention.as_secs() / 3600,
             stream_creation_timestamp: answer::Time(stream.created_at),
-            encryption_type: "NONE",
+            encryption_type: if stream.key_id.is_some() { KMS } else { "NONE" },
+            key_id: stream.key_id.clone(),
             max_record_size: stream.record_bytes_max / 1024,
         }
     }

@@ -37,6 +37,11 @@ impl Fault {
         Fault::new("LimitExceededException", message)
     }
 
+    /// A key of AWS KMS, which is one of the configuration here, is not there.
+    pub(super) fn no_key(message: impl Into<String>) -> Fault {
+        Fault::new("KMSNotFoundException", message)
+    }
+
     /// 500: the outcome is unknown, and SDKs try again.
     pub(super) fn internal(message: impl Into<String>) -> Fault {
         let status = StatusCode::INTERNAL_SERVER_ERROR;
@@ -53,7 +58,10 @@ impl Fault {
 impl From<StreamError> for Fault {
     fn from(error: StreamError) -> Self {
         tracing::error!(error = %crate::retry::describe(&error), "a stream cannot be read");
-        Fault::internal(error.to_string())
+        match error {
+            StreamError::NoKey { .. } => Fault::no_key(error.to_string()),
+            error => Fault::internal(error.to_string()),
+        }
     }
 }
 

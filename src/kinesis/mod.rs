@@ -24,6 +24,7 @@ mod answer;
 mod control;
 mod describe;
 mod dynamo;
+mod encryption;
 mod event_stream;
 mod fan_out;
 mod fault;
@@ -63,6 +64,7 @@ use crate::limits::KINESIS_BYTES_MAX;
 use crate::limits::KINESIS_EVENTS_BYTES_MAX;
 use crate::limits::KINESIS_REQUESTS_MAX;
 use crate::limits::KINESIS_SUBSCRIPTIONS_MAX;
+use crate::storage::Keyring;
 use crate::stream::Allowance;
 use crate::stream::Arrivals;
 use crate::stream::Lineage;
@@ -143,6 +145,8 @@ pub struct Setup {
     pub region: String,
     /// What requests may be signed with.
     pub keys: AccessKeys,
+    /// What records may be encrypted with.
+    pub keyring: Arc<Keyring>,
     /// Who rings when records have come.
     pub arrivals: Arc<Arrivals>,
     /// Turns true when the gateway stops: what would go on for minutes ends then.
@@ -167,6 +171,7 @@ pub(crate) struct Kinesis {
     account_id: String,
     region: String,
     keys: AccessKeys,
+    keyring: Arc<Keyring>,
     arrivals: Arc<Arrivals>,
     stopped: watch::Receiver<bool>,
     subscription_life: Duration,
@@ -198,6 +203,7 @@ impl Kinesis {
             account_id: setup.account_id,
             region: setup.region,
             keys: setup.keys,
+            keyring: setup.keyring,
             arrivals: setup.arrivals,
             stopped: setup.stopped,
             subscription_life: setup.subscription_life,

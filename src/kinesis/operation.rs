@@ -6,6 +6,7 @@ use super::Kinesis;
 use super::answer::write;
 use super::control;
 use super::describe;
+use super::encryption;
 use super::fan_out;
 use super::fault::Fault;
 use super::monitor;
@@ -120,9 +121,8 @@ impl Operation {
             Operation::RegisterStreamConsumer => answered!(fan_out::register),
             Operation::RemoveTagsFromStream => done!(tags::remove),
             Operation::SplitShard => done!(control::split),
-            Operation::StartStreamEncryption | Operation::StopStreamEncryption => {
-                refused!(refused::ENCRYPTION)
-            }
+            Operation::StartStreamEncryption => done!(encryption::start),
+            Operation::StopStreamEncryption => done!(encryption::stop),
             Operation::SubscribeToShard => {
                 subscribe::shard(kinesis, format, read_request(format, body)?).await
             }
@@ -160,8 +160,6 @@ impl Operation {
             | Operation::DescribeAccountSettings
             | Operation::GetResourcePolicy
             | Operation::PutResourcePolicy
-            | Operation::StartStreamEncryption
-            | Operation::StopStreamEncryption
             | Operation::UpdateAccountSettings
             | Operation::UpdateStreamWarmThroughput => reads!(Ignored),
             Operation::DisableEnhancedMonitoring | Operation::EnableEnhancedMonitoring => {
@@ -183,6 +181,9 @@ impl Operation {
             Operation::RegisterStreamConsumer => reads!(fan_out::RegisterRequest),
             Operation::RemoveTagsFromStream => reads!(tags::RemoveRequest),
             Operation::SplitShard => reads!(control::SplitRequest),
+            Operation::StartStreamEncryption | Operation::StopStreamEncryption => {
+                reads!(encryption::EncryptionRequest)
+            }
             Operation::SubscribeToShard => reads!(subscribe::SubscribeRequest),
             Operation::TagResource => reads!(tags::AddToResourceRequest),
             Operation::UntagResource => reads!(tags::RemoveFromResourceRequest),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Kinesis;
 use super::NotPut;
 use super::answer::Spelled;
+use super::encryption::KMS;
 use super::fault::Fault;
 use super::fault::Findings;
 use super::metrics::Way;
@@ -22,6 +23,7 @@ use crate::limits::PARTITION_KEY_CHARS_MAX;
 use crate::limits::STREAM_RECORD_BYTES_MAX;
 use crate::stream::NoRoom;
 use crate::stream::Put;
+use crate::stream::PutOutcome;
 use crate::stream::PutRecord;
 use crate::stream::PutRefused;
 use crate::stream::PutResult;
@@ -50,6 +52,8 @@ pub(super) struct OneRequest {
 pub(super) struct OneAnswer {
     shard_id: Spelled<ShardId>,
     sequence_number: Spelled<SequenceNumber>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_type: Option<&'static str>,
 }
 
 /// PutRecords' request.
@@ -76,6 +80,8 @@ struct Entry {
 pub(super) struct ManyAnswer {
     failed_record_count: usize,
     records: Vec<EntryAnswer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_type: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -159,11 +165,13 @@ pub(super) async fn record(
             kinesis.account_id
         )));
     }
-    let results = put(kinesis, &stream, vec![entry.record()?], |_| "data".to_owned()).await?;
-    match results.first() {
-        Some(PutResult::Stored(Stored { shard, sequence_number })) => {
-            Ok(OneAnswer { shard_id: Spelled(*shard), sequence_number: Spelled(*sequence_number) })
-        }
+    let outcome = put(kinesis, &stream, vec![entry.record()?], |_| "data".to_owned()).await?;
+    match outcome.results.first() {
+        Some(PutResult::Stored(Stored { shard, sequence_number })) => Ok(OneAnswer {
+            shard_id: Spelled(*shard),
+            sequence_number: Spelled(*sequence_number),
+            encryption_type: outcome.is_encrypted.then_some(KMS),
+        }),
         Some(PutResult::Throttled(shard)) => {
             Err(Fault::new(THROTTLED, exceeded(*shard, &stream, &kinesis.account_id)))
         }
@@ -206,7 +214,7 @@ pub(super) async fn records(
         return Err(Fault::invalid("Records size exceeds 10 MB limit"));
     }
     let member = |place| format!("records.{}.member.data", place + 1);
-    let results = put(kinesis, &stream, records, member).await?;
+    let PutOutcome { results, is_encrypted } = put(kinesis, &stream, records, member).await?;
     let answer = |result: &PutResult| match result {
         PutResult::Stored(stored) => EntryAnswer::Stored {
             sequence_number: Spelled(stored.sequence_number),
@@ -225,6 +233,7 @@ pub(super) async fn records(
     Ok(ManyAnswer {
         failed_record_count: results.iter().filter(is_failed).count(),
         records: results.iter().map(answer).collect(),
+        encryption_type: is_encrypted.then_some(KMS),
     })
 }
 
@@ -245,14 +254,15 @@ async fn put(
     stream: &str,
     records: Vec<PutRecord>,
     member: impl Fn(usize) -> String,
-) -> Result<Vec<PutResult>, Fault> {
+) -> Result<PutOutcome, Fault> {
     let put = Arc::new(Put::new(Arc::from(stream), kinesis.clock.now(), records));
     kinesis.intake.put(Arc::clone(&put)).await.map_err(|not_put| match not_put {
         NotPut::Refused(reason) => Fault::unavailable(reason),
         NotPut::Unsettled => Fault::internal(not_put.to_string()),
     })?;
-    let results = match put.take_outcome() {
-        Some(Ok(results)) => results,
+    let outcome = match put.take_outcome() {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(PutRefused::NoKey { key_id })) => return Err(kinesis.no_key(&key_id)),
         Some(Err(PutRefused::UnknownStream)) => return Err(kinesis.no_stream(stream)),
         Some(Err(PutRefused::RecordTooLarge { place, bytes_max })) => {
             let length = put.records().get(place).map_or(0, PutRecord::payload_bytes);
@@ -263,7 +273,7 @@ async fn put(
         None => return Err(Fault::internal("the records have no outcome")),
     };
     let (mut stored, mut throttled) = ((0, 0), 0);
-    for (record, result) in put.records().iter().zip(&results) {
+    for (record, result) in put.records().iter().zip(&outcome.results) {
         match result {
             PutResult::Stored(_) => stored = (stored.0 + 1, stored.1 + record.payload_bytes()),
             PutResult::Throttled(_) => throttled += 1,
@@ -272,5 +282,5 @@ async fn put(
     }
     kinesis.metrics.count_records(Way::In, stored.0, stored.1);
     kinesis.metrics.count_throttled(Way::In, throttled);
-    Ok(results)
+    Ok(outcome)
 }

@@ -11,6 +11,7 @@ use super::answer;
 use super::answer::Blob;
 use super::answer::ChildShard;
 use super::answer::Spelled;
+use super::encryption::KMS;
 use super::fault::Fault;
 use super::fault::Findings;
 use super::fault::shortened;
@@ -94,6 +95,8 @@ pub(super) struct RecordAnswer {
     approximate_arrival_timestamp: answer::Time,
     data: Blob,
     partition_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_type: Option<&'static str>,
 }
 
 impl RecordAnswer {
@@ -103,6 +106,7 @@ impl RecordAnswer {
             approximate_arrival_timestamp: answer::Time(record.at),
             data: Blob(record.data),
             partition_key: record.partition_key.into_string(),
+            encryption_type: record.is_encrypted.then_some(KMS),
         }
     }
 }
@@ -285,7 +289,12 @@ impl Kinesis {
                     self.metrics.damaged_blocks.inc();
                     cursor.skip_block(block);
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    if matches!(error, StreamError::NoKey { .. }) {
+                        self.meter.refuse_locked(&self.meter.stream(stream));
+                    }
+                    return Err(error.into());
+                }
             }
         }
         // The next call goes on from here.

@@ -11,9 +11,6 @@ pub(super) fn refuse(_: Ignored, instead: &str) -> Fault {
 /// Of PutResourcePolicy, GetResourcePolicy and DeleteResourcePolicy.
 pub(super) const POLICIES: &str = "This gateway has no resource policies. Who may use streams is said by its access keys: \
      [access_key.ID] in the configuration.";
-/// Of StartStreamEncryption and StopStreamEncryption.
-pub(super) const ENCRYPTION: &str = "This gateway does not encrypt records at rest itself, and has no KMS. Keep its data folder on an \
-     encrypted volume.";
 /// Of UpdateStreamWarmThroughput.
 pub(super) const WARM_THROUGHPUT: &str = "Streams of this gateway need no warming: an on-demand stream takes what the disk takes at once.";
 /// Of DescribeAccountSettings and UpdateAccountSettings.

@@ -4,11 +4,15 @@
 //! changes. They send their change as a closure to the writer, which runs it in its next
 //! transaction, so there is one writer, one order, and one sync for all of them.
 
+use std::sync::Arc;
+
 use rusqlite::Transaction;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::limits;
+
+use super::cipher::Keyring;
 
 /// Why a job has no result.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,7 @@ where
 #[derive(Clone)]
 pub struct Executor {
     jobs: mpsc::Sender<Box<dyn Job>>,
+    keys: Arc<Keyring>,
 }
 
 /// The writer's end.
@@ -68,9 +73,14 @@ pub(crate) type JobQueue = mpsc::Receiver<Box<dyn Job>>;
 
 impl Executor {
     /// A queue of [`limits::JOURNAL_JOBS_MAX`] jobs.
-    pub(crate) fn channel() -> (Executor, JobQueue) {
+    pub(crate) fn channel(keys: Arc<Keyring>) -> (Executor, JobQueue) {
         let (jobs, queue) = mpsc::channel(limits::JOURNAL_JOBS_MAX);
-        (Executor { jobs }, queue)
+        (Executor { jobs, keys }, queue)
+    }
+
+    /// What may be encrypted with.
+    pub(crate) fn keys(&self) -> &Arc<Keyring> {
+        &self.keys
     }
 
     /// Runs `change` in the writer's next transaction, in a savepoint of its own, and answers when

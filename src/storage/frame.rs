@@ -12,7 +12,8 @@
 
 use flate2::Crc;
 
-const CRC_BYTES: usize = 4;
+/// Bytes before the first field.
+pub(crate) const CHECKSUM_BYTES: usize = 4;
 /// A `u64` has at most this many varint bytes.
 const VARINT_BYTES_MAX: u32 = 10;
 
@@ -29,19 +30,19 @@ pub(crate) struct FrameWriter {
 
 impl Default for FrameWriter {
     fn default() -> Self {
-        FrameWriter { bytes: vec![0; CRC_BYTES] }
+        FrameWriter { bytes: vec![0; CHECKSUM_BYTES] }
     }
 }
 
 impl FrameWriter {
     /// Forgets all fields, keeps the memory.
     pub(crate) fn clear(&mut self) {
-        self.bytes.truncate(CRC_BYTES);
+        self.bytes.truncate(CHECKSUM_BYTES);
     }
 
     /// Bytes of the fields so far.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - CRC_BYTES
+        self.bytes.len() - CHECKSUM_BYTES
     }
 
     /// Adds one byte.
@@ -78,15 +79,20 @@ impl FrameWriter {
         self.bytes.extend_from_slice(value);
     }
 
+    /// The fields so far.
+    pub(crate) fn fields(&self) -> &[u8] {
+        &self.bytes[CHECKSUM_BYTES..]
+    }
+
     /// Adds all fields of `other`.
     pub(crate) fn put_fields(&mut self, other: &FrameWriter) {
-        self.bytes.extend_from_slice(&other.bytes[CRC_BYTES..]);
+        self.bytes.extend_from_slice(other.fields());
     }
 
     /// The blob, with its checksum. Fields can still be added after it; seal again then.
     pub(crate) fn seal(&mut self) -> &[u8] {
-        let crc = checksum(&self.bytes[CRC_BYTES..]);
-        self.bytes[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+        let crc = checksum(self.fields());
+        self.bytes[..CHECKSUM_BYTES].copy_from_slice(&crc.to_le_bytes());
         &self.bytes
     }
 }
@@ -100,12 +106,18 @@ pub(crate) struct FrameReader<'a> {
 impl<'a> FrameReader<'a> {
     /// Checks the checksum of `blob`.
     pub(crate) fn open(blob: &'a [u8]) -> Result<Self, Damaged> {
-        let (crc, rest) =
-            blob.split_first_chunk::<CRC_BYTES>().ok_or(Damaged("shorter than its checksum"))?;
+        let (crc, rest) = blob
+            .split_first_chunk::<CHECKSUM_BYTES>()
+            .ok_or(Damaged("shorter than its checksum"))?;
         if u32::from_le_bytes(*crc) != checksum(rest) {
             return Err(Damaged("the checksum does not match"));
         }
         Ok(FrameReader { rest })
+    }
+
+    /// Reads fields that have no checksum, because something else vouches for them.
+    pub(crate) fn of_fields(fields: &'a [u8]) -> Self {
+        FrameReader { rest: fields }
     }
 
     /// Whether every field has been read.

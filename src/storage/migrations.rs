@@ -31,6 +31,7 @@ const STEPS: &[Step] = &[
     &[crate::lease::SCHEMA],
     &[crate::delivery::PARTITION_SCHEMA],
     &[crate::delivery::FORM_SCHEMA],
+    &[crate::stream::ENCRYPTION_SCHEMA],
 ];
 
 /// The version this program reads and writes.

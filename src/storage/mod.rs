@@ -13,9 +13,11 @@
 //! see [`checkpointer`]. Figures and the reasons for page size and layout: `docs/storage.md`.
 //!
 //! [`frame`] is the form of everything that is stored as a blob, [`message`] that of an application
-//! message in it.
+//! message in it. [`cipher`] encrypts what a key of the configuration is to protect: whoever opens the storage gives the
+//! [`Keyring`], and every connection and job has it.
 
 pub(crate) mod checkpointer;
+pub(crate) mod cipher;
 mod executor;
 pub(crate) mod frame;
 mod lock;
@@ -30,6 +32,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -37,6 +40,8 @@ use rusqlite::Connection;
 use rusqlite::ErrorCode;
 use rusqlite::OpenFlags;
 
+pub use cipher::KEY_BYTES;
+pub use cipher::Keyring;
 pub use executor::ExecuteError;
 pub use executor::Executor;
 pub(crate) use executor::Job;
@@ -46,6 +51,7 @@ pub(crate) use open_rows::OpenRows;
 /// What SQLite says, for the error types of those who keep tables.
 pub use rusqlite::Error as SqliteError;
 
+use cipher::Opener;
 use lock::DataLock;
 use lock::LockError;
 
@@ -153,12 +159,26 @@ fn describe_holder(holder: Option<&LockHolder>) -> String {
 
 /// A read-only connection. Not for async code: a read is a blocking call.
 #[derive(Debug)]
-pub struct ReadConnection(Connection);
+pub struct ReadConnection {
+    sqlite: Connection,
+    opener: Opener,
+}
 
 impl ReadConnection {
     /// For the `table.rs` files.
     pub(crate) fn sqlite(&self) -> &Connection {
-        &self.0
+        &self.sqlite
+    }
+
+    /// Opens what is encrypted.
+    pub(crate) fn opener(&self) -> &Opener {
+        &self.opener
+    }
+
+    /// The same with keys for what is encrypted.
+    #[must_use]
+    pub fn with_keys(self, keys: Arc<Keyring>) -> ReadConnection {
+        ReadConnection { opener: Opener::new(keys), ..self }
     }
 }
 
@@ -171,6 +191,7 @@ pub struct Storage {
     /// The writer's end of the job queue until the journal takes it.
     jobs: Mutex<Option<JobQueue>>,
     executor: Executor,
+    keys: Arc<Keyring>,
     /// Held as long as this value lives. Behind a lock because announcing rewrites the file.
     lock: Mutex<DataLock>,
 }
@@ -178,6 +199,11 @@ pub struct Storage {
 impl Storage {
     /// Takes `folder` for this process: makes it, locks it, opens and migrates the database.
     pub fn open(folder: &Path) -> Result<Storage, StorageError> {
+        Storage::open_with(folder, Arc::default())
+    }
+
+    /// The same with keys for what is encrypted.
+    pub fn open_with(folder: &Path, keys: Arc<Keyring>) -> Result<Storage, StorageError> {
         make_folder(folder)?;
         let lock = DataLock::take(folder).map_err(|error| match error {
             LockError::Held(holder) => StorageError::InUse { path: folder.to_owned(), holder },
@@ -185,12 +211,13 @@ impl Storage {
         })?;
         let path = folder.join(FILE_NAME);
         let writer = open_writer(&path)?;
-        let (executor, jobs) = Executor::channel();
+        let (executor, jobs) = Executor::channel(Arc::clone(&keys));
         Ok(Storage {
             folder: folder.to_owned(),
             writer: Mutex::new(Some(writer)),
             jobs: Mutex::new(Some(jobs)),
             executor,
+            keys,
             lock: Mutex::new(lock),
         })
     }
@@ -212,12 +239,18 @@ impl Storage {
         if found < migrations::VERSION {
             return Err(StorageError::OlderSchema { path, found });
         }
-        Ok(ReadConnection(connection))
+        Ok(ReadConnection { sqlite: connection, opener: Opener::default() })
     }
 
     /// A further read connection.
     pub fn reader(&self) -> Result<ReadConnection, StorageError> {
-        open_reader(&self.folder.join(FILE_NAME)).map(ReadConnection)
+        let sqlite = open_reader(&self.folder.join(FILE_NAME))?;
+        Ok(ReadConnection { sqlite, opener: Opener::new(Arc::clone(&self.keys)) })
+    }
+
+    /// What may be encrypted with.
+    pub fn keys(&self) -> &Arc<Keyring> {
+        &self.keys
     }
 
     /// Where jobs for the write connection go; they run once the journal has started.

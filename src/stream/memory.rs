@@ -39,6 +39,7 @@ impl MemoryStream {
             hash_key: new.hash_key,
             hops: new.hops,
             at: new.at,
+            is_encrypted: false,
             data: Bytes::copy_from_slice(new.data),
         }
     }

@@ -32,6 +32,10 @@
 //! shard, so counts need the last block only, and the running latest time, which makes looking for a
 //! time a binary search even if the clock was set back.
 //!
+//! **Encryption.** A stream may have a key (Kinesis: `StartStreamEncryption`). Its blocks are then encrypted by
+//! [`crate::storage::cipher`] before they are written, each bound to its place, with the name of its key beside it. Where the key
+//! is missing nothing is written, and reading ends before the block.
+//!
 //! Crash story: a block is in the journal's transaction, whole or not at all. The next block number
 //! is that of the last block, or what retention remembered when it took that; no counter can lag.
 
@@ -55,6 +59,7 @@ mod table;
 mod tests;
 mod verify;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,6 +74,8 @@ use crate::storage::ExecuteError;
 use crate::storage::Executor;
 use crate::storage::SqliteError;
 use crate::storage::frame::Damaged;
+
+use append::Appended;
 
 pub use allowance::Allowance;
 pub(crate) use append::Appender;
@@ -102,10 +109,12 @@ pub use memory::MemoryStream;
 pub use meter::Amount;
 pub use meter::Meter;
 pub use meter::NoRoom;
+pub use meter::NotAdmitted;
 pub use meter::Room;
 pub use meter::ShardMeter;
 pub use meter::StreamMeter;
 pub use put::Put;
+pub use put::PutOutcome;
 pub use put::PutRecord;
 pub use put::PutRefused;
 pub use put::PutResult;
@@ -128,6 +137,7 @@ pub use sequence::SequenceNumberError;
 pub use shard::HashRange;
 pub use shard::ShardId;
 pub use shard::hash_partition_key;
+pub(crate) use table::ENCRYPTION_SCHEMA;
 pub(crate) use table::SCHEMA;
 pub use verify::Aspect;
 pub use verify::Finding;
@@ -172,6 +182,23 @@ pub enum StreamError {
         /// What is wrong with it.
         source: Damaged,
     },
+    /// A block is encrypted, and its key is not there.
+    #[error(
+        "{shard}: block {block} is encrypted with the key '{key}', which the configuration does not have"
+    )]
+    NoKey {
+        /// The shard.
+        shard: ShardId,
+        /// Number of the block.
+        block: u64,
+        /// The key's name.
+        key: String,
+    },
+    /// The stream is encrypted, and its key is not there.
+    #[error(
+        "records of the stream are encrypted with the key '{0}', which the configuration does not have"
+    )]
+    Locked(Arc<str>),
     /// SQLite failed.
     #[error("cannot read the stream's tables")]
     Sqlite(#[from] SqliteError),
@@ -230,6 +257,8 @@ pub struct Record {
     pub hops: u8,
     /// Arrival time.
     pub at: Timestamp,
+    /// Whether it is encrypted on disk.
+    pub is_encrypted: bool,
     /// The record.
     pub data: Bytes,
 }
@@ -350,12 +379,14 @@ pub async fn put(
     let key = CompactString::from(record.partition_key);
     let data = Bytes::copy_from_slice(record.data);
     let (hash_key, at, hops) = (record.hash_key, record.at, record.hops);
+    let keys = Arc::clone(executor.keys());
     executor
         .execute(move |transaction| {
             let record = NewRecord { partition_key: &key, hash_key, data: &data, at, hops };
-            match append::append_one(transaction, &name, &record)? {
-                Some(stored) => Ok(Ok(stored)),
-                None => Ok(Err(unknown(&name, &table::names(transaction)?))),
+            match append::append_one(transaction, &name, &record, &keys)? {
+                Appended::Stored(stored) => Ok(Ok(stored)),
+                Appended::NoStream => Ok(Err(unknown(&name, &table::names(transaction)?))),
+                Appended::NoKey(key_id) => Ok(Err(StreamError::Locked(key_id))),
             }
         })
         .await?

@@ -54,11 +54,19 @@ pub enum PutResult {
 }
 
 /// Why none of the records was looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PutRefused {
     /// There is no such stream.
     #[error("there is no such stream")]
     UnknownStream,
+    /// The stream is encrypted, and the configuration does not have its key.
+    #[error(
+        "its records are encrypted with the key '{key_id}', which the configuration does not have"
+    )]
+    NoKey {
+        /// The key's id, as the stream has it.
+        key_id: Arc<str>,
+    },
     /// A record is larger than the stream takes.
     #[error("record {place} is larger than {bytes_max} bytes with its partition key")]
     RecordTooLarge {
@@ -69,7 +77,16 @@ pub enum PutRefused {
     },
 }
 
-type Outcome = Result<Vec<PutResult>, PutRefused>;
+/// What became of all records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutOutcome {
+    /// Of each, in order.
+    pub results: Vec<PutResult>,
+    /// Whether those that are stored are encrypted.
+    pub is_encrypted: bool,
+}
+
+type Outcome = Result<PutOutcome, PutRefused>;
 
 /// Records for one stream, in order. Shared by whoever waits for them and the journal's writer, which alone sets the
 /// outcome; it is final when the submission that carries it is acknowledged.
@@ -108,14 +125,15 @@ impl Put {
         self.records.iter().map(PutRecord::payload_bytes).sum()
     }
 
-    /// What became of each record, in order; `None` before the commit.
+    /// What became of the records; `None` before the commit.
     pub fn take_outcome(&self) -> Option<Outcome> {
         self.outcome.lock().take()
     }
 
     /// What an attempt that failed had decided.
     pub(super) fn take_decided(&self) -> Option<Vec<PutResult>> {
-        self.outcome.lock().take().and_then(Result::ok)
+        let outcome = self.outcome.lock().take()?;
+        outcome.ok().map(|outcome| outcome.results)
     }
 
     pub(super) fn end(&self, outcome: Outcome) {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::storage::ReadConnection;
+use crate::storage::cipher::NoKey;
+use crate::storage::cipher::NotOpened;
 
 use super::Record;
 use super::Shard;
@@ -11,7 +13,8 @@ use super::ShardEntry;
 use super::ShardId;
 use super::StreamError;
 use super::StreamSummary;
-use super::block::BlockReader;
+use super::block;
+use super::block::BlockPlace;
 use super::block::BlockRecord;
 use super::sequence::Position;
 use super::sequence::SequenceNumber;
@@ -199,7 +202,7 @@ impl Reader {
         let sqlite = self.connection.sqlite();
         let read =
             table::for_each_block(sqlite, cursor.row, from.block(), last_block, |block, blob| {
-                for_each_record(cursor.shard, block, blob, |position, record| {
+                self.for_each_record(cursor, block, blob, |position, record, is_encrypted| {
                     if position < from {
                         return;
                     }
@@ -216,6 +219,7 @@ impl Reader {
                         hash_key: record.hash_key,
                         hops: record.hops,
                         at: record.at,
+                        is_encrypted,
                         data: record.data,
                     });
                 })?;
@@ -224,7 +228,9 @@ impl Reader {
         match read {
             Ok(()) => {}
             // What is before it comes first; the next call begins with it.
-            Err(StreamError::Damaged { .. }) if !records.is_empty() => is_cut = true,
+            Err(StreamError::Damaged { .. } | StreamError::NoKey { .. }) if !records.is_empty() => {
+                is_cut = true;
+            }
             Err(error) => return Err(error),
         }
         cursor.next = next;
@@ -245,7 +251,7 @@ impl Reader {
         };
         let mut found = None;
         table::for_each_block(sqlite, shard.row, from, table::NO_BLOCK, |block, blob| {
-            for_each_record(shard.shard, block, blob, |position, record| {
+            self.for_each_record(shard, block, blob, |position, record, _| {
                 if found.is_none() && record.at >= at {
                     found = Some(position);
                 }
@@ -260,24 +266,45 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// Shows the records of a block, and whether it is encrypted.
+    fn for_each_record(
+        &self,
+        cursor: &Cursor,
+        block: u64,
+        blob: &[u8],
+        mut visit: impl FnMut(Position, BlockRecord, bool),
+    ) -> Result<(), StreamError> {
+        let (shard, shard_made) = (cursor.shard, cursor.made);
+        let damaged = |source| StreamError::Damaged { shard, block, source };
+        let is_encrypted = block::is_encrypted(blob);
+        let stream = match is_encrypted {
+            true => table::stream_of(self.connection.sqlite(), cursor.row)?.unwrap_or_default(),
+            false => String::new(),
+        };
+        let place = BlockPlace { stream: &stream, shard, shard_made, block };
+        let mut clear = Vec::new();
+        let opened = block::open(blob, self.connection.opener(), place, &mut clear);
+        let records = opened.map_err(|why| match why {
+            NotOpened::NoKey(NoKey(key)) => StreamError::NoKey { shard, block, key },
+            NotOpened::Damaged(source) => damaged(source),
+        })?;
+        for (index, record) in (0..=u16::MAX).zip(records) {
+            visit(Position::new(block, index), record.map_err(damaged)?, is_encrypted);
+        }
+        Ok(())
+    }
+
+    /// The streams that are or have been encrypted: name, the id of the last key, and whether they are.
+    pub fn encrypted(&self) -> Result<Vec<(String, String, bool)>, StreamError> {
+        Ok(table::encrypted(self.connection.sqlite())?)
+    }
+}
+
 /// The position of `number`, which must be of `shard`.
 fn checked(shard: &Cursor, number: SequenceNumber) -> Result<Position, StreamError> {
     if number.shard() != shard.shard || number.shard_made() != shard.made {
         return Err(StreamError::ForeignSequence { number, shard: shard.shard });
     }
     Ok(number.position())
-}
-
-fn for_each_record(
-    shard: ShardId,
-    block: u64,
-    blob: &[u8],
-    mut visit: impl FnMut(Position, BlockRecord),
-) -> Result<(), StreamError> {
-    let damaged = |source| StreamError::Damaged { shard, block, source };
-    let records = BlockReader::open(blob).map_err(damaged)?;
-    for (index, record) in (0..=u16::MAX).zip(records) {
-        visit(Position::new(block, index), record.map_err(damaged)?);
-    }
-    Ok(())
 }

@@ -50,6 +50,16 @@ CREATE TABLE stream_block (
 ) STRICT;
 ";
 
+/// Joined the schema with encryption: whether what is written is encrypted, and the id of the key that was asked for
+/// last.
+pub(crate) const ENCRYPTION_SCHEMA: &str = "
+ALTER TABLE stream ADD COLUMN is_encrypted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream ADD COLUMN key_id TEXT;
+";
+
+/// The id of the key that records of a stream are encrypted with, if they are.
+pub(super) const KEY_ID: &str = "iif(stream.is_encrypted, stream.key_id, NULL)";
+
 /// The low bits of a block's row id are its number, those above it the shard's row.
 const BLOCK_BITS: u32 = 40;
 pub(super) const BLOCK_MASK: i64 = (1 << BLOCK_BITS) - 1;
@@ -455,6 +465,31 @@ pub(super) fn first_since(
         .prepare_cached("SELECT records_total - record_count FROM stream_block WHERE id = ?1")?
         .query_row([block_id(shard_row, block)], |row| row.get(0))?;
     Ok(Some((Position::new(block, 0), before)))
+}
+
+/// The name of the stream that a shard belongs to.
+pub(super) fn stream_of(
+    connection: &Connection,
+    shard_row: i64,
+) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce(was_named, name) FROM stream
+             WHERE id = (SELECT stream FROM stream_shard WHERE id = ?1)",
+        )?
+        .query_row([shard_row], |row| row.get(0))
+        .optional()
+}
+
+/// The streams that are, or have been, encrypted: name, the last key's id, and whether they are.
+pub(super) fn encrypted(connection: &Connection) -> rusqlite::Result<Vec<(String, String, bool)>> {
+    connection
+        .prepare_cached(
+            "SELECT name, key_id, is_encrypted FROM stream
+             WHERE key_id IS NOT NULL AND was_named IS NULL ORDER BY name",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect()
 }
 
 /// A block number that no shard reaches.

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use crate::storage::KEY_BYTES;
+use crate::storage::Keyring;
 use crate::storage::Storage;
 
 use super::*;
@@ -35,6 +37,8 @@ enum Step {
     Trim(i64),
     /// The process ends and starts again.
     Reopen,
+    /// Another key from now on, or none.
+    Encrypt(Option<&'static str>),
 }
 
 fn input() -> impl Strategy<Value = Input> {
@@ -57,6 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => input().prop_map(Step::Put),
         2 => (0_i64..3000).prop_map(Step::Trim),
         1 => Just(Step::Reopen),
+        2 => prop::sample::select(vec![None, Some("one"), Some("alias/two")]).prop_map(Step::Encrypt),
     ]
 }
 
@@ -83,6 +88,14 @@ struct World {
     peaks: Vec<Vec<i64>>,
     /// The greatest sequence number ever seen in each shard.
     last_seen: Vec<Option<SequenceNumber>>,
+    keys: Arc<Keyring>,
+}
+
+fn keyring() -> Arc<Keyring> {
+    let mut keys = Keyring::default();
+    keys.add("one", &[], [1; KEY_BYTES]);
+    keys.add("two", &["alias/two".to_owned()], [2; KEY_BYTES]);
+    Arc::new(keys)
 }
 
 fn open(folder: &Path) -> (Storage, Connection) {
@@ -102,11 +115,13 @@ impl World {
         assert!(table::declare(&transaction, &streams, now).unwrap().is_empty());
         transaction.commit().unwrap();
         let ranges: Vec<HashRange> = shard::split_evenly(shards).collect();
+        let keys = keyring();
         World {
             folder,
             storage,
             writer,
-            appender: Appender::default(),
+            appender: Appender::new(Arc::default(), Arc::default(), Arc::clone(&keys)),
+            keys,
             model: ranges.iter().map(|_| ModelShard::default()).collect(),
             peaks: vec![Vec::new(); ranges.len()],
             last_seen: vec![None; ranges.len()],
@@ -162,7 +177,10 @@ impl World {
             Step::Put(input) => {
                 let transaction = self.writer.transaction().unwrap();
                 let record = new_record(input);
-                let stored = append::append_one(&transaction, "s", &record).unwrap().unwrap();
+                let appended = append::append_one(&transaction, "s", &record, &self.keys);
+                let Appended::Stored(stored) = appended.unwrap() else {
+                    panic!("there is the stream, and its key");
+                };
                 transaction.commit().unwrap();
                 self.appender.forget();
                 self.remember(std::slice::from_ref(input));
@@ -178,6 +196,13 @@ impl World {
                 drop(std::mem::replace(&mut self.writer, writer));
                 drop(std::mem::replace(&mut self.storage, storage));
                 (self.storage, self.writer) = open(self.folder.path());
+                self.appender =
+                    Appender::new(Arc::default(), Arc::default(), Arc::clone(&self.keys));
+            }
+            Step::Encrypt(key_id) => {
+                let transaction = self.writer.transaction().unwrap();
+                lineage::encrypt_now(&transaction, "s", *key_id).unwrap().unwrap();
+                transaction.commit().unwrap();
                 self.appender.forget();
             }
         }
@@ -197,7 +222,12 @@ impl World {
     }
 
     fn reader(&self) -> Reader {
-        Reader::new(Storage::peek(self.folder.path()).unwrap())
+        self.reader_with(&self.keys)
+    }
+
+    fn reader_with(&self, keys: &Arc<Keyring>) -> Reader {
+        let connection = Storage::peek(self.folder.path()).unwrap();
+        Reader::new(connection.with_keys(Arc::clone(keys)))
     }
 
     /// Compares every way of reading with the model.
@@ -335,6 +365,59 @@ fn a_page_ends_at_its_bytes_and_tells_how_far_behind_it_is() {
     assert_eq!((page.records.len(), page.behind), (2, Duration::from_millis(500)));
     let page = reader.read(&mut cursor, 10, 0).unwrap();
     assert_eq!((page.records.len(), page.behind), (1, Duration::ZERO), "one record at least");
+}
+
+#[test]
+fn records_under_a_key_that_is_gone_wait_and_the_others_are_read() {
+    let mut world = World::new(1);
+    let input = |at| Input { key: "a".to_owned(), hash_key: None, at, data: vec![9; 9], hops: 0 };
+    for (at, key_id) in [(100, None), (200, Some("one")), (300, Some("alias/two"))] {
+        world.take(&Step::Encrypt(key_id));
+        world.take(&Step::Commit(vec![input(at)]));
+    }
+    world.check(1, 150);
+    let encrypted: Vec<bool> = {
+        let reader = world.reader();
+        let shard = &reader.shards("s").unwrap()[0];
+        let all = read_all(&reader, shard, StartAt::TrimHorizon, 10);
+        all.iter().map(|record| record.is_encrypted).collect()
+    };
+    assert_eq!(encrypted, [false, true, true]);
+    let mut fewer = Keyring::default();
+    fewer.add("one", &[], [1; KEY_BYTES]);
+    let fewer = Arc::new(fewer);
+    let reader = world.reader_with(&fewer);
+    let shard = &reader.shards("s").unwrap()[0];
+    let mut cursor = reader.cursor(shard, StartAt::TrimHorizon).unwrap();
+    assert_eq!(
+        reader.read(&mut cursor, 10, usize::MAX).unwrap().records.len(),
+        2,
+        "what is before"
+    );
+    let missing = |read: Result<Page, StreamError>| match read {
+        Err(StreamError::NoKey { block: 3, key, .. }) => assert_eq!(key, "two"),
+        other => panic!("{other:?}"),
+    };
+    missing(reader.read(&mut cursor, 10, usize::MAX));
+    missing(reader.read(&mut cursor, 10, usize::MAX));
+    // Nothing is written in clear instead.
+    let transaction = world.writer.transaction().unwrap();
+    let mut appender = Appender::new(Arc::default(), Arc::default(), Arc::clone(&fewer));
+    let put = Put::new(
+        "s".into(),
+        Timestamp::EPOCH,
+        vec![PutRecord::new("a".into(), None, Bytes::new())],
+    );
+    appender.put(&transaction, &put).unwrap();
+    let late = input(400);
+    appender.push(&transaction, &"s".into(), &new_record(&late)).unwrap();
+    appender.flush(&transaction).unwrap();
+    let refused = put.take_outcome().unwrap();
+    assert_eq!(refused, Err(PutRefused::NoKey { key_id: "alias/two".into() }));
+    let one = append::append_one(&transaction, "s", &new_record(&late), &fewer).unwrap();
+    assert!(matches!(one, Appended::NoKey(key_id) if &*key_id == "alias/two"));
+    transaction.commit().unwrap();
+    assert_eq!(world.reader().shards("s").unwrap()[0].records, 3);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod dashboard;
 mod deliveries;
 mod diagnostics;
 mod drawings;
+mod encryption;
 mod events;
 mod fake_source;
 mod fan_out;

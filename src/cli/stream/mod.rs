@@ -12,6 +12,7 @@ mod tail;
 mod verify;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -21,6 +22,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::Outcome;
+use super::configuration;
+use super::configuration::ConfigArgs;
 use super::data_folder::DataArgs;
 use super::gateway_api::Gateway;
 use super::kinesis_api::EndpointArgs;
@@ -30,8 +33,11 @@ use super::listing::Format;
 use super::listing::ListArgs;
 use super::listing::write_columns;
 use super::report;
+use crate::gateway::keyring;
+use crate::storage::Keyring;
 use crate::storage::LockHolder;
 use crate::storage::Storage;
+use crate::storage::StorageError;
 use crate::stream::Reader;
 use crate::stream::Shard;
 use crate::stream::StreamSummary;
@@ -99,6 +105,32 @@ fn reader(data: &DataArgs) -> anyhow::Result<Reader> {
     Ok(Reader::new(data.peek()?))
 }
 
+/// What encrypted records are read and written with. The configuration is looked at only when a stream is or was
+/// encrypted.
+fn keys(data: &DataArgs, config: &ConfigArgs) -> anyhow::Result<Arc<Keyring>> {
+    let connection = match Storage::peek(&data.data) {
+        Ok(connection) => connection,
+        // Whoever opens it makes it, or brings it up to date: no stream of it is encrypted.
+        Err(StorageError::Missing(_) | StorageError::OlderSchema { .. }) => {
+            return Ok(Arc::default());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // Damaged tables may not say it, and verify is to look at them.
+    if Reader::new(connection).encrypted().is_ok_and(|streams| streams.is_empty()) {
+        return Ok(Arc::default());
+    }
+    match configuration::load(config.path())? {
+        Some(config) => Ok(keyring(&config)?),
+        None => anyhow::bail!("a stream is encrypted, and the configuration with its key is wrong"),
+    }
+}
+
+/// A reader that decrypts.
+fn decrypting(data: &DataArgs, config: &ConfigArgs) -> anyhow::Result<Reader> {
+    Ok(Reader::new(data.peek()?.with_keys(keys(data, config)?)))
+}
+
 /// Runs the command.
 pub(super) fn run(args: &StreamArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     match &args.command {
@@ -159,11 +191,13 @@ fn describe(args: &DescribeArgs, answer: &mut dyn Write) -> anyhow::Result<Outco
     let lags = consumers.iter().map(|consumer| reader.lag(consumer));
     let lags: Vec<u64> = lags.collect::<Result<_, _>>()?;
     let summary = streams.iter().find(|stream| stream.name == args.name);
+    let key_id = reader.describe(&args.name)?.and_then(|stream| stream.key_id);
     let counted = Counted::of(&args.list.data, &args.name);
     if args.list.format == Format::Json {
         let shards: Vec<_> = shards.iter().map(|shard| shard_json(shard, &counted)).collect();
         let mut stream = summary.map(summary_json).unwrap_or_default();
         stream["shards"] = json!(shards);
+        stream["key_id"] = json!(key_id);
         let consumers = consumers.iter().zip(&lags);
         let consumers =
             consumers.map(|(consumer, lag)| json!({ "rule": &*consumer.name, "lag_records": lag }));
@@ -172,12 +206,14 @@ fn describe(args: &DescribeArgs, answer: &mut dyn Write) -> anyhow::Result<Outco
         return Ok(Outcome::Done);
     }
     if let Some(stream) = summary {
+        let encrypted = key_id.map(|key_id| format!(", encrypted with {key_id}"));
         writeln!(
             answer,
-            "{}: kept {}, made {}",
+            "{}: kept {}, made {}{}",
             stream.name,
             format_retention(stream.retention),
-            stream.created_at
+            stream.created_at,
+            encrypted.unwrap_or_default()
         )?;
     }
     write_shards(answer, &shards, &counted)?;

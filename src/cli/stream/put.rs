@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::Value;
 use serde_json::json;
 
+use super::super::configuration::ConfigArgs;
 use super::super::data_folder::DataArgs;
 use super::Outcome;
 use crate::cli::gateway_api;
@@ -49,6 +50,8 @@ pub(super) struct PutArgs {
     endpoint: EndpointArgs,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 pub(super) fn run(args: &PutArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
@@ -64,13 +67,14 @@ pub(super) fn run(args: &PutArgs, answer: &mut dyn Write) -> anyhow::Result<Outc
         writeln!(answer, "{}", json!({ "shard": shard, "sequence_number": sequence_number }))?;
         return Ok(Outcome::Done);
     }
-    let (shard, sequence_number) = match Storage::open(&args.data.data) {
-        Ok(storage) => runtime.block_on(put_directly(&storage, args, &record))?,
-        Err(StorageError::InUse { holder: Some(LockHolder { http: Some(http), .. }), .. }) => {
-            runtime.block_on(put_over_http(http, args, &record))?
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let (shard, sequence_number) =
+        match Storage::open_with(&args.data.data, super::keys(&args.data, &args.config)?) {
+            Ok(storage) => runtime.block_on(put_directly(&storage, args, &record))?,
+            Err(StorageError::InUse {
+                holder: Some(LockHolder { http: Some(http), .. }), ..
+            }) => runtime.block_on(put_over_http(http, args, &record))?,
+            Err(error) => return Err(error.into()),
+        };
     writeln!(answer, "{}", json!({ "shard": shard, "sequence_number": sequence_number }))?;
     Ok(Outcome::Done)
 }

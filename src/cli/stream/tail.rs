@@ -19,6 +19,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::super::configuration::ConfigArgs;
 use super::super::data_folder::DataArgs;
 use super::Outcome;
 use crate::cli::kinesis_api::EndpointArgs;
@@ -54,6 +55,8 @@ pub(super) struct TailArgs {
     endpoint: EndpointArgs,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,7 +108,7 @@ pub(super) fn run(args: &TailArgs, answer: &mut dyn Write) -> anyhow::Result<Out
         let tail = super::remote::tail(&api, &args.name, start, follows, answer);
         return super::super::runtime()?.block_on(tail);
     }
-    let reader = super::reader(&args.data)?;
+    let reader = super::decrypting(&args.data, &args.config)?;
     let runtime = super::super::runtime()?;
     // Set by Ctrl-C, so that a long answer can be ended in the middle.
     let stop = Arc::new(AtomicBool::new(false));

@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::Value;
 use serde_json::json;
 
+use super::super::configuration::ConfigArgs;
 use super::super::listing::Format;
 use super::super::listing::ListArgs;
 use super::super::progress::Progress;
@@ -48,6 +49,8 @@ pub(super) struct VerifyArgs {
     quick: bool,
     #[command(flatten)]
     list: ListArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// What was found, as it is found.
@@ -101,7 +104,10 @@ pub(super) fn run(args: &VerifyArgs, answer: &mut dyn Write) -> anyhow::Result<O
         done: Arc::default(),
     };
     let verified = match Storage::peek(&args.list.data.data) {
-        Ok(connection) => verify(args, &Reader::new(connection), &mut report)?,
+        Ok(connection) => {
+            let keys = super::keys(&args.list.data, &args.config)?;
+            verify(args, &Reader::new(connection.with_keys(keys)), &mut report)?
+        }
         // A file that SQLite does not take for a database is a finding, and no failure to look.
         Err(error @ StorageError::Damaged { .. }) => {
             report.found(Finding {

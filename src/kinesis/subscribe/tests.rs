@@ -69,6 +69,7 @@ async fn a_subscription_ends_when_its_time_is_over() {
         account_id: "000000000000".to_owned(),
         region: "us-east-1".to_owned(),
         keys: AccessKeys::default(),
+        keyring: Arc::default(),
         arrivals: Arc::new(Arrivals::default()),
         stopped,
         subscription_life: Duration::from_millis(200),

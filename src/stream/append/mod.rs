@@ -2,5 +2,6 @@
 
 mod table;
 
+pub(super) use table::Appended;
 pub(crate) use table::Appender;
 pub(super) use table::append_one;

@@ -12,16 +12,21 @@ use crate::clock::Timestamp;
 use crate::config::StreamConfig;
 use crate::config::WhenFull;
 use crate::limits;
+use crate::storage::Keyring;
+use crate::storage::cipher::NoKey;
+use crate::storage::cipher::Sealer;
 use crate::stream::Arrivals;
 use crate::stream::NewRecord;
 use crate::stream::NoRoom;
 use crate::stream::Put;
+use crate::stream::PutOutcome;
 use crate::stream::PutRecord;
 use crate::stream::PutRefused;
 use crate::stream::PutResult;
 use crate::stream::ShardId;
 use crate::stream::Stored;
 use crate::stream::allowance::Allowance;
+use crate::stream::block::BlockPlace;
 use crate::stream::block::BlockWriter;
 use crate::stream::meter::Amount;
 use crate::stream::meter::Meter;
@@ -31,6 +36,7 @@ use crate::stream::meter::StreamMeter;
 use crate::stream::sequence::Position;
 use crate::stream::sequence::SequenceNumber;
 use crate::stream::shard::find;
+use crate::stream::table::KEY_ID;
 use crate::stream::table::Tail;
 use crate::stream::table::block_id;
 use crate::stream::table::create;
@@ -59,8 +65,32 @@ impl OpenShard {
     }
 }
 
+/// How the blocks of a stream are written.
+#[derive(Clone)]
+enum Protection {
+    Clear,
+    /// Encrypted with the key of this name.
+    Key(Arc<str>),
+    /// Not at all: this is its key's id, and the configuration does not have it.
+    NoKey(Arc<str>),
+}
+
+impl Protection {
+    /// Of a stream with this key id, if it is encrypted.
+    fn of(key_id: Option<Arc<str>>, keys: &Keyring) -> Protection {
+        match key_id {
+            None => Protection::Clear,
+            Some(key_id) => match keys.find(&key_id) {
+                Some(name) => Protection::Key(Arc::clone(name)),
+                None => Protection::NoKey(key_id),
+            },
+        }
+    }
+}
+
 struct OpenStream {
     name: Arc<str>,
+    protection: Protection,
     /// Whether what is put is held to the limits of a shard.
     is_limited: bool,
     record_bytes_max: usize,
@@ -101,13 +131,15 @@ pub(crate) struct Appender {
     /// What shards with limits have taken lately, by their rows. Not of the tables, so it is not
     /// forgotten with them.
     rates: HashMap<i64, Allowance, foldhash::fast::RandomState>,
+    /// Counts on for as long as the process lives.
+    sealer: Sealer,
 }
 
 impl Appender {
-    /// An appender that tells `arrivals` and `meter` what it has committed, and keeps what is put within the
-    /// rooms of `meter`.
-    pub(crate) fn new(arrivals: Arc<Arrivals>, meter: Arc<Meter>) -> Appender {
-        Appender { arrivals, meter, ..Appender::default() }
+    /// An appender that tells `arrivals` and `meter` what it has committed, keeps what is put within the
+    /// rooms of `meter`, and encrypts with `keys`.
+    pub(crate) fn new(arrivals: Arc<Arrivals>, meter: Arc<Meter>, keys: Arc<Keyring>) -> Appender {
+        Appender { arrivals, meter, sealer: Sealer::new(keys), ..Appender::default() }
     }
 
     /// Takes `record` into the current commit. A stream that is not there is made with the defaults.
@@ -124,7 +156,15 @@ impl Appender {
                 self.open(transaction, stream)?
             }
         };
-        let number = find(&self.streams[place].starts, record.hash());
+        let open = &self.streams[place];
+        if let Protection::NoKey(key_id) = &open.protection {
+            // Actions ask the meter before; this is what was on its way then.
+            self.meter.lock(stream, key_id);
+            self.meter.refuse_locked(&open.meter);
+            tracing::error!(%stream, %key_id, "a record is not stored: its stream's key is missing");
+            return Ok(());
+        }
+        let number = find(&open.starts, record.hash());
         self.append(transaction, (place, number), record)?;
         Ok(())
     }
@@ -138,6 +178,11 @@ impl Appender {
         };
         let (is_limited, bytes_max) =
             (self.streams[place].is_limited, self.streams[place].record_bytes_max);
+        if let Protection::NoKey(key_id) = &self.streams[place].protection {
+            self.meter.refuse_locked(&self.streams[place].meter);
+            put.end(Err(PutRefused::NoKey { key_id: Arc::clone(key_id) }));
+            return Ok(());
+        }
         let too_large = |record: &PutRecord| record.payload_bytes() > bytes_max;
         if let Some(place) = put.records().iter().position(too_large) {
             put.end(Err(PutRefused::RecordTooLarge { place, bytes_max }));
@@ -162,7 +207,10 @@ impl Appender {
                 }
             });
         }
-        put.end(Ok(outcome));
+        put.end(Ok(PutOutcome {
+            results: outcome,
+            is_encrypted: matches!(self.streams[place].protection, Protection::Key(_)),
+        }));
         Ok(())
     }
 
@@ -196,17 +244,17 @@ impl Appender {
         at: (usize, usize),
         record: &NewRecord<'_>,
     ) -> rusqlite::Result<Stored> {
-        let stream = &mut self.streams[at.0];
-        let shard = &mut stream.shards[at.1];
+        let OpenStream { name, protection, shards, held, .. } = &mut self.streams[at.0];
+        let shard = &mut shards[at.1];
         if shard.block.is_empty() {
             self.touched.push(at);
         } else if shard.block.is_full() {
-            write_block(transaction, shard)?;
+            write_block(transaction, (name, protection), &mut self.sealer, shard)?;
         }
         let sequence_number = shard.next_number();
         shard.block.push(record);
         let bytes = record.payload_bytes() as u64;
-        stream.held += bytes;
+        *held += bytes;
         shard.added.records += 1;
         shard.added.bytes += bytes;
         Ok(Stored { shard: shard.id, sequence_number })
@@ -215,7 +263,9 @@ impl Appender {
     /// Writes what was pushed.
     pub(crate) fn flush(&mut self, transaction: &Connection) -> rusqlite::Result<()> {
         for (stream, shard) in mem::take(&mut self.touched) {
-            write_block(transaction, &mut self.streams[stream].shards[shard])?;
+            let OpenStream { name, protection, shards, .. } = &mut self.streams[stream];
+            let shard_at = &mut shards[shard];
+            write_block(transaction, (name, protection), &mut self.sealer, shard_at)?;
             self.written.push((stream, shard));
         }
         Ok(())
@@ -250,7 +300,8 @@ impl Appender {
             rates.clear();
         }
         let (arrivals, meter) = (Arc::clone(&self.arrivals), Arc::clone(&self.meter));
-        *self = Appender { rates, ..Appender::new(arrivals, meter) };
+        let sealer = mem::take(&mut self.sealer);
+        *self = Appender { arrivals, meter, rates, sealer, ..Appender::default() };
     }
 
     /// Where a stream is remembered; `None` when there is none of this name.
@@ -276,10 +327,13 @@ impl Appender {
             None => 0,
         };
         let (id, mut open) = transaction
-            .prepare_cached("SELECT id, is_limited, record_bytes_max FROM stream WHERE name = ?1")?
+            .prepare_cached(&format!(
+                "SELECT id, is_limited, record_bytes_max, {KEY_ID} FROM stream WHERE name = ?1"
+            ))?
             .query_row([name], |row| {
                 let open = OpenStream {
                     name: Arc::clone(name),
+                    protection: Protection::of(row.get(3)?, self.sealer.keyring()),
                     is_limited: row.get(1)?,
                     record_bytes_max: usize::try_from(row.get::<_, i64>(2)?).unwrap_or(usize::MAX),
                     starts: Vec::new(),
@@ -314,7 +368,12 @@ impl Appender {
     }
 }
 
-fn write_block(transaction: &Connection, shard: &mut OpenShard) -> rusqlite::Result<()> {
+fn write_block(
+    transaction: &Connection,
+    (stream, protection): (&str, &Protection),
+    sealer: &mut Sealer,
+    shard: &mut OpenShard,
+) -> rusqlite::Result<()> {
     let block = &mut shard.block;
     let count = i64::try_from(block.count()).unwrap_or(i64::MAX);
     let tail = Tail {
@@ -322,6 +381,15 @@ fn write_block(transaction: &Connection, shard: &mut OpenShard) -> rusqlite::Res
         records: shard.tail.records + count,
         bytes: shard.tail.bytes + i64::try_from(block.payload_bytes()).unwrap_or(i64::MAX),
         peak_at: shard.tail.peak_at.max(block.peak_at().map(Timestamp::as_millis)),
+    };
+    let blob = match protection {
+        Protection::Key(key) => {
+            let (shard, shard_made) = (shard.id, shard.made);
+            let place = BlockPlace { stream, shard, shard_made, block: tail.block };
+            block.encrypt(sealer, key, place).map_err(unsealed)?
+        }
+        Protection::Clear => block.seal(),
+        Protection::NoKey(key) => return Err(unsealed(NoKey(key.to_string()))),
     };
     transaction
         .prepare_cached("INSERT INTO stream_block VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
@@ -331,32 +399,52 @@ fn write_block(transaction: &Connection, shard: &mut OpenShard) -> rusqlite::Res
             tail.records,
             tail.bytes,
             tail.peak_at,
-            block.seal()
+            blob
         ])?;
     shard.tail = tail;
     block.clear();
     Ok(())
 }
 
-/// Adds one record as a block of its own; `None` when there is no such stream.
+/// Nothing is written in clear for want of a key. Records are refused before it comes to this.
+fn unsealed(NoKey(key): NoKey) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(format!("there is no key '{key}'").into())
+}
+
+/// What became of a record.
+pub(in crate::stream) enum Appended {
+    Stored(Stored),
+    /// There is no such stream.
+    NoStream,
+    /// The stream is encrypted, and the key of this id is not there.
+    NoKey(Arc<str>),
+}
+
+/// Adds one record as a block of its own.
 pub(in crate::stream) fn append_one(
     transaction: &Connection,
     stream: &str,
     record: &NewRecord<'_>,
-) -> rusqlite::Result<Option<Stored>> {
+    keys: &Arc<Keyring>,
+) -> rusqlite::Result<Appended> {
     let hash = record.hash().to_be_bytes();
     let found = transaction
-        .prepare_cached(
-            "SELECT shard.id, shard.number, shard.created_at FROM stream_shard AS shard
-             JOIN stream ON stream.id = shard.stream
-             WHERE stream.name = ?1 AND shard.hash_start <= ?2 AND shard.hash_end >= ?2
-                 AND shard.closed_at IS NULL",
-        )?
+        .prepare_cached(&format!(
+            "SELECT shard.id, shard.number, shard.created_at, {KEY_ID} FROM stream_shard AS shard
+                 JOIN stream ON stream.id = shard.stream
+                 WHERE stream.name = ?1 AND shard.hash_start <= ?2 AND shard.hash_end >= ?2
+                     AND shard.closed_at IS NULL"
+        ))?
         .query_row(params![stream, hash], |row| {
-            Ok((row.get(0)?, ShardId(row.get(1)?), seconds_of(row.get(2)?)))
+            let (id, made) = (ShardId(row.get(1)?), seconds_of(row.get(2)?));
+            Ok((row.get(0)?, id, made, row.get::<_, Option<Arc<str>>>(3)?))
         })
         .optional()?;
-    let Some((row, shard, made)) = found else { return Ok(None) };
+    let Some((row, shard, made, key_id)) = found else { return Ok(Appended::NoStream) };
+    let protection = Protection::of(key_id, keys);
+    if let Protection::NoKey(key_id) = protection {
+        return Ok(Appended::NoKey(key_id));
+    }
     let tail = load_tail(transaction, row)?;
     let mut open = OpenShard {
         row,
@@ -369,6 +457,7 @@ pub(in crate::stream) fn append_one(
     };
     let sequence_number = open.next_number();
     open.block.push(record);
-    write_block(transaction, &mut open)?;
-    Ok(Some(Stored { shard, sequence_number }))
+    let mut sealer = Sealer::new(Arc::clone(keys));
+    write_block(transaction, (stream, &protection), &mut sealer, &mut open)?;
+    Ok(Appended::Stored(Stored { shard, sequence_number }))
 }

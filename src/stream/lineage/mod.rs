@@ -39,6 +39,8 @@ pub(in crate::stream) use table::clear as clear_piece;
 pub(in crate::stream) use table::create as create_now;
 #[cfg(test)]
 pub(in crate::stream) use table::delete as delete_now;
+#[cfg(test)]
+pub(in crate::stream) use table::encrypt as encrypt_now;
 pub(in crate::stream) use table::expire_shard;
 pub(in crate::stream) use table::live;
 
@@ -79,6 +81,8 @@ pub struct Described {
     pub is_limited: bool,
     /// The largest record with its key, bytes.
     pub record_bytes_max: usize,
+    /// The id of the key that its records are encrypted with, as it was given; `None` when they are not.
+    pub key_id: Option<String>,
     /// Whether it has been deleted, and its records are going.
     pub is_deleting: bool,
     /// Which metrics of its shards are wanted.
@@ -328,6 +332,12 @@ impl Lineage {
     /// Takes records of at most `bytes_max` from now on.
     pub async fn size(&self, name: String, bytes_max: usize) -> Answer<()> {
         self.executor.execute(move |tx| table::size(tx, &name, bytes_max)).await
+    }
+
+    /// Encrypts records with the key of this id from now on, or does not. Whether there is such a key is for the caller
+    /// to know.
+    pub async fn encrypt(&self, name: String, key_id: Option<String>) -> Answer<()> {
+        self.executor.execute(move |tx| table::encrypt(tx, &name, key_id.as_deref())).await
     }
 
     /// Wants the metrics of each shard that `change` makes of those that were wanted; answers these and those.

@@ -68,7 +68,7 @@ const DESCRIBED: &str =
     "SELECT id, coalesce(was_named, name), created_at, retention_ms, is_limited,
     record_bytes_max, was_named IS NOT NULL,
     (SELECT count(*) FROM stream_shard WHERE stream = stream.id AND closed_at IS NULL),
-    shard_metrics
+    shard_metrics, iif(is_encrypted, key_id, NULL)
     FROM stream";
 
 /// What a change answers, or why nothing is changed.
@@ -112,6 +112,7 @@ fn read_described(row: &Row<'_>) -> rusqlite::Result<Described> {
         is_deleting: row.get(6)?,
         shards_open: row.get::<_, i64>(7)?.unsigned_abs(),
         shard_metrics: ShardMetrics::from_column(row.get(8)?),
+        key_id: row.get(9)?,
     })
 }
 
@@ -575,6 +576,22 @@ pub(super) fn size(transaction: &Transaction<'_>, name: &str, bytes_max: usize) 
     transaction
         .prepare_cached("UPDATE stream SET record_bytes_max = ?2 WHERE id = ?1")?
         .execute(params![stream.row, i64::try_from(bytes_max).unwrap_or(i64::MAX)])?;
+    Ok(Ok(()))
+}
+
+/// The key of before is kept, so that it is known that there may be records under one.
+pub(in crate::stream) fn encrypt(
+    transaction: &Transaction<'_>,
+    name: &str,
+    key_id: Option<&str>,
+) -> Outcome<()> {
+    let stream = or_refuse!(live(transaction, name));
+    transaction
+        .prepare_cached(
+            "UPDATE stream SET is_encrypted = ?2 IS NOT NULL, key_id = coalesce(?2, key_id)
+             WHERE id = ?1",
+        )?
+        .execute(params![stream.row, key_id])?;
     Ok(Ok(()))
 }
 

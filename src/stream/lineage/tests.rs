@@ -159,7 +159,7 @@ impl World {
         self.appender.flush(&transaction).unwrap();
         transaction.commit().unwrap();
         for put in &made {
-            let results = put.take_outcome().unwrap().unwrap();
+            let results = put.take_outcome().unwrap().unwrap().results;
             assert_eq!(results.len(), put.records().len());
             for (record, result) in put.records().iter().zip(results) {
                 let PutResult::Stored(Stored { shard, sequence_number: number }) = result else {
@@ -369,7 +369,7 @@ fn limits_throttle_each_record_for_itself_and_decide_once() {
         Put::new(Arc::from(NAME), T, (0..count).map(|_| record()).collect())
     };
     let stored = |put: &Put| {
-        let results = put.take_outcome().unwrap().unwrap();
+        let results = put.take_outcome().unwrap().unwrap().results;
         results.iter().filter(|result| matches!(result, PutResult::Stored(_))).count()
     };
     let (first, second) = (records(700, b""), records(700, b""));
@@ -482,8 +482,9 @@ fn a_database_of_before_has_streams_without_limits_and_shards_without_parents() 
         .unwrap();
     connection.execute_batch(LINEAGE_SCHEMA).unwrap();
     connection.execute_batch(MONITORING_SCHEMA).unwrap();
+    connection.execute_batch(crate::stream::ENCRYPTION_SCHEMA).unwrap();
     let found = table::describe(&connection, "old").unwrap().unwrap();
-    assert!(!found.is_limited && !found.is_deleting);
+    assert!(!found.is_limited && !found.is_deleting && found.key_id.is_none());
     assert_eq!((found.shards_open, found.record_bytes_max), (2, limits::RECORD_BYTES_MAX));
     let entries = table::entries(&connection, 5).unwrap();
     assert!(entries.iter().all(|e| e.parents == [None, None] && e.closed_at.is_none()));

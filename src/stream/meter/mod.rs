@@ -15,6 +15,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -53,6 +54,17 @@ pub struct NoRoom {
     pub bytes_max: u64,
 }
 
+/// Why a stream takes no record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// It is full.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    /// It is encrypted, and the configuration does not have the key of this id.
+    #[error("its records are encrypted with the key '{0}', which the configuration does not have")]
+    NoKey(Arc<str>),
+}
+
 /// Records and the bytes of their data and keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
@@ -89,6 +101,10 @@ pub struct Meter {
     streams: RwLock<HashMap<Arc<str>, Arc<StreamMeter>, Hasher>>,
     /// Rung when a stream is over its room, or has refused something.
     overflowed: Notify,
+    /// Streams that are encrypted, by the id of a key that the configuration does not have.
+    locked: RwLock<BTreeMap<String, Arc<str>>>,
+    /// Whether there are any: asked with every record.
+    has_locked: AtomicBool,
 }
 
 impl Meter {
@@ -120,8 +136,14 @@ impl Meter {
     /// Whether a record of so many bytes may go into a stream; one that may not is counted as refused.
     ///
     /// # Errors
-    /// The stream refuses what is over its room, and this is.
-    pub fn admit(&self, stream: &str, bytes: usize) -> Result<(), NoRoom> {
+    /// The stream refuses what is over its room, and this is; or its key is missing.
+    pub fn admit(&self, stream: &str, bytes: usize) -> Result<(), NotAdmitted> {
+        if self.has_locked.load(Relaxed)
+            && let Some(key_id) = self.locked.read().get(stream).map(Arc::clone)
+        {
+            self.refuse_locked(&self.stream(stream));
+            return Err(NotAdmitted::NoKey(key_id));
+        }
         if !self.has_rooms() {
             return Ok(());
         }
@@ -135,10 +157,28 @@ impl Meter {
                     return Ok(());
                 }
                 self.refuse(&meter, bytes);
-                Err(NoRoom { bytes_max })
+                Err(NotAdmitted::NoRoom(NoRoom { bytes_max }))
             }
             _ => Ok(()),
         }
+    }
+
+    /// The stream takes nothing: it is encrypted, and the configuration does not have the key of this id.
+    pub fn lock(&self, stream: &str, key_id: &str) {
+        self.locked.write().insert(stream.to_owned(), Arc::from(key_id));
+        self.has_locked.store(true, Relaxed);
+    }
+
+    /// The stream has another key now, or none, or is gone.
+    pub fn unlock(&self, stream: &str) {
+        let mut locked = self.locked.write();
+        locked.remove(stream);
+        self.has_locked.store(!locked.is_empty(), Relaxed);
+    }
+
+    /// A record was refused, or a block not read, for want of its key.
+    pub fn refuse_locked(&self, stream: &StreamMeter) {
+        stream.locked.fetch_add(1, Relaxed);
     }
 
     /// A record was refused for want of room.
@@ -198,6 +238,7 @@ pub struct StreamMeter {
     held: AtomicU64,
     refused: Counter,
     dropped: Counter,
+    locked: AtomicU64,
     shards: RwLock<BTreeMap<u32, Arc<ShardMeter>>>,
 }
 
@@ -220,6 +261,11 @@ impl StreamMeter {
     /// Dropped to make room.
     pub fn dropped(&self) -> Amount {
         self.dropped.get()
+    }
+
+    /// How often its key was missing.
+    pub fn locked(&self) -> u64 {
+        self.locked.load(Relaxed)
     }
 
     /// Whether the oldest records are to be dropped.

@@ -24,10 +24,22 @@ fn what_has_no_room_is_refused_and_counted() {
     let stream = "own";
     meter.set_held(&meter.stream(stream), 90);
     assert_eq!(meter.admit(stream, 10), Ok(()));
-    assert_eq!(meter.admit(stream, 11), Err(NoRoom { bytes_max: 100 }));
+    assert_eq!(meter.admit(stream, 11), Err(NotAdmitted::NoRoom(NoRoom { bytes_max: 100 })));
     assert_eq!(meter.stream(stream).refused(), Amount { records: 1, bytes: 11 });
     assert_eq!(meter.admit("free", usize::MAX), Ok(()));
     assert!(!meter.stream(stream).is_over());
+}
+
+#[test]
+fn a_stream_without_its_key_takes_nothing_until_it_has_another() {
+    let meter = Meter::default();
+    meter.lock("sealed", "alias/gone");
+    let no_key = Err(NotAdmitted::NoKey("alias/gone".into()));
+    assert_eq!(meter.admit("sealed", 1), no_key);
+    assert_eq!(meter.admit("other", 1), Ok(()));
+    assert_eq!(meter.stream("sealed").locked(), 1);
+    meter.unlock("sealed");
+    assert_eq!(meter.admit("sealed", 1), Ok(()));
 }
 
 #[test]

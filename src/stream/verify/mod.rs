@@ -18,11 +18,14 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::limits;
+use crate::storage::cipher::NoKey;
+use crate::storage::cipher::NotOpened;
 
 use super::Reader;
 use super::ShardId;
 use super::StreamError;
-use super::block::BlockReader;
+use super::block;
+use super::block::BlockPlace;
 use super::block::BlockRecord;
 use super::sequence::BLOCK_RECORDS_MAX;
 use super::sequence::Position;
@@ -43,7 +46,7 @@ const LATE: Duration = Duration::from_secs(10 * 60);
 pub enum Aspect {
     /// SQLite's own check, and rows that SQLite cannot read or that belong to nothing.
     Database,
-    /// A block: its checksum, its form, its count of records, their keys and sizes.
+    /// A block: its checksum, that it is what was encrypted there, its form, its count of records, their keys and sizes.
     Block,
     /// Block numbers without gaps from what retention has left, so that sequence numbers rise; and the running
     /// totals of records, bytes and time.
@@ -57,6 +60,8 @@ pub enum Aspect {
     Retention,
     /// Readers stand at a place that there is, or was.
     Checkpoint,
+    /// A block is encrypted with a key that is not there, so that it cannot be checked.
+    Key,
 }
 
 impl Aspect {
@@ -70,12 +75,13 @@ impl Aspect {
             Aspect::Lineage => "lineage",
             Aspect::Retention => "retention",
             Aspect::Checkpoint => "checkpoint",
+            Aspect::Key => "key",
         }
     }
 
-    /// Whether it says that something is damaged. What is late goes by itself.
+    /// Whether it says that something is damaged. What is late goes by itself, and behind a missing key nobody knows.
     pub fn is_damage(self) -> bool {
-        self != Aspect::Retention
+        !matches!(self, Aspect::Retention | Aspect::Key)
     }
 }
 
@@ -309,23 +315,34 @@ impl Check<'_> {
                            them within minutes of running";
             self.tell(place, Aspect::Retention, message);
         }
-        self.records(place, shard, row, (row.tail.bytes - before.bytes).unsigned_abs(), {
-            row.tail.block == before.block + 1
-        });
+        let bytes_added = (row.tail.bytes - before.bytes).unsigned_abs();
+        let is_next = row.tail.block == before.block + 1;
+        self.records(place, shard, row, is_next.then_some(bytes_added));
     }
 
-    /// What is in the blob of a block.
+    /// What is in the blob of a block, which has added so many bytes to the shard as far as that is known.
     fn records(
         &mut self,
         place: Place<'_>,
         shard: &ShardRow,
         row: &BlockRow<'_>,
-        bytes_added: u64,
-        is_next: bool,
+        bytes_added: Option<u64>,
     ) {
-        let mut reader = match BlockReader::open(row.blob) {
+        let at = BlockPlace {
+            stream: place.stream.unwrap_or_default(),
+            shard: shard.id,
+            shard_made: shard.made,
+            block: row.tail.block,
+        };
+        let mut clear = Vec::new();
+        let opener = self.reader.connection.opener();
+        let mut reader = match block::open(row.blob, opener, at, &mut clear) {
             Ok(reader) => reader,
-            Err(damage) => return self.tell(place, Aspect::Block, damage.0),
+            Err(NotOpened::Damaged(damage)) => return self.tell(place, Aspect::Block, damage.0),
+            Err(NotOpened::NoKey(NoKey(key))) => {
+                let message = format!("it is encrypted with the key '{key}', which is not there");
+                return self.tell(place, Aspect::Key, message);
+            }
         };
         let (mut count, mut bytes) = (0_u64, 0);
         for record in &mut reader {
@@ -352,7 +369,9 @@ impl Check<'_> {
             let message = format!("{count} records cannot have sequence numbers in one block");
             self.tell(place, Aspect::Sequence, message);
         }
-        if is_next && bytes != bytes_added {
+        if let Some(bytes_added) = bytes_added
+            && bytes != bytes_added
+        {
             let message =
                 format!("it has {bytes} bytes of data and keys, and the totals {bytes_added}");
             self.tell(place, Aspect::Sequence, message);

@@ -9,6 +9,8 @@ use super::Verified;
 use super::Watch;
 use crate::clock::Timestamp;
 use crate::config::StreamConfig;
+use crate::storage::KEY_BYTES;
+use crate::storage::Keyring;
 use crate::storage::Storage;
 use crate::stream::Appender;
 use crate::stream::ConsumerSpec;
@@ -59,7 +61,7 @@ impl World {
     }
 
     fn append(&mut self, at: i64) {
-        let mut appender = Appender::default();
+        let mut appender = Appender::new(Arc::default(), Arc::default(), keyring());
         for commit in 0..20_i64 {
             let transaction = self.writer.transaction().unwrap();
             for key in ["a", "b", "c"] {
@@ -79,8 +81,12 @@ impl World {
     }
 
     fn verify(&self) -> (Verified, Vec<Finding>) {
+        self.verify_with(keyring())
+    }
+
+    fn verify_with(&self, keys: Arc<Keyring>) -> (Verified, Vec<Finding>) {
         let mut seen = Seen::default();
-        let reader = Reader::new(self.storage.reader().unwrap());
+        let reader = Reader::new(self.storage.reader().unwrap().with_keys(keys));
         let verified = reader.verify(None, &mut seen).unwrap();
         (verified, seen.0)
     }
@@ -94,6 +100,61 @@ impl World {
         let mut told: Vec<String> = world.verify().1.iter().map(ToString::to_string).collect();
         told.dedup();
         told
+    }
+}
+
+fn keyring() -> Arc<Keyring> {
+    let mut keys = Keyring::default();
+    keys.add("one", &[], [1; KEY_BYTES]);
+    Arc::new(keys)
+}
+
+#[test]
+fn encrypted_blocks_are_authentic_where_they_stand_or_told() {
+    let encrypted = || {
+        let mut world = World::new();
+        let sql = "UPDATE stream SET is_encrypted = 1, key_id = 'one'";
+        world.writer.execute_batch(sql).unwrap();
+        world.append(2_000_000);
+        world
+    };
+    let world = encrypted();
+    assert_eq!(world.verify().1, []);
+    // Without the key the rows are checked, and what is in them is not.
+    let (verified, found) = world.verify_with(Arc::default());
+    assert_eq!((verified.blocks, verified.records, found.len()), (80, 60, 40));
+    let first = found.first().unwrap();
+    assert_eq!(
+        (first.to_string().as_str(), first.aspect.is_damage()),
+        (
+            "s, shardId-000000000000, block 21: it is encrypted with the key 'one', which is not there",
+            false
+        )
+    );
+    let not_here = "it is not what was encrypted here";
+    // Another block of the same shard and size, one of another stream's name, one of another shard's number.
+    for (sql, at) in [
+        (
+            "UPDATE stream_block SET records = (
+                 SELECT records FROM stream_block WHERE id = (2 << 40) + 31
+             ) WHERE id = (2 << 40) + 30",
+            30,
+        ),
+        ("UPDATE stream SET name = 't'", 21),
+        ("UPDATE stream_shard SET created_at = created_at + 1000 WHERE number = 1", 21),
+    ] {
+        let world = encrypted();
+        world.writer.execute_batch(sql).unwrap();
+        let found = world.verify().1;
+        let of_shard_1 = |finding: &&Finding| finding.shard.is_some_and(|shard| shard.0 == 1);
+        let told: Vec<_> = found
+            .iter()
+            .filter(of_shard_1)
+            .filter(|finding| finding.message == not_here)
+            .filter_map(|finding| finding.block)
+            .collect();
+        assert_eq!(told.first(), Some(&at), "{sql}: {found:?}");
+        assert!(found.iter().all(|finding| finding.aspect.is_damage()));
     }
 }
 
