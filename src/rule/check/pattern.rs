@@ -11,7 +11,7 @@ use super::super::java_regex::RegexError;
 use super::super::java_regex::Replacement;
 use super::super::time_pattern::JdkPattern;
 use super::super::time_pattern::JodaPattern;
-use super::super::time_pattern::zone;
+use super::super::time_pattern::joda_zone;
 use super::expression::Scope;
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
@@ -41,7 +41,7 @@ pub(super) fn arguments(function: Function, args: &[Expr], scope: &mut Scope<'_,
                 time(&error.to_string(), span, help, scope);
             }
             if let Some((name, span)) = literal(2)
-                && zone(name).is_none()
+                && joda_zone(name).is_none()
             {
                 let help = "as in 'UTC', 'Europe/Berlin' or '+02:00'";
                 time(&format!("there is no time zone {name}"), span, help, scope);

@@ -4,6 +4,7 @@
 //! one letter (five letters of a name's field), because they do not tell months or days apart, and
 //! the generic zone name `v`.
 
+use super::NameLength;
 use super::PatternError;
 use super::Token;
 use super::tokens;
@@ -27,8 +28,8 @@ pub enum JdkItem {
     Fraction(usize),
     /// A zone's identifier or offset (`VV`).
     ZoneId,
-    /// A zone's name (`z`).
-    ZoneName,
+    /// A zone's name (`z`), or its identifier.
+    ZoneName(NameLength),
     /// An offset in digits.
     Offset(OffsetForm),
     /// `GMT+8`, or `GMT+08:00` in full.
@@ -266,12 +267,12 @@ fn item(letter: char, count: usize) -> Result<JdkItem, PatternError> {
         'Q' | 'q' if count <= 2 => digits(Field::Quarter, 2),
         'Q' | 'q' => words(Names::ShortQuarter, Names::FullQuarter),
         'd' => digits(Field::DayOfMonth, 2),
-        'w' => digits(Field::WeekOfYear, 2),
-        'W' => digits(Field::WeekOfMonth, 1),
+        'w' if count <= 2 => Ok(number(Field::WeekOfYear, count, 2, Sign::Never)),
+        'W' if count == 1 => Ok(number(Field::WeekOfMonth, 1, 1, Sign::Never)),
         'F' => digits(Field::AlignedDayInMonth, 1),
         'E' => words(Names::ShortDay, Names::FullDay),
-        'e' if count <= 2 => digits(Field::LocalDayOfWeek, 2),
-        'c' if count <= 1 => digits(Field::LocalDayOfWeek, 1),
+        'e' | 'c' if count == 1 => Ok(number(Field::LocalDayOfWeek, 1, 1, Sign::Never)),
+        'e' if count == 2 => Ok(number(Field::LocalDayOfWeek, 2, 2, Sign::Never)),
         'c' if count == 2 => wrong("does not stand for anything; write `c` or `ccc`"),
         'e' | 'c' => words(Names::ShortDay, Names::FullDay),
         'a' if count == 1 => Ok(JdkItem::Name(Names::HalfOfDay)),
@@ -286,10 +287,11 @@ fn item(letter: char, count: usize) -> Result<JdkItem, PatternError> {
         'n' if count <= 19 => Ok(number(Field::Nano, count, 19, Sign::Never)),
         'N' if count <= 19 => Ok(number(Field::NanoOfDay, count, 19, Sign::Never)),
         'g' if count <= 19 => Ok(number(Field::ModifiedJulianDay, count, 19, Sign::Negative)),
-        'D' | 'a' | 'S' | 'A' | 'n' | 'N' | 'g' => wrong("are too many letters"),
+        'w' | 'W' | 'D' | 'a' | 'S' | 'A' | 'n' | 'N' | 'g' => wrong("are too many letters"),
         'V' if count == 2 => Ok(JdkItem::ZoneId),
         'V' => wrong("does not stand for anything; write `VV`"),
-        'z' if count <= 4 => Ok(JdkItem::ZoneName),
+        'z' if count <= 3 => Ok(JdkItem::ZoneName(NameLength::Short)),
+        'z' if count == 4 => Ok(JdkItem::ZoneName(NameLength::Full)),
         'O' if count == 1 || count == 4 => Ok(JdkItem::LocalizedOffset { is_full: count == 4 }),
         'X' | 'x' | 'Z' => offset(letter, count),
         'z' | 'O' => wrong("does not stand for anything in that number"),

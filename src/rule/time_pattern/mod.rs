@@ -21,10 +21,11 @@ pub use jdk::Sign;
 pub use jdk::Width;
 pub use joda::JodaItem;
 pub use joda::JodaPattern;
-pub use zone::ZONES;
+pub use zone::NameLength;
 pub use zone::ZoneNames;
-pub use zone::offset_seconds;
-pub use zone::zone;
+pub use zone::jdk_zone;
+pub use zone::joda_zone;
+pub use zone::named_zone;
 
 use crate::limits::TIME_PATTERN_BYTES_MAX;
 

@@ -1,62 +1,166 @@
-//! Time zones by their identifiers, offsets and English names.
+//! Time zones by their identifiers, offsets and English names, as Joda-Time and the JDK each take them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::LazyLock;
 
 use jiff::tz::Offset;
 use jiff::tz::TimeZone;
 
+/// What people call zones, in the form that the file's own head describes.
+const NAMES: &str = include_str!("zones.tsv");
+
+/// How much of a name is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameLength {
+    /// `CET`
+    Short,
+    /// `Central European Standard Time`
+    Full,
+}
+
 /// What people call a zone.
 #[derive(Clone, Copy, Debug)]
 pub struct ZoneNames {
-    /// Its identifier in the time zone database.
-    pub id: &'static str,
     /// Short and long name in standard time.
-    pub standard: (&'static str, &'static str),
-    /// Short and long name in daylight saving time.
-    pub daylight: (&'static str, &'static str),
-}
-
-const fn names(
-    id: &'static str,
     standard: (&'static str, &'static str),
+    /// Short and long name in daylight saving time.
     daylight: (&'static str, &'static str),
-) -> ZoneNames {
-    ZoneNames { id, standard, daylight }
 }
 
-/// The zones whose names are told apart. Others are called by identifier or offset: a short name
-/// such as `IST` means several.
-#[rustfmt::skip]
-pub const ZONES: &[ZoneNames] = &[
-    names("UTC", ("UTC", "Coordinated Universal Time"), ("UTC", "Coordinated Universal Time")),
-    names("Europe/London", ("GMT", "Greenwich Mean Time"), ("BST", "British Summer Time")),
-    names("Europe/Lisbon", ("WET", "Western European Time"), ("WEST", "Western European Summer Time")),
-    names("Europe/Paris", ("CET", "Central European Time"), ("CEST", "Central European Summer Time")),
-    names("Europe/Athens", ("EET", "Eastern European Time"), ("EEST", "Eastern European Summer Time")),
-    names("America/New_York", ("EST", "Eastern Standard Time"), ("EDT", "Eastern Daylight Time")),
-    names("America/Chicago", ("CST", "Central Standard Time"), ("CDT", "Central Daylight Time")),
-    names("America/Denver", ("MST", "Mountain Standard Time"), ("MDT", "Mountain Daylight Time")),
-    names("America/Los_Angeles", ("PST", "Pacific Standard Time"), ("PDT", "Pacific Daylight Time")),
-    names("America/Anchorage", ("AKST", "Alaska Standard Time"), ("AKDT", "Alaska Daylight Time")),
-    names("Asia/Tokyo", ("JST", "Japan Standard Time"), ("JDT", "Japan Daylight Time")),
-    names("Australia/Sydney", ("AEST", "Australian Eastern Standard Time"), ("AEDT", "Australian Eastern Daylight Time")),
-];
+impl ZoneNames {
+    /// Of the zone with that identifier, which may have no name.
+    pub fn of(id: &str) -> Option<ZoneNames> {
+        ZONES.by_id.get(id).copied()
+    }
 
-/// `Z`, an offset, `UTC`, `GMT` or `UT` with or without an offset, or a name of the time zone
-/// database.
-pub fn zone(name: &str) -> Option<TimeZone> {
-    let offset = ["UTC", "GMT", "UT", "Z"].iter().find_map(|prefix| name.strip_prefix(prefix));
-    match offset.unwrap_or(name) {
-        "" if offset.is_some() => Some(TimeZone::UTC),
-        text if text.starts_with(['+', '-']) => offset_seconds(text).and_then(fixed),
-        _ => TimeZone::get(name).ok(),
+    /// The name in standard time.
+    pub fn standard(&self, length: NameLength) -> &'static str {
+        length.of(self.standard)
+    }
+
+    /// The name in daylight saving time.
+    pub fn daylight(&self, length: NameLength) -> &'static str {
+        length.of(self.daylight)
     }
 }
 
-fn fixed(seconds: i32) -> Option<TimeZone> {
-    Offset::from_seconds(seconds).ok().map(TimeZone::fixed)
+impl NameLength {
+    fn of(self, (short, full): (&'static str, &'static str)) -> &'static str {
+        match self {
+            NameLength::Short => short,
+            NameLength::Full => full,
+        }
+    }
 }
 
-/// `+1`, `+01`, `+0100`, `+01:00`, `+010000`, `+01:00:00`, to 18 hours.
-pub fn offset_seconds(text: &str) -> Option<i32> {
+/// The longest name of a zone that `text` begins with, and the identifier of the zone that it means.
+pub fn named_zone(text: &str, length: NameLength) -> Option<(&'static str, &'static str)> {
+    // `EST` begins no other name, but `GMT` begins `GMT+8`, which is an identifier.
+    let is_whole = |name: &str| {
+        let rest = text.strip_prefix(name);
+        rest.is_some_and(|rest| {
+            !rest.starts_with(|c: char| c.is_alphanumeric() || "+-/".contains(c))
+        })
+    };
+    let names = match length {
+        NameLength::Short => &ZONES.by_short_name,
+        NameLength::Full => &ZONES.by_full_name,
+    };
+    let (name, meant) =
+        names.iter().filter(|(name, _)| is_whole(name)).max_by_key(|(name, _)| name.len())?;
+    meant.id.map(|id| (*name, id))
+}
+
+/// [`NAMES`], to be looked up from both sides.
+#[derive(Default)]
+struct Zones {
+    by_id: HashMap<&'static str, ZoneNames>,
+    by_short_name: HashMap<&'static str, Meant>,
+    by_full_name: HashMap<&'static str, Meant>,
+}
+
+/// The zone that a name means: none when it means several.
+struct Meant {
+    id: Option<&'static str>,
+    is_of_first_block: bool,
+}
+
+static ZONES: LazyLock<Zones> = LazyLock::new(|| {
+    let mut zones = Zones::default();
+    let mut is_of_first_block = true;
+    for line in NAMES.lines().filter(|line| !line.starts_with('#')) {
+        let cells: Vec<&'static str> = line.split('\t').collect();
+        let [short, full, short_daylight, full_daylight, ids] = cells[..] else {
+            // The empty line between the blocks.
+            is_of_first_block = false;
+            continue;
+        };
+        let names =
+            ZoneNames { standard: (short, full), daylight: (short_daylight, full_daylight) };
+        zones.by_id.extend(ids.split(' ').map(|id| (id, names)));
+        let id = ids.split(' ').next();
+        for (names, [standard, daylight]) in [
+            (&mut zones.by_short_name, [short, short_daylight]),
+            (&mut zones.by_full_name, [full, full_daylight]),
+        ] {
+            mean(names, standard, Meant { id, is_of_first_block });
+            if daylight != standard {
+                mean(names, daylight, Meant { id, is_of_first_block });
+            }
+        }
+    }
+    zones
+});
+
+/// Notes what a name means; one that means several is known as such.
+fn mean(names: &mut HashMap<&'static str, Meant>, name: &'static str, meant: Meant) {
+    match names.entry(name) {
+        Entry::Vacant(entry) => {
+            entry.insert(meant);
+        }
+        Entry::Occupied(mut entry) if !entry.get().is_of_first_block => entry.get_mut().id = None,
+        Entry::Occupied(_) => {}
+    }
+}
+
+/// The zone that `parse_time` is given: an offset, or a name of the time zone database just as it is written
+/// there.
+pub fn joda_zone(name: &str) -> Option<TimeZone> {
+    match name {
+        // What Joda-Time calls it.
+        "GMT" => region("Etc/GMT"),
+        offset if offset.starts_with(['+', '-']) => offset_zone(offset),
+        _ => region(name),
+    }
+}
+
+/// The zone that `time_to_epoch` reads: `Z`, an offset with colons, `UTC`, `GMT` or `UT` alone or with
+/// such an offset, or a name as for [`joda_zone`].
+pub fn jdk_zone(name: &str) -> Option<TimeZone> {
+    let is_offset = |text: &str| text.starts_with(['+', '-']) && text.contains(':');
+    let behind = ["UTC", "GMT", "UT"].iter().find_map(|prefix| name.strip_prefix(prefix));
+    match (name, behind) {
+        ("Z", _) | (_, Some("")) => Some(TimeZone::UTC),
+        (_, Some(offset)) if is_offset(offset) => offset_zone(offset),
+        (offset, _) if is_offset(offset) => offset_zone(offset),
+        // These three are offsets to the JDK, and no names of zones.
+        ("EST" | "MST" | "HST", _) => None,
+        _ => region(name),
+    }
+}
+
+/// The database itself takes names in any case.
+fn region(name: &str) -> Option<TimeZone> {
+    TimeZone::get(name).ok().filter(|zone| zone.iana_name() == Some(name))
+}
+
+fn offset_zone(text: &str) -> Option<TimeZone> {
+    Offset::from_seconds(offset_seconds(text)?).ok().map(TimeZone::fixed)
+}
+
+/// `+01`, `+0100`, `+01:00`, `+010000`, `+01:00:00`, to 18 hours.
+fn offset_seconds(text: &str) -> Option<i32> {
     let (sign, digits) = match text.as_bytes() {
         [b'+', ..] => (1, text.get(1..)?),
         [b'-', ..] => (-1, text.get(1..)?),
@@ -72,7 +176,6 @@ pub fn offset_seconds(text: &str) -> Option<i32> {
     }
     let number = |from: usize, to: usize| plain.get(from..to).and_then(|two| two.parse().ok());
     let (hours, minutes, seconds): (i32, i32, i32) = match plain.len() {
-        1 => (plain.parse().ok()?, 0, 0),
         2 => (number(0, 2)?, 0, 0),
         4 => (number(0, 2)?, number(2, 4)?, 0),
         6 => (number(0, 2)?, number(2, 4)?, number(4, 6)?),
@@ -88,21 +191,48 @@ mod tests {
 
     #[test]
     fn offsets_are_read_in_all_their_forms() {
-        for text in ["+1", "+01", "+0100", "+01:00", "+010000", "+01:00:00"] {
+        for text in ["+01", "+0100", "+01:00", "+010000", "+01:00:00"] {
             assert_eq!(offset_seconds(text), Some(3600), "{text}");
         }
-        for text in ["01:00", "+", "+1:0", "+19:00", "+18:01", "+01:60", "+ab"] {
+        for text in ["01:00", "+", "+1", "+1:0", "+19:00", "+18:01", "+01:60", "+ab"] {
             assert_eq!(offset_seconds(text), None, "{text}");
         }
-        assert_eq!(zone("UTC-02:30"), fixed(-9000));
-        assert_eq!(zone("Nowhere/Else"), None);
-        assert_eq!(zone(""), None);
+        assert_eq!(jdk_zone("UTC-02:30"), offset_zone("-0230"));
+        assert_eq!(jdk_zone("UTC"), Some(TimeZone::UTC));
+        for name in ["Nowhere/Else", "", "europe/berlin", "+01", "UTC+1", "UTC0", "EST"] {
+            assert_eq!(jdk_zone(name), None, "{name}");
+        }
+        for name in ["Nowhere/Else", "", "europe/berlin", "+1", "UTC+1", "Z", "GMT+01:00"] {
+            assert_eq!(joda_zone(name), None, "{name}");
+        }
+        for name in ["UTC", "GMT", "EST", "+01", "-0130", "US/Pacific"] {
+            assert!(joda_zone(name).is_some(), "{name}");
+        }
     }
 
     #[test]
-    fn named_zones_are_in_the_database() {
-        for names in ZONES {
-            assert!(zone(names.id).is_some(), "{}", names.id);
+    fn the_zones_of_names_are_in_the_database() {
+        let meant = ZONES.by_short_name.values().chain(ZONES.by_full_name.values());
+        let ids: Vec<&str> = meant.filter_map(|meant| meant.id).collect();
+        assert!(ids.len() > 400);
+        for id in ids {
+            assert!(region(id).is_some(), "{id}");
         }
+    }
+
+    #[test]
+    fn a_name_of_several_zones_means_the_preferred_one_or_none() {
+        let short = |text| named_zone(text, NameLength::Short);
+        assert_eq!(short("CST"), Some(("CST", "America/Chicago")));
+        assert_eq!(short("GMT)"), Some(("GMT", "Etc/GMT")));
+        assert_eq!(short("BST"), Some(("BST", "Europe/London")));
+        assert_eq!(short("IST"), None);
+        assert_eq!(short("GMT+8"), None);
+        assert_eq!(short("Central European Time"), None);
+        let full = |text| named_zone(text, NameLength::Full);
+        let name = "India Standard Time";
+        assert_eq!(full("India Standard Time 2024"), Some((name, "Asia/Kolkata")));
+        let summer = ZoneNames::of("Europe/Berlin").map(|names| names.daylight(NameLength::Full));
+        assert_eq!(summer, Some("Central European Summer Time"));
     }
 }

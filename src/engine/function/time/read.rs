@@ -11,14 +11,15 @@ use crate::rule::time_pattern::Field;
 use crate::rule::time_pattern::JdkItem;
 use crate::rule::time_pattern::JdkPattern;
 use crate::rule::time_pattern::MONTHS;
+use crate::rule::time_pattern::NameLength;
 use crate::rule::time_pattern::Names;
 use crate::rule::time_pattern::OffsetForm;
 use crate::rule::time_pattern::Sign;
 use crate::rule::time_pattern::WEEKDAYS;
 use crate::rule::time_pattern::Width;
-use crate::rule::time_pattern::ZONES;
+use crate::rule::time_pattern::jdk_zone;
+use crate::rule::time_pattern::named_zone;
 use crate::rule::time_pattern::short;
-use crate::rule::time_pattern::zone;
 use crate::value::Value;
 
 /// `time_to_epoch(text, pattern)`, in milliseconds.
@@ -76,7 +77,9 @@ impl<'t> Reader<'t> {
                 self.fields.set(Field::Nano, nanos)
             }
             JdkItem::ZoneId => self.zone_id().and_then(|zone| self.fields.set_zone(zone)),
-            JdkItem::ZoneName => self.zone_name().and_then(|zone| self.fields.set_zone(zone)),
+            JdkItem::ZoneName(length) => {
+                self.zone_name(*length).and_then(|zone| self.fields.set_zone(zone))
+            }
             JdkItem::Offset(form) => {
                 self.offset(*form).and_then(|seconds| self.fields.set_offset(seconds))
             }
@@ -163,47 +166,24 @@ impl<'t> Reader<'t> {
         let end = self.rest.find(|c| !is_in(c)).unwrap_or(self.rest.len());
         let (name, rest) = self.rest.split_at_checked(end)?;
         self.rest = rest;
-        zone(name)
+        jdk_zone(name)
     }
 
-    fn zone_name(&mut self) -> Option<TimeZone> {
-        let all = ZONES.iter().flat_map(|names| {
-            let (standard, daylight) = (names.standard, names.daylight);
-            [standard.1, daylight.1, standard.0, daylight.0].map(|name| (name, names.id))
-        });
-        // `EST` begins no other name, but `GMT` begins `GMT+8`, which is an identifier.
-        let is_whole = |name: &str| {
-            let rest = self.rest.strip_prefix(name);
-            rest.is_some_and(|rest| {
-                !rest.starts_with(|c: char| c.is_alphanumeric() || "+-/".contains(c))
-            })
-        };
-        match all.filter(|(name, _)| is_whole(name)).max_by_key(|(name, _)| name.len()) {
-            // Greenwich Mean Time is what London has in winter, and UTC where it is said of a time.
-            Some((name @ "GMT", _)) => {
-                self.word(name)?;
-                Some(TimeZone::UTC)
-            }
+    fn zone_name(&mut self, length: NameLength) -> Option<TimeZone> {
+        match named_zone(self.rest, length) {
             Some((name, id)) => {
                 self.word(name)?;
-                zone(id)
+                jdk_zone(id)
             }
             None => self.zone_id(),
         }
     }
 
+    /// The text for no offset is tried first, as in the JDK: `x` does not read `+0030`.
     fn offset(&mut self, form: OffsetForm) -> Option<i32> {
-        // The text for no offset is tried last where it begins as others do: `+00` of `+00:30`.
-        let before = self.rest;
-        if let Some(seconds) = self.signed_offset(form) {
-            return Some(seconds);
+        if self.word(form.zero).is_some() {
+            return Some(0);
         }
-        self.rest = before;
-        self.word(form.zero)?;
-        Some(0)
-    }
-
-    fn signed_offset(&mut self, form: OffsetForm) -> Option<i32> {
         let sign = self.sign()?;
         let mut seconds = self.pair(18)? * 3600;
         let colon = if form.has_colons { ":" } else { "" };
@@ -216,7 +196,7 @@ impl<'t> Reader<'t> {
         if form.may_have_seconds {
             seconds += self.pair_behind(colon).unwrap_or(0);
         }
-        Some(sign * seconds)
+        offset_of(sign * seconds)
     }
 
     /// `GMT`, `GMT+8`, `GMT+08:00`.
@@ -232,7 +212,7 @@ impl<'t> Reader<'t> {
             (minutes, _) => minutes,
         };
         let seconds = minutes.and_then(|_| self.pair_behind(":")).unwrap_or(0);
-        Some(sign * (hours * 3600 + minutes.unwrap_or(0) * 60 + seconds))
+        offset_of(sign * (hours * 3600 + minutes.unwrap_or(0) * 60 + seconds))
     }
 
     fn sign(&mut self) -> Option<i32> {
@@ -273,6 +253,11 @@ impl<'t> Reader<'t> {
         self.rest = rest;
         Some(())
     }
+}
+
+/// An offset reaches to 18 hours.
+fn offset_of(seconds: i32) -> Option<i32> {
+    (seconds.abs() <= 18 * 3600).then_some(seconds)
 }
 
 #[cfg(test)]

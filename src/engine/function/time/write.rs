@@ -12,10 +12,11 @@ use crate::engine::operators::Setting;
 use crate::rule::time_pattern::JodaItem;
 use crate::rule::time_pattern::JodaPattern;
 use crate::rule::time_pattern::MONTHS;
+use crate::rule::time_pattern::NameLength;
 use crate::rule::time_pattern::WEEKDAYS;
-use crate::rule::time_pattern::ZONES;
+use crate::rule::time_pattern::ZoneNames;
+use crate::rule::time_pattern::joda_zone;
 use crate::rule::time_pattern::short;
-use crate::rule::time_pattern::zone;
 use crate::value::Rounding;
 use crate::value::Value;
 
@@ -43,7 +44,7 @@ pub(in crate::engine::function) fn write(
     let written = || {
         let millis = millis.to_number()?.to_i64(Rounding::Floor)?;
         let zone = match zone_name {
-            Some(name) => zone(&name.text(setting.whole)?)?,
+            Some(name) => joda_zone(&name.text(setting.whole)?)?,
             None => TimeZone::UTC,
         };
         let time = Timestamp::from_millisecond(millis).ok()?.to_zoned(zone);
@@ -78,8 +79,8 @@ fn write_field(out: &mut String, time: &Zoned, letter: char, count: usize) -> Op
         'z' => return write_zone_name(out, time, count),
         'Z' => return write_offset(out, time, count),
         'S' => return write_fraction(out, time, count),
-        'Y' if count == 2 => i64::from(year_of_era % 100),
-        'y' if count == 2 => i64::from(time.year().unsigned_abs() % 100),
+        // `YY` too is of the year that counts through, whatever the era.
+        'y' | 'Y' if count == 2 => i64::from(time.year().unsigned_abs() % 100),
         'x' if count == 2 => i64::from(week.year().unsigned_abs() % 100),
         'y' => i64::from(time.year()),
         'Y' => i64::from(year_of_era),
@@ -116,31 +117,32 @@ fn write_fraction(out: &mut String, time: &Zoned, count: usize) -> Option<()> {
     Some(())
 }
 
-/// `+0100`, `+01:00`, and from three letters the zone's identifier.
+/// `+0100`, `+01:00`, and from three letters the zone's identifier. Seconds, which zones had before they
+/// were standardized, are not written.
 fn write_offset(out: &mut String, time: &Zoned, count: usize) -> Option<()> {
-    match (count, time.time_zone().iana_name()) {
-        (3.., Some(name)) => out.push_str(name),
-        (1, _) => write!(out, "{}", time.strftime("%z")).ok()?,
-        (_, _) => write!(out, "{}", time.strftime("%:z")).ok()?,
+    if count >= 3 {
+        match time.time_zone().iana_name() {
+            Some(name) => out.push_str(name),
+            None => write!(out, "{}", time.strftime("%:z")).ok()?,
+        }
+        return Some(());
     }
-    Some(())
+    let seconds = time.offset().seconds();
+    let sign = if seconds < 0 { '-' } else { '+' };
+    let minutes = seconds.unsigned_abs() / 60;
+    let colon = if count == 1 { "" } else { ":" };
+    write!(out, "{sign}{:02}{colon}{:02}", minutes / 60, minutes % 60).ok()
 }
 
-/// `CET`, or from four letters `Central European Time`. A zone that is an offset is called by it, as
-/// in Joda; a long name that is not in [`ZONES`] is not made up.
+/// `CET`, or from four letters `Central European Standard Time`. A zone without a name is called by its
+/// offset, as in Joda, with seconds where it has any.
 fn write_zone_name(out: &mut String, time: &Zoned, count: usize) -> Option<()> {
-    let Some(id) = time.time_zone().iana_name() else {
+    let length = if count >= 4 { NameLength::Full } else { NameLength::Short };
+    let Some(names) = time.time_zone().iana_name().and_then(ZoneNames::of) else {
         return write!(out, "{}", time.strftime("%:z")).ok();
     };
     let is_daylight = time.time_zone().to_offset_info(time.timestamp()).dst().is_dst();
-    let known = ZONES.iter().find(|names| names.id == id);
-    let names = known.map(|names| if is_daylight { names.daylight } else { names.standard });
-    match (names, count) {
-        (Some((_, long)), 4..) => out.push_str(long),
-        (None, 4..) => return None,
-        (Some((short, _)), _) => out.push_str(short),
-        (None, _) => write!(out, "{}", time.strftime("%Z")).ok()?,
-    }
+    out.push_str(if is_daylight { names.daylight(length) } else { names.standard(length) });
     Some(())
 }
 
@@ -185,7 +187,9 @@ mod tests {
             "08 EDT Eastern Daylight Time America/New_York",
         );
         writes_in("Europe/Berlin", "HH z", summer, "14 CEST");
-        writes_in("Europe/Berlin", "zzzz", summer, "Undefined");
+        writes_in("Europe/Berlin", "zzzz", summer, "Central European Summer Time");
+        writes_in("Etc/GMT+5", "z", summer, "-05:00");
+        writes_in("Asia/Kolkata", "z ZZ", -63_517_824_000_000, "IST +05:53");
     }
 
     #[test]
