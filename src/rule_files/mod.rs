@@ -41,6 +41,8 @@ pub use inputs::Inputs;
 pub struct Loaded {
     /// The files, in the order of the diagnostics' indexes: rule files, then those they name.
     pub sources: Vec<Source>,
+    /// How many of them are rule files, or lie among these.
+    found: usize,
     /// What they hold.
     pub checked: Checked,
     /// Everything on disk that another reading would look at, as it was when it was read.
@@ -81,8 +83,9 @@ fn check_again(
     checked.diagnostics.retain(|(source, found)| {
         found.severity != Severity::Note || tables.get(*source) != Some(&true)
     });
+    let found = sources.len();
     sources.append(&mut checked.named);
-    Loaded { sources, checked, inputs: folders.inputs, parses }
+    Loaded { sources, found, checked, inputs: folders.inputs, parses }
 }
 
 /// Reads what a statement names that stands in no rule file: from the current folder and below.
@@ -145,6 +148,24 @@ fn below(path: &Path) -> Option<PathBuf> {
 }
 
 impl Loaded {
+    /// The files with rules, or what should be: not the file of a table that lies among them, and no document
+    /// that is told to be no rule.
+    pub fn rule_files(&self) -> impl Iterator<Item = &Source> {
+        let (found, named) = self.sources.split_at(self.found.min(self.sources.len()));
+        let is_no_rule = |at: usize| {
+            let of_it = |(source, found): &(usize, Diagnostic)| {
+                *source == at && found.severity == Severity::Note && found.code == Code::NO_RULES
+            };
+            self.checked.diagnostics.iter().any(of_it)
+        };
+        let is_passed_over = |source: &Source| matches!(&source.content, Err(found) if found.severity == Severity::Note);
+        let is_table = |source: &Source| named.iter().any(|named| named.path == source.path);
+        let holds_rules = move |(at, source): &(usize, &Source)| {
+            !is_table(source) && !is_passed_over(source) && !is_no_rule(*at)
+        };
+        found.iter().enumerate().filter(holds_rules).map(|(_, source)| source)
+    }
+
     /// What was found.
     pub fn findings(&self) -> impl Iterator<Item = Finding<'_>> {
         self.checked.diagnostics.iter().filter_map(|(source, diagnostic)| {

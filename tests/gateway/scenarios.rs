@@ -26,7 +26,9 @@ fn text(bytes: &[u8]) -> String {
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, content) in files {
-        fs::write(folder.path().join(name), content).expect("written");
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, content).expect("written");
     }
     folder
 }
@@ -223,4 +225,31 @@ fn what_cannot_be_tested_fails() {
         assert!(told.contains(expected), "{told}{}", text(&output.stderr));
         assert_eq!(output.status.code(), Some(code));
     }
+}
+
+#[test]
+fn the_file_of_a_table_among_the_rules_is_no_rule_file() {
+    let rules = "-- It joins.\n-- 0s publish m/1 {\"m\":1}\n-- 0s match r {\"room\":\"x\"}\n\
+                 -- 0s upsert seen key=m/1 <any>\n\
+                 CREATE TABLE motes FROM 'tables/motes.json' KEY m;\n\
+                 CREATE TABLE more FROM 'tables/more.json' KEY m;\n\
+                 CREATE RULE r AS SELECT motes.room FROM 'm/+' JOIN motes ON motes.m = m DO UPSERT seen;";
+    // One of them is larger than a rule file may be.
+    let more: Vec<String> = (0..60_000).map(|n| format!("{{\"m\":{n},\"room\":1}}")).collect();
+    let more = format!("[{}]", more.join(","));
+    assert!(more.len() > tidegate::limits::RULE_FILE_BYTES_MAX);
+    let files = [
+        ("a.rule", rules),
+        ("tables/motes.json", "[{\"m\":1,\"room\":\"x\"}]"),
+        ("tables/more.json", &more),
+        ("settings.json", "{\"colour\":\"red\"}"),
+    ];
+    let folder = folder(&files);
+    let output = test(&["."], folder.path());
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(text(&output.stdout), "ok    ./a.rule: It joins\n1 scenario: 1 passed, 0 failed\n");
+    let alone = test(&["settings.json"], folder.path());
+    assert!(text(&alone.stderr).contains("there are no rules"));
+    assert_eq!(text(&alone.stdout), "0 scenarios: 0 passed, 0 failed\n");
+    assert_eq!(alone.status.code(), Some(1));
 }

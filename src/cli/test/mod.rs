@@ -20,6 +20,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Outcome;
+use super::report;
 use super::rule_set;
 use crate::diagnostic::Severity;
 use crate::diagnostic::render::Finding;
@@ -113,8 +114,12 @@ struct Results {
 
 pub(super) fn run(args: &TestArgs, answer: &mut dyn Write) -> anyhow::Result<Outcome> {
     let mut results = Results::default();
-    for source in rule_files::read(&args.paths, &mut Inputs::default()) {
+    let loaded = rule_set::find(&args.paths);
+    for source in loaded.rule_files() {
         test_file(&source.path, args, &mut results, answer)?;
+    }
+    if loaded.rule_files().next().is_none() {
+        report::tell_problems(&loaded);
     }
     if let Some(path) = &args.junit {
         let xml = junit::report(&results.verdicts);
