@@ -1,9 +1,11 @@
 //! The rules of the house that a compiler inside one crate cannot keep: which module may import
 //! which, where each foreign crate lives, how long a file may be, that every module says what it is.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Longest file, lines, tests not counted.
 const FILE_LINES_MAX: usize = 800;
@@ -330,4 +332,37 @@ fn files_say_what_they_are_and_are_not_too_long() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_fuzz_target_has_seeds_and_is_documented() {
+    let fuzz = root().join("fuzz");
+    let names = |folder: &Path| {
+        let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+        let stem = |entry: fs::DirEntry| entry.path().file_stem().expect("a name").to_owned();
+        let names = entries.map(|entry| stem(entry).into_string().expect("UTF-8"));
+        names.collect::<BTreeSet<String>>()
+    };
+    let targets = names(&fuzz.join("fuzz_targets"));
+    assert!(targets.len() > 8);
+    let seeds = tempfile::tempdir().expect("a folder");
+    let made = Command::new(fuzz.join("seeds")).arg(seeds.path()).status().expect("Python");
+    assert!(made.success());
+    assert_eq!(names(seeds.path()), targets, "fuzz/seeds");
+    for target in &targets {
+        assert!(names(&seeds.path().join(target)).len() > 1, "fuzz/seeds has too few for {target}");
+    }
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).expect("a manifest");
+    let testing = fs::read_to_string(root().join("docs/testing.md")).expect("a page");
+    let column = |text: &str, start: &str| {
+        let names =
+            text.lines().filter_map(|line| line.strip_prefix(start)?.split(['"', '`']).next());
+        names.map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    let (_, table) = testing.split_once("## Fuzzing").expect("a section");
+    let (table, _) = table.split_once("\n## ").expect("a section behind it");
+    assert_eq!(column(table, "| `"), targets, "docs/testing.md");
+    let mut binaries = column(&manifest, "name = \"");
+    assert!(binaries.remove("tidegate-fuzz"), "the package itself");
+    assert_eq!(binaries, targets, "fuzz/Cargo.toml");
 }
