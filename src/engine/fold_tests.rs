@@ -125,4 +125,16 @@ fn the_constants_of_a_rule_are_bounded() {
     let Code::Array(items) = compiled(&large) else { panic!("not all of it is folded") };
     let folded = items.iter().map(|item| matches!(item, Code::Constant(_)));
     assert_eq!(folded.collect::<Vec<_>>(), [true, true, false, true], "numbers take nothing");
+    // The parts of a text count too: 64 times 1000 bytes, and 1000 for the spaces.
+    let most = format!("replace(rpad('', 1000), ' ', '{}')", "y".repeat(64));
+    let rest = FOLDED_BYTES_MAX - 65 * 1000;
+    for (rest, expected) in [(rest, [true, true, false]), (rest + 1, [true, false, false])] {
+        let Code::Array(items) = compiled(&format!("[{most}, rpad('', {rest}), rpad('', 1)]"))
+        else {
+            panic!("not all of it is folded")
+        };
+        let folded: Vec<bool> =
+            items.iter().map(|item| matches!(item, Code::Constant(_))).collect();
+        assert_eq!(folded, expected, "beside {rest} bytes");
+    }
 }

@@ -52,3 +52,22 @@ fn what_the_parser_would_look_at_too_often_does_not_reach_it() {
     let template = "${a}".repeat(STATEMENT_TOKENS_MAX / 3);
     assert_eq!(count(&format!("true DO LOG '{template}', ")), (0, 1), "but for templates");
 }
+
+#[test]
+fn findings_are_told_up_to_a_bound_and_the_others_counted() {
+    let told = |errors: usize| {
+        let list = vec!["lowr(a)"; errors].join(",");
+        let text = format!("CREATE RULE r AS SELECT {list} FROM 'x' DO LOG;");
+        let source = Source { path: "t.rule".into(), content: Ok(text.into_bytes()) };
+        let checked = check(&[source], &Targets::default(), &mut NoFiles);
+        let errors =
+            checked.diagnostics.iter().filter(|(_, found)| found.code == Code::UNKNOWN_FUNCTION);
+        let last = checked.diagnostics.last().map(|(_, found)| found.message.clone());
+        (errors.count(), checked.diagnostics.len(), last.unwrap_or_default())
+    };
+    let (errors, all, last) = told(FINDINGS_PER_FILE_MAX);
+    assert_eq!((errors, all), (FINDINGS_PER_FILE_MAX, FINDINGS_PER_FILE_MAX), "{last}");
+    let (errors, all, last) = told(FINDINGS_PER_FILE_MAX + 1);
+    assert_eq!((errors, all), (FINDINGS_PER_FILE_MAX, FINDINGS_PER_FILE_MAX + 1));
+    assert_eq!(last, "1 more findings in this file are not shown");
+}

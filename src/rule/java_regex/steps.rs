@@ -130,3 +130,28 @@ fn compile(pattern: &str, bound: usize) -> Result<fancy_regex::Regex, fancy_rege
         .max_prog_size(REGEX_BYTES_MAX / size_of::<usize>());
     builder.build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_goes_back_up_to_its_bound_and_no_further() {
+        // The steps back grow with the square of the text, which itself stays short.
+        let pattern = "(x*)(?!y)!";
+        let regex = Backtracking::new(pattern.to_owned()).unwrap();
+        let text = |length: usize| "x".repeat(length);
+        let is_enough = |length: usize, bound: usize| {
+            compile(pattern, bound).unwrap().is_match(&text(length)).is_ok()
+        };
+        let most = (1..5000).take_while(|length| is_enough(*length, REGEX_STEPS_MAX)).last();
+        let most = most.unwrap();
+        assert!(!is_enough(most, BOUNDS[BOUNDS.len() - 2]), "{most} characters ask for the last");
+        let search = |length: usize| {
+            let steps = Steps::new(usize::MAX);
+            regex.search(&text(length), &steps, |regex| regex.is_match(&text(length)))
+        };
+        assert_eq!(search(most), Ok(false));
+        assert_eq!(search(most + 1), Err(TooCostly));
+    }
+}

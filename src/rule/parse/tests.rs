@@ -416,7 +416,10 @@ fn every_clause_with_an_error_is_told_and_no_other() {
 
 #[test]
 fn errors_of_one_statement_are_told_up_to_a_bound() {
-    let text =
-        format!("CREATE RULE r AS SELECT a b FROM 'x' DO {};", vec!["LOG LOG"; 40].join(", "));
-    assert_eq!(marked(&text).len(), SYNTAX_ERRORS_MAX);
+    for (errors, told) in [(15, 15), (16, 16), (17, 16), (40, 16)] {
+        let actions = vec!["LOG LOG"; errors].join(", ");
+        let text = format!("CREATE RULE r AS SELECT a FROM 'x' DO {actions};");
+        assert_eq!(marked(&text).len(), told, "of {errors}");
+    }
+    assert_eq!(SYNTAX_ERRORS_MAX, 16);
 }

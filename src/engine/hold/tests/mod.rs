@@ -470,7 +470,6 @@ fn a_key_over_the_bound_is_refused_and_admitted_when_one_has_gone() {
 fn a_rule_keeps_a_bounded_number_of_message_bytes() {
     let mut bench = Bench::new(vec![("r", when(&hold(10)))]);
     let large = Bytes::from(vec![b'x'; HOLD_MESSAGE_BYTES_MAX / 2 - 64]);
-    let small = Bytes::from(vec![b'x'; 200]);
     let hear = |bench: &mut Bench, key: &str, payload: &Bytes, time: i64| {
         let publish = Publish { payload: payload.clone(), ..message(key, time) };
         let observation = Observation {
@@ -488,11 +487,17 @@ fn a_rule_keeps_a_bounded_number_of_message_bytes() {
     hear(&mut bench, "a", &large, 1);
     hear(&mut bench, "b", &large, 1);
     assert_eq!(bench.out.faults.len(), 0, "a message takes the place of the one before");
-    hear(&mut bench, "c", &small, 1);
+    let bytes = |bench: &Bench| bench.table.counts(RuleIndex(0)).unwrap().message_bytes;
+    let around = bytes(&bench) / 2 - large.len();
+    let room = HOLD_MESSAGE_BYTES_MAX - bytes(&bench) - around;
+    hear(&mut bench, "c", &Bytes::from(vec![b'x'; room + 1]), 1);
     assert_eq!(bench.out.faults.len(), 1);
-    bench.play("F@2 b:F@2");
+    hear(&mut bench, "c", &Bytes::from(vec![b'x'; room]), 1);
+    assert_eq!(bench.out.faults.len(), 1);
+    assert_eq!(bytes(&bench), HOLD_MESSAGE_BYTES_MAX);
+    bench.play("F@2 b:F@2 c:F@2");
     bench.table.forget_changes();
-    assert_eq!(bench.table.counts(RuleIndex(0)).unwrap().message_bytes, 0);
+    assert_eq!(bytes(&bench), 0);
     hear(&mut bench, "c", &large, 3);
     assert_eq!(bench.out.faults.len(), 1);
 }
