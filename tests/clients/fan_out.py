@@ -4,7 +4,6 @@
 """
 
 import argparse
-import datetime
 import http.client
 import json
 import socket
@@ -103,14 +102,19 @@ def positions(options):
     consumer = kinesis.register_stream_consumer(StreamARN=arn, ConsumerName="c")["Consumer"]["ConsumerARN"]
     put = lambda n: kinesis.put_record(StreamName="fan", PartitionKey="k", Data=f"{n}")["SequenceNumber"]
     numbers = [put(n) for n in range(3)]
+    # The gateway's clock moves on: what is put next has another time than this.
     time.sleep(0.02)
-    middle = datetime.datetime.now(datetime.timezone.utc)
     numbers += [put(n) for n in range(3, 6)]
+    # Times are told by the gateway's clock, which need not be this one.
+    iterator = kinesis.get_shard_iterator(
+        StreamName="fan", ShardId=SHARD, ShardIteratorType="AT_SEQUENCE_NUMBER", StartingSequenceNumber=numbers[3]
+    )["ShardIterator"]
+    since = kinesis.get_records(ShardIterator=iterator, Limit=1)["Records"][0]["ApproximateArrivalTimestamp"]
     places = {
         "TRIM_HORIZON": ({}, 6),
         "AT_SEQUENCE_NUMBER": ({"SequenceNumber": numbers[4]}, 2),
         "AFTER_SEQUENCE_NUMBER": ({"SequenceNumber": numbers[4]}, 1),
-        "AT_TIMESTAMP": ({"Timestamp": middle}, 3),
+        "AT_TIMESTAMP": ({"Timestamp": since}, 3),
     }
     seen = {}
     for kind, (more, count) in places.items():

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import datetime
 import json
 import time
 
@@ -63,7 +62,7 @@ def data_plane(options):
     one = kinesis.put_record(
         StreamName="data", PartitionKey="k", Data=b"first", ExplicitHashKey=hashes[1]
     )
-    middle = datetime.datetime.now(datetime.timezone.utc)
+    # The gateway's clock moves on: what is put next has another time than this.
     time.sleep(0.02)
     entries = [
         {"PartitionKey": "ü" * 256, "Data": bytes([n, 255]), "ExplicitHashKey": hashes[1]}
@@ -73,10 +72,12 @@ def data_plane(options):
     shard = one["ShardId"]
     numbers = [one["SequenceNumber"]] + [record["SequenceNumber"] for record in many["Records"]]
     all_records, _, _ = read_shard(kinesis, "data", shard)
+    # Times are told by the gateway's clock, which need not be this one.
+    since = all_records[1]["ApproximateArrivalTimestamp"]
     places = {
         "at": {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": numbers[2]},
         "after": {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": numbers[2]},
-        "time": {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": middle},
+        "time": {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": since},
         "latest": {"ShardIteratorType": "LATEST"},
     }
     found = {
@@ -84,8 +85,7 @@ def data_plane(options):
         for name, start in places.items()
     }
     empty = shards[0]["ShardId"]
-    now = datetime.datetime.now(datetime.timezone.utc)
-    of_empty = read_shard(kinesis, "data", empty, ShardIteratorType="AT_TIMESTAMP", Timestamp=now)
+    of_empty = read_shard(kinesis, "data", empty, ShardIteratorType="AT_TIMESTAMP", Timestamp=since)
     iterator = kinesis.get_shard_iterator(
         StreamARN="arn:aws:kinesis:mars-1:123456789012:stream/data",
         ShardId=shard,
