@@ -14,10 +14,8 @@ mod table;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use compact_str::CompactString;
-
 use crate::clock::Timestamp;
+use crate::engine::rows::StoredKey;
 use crate::storage::ExecuteError;
 use crate::storage::Executor;
 use crate::storage::ReadConnection;
@@ -29,6 +27,7 @@ pub(crate) use table::HISTORY_SCHEMA;
 pub(crate) use table::SCHEMA;
 pub(crate) use table::SWITCH_SCHEMA;
 pub(crate) use table::WAITING_SCHEMA;
+pub(crate) use table::empty;
 pub(crate) use table::save;
 pub(crate) use table::save_alive;
 pub(crate) use table::save_switches;
@@ -53,19 +52,6 @@ pub enum Part {
     History,
 }
 
-/// A message that waited for its turn in event time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SavedMessage {
-    /// Rule name.
-    pub rule: Arc<str>,
-    /// Key.
-    pub key: CompactString,
-    /// Tells it from the others of its key.
-    pub turn: u64,
-    /// Encoded message.
-    pub message: Bytes,
-}
-
 /// A rule that somebody enabled or disabled, against its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedSwitch {
@@ -77,7 +63,7 @@ pub struct SavedSwitch {
     pub at: Timestamp,
 }
 
-/// What was saved. There may be much of it: states are read one by one.
+/// What was saved. There may be much of it: keys are read one by one.
 #[derive(Debug)]
 pub struct Saved {
     connection: ReadConnection,
@@ -107,17 +93,12 @@ impl Saved {
         Ok(table::switches(self.connection.sqlite())?)
     }
 
-    /// Calls `visit` with rule name, key and encoded state of each key, in order of rule and key.
-    pub fn for_each_state(
+    /// Calls `visit` with all that is stored of each key, in order of rule and key.
+    pub fn for_each_key(
         &self,
         part: Part,
-        visit: impl FnMut(&str, &str, &[u8]),
+        visit: impl FnMut(StoredKey<'_>),
     ) -> Result<(), CheckpointError> {
-        Ok(table::for_each_state(self.connection.sqlite(), part, visit)?)
-    }
-
-    /// The messages that waited, in order of rule, key and turn.
-    pub fn waiting(&self, part: Part) -> Result<Vec<SavedMessage>, CheckpointError> {
-        Ok(table::waiting(self.connection.sqlite(), part)?)
+        Ok(table::for_each_key(self.connection.sqlite(), part, visit)?)
     }
 }

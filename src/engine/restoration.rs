@@ -22,6 +22,7 @@ use crate::engine::hold::RowError;
 use crate::engine::hold::encoding;
 use crate::engine::rows::KeyChange;
 use crate::engine::rows::Restored;
+use crate::engine::rows::StoredKey;
 use crate::engine::rows::WaitingRow;
 use crate::engine::waiting::Queue;
 use crate::engine::waiting::Waiting;
@@ -129,28 +130,32 @@ pub(crate) trait Remembers {
     /// An earlier process was alive until `alive_until`; it is `now` now.
     fn wake(&mut self, alive_until: Timestamp, now: Timestamp);
 
+    /// All keys have been taken over; `restored` tells what came of them.
+    fn settle(&mut self, _restored: &Restored) {}
+
     /// Takes over the row of a key; answers whether the key goes on.
     fn take_over(
         &mut self,
         saved: SavedRow<'_>,
-        outage: &mut Outage<'_>,
+        outage: &mut Outage,
         out: &mut Self::Out,
     ) -> Result<bool, RowError>;
 }
 
-/// The row of a key.
+/// The row of a key, and those beside it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SavedRow<'a> {
     pub(super) rule: &'a str,
     pub(super) key: &'a str,
     pub(super) state: &'a [u8],
+    pub(super) beside: &'a [WaitingRow<'a>],
     /// Where the rule of that name is, if there is one.
     pub(super) index: Option<RuleIndex>,
 }
 
 /// The time in which nothing ran, and what was found after it.
 #[derive(Debug)]
-pub(crate) struct Outage<'a> {
+pub(crate) struct Outage {
     /// The last instant at which the earlier process is known to have lived.
     pub(super) alive_until: Timestamp,
     pub(super) now: Timestamp,
@@ -160,20 +165,10 @@ pub(crate) struct Outage<'a> {
     before: Option<LeftOut>,
     /// Whether a clock that leaves anything out has been taken over.
     has_clocks: bool,
-    /// Rows beside those of keys.
-    beside: HashMap<(CompactString, CompactString), Vec<WaitingRow<'a>>>,
     pub(super) restored: Restored,
 }
 
-impl<'a> Outage<'a> {
-    /// The rows beside that of a key.
-    pub(super) fn take_beside(&mut self, rule: &str, key: &str) -> Vec<WaitingRow<'a>> {
-        match self.beside.is_empty() {
-            true => Vec::new(),
-            false => self.beside.remove(&(rule.into(), key.into())).unwrap_or_default(),
-        }
-    }
-
+impl Outage {
     /// What a clock has to leave out yet, ms, if its row `knew` so much of it. Where it is not known what has
     /// been left out since, each row speaks for itself ([`Outage::is_ledger_lost`]).
     pub(super) fn left_out_since(&mut self, knew: LeftOut, counts_downtime: bool) -> i64 {
@@ -200,27 +195,17 @@ impl<'a> Outage<'a> {
     }
 }
 
-/// A table that takes over what an earlier process left, row by row: those of a million keys need not be in
+/// A table that takes over what an earlier process left, key by key: a million of them need not be in
 /// memory at once. The rows without a rule come first.
 #[derive(Debug)]
-pub(crate) struct Restoring<'t, 'a, T> {
+pub(crate) struct Restoring<'t, T> {
     table: &'t mut T,
     places: HashMap<Arc<str>, RuleIndex>,
-    outage: Outage<'a>,
+    outage: Outage,
 }
 
-impl<'t, 'a, T: Remembers> Restoring<'t, 'a, T> {
-    /// `beside` are the rows beside those of keys.
-    pub(super) fn new(
-        table: &'t mut T,
-        beside: impl IntoIterator<Item = WaitingRow<'a>>,
-        alive_until: Timestamp,
-        now: Timestamp,
-    ) -> Self {
-        let mut by_key: HashMap<_, Vec<WaitingRow<'a>>> = HashMap::new();
-        for row in beside {
-            by_key.entry((row.rule.into(), row.key.into())).or_default().push(row);
-        }
+impl<'t, T: Remembers> Restoring<'t, T> {
+    pub(super) fn new(table: &'t mut T, alive_until: Timestamp, now: Timestamp) -> Self {
         table.wake(alive_until, now);
         let outage = Outage {
             alive_until,
@@ -228,15 +213,21 @@ impl<'t, 'a, T: Remembers> Restoring<'t, 'a, T> {
             more: LeftOut::of_outage(alive_until, now),
             before: Some(table.ledger().total()),
             has_clocks: false,
-            beside: by_key,
             restored: Restored::default(),
         };
         Restoring { places: table.places(), table, outage }
     }
 
-    /// Takes a row.
-    pub(crate) fn row(&mut self, rule: &str, key: &str, state: &[u8], out: &mut T::Out) {
+    /// Takes what is stored of a key.
+    pub(crate) fn key(&mut self, stored: StoredKey<'_>, out: &mut T::Out) {
         let Self { table, places, outage } = self;
+        let StoredKey { rule, key, state, beside } = stored;
+        let Some(state) = state else {
+            // Without the row of the key there is no telling what they mean.
+            let turns = beside.iter().map(|row| row.turn);
+            table.orphaned().push(KeyChange::removed(rule, key, turns));
+            return outage.restored.reject(rule, key, RowError::Field("key"));
+        };
         if rule.is_empty() {
             let read = table.ledger().read(state);
             outage.before = read.ok();
@@ -245,7 +236,7 @@ impl<'t, 'a, T: Remembers> Restoring<'t, 'a, T> {
                 .into_iter()
                 .for_each(|error| outage.restored.reject(rule, key, error));
         }
-        let saved = SavedRow { rule, key, state, index: places.get(rule).copied() };
+        let saved = SavedRow { rule, key, state, beside, index: places.get(rule).copied() };
         match table.take_over(saved, outage, out) {
             Ok(true) => outage.restored.kept += 1,
             Ok(false) => outage.restored.ended += 1,
@@ -253,30 +244,13 @@ impl<'t, 'a, T: Remembers> Restoring<'t, 'a, T> {
         }
     }
 
-    /// Takes all of them.
-    pub(super) fn rows<'r>(
-        mut self,
-        rows: impl IntoIterator<Item = (&'r str, &'r str, &'r [u8])>,
-        out: &mut T::Out,
-    ) -> Restored {
-        for (rule, key, state) in rows {
-            self.row(rule, key, state, out);
-        }
-        self.finish()
-    }
-
-    /// There are no more rows.
+    /// There are no more keys.
     pub(crate) fn finish(self) -> Restored {
-        let Restoring { table, mut outage, .. } = self;
+        let Restoring { table, outage, .. } = self;
         if outage.has_clocks {
             table.ledger().add(outage.more);
         }
-        // Their keys could not be read: without those there is no telling what they mean.
-        for ((rule, key), rows) in outage.beside {
-            outage.restored.reject(&rule, &key, RowError::Field("key"));
-            let turns = rows.iter().map(|row| row.turn);
-            table.orphaned().push(KeyChange::removed(&rule, key, turns));
-        }
+        table.settle(&outage.restored);
         outage.restored
     }
 }

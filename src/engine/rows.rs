@@ -1,6 +1,7 @@
 //! What tables of keys have on disk: a row a key, and rows beside it of what waits or is gathered, so that a
 //! batch writes what is new. They go out as [`KeyChange`]s; `restoration` takes them back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -61,6 +62,37 @@ pub struct WaitingRow<'a> {
     pub turn: u64,
     /// Encoded message.
     pub message: &'a [u8],
+}
+
+/// All that is stored of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredKey<'a> {
+    /// Rule name; empty for the row of what all clocks leave out.
+    pub rule: &'a str,
+    /// Key.
+    pub key: &'a str,
+    /// Its row; `None` where only rows beside it are left.
+    pub state: Option<&'a [u8]>,
+    /// The rows beside it, by turn.
+    pub beside: &'a [WaitingRow<'a>],
+}
+
+/// Brings rows in memory together, key by key, and calls `visit` with each, in order.
+pub(super) fn for_each_key<'a>(
+    states: impl IntoIterator<Item = (&'a str, &'a str, &'a [u8])>,
+    beside: impl IntoIterator<Item = WaitingRow<'a>>,
+    mut visit: impl FnMut(StoredKey<'_>),
+) {
+    let mut keys: BTreeMap<_, (Option<&[u8]>, Vec<WaitingRow<'_>>)> = BTreeMap::new();
+    for (rule, key, state) in states {
+        keys.entry((rule, key)).or_default().0 = Some(state);
+    }
+    for row in beside {
+        keys.entry((row.rule, row.key)).or_default().1.push(row);
+    }
+    for ((rule, key), (state, beside)) in keys {
+        visit(StoredKey { rule, key, state, beside: &beside });
+    }
 }
 
 /// A stored row that was left alone.

@@ -24,7 +24,9 @@ use crate::engine::hold::lateness;
 use crate::engine::restoration::Restoring;
 use crate::engine::rows::KeyChange;
 use crate::engine::rows::Restored;
+use crate::engine::rows::StoredKey;
 use crate::engine::rows::WaitingRow;
+use crate::engine::rows::for_each_key;
 use crate::engine::window::WindowCounts;
 use crate::engine::window::WindowTable;
 use crate::engine::window::WindowedRule;
@@ -195,6 +197,11 @@ impl StateTable {
         self.windows.take_changes(out);
     }
 
+    /// The rules whose rows are all to be removed; changes taken after this have those that stay.
+    pub fn take_emptied(&mut self) -> impl Iterator<Item = Arc<str>> {
+        self.hold.take_emptied()
+    }
+
     /// As [`StateTable::take_changes`], for callers without a disk: nothing is encoded.
     pub fn forget_changes(&mut self) {
         self.hold.forget_changes();
@@ -212,25 +219,16 @@ impl StateTable {
         now: Timestamp,
         out: &mut Transitions,
     ) -> Restored {
-        let mut restoring = self.restoring(parts, alive_until, now);
-        for (rule, key, state) in rows {
-            restoring.row(rule, key, state, out);
-        }
+        let mut restoring = self.restoring(alive_until, now);
+        for_each_key(rows, parts, |stored| restoring.key(stored, out));
         restoring.finish()
     }
 
-    /// As [`StateTable::restore`], row by row: those without a rule first.
-    pub fn restoring<'a>(
-        &mut self,
-        parts: impl IntoIterator<Item = WaitingRow<'a>>,
-        alive_until: Timestamp,
-        now: Timestamp,
-    ) -> StateRestoring<'_, 'a> {
-        let (parts, waiting): (Vec<WaitingRow<'a>>, Vec<WaitingRow<'a>>) =
-            parts.into_iter().partition(|row| is_of_window(row.message));
+    /// As [`StateTable::restore`], key by key: those without a rule first.
+    pub fn restoring(&mut self, alive_until: Timestamp, now: Timestamp) -> StateRestoring<'_> {
         StateRestoring {
-            hold: Restoring::new(&mut self.hold, waiting, alive_until, now),
-            windows: Restoring::new(&mut self.windows, parts, alive_until, now),
+            hold: Restoring::new(&mut self.hold, alive_until, now),
+            windows: Restoring::new(&mut self.windows, alive_until, now),
         }
     }
 
@@ -286,22 +284,38 @@ impl StateTable {
 
 /// A table that takes over what an earlier process left; see [`StateTable::restore`].
 #[derive(Debug)]
-pub struct StateRestoring<'t, 'a> {
-    hold: Restoring<'t, 'a, HoldTable>,
-    windows: Restoring<'t, 'a, WindowTable>,
+pub struct StateRestoring<'t> {
+    hold: Restoring<'t, HoldTable>,
+    windows: Restoring<'t, WindowTable>,
 }
 
-impl StateRestoring<'_, '_> {
-    /// Takes a row.
-    pub fn row(&mut self, rule: &str, key: &str, state: &[u8], out: &mut Transitions) {
-        if is_of_window(state) {
-            self.windows.row(rule, key, state, out);
+impl StateRestoring<'_> {
+    /// Takes what is stored of a key.
+    pub fn key(&mut self, stored: StoredKey<'_>, out: &mut Transitions) {
+        let is_windowed = match stored.state {
+            Some(state) => is_of_window(state),
+            None => stored.beside.iter().any(|row| is_of_window(row.message)),
+        };
+        if stored.beside.iter().all(|row| is_of_window(row.message) == is_windowed) {
+            return self.give(is_windowed, stored, out);
+        }
+        // The rule has become one of the other kind, and something is left of what it was.
+        let of_kind = |kind| move |row: &&WaitingRow<'_>| is_of_window(row.message) == kind;
+        let own: Vec<_> = stored.beside.iter().filter(of_kind(is_windowed)).copied().collect();
+        let others: Vec<_> = stored.beside.iter().filter(of_kind(!is_windowed)).copied().collect();
+        self.give(!is_windowed, StoredKey { state: None, beside: &others, ..stored }, out);
+        self.give(is_windowed, StoredKey { beside: &own, ..stored }, out);
+    }
+
+    fn give(&mut self, is_windowed: bool, stored: StoredKey<'_>, out: &mut Transitions) {
+        if is_windowed {
+            self.windows.key(stored, out);
         } else {
-            self.hold.row(rule, key, state, out);
+            self.hold.key(stored, out);
         }
     }
 
-    /// There are no more rows.
+    /// There are no more keys.
     pub fn finish(self) -> Restored {
         let mut restored = self.hold.finish();
         restored.add(self.windows.finish());

@@ -71,7 +71,6 @@ use crate::broker::StagedPublish;
 use crate::checkpoint;
 use crate::checkpoint::Part;
 use crate::checkpoint::Saved;
-use crate::checkpoint::SavedMessage;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -84,7 +83,6 @@ use crate::engine::Engine;
 use crate::engine::history::HistoryTable;
 use crate::engine::hold::Transitions;
 use crate::engine::rows::Restored;
-use crate::engine::rows::WaitingRow;
 use crate::engine::stateful::StateTable;
 use crate::hit_log::HitLog;
 use crate::journal::Batch;
@@ -559,11 +557,8 @@ fn restore_states(
     let mut states = StateTable::new(rules.stateful());
     let mut transitions = Transitions::default();
     if let Some(alive_until) = saved.alive_until {
-        let waiting = saved.waiting(Part::Hold)?;
-        let mut restoring = states.restoring(rows_of(&waiting), alive_until, now);
-        saved.for_each_state(Part::Hold, |rule, key, state| {
-            restoring.row(rule, key, state, &mut transitions);
-        })?;
+        let mut restoring = states.restoring(alive_until, now);
+        saved.for_each_key(Part::Hold, |stored| restoring.key(stored, &mut transitions))?;
         let restored = restoring.finish();
         tell_restored(&restored, alive_until, now, "conditions and windows go on");
     }
@@ -575,24 +570,12 @@ fn restore_states(
 fn restore_histories(saved: &Saved, rules: &Rules, now: Timestamp) -> anyhow::Result<HistoryTable> {
     let mut history = HistoryTable::new(rules.remembering());
     if let Some(alive_until) = saved.alive_until {
-        let waiting = saved.waiting(Part::History)?;
-        let mut restoring = history.restoring(rows_of(&waiting), alive_until, now);
-        saved.for_each_state(Part::History, |rule, key, state| {
-            restoring.row(rule, key, state, &mut ());
-        })?;
+        let mut restoring = history.restoring(alive_until, now);
+        saved.for_each_key(Part::History, |stored| restoring.key(stored, &mut ()))?;
         let restored = restoring.finish();
         tell_restored(&restored, alive_until, now, "earlier values are remembered");
     }
     Ok(history)
-}
-
-fn rows_of(waiting: &[SavedMessage]) -> impl Iterator<Item = WaitingRow<'_>> {
-    waiting.iter().map(|row| WaitingRow {
-        rule: &row.rule,
-        key: &row.key,
-        turn: row.turn,
-        message: &row.message,
-    })
 }
 
 fn tell_restored(restored: &Restored, alive_until: Timestamp, now: Timestamp, what: &str) {

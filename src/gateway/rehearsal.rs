@@ -287,8 +287,16 @@ impl Rehearsal {
 
     fn commit(&mut self) {
         self.stage.seal(&mut self.batch);
-        for StateChange { part, change } in self.batch.states.drain(..) {
-            self.rows.entry(part).or_default().write(change);
+        for change in self.batch.states.drain(..) {
+            match change {
+                StateChange::Key { part, change } => {
+                    self.rows.entry(part).or_default().write(change);
+                }
+                StateChange::Empty { part, rule } => {
+                    let rows = self.rows.entry(part).or_default();
+                    rows.states.retain(|(of, _), _| *of != rule);
+                }
+            }
         }
         self.stage.committed(&self.batch);
         self.seen.extend(self.batch.hits.drain(..).map(Seen::Hit));

@@ -575,7 +575,9 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
 
     fn seal(&mut self, batch: &mut Batch) {
         let Episodes { states, history, .. } = &mut self.episodes;
-        let changed = |part| move |change: KeyChange| StateChange { part, change };
+        let changed = |part| move |change: KeyChange| StateChange::Key { part, change };
+        let part = Part::Hold;
+        batch.states.extend(states.take_emptied().map(|rule| StateChange::Empty { part, rule }));
         states.take_changes(&mut self.changes);
         batch.states.extend(self.changes.drain(..).map(changed(Part::Hold)));
         history.take_changes(&mut self.changes);

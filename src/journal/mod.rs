@@ -176,13 +176,33 @@ impl Effect {
     }
 }
 
-/// A changed key of what rules remember.
+/// A change of what rules remember.
 #[derive(Clone, Debug)]
-pub struct StateChange {
-    /// Whose state it is.
-    pub part: Part,
-    /// Its rows.
-    pub change: KeyChange,
+pub enum StateChange {
+    /// Rows of a key.
+    Key {
+        /// Whose state it is.
+        part: Part,
+        /// What has changed.
+        change: KeyChange,
+    },
+    /// The rows of all keys of a rule are removed, those beside them are not. Keys that go on follow.
+    Empty {
+        /// Whose state it is.
+        part: Part,
+        /// Rule name.
+        rule: Arc<str>,
+    },
+}
+
+impl StateChange {
+    /// What its rows hold, bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            StateChange::Key { change, .. } => change.bytes(),
+            StateChange::Empty { .. } => 0,
+        }
+    }
 }
 
 /// A hit as the dashboard shows it.

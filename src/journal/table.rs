@@ -150,8 +150,15 @@ impl Tables {
         self.streams.flush(&transaction)?;
         self.deliveries.flush(&transaction)?;
         self.hooks.flush(&transaction)?;
-        for StateChange { part, change } in &batch.states {
-            checkpoint::save(&transaction, *part, change)?;
+        for change in &batch.states {
+            match change {
+                StateChange::Key { part, change } => {
+                    checkpoint::save(&transaction, *part, change)?;
+                }
+                StateChange::Empty { part, rule } => {
+                    checkpoint::empty(&transaction, *part, rule)?;
+                }
+            }
         }
         for removal in &batch.removals {
             self.sessions.remove(&transaction, removal)?;

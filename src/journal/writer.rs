@@ -41,6 +41,7 @@ use super::JournalMetrics;
 use super::Queued;
 use super::Stage;
 use super::Stall;
+use super::StateChange;
 use super::Submission;
 use super::table::Tables;
 use super::table::Targets;
@@ -546,7 +547,7 @@ impl<S: Stage> Writer<S> {
         let rows = self.tables.rows_changed();
         let changed = rows - mem::replace(&mut self.rows_changed, rows);
         let changed = usize::try_from(changed).unwrap_or(usize::MAX);
-        let states = self.batch.states.iter().map(|state| state.change.bytes()).sum::<usize>();
+        let states = self.batch.states.iter().map(StateChange::bytes).sum::<usize>();
         let hits = self.batch.hits.iter().map(|hit| hit.output.len()).sum::<usize>();
         let payload = self.batch_bytes + states + hits;
         changed.saturating_mul(ROW_OVERHEAD_BYTES).saturating_add(payload + COMMIT_OVERHEAD_BYTES)

@@ -29,24 +29,23 @@ use crate::engine::restoration::SavedRow;
 use crate::engine::rows::KeyChange;
 use crate::engine::rows::Restored;
 use crate::engine::rows::WaitingRow;
+use crate::engine::rows::for_each_key;
 use crate::engine::timer::Alarm;
 use crate::engine::timer::TimerQueue;
 use crate::engine::waiting::Queue;
 use crate::limits::KEY_AGE_LOOKS;
 
 impl HistoryTable {
-    /// Takes over what an earlier process left, row by row: `waiting` are the messages that waited, and the
-    /// row without a rule comes first.
-    pub(crate) fn restoring<'a>(
+    /// Takes over what an earlier process left, key by key; the row without a rule comes first.
+    pub(crate) fn restoring(
         &mut self,
-        waiting: impl IntoIterator<Item = WaitingRow<'a>>,
         alive_until: Timestamp,
         now: Timestamp,
-    ) -> Restoring<'_, 'a, HistoryTable> {
-        Restoring::new(self, waiting, alive_until, now)
+    ) -> Restoring<'_, HistoryTable> {
+        Restoring::new(self, alive_until, now)
     }
 
-    /// The same of all rows.
+    /// The same of rows in memory: those of keys, and the messages that waited.
     pub fn restore<'a>(
         &mut self,
         rows: impl IntoIterator<Item = (&'a str, &'a str, &'a [u8])>,
@@ -54,7 +53,9 @@ impl HistoryTable {
         alive_until: Timestamp,
         now: Timestamp,
     ) -> Restored {
-        self.restoring(waiting, alive_until, now).rows(rows, &mut ())
+        let mut restoring = self.restoring(alive_until, now);
+        for_each_key(rows, waiting, |stored| restoring.key(stored, &mut ()));
+        restoring.finish()
     }
 
     /// Goes over to another rule set. Call [`HistoryTable::release`] before it. Rules of the same name
@@ -157,11 +158,11 @@ impl Remembers for HistoryTable {
     fn take_over(
         &mut self,
         saved: SavedRow<'_>,
-        outage: &mut Outage<'_>,
+        outage: &mut Outage,
         (): &mut (),
     ) -> Result<bool, RowError> {
         let row = encoding::decode(saved.state)?;
-        let messages = outage.take_beside(saved.rule, saved.key);
+        let messages = saved.beside;
         let same = saved.index.and_then(|index| self.rules.get_mut(index));
         let same = same.filter(|rule| rule.fingerprint == row.fingerprint);
         let kept = same.and_then(|rule| {
@@ -184,7 +185,7 @@ impl Remembers for HistoryTable {
         if let Some(watermark) = row.watermark {
             let mut queue = Queue::new(watermark);
             for message in messages {
-                outage.put_back(&mut queue, &message, encoding::decode_waiting);
+                outage.put_back(&mut queue, message, encoding::decode_waiting);
             }
             key.event = Some(Box::new(queue));
         }

@@ -211,6 +211,10 @@ pub struct HoldTable {
     pub(super) changed: Vec<u32>,
     /// Rows to be removed whose rule or key is gone.
     pub(super) orphaned: Vec<KeyChange>,
+    /// Rules whose rows are all to be removed before any is written.
+    pub(super) emptied: Vec<Arc<str>>,
+    /// Keys that have started over while the state of before is taken over, by rule: their rows are to be removed.
+    pub(super) started_over: Vec<(RuleIndex, Vec<CompactString>)>,
     pub(super) buffer: BytesMut,
 }
 
@@ -226,6 +230,8 @@ impl HoldTable {
             ledger: Ledger::new(encoding::VERSION, ""),
             changed: Vec::new(),
             orphaned: Vec::new(),
+            emptied: Vec::new(),
+            started_over: Vec::new(),
             buffer: BytesMut::new(),
         };
         table.install(rules);
@@ -358,7 +364,17 @@ impl HoldTable {
 
     /// Whether there are changes to take.
     pub fn has_changes(&self) -> bool {
-        !self.changed.is_empty() || !self.orphaned.is_empty() || self.ledger.has_change()
+        !self.changed.is_empty()
+            || !self.orphaned.is_empty()
+            || !self.emptied.is_empty()
+            || self.ledger.has_change()
+    }
+
+    /// Hands over the rules whose rows are all to be removed before any is written: so many of their keys
+    /// have started over that this is less work than to remove them one by one. Keys that go on are among the
+    /// changes.
+    pub fn take_emptied(&mut self) -> impl Iterator<Item = Arc<str>> {
+        self.emptied.drain(..)
     }
 
     /// Hands over the last state of every key that changed since the last call: one row a key,
@@ -380,6 +396,7 @@ impl HoldTable {
             out.extend(ledger);
         }
         self.orphaned.clear();
+        self.emptied.clear();
         let left_out = self.ledger.total();
         for number in self.changed.drain(..) {
             let Some(key) = self.keys.get_mut(number) else { continue };

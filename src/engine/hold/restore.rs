@@ -33,12 +33,16 @@ use crate::engine::restoration::Remembers;
 use crate::engine::restoration::Restoring;
 use crate::engine::restoration::SavedRow;
 use crate::engine::rows::KeyChange;
-#[cfg(test)]
 use crate::engine::rows::Restored;
 #[cfg(test)]
 use crate::engine::rows::WaitingRow;
+#[cfg(test)]
+use crate::engine::rows::for_each_key;
 use crate::engine::timer::Alarm;
 use crate::engine::timer::TimerQueue;
+
+/// Rows that are removed one by one rather than with all others of their rule.
+const EMPTIED_MIN: usize = 1_000;
 
 /// Why a key ends when rules change, and from which rule it comes.
 struct Heritage<'a> {
@@ -64,7 +68,9 @@ impl HoldTable {
         now: Timestamp,
         out: &mut Transitions,
     ) -> Restored {
-        Restoring::new(self, waiting, alive_until, now).rows(rows, out)
+        let mut restoring = Restoring::new(self, alive_until, now);
+        for_each_key(rows, waiting, |stored| restoring.key(stored, out));
+        restoring.finish()
     }
 
     /// Goes over to another rule set. Call [`HoldTable::advance`] to `now` before it. Keys of rules
@@ -138,6 +144,14 @@ impl HoldTable {
 
     fn rule_mut(&mut self, index: Option<RuleIndex>) -> Option<&mut Rule> {
         self.rules.get_mut(index?)
+    }
+
+    /// Nothing is left of a key but its row.
+    fn start_over(&mut self, rule: RuleIndex, text: CompactString) {
+        match self.started_over.last_mut().filter(|(of, _)| *of == rule) {
+            Some((_, keys)) => keys.push(text),
+            None => self.started_over.push((rule, vec![text])),
+        }
     }
 
     /// Gives a key to the rule at `index`, or ends it. Answers whether it lives on.
@@ -221,15 +235,36 @@ impl Remembers for HoldTable {
         self.tell_time(now);
     }
 
+    fn settle(&mut self, restored: &Restored) {
+        for (rule, started_over) in std::mem::take(&mut self.started_over) {
+            let Some(rule) = self.rules.get(rule) else { continue };
+            // What cannot be read is left alone.
+            if restored.rejected == 0 && started_over.len() > EMPTIED_MIN.max(rule.keys.len()) {
+                self.emptied.push(Arc::clone(&rule.name));
+                for number in rule.keys.numbers() {
+                    let Some(key) = self.keys.get_mut(number) else { continue };
+                    if !std::mem::replace(&mut key.changed, true) {
+                        self.changed.push(number);
+                    }
+                }
+                continue;
+            }
+            let removed = started_over.into_iter().map(|key| {
+                let (rule, waiting) = (Arc::clone(&rule.name), Vec::new());
+                KeyChange { rule, key, state: None, waiting }
+            });
+            self.orphaned.extend(removed);
+        }
+    }
+
     fn take_over(
         &mut self,
         saved: SavedRow<'_>,
-        outage: &mut Outage<'_>,
+        outage: &mut Outage,
         out: &mut Transitions,
     ) -> Result<bool, RowError> {
         let row = encoding::decode(saved.state)?;
-        let SavedRow { rule: name, key: text, index, .. } = saved;
-        let messages = outage.take_beside(name, text);
+        let SavedRow { rule: name, key: text, beside: messages, index, .. } = saved;
         let mut key = Key::new(index.unwrap_or(RuleIndex(0)), CompactString::from(text));
         key.state = row.state;
         key.message = row.message;
@@ -238,7 +273,7 @@ impl Remembers for HoldTable {
         if let Some(EventRow { watermark, judged }) = row.event {
             let mut side = EventSide::new(watermark, judged);
             for message in messages {
-                outage.put_back(&mut side.queue, &message, encoding::decode_waiting);
+                outage.put_back(&mut side.queue, message, encoding::decode_waiting);
             }
             key.event = Some(Box::new(side));
         }
@@ -248,6 +283,11 @@ impl Remembers for HoldTable {
         if let Some(rule) = same {
             let millis = outage.left_out_since(row.left_out, rule.terms.counts_downtime());
             let is_reset = key.resume(&rule.terms, rule.lateness, millis, now);
+            if is_reset && !key.lives() && messages.is_empty() {
+                let index = rule.index;
+                self.start_over(index, key.text);
+                return Ok(false);
+            }
             // Marked as changed once it has its place.
             key.changed = is_reset || outage.is_ledger_lost();
             if rule.terms.counts_downtime() {

@@ -155,12 +155,11 @@ impl Remembers for WindowTable {
     fn take_over(
         &mut self,
         saved: SavedRow<'_>,
-        outage: &mut Outage<'_>,
+        outage: &mut Outage,
         out: &mut Transitions,
     ) -> Result<bool, RowError> {
         let row = encoding::decode_group(saved.state)?;
-        let SavedRow { rule, key, index: known, .. } = saved;
-        let parts = outage.take_beside(rule, key);
+        let SavedRow { rule, key, beside: parts, index: known, .. } = saved;
         let same = known.and_then(|index| self.rules.get_mut(index));
         let Some(of) = same.filter(|of| of.fingerprint == row.fingerprint) else {
             self.tell_discarded(known, key, parts.len(), RULE_CHANGED, out);
@@ -172,7 +171,7 @@ impl Remembers for WindowTable {
         (group.closed, group.turns) = (row.closed, row.turns);
         group.is_stored = true;
         let (mut lost, mut read) = (Vec::new(), Vec::new());
-        for part in &parts {
+        for part in parts {
             match encoding::decode_part(part.message, part.turn, &of.spec) {
                 Ok(part) => read.push(part),
                 Err(error) => {

@@ -180,8 +180,10 @@ impl Bench {
         while self.table.advance(at(until), &mut self.out) == Progress::More {}
     }
 
-    /// Writes what changed, as a commit does.
-    fn commit(&mut self) {
+    /// Writes what changed, as a commit does; answers of how many rules all rows were removed.
+    fn commit(&mut self) -> usize {
+        let emptied: Vec<_> = self.table.take_emptied().collect();
+        self.disk.retain(|(of, _), _| emptied.iter().all(|rule| **rule != **of));
         let mut changes = Vec::new();
         self.table.take_changes(&mut changes);
         for KeyChange { rule, key, state, waiting } in changes {
@@ -202,6 +204,7 @@ impl Bench {
                 None => self.disk.remove(&row),
             };
         }
+        emptied.len()
     }
 
     /// A new process over the same disk.

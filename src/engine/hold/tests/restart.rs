@@ -56,6 +56,39 @@ fn on_restart_reset_starts_pending_keys_over() {
 }
 
 #[test]
+fn many_keys_that_start_over_are_removed_with_one_stroke() {
+    let reset = || vec![("r", When { on_restart: OnRestart::Reset, ..when(&hold(10)) })];
+    for (many, at_once) in [(1_000, false), (1_001, true)] {
+        let mut bench = Bench::new(reset());
+        bench.play("firing:T@0 .@10");
+        let pending: Vec<String> = (0..many).map(|n| format!("{n}:T@11")).collect();
+        bench.play(&pending.join(" "));
+        bench.commit();
+        assert_eq!(bench.disk.len(), many + 1);
+        let restored = bench.restart(12, 20);
+        assert_eq!((restored.kept, restored.ended), (1, many));
+        assert!(bench.table.has_changes());
+        // A key that is heard of before anything is written is written.
+        bench.play("7:T@20");
+        assert_eq!(bench.commit(), usize::from(at_once), "rules emptied, of {many}");
+        let left: Vec<_> = bench.disk.keys().map(|(_, key)| key.as_str()).collect();
+        assert_eq!(left, ["7", "firing"]);
+        assert!(!bench.table.has_changes());
+        let restored = bench.restart(21, 22);
+        assert_eq!((restored.kept, restored.ended), (1, 1));
+    }
+    // A row that cannot be read is left alone, and so all others are removed one by one.
+    let mut bench = Bench::new(reset());
+    let pending: Vec<String> = (0..2_000).map(|n| format!("{n}:T@11")).collect();
+    bench.play(&pending.join(" "));
+    bench.commit();
+    bench.disk.insert(("r".to_owned(), "wrong".to_owned()), Bytes::from_static(b"?"));
+    assert_eq!(bench.restart(12, 20).rejected, 1);
+    assert_eq!(bench.commit(), 0);
+    assert_eq!(bench.disk.len(), 1);
+}
+
+#[test]
 fn a_wall_clock_that_went_back_over_a_restart_moves_no_duration() {
     check(hold(10), "T@1000 down@1004..500 .@505", "");
     check(hold(10), "T@1000 down@1004..500 .@506", "fire@506/1000x1");
