@@ -227,11 +227,9 @@ fn start() {
     let engine = Engine::new(rules, "");
     let mut table = StateTable::new(engine.stateful(KEYS as usize));
     let now = Timestamp::from_millis(1);
-    let mut restoring = table.restoring([], saved.alive_until.expect("a row"), now);
+    let mut restoring = table.restoring(saved.alive_until.expect("a row"), now);
     saved
-        .for_each_state(checkpoint::Part::Hold, |rule, key, state| {
-            restoring.row(rule, key, state, &mut out)
-        })
+        .for_each_key(checkpoint::Part::Hold, |stored| restoring.key(stored, &mut out))
         .expect("reads");
     let restored = restoring.finish();
     let took = started.elapsed();

@@ -26,6 +26,7 @@ use crate::engine::rows::StoredKey;
 use crate::engine::rows::WaitingRow;
 use crate::engine::waiting::Queue;
 use crate::engine::waiting::Waiting;
+use crate::topic::TopicName;
 
 /// Time that clocks leave out, all in all, ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -165,6 +166,8 @@ pub(crate) struct Outage {
     before: Option<LeftOut>,
     /// Whether a clock that leaves anything out has been taken over.
     has_clocks: bool,
+    /// Of the last row that has one.
+    pub(super) topic: Option<TopicName>,
     pub(super) restored: Restored,
 }
 
@@ -213,6 +216,7 @@ impl<'t, T: Remembers> Restoring<'t, T> {
             more: LeftOut::of_outage(alive_until, now),
             before: Some(table.ledger().total()),
             has_clocks: false,
+            topic: None,
             restored: Restored::default(),
         };
         Restoring { places: table.places(), table, outage }

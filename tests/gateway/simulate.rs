@@ -136,6 +136,29 @@ fn on_a_terminal_there_is_a_table_and_meanwhile_how_far_it_is() {
 }
 
 #[test]
+fn over_a_file_the_bar_tells_how_much_of_it_is_read() {
+    // Far more than is read between two pictures of the bar.
+    let line = "{\"t\":5,\"topic\":\"a/b\",\"payload\":{\"n\":1}}\n";
+    let (folder, rules, recording) = scene(EVERY_MESSAGE, &line.repeat(100_000));
+    let output = python("terminal.py")
+        .arg(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["simulate".as_ref(), "--rules".as_ref(), rules.as_os_str()])
+        .args(["--input".as_ref(), recording.as_os_str()])
+        .output()
+        .expect("python runs");
+    drop(folder);
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    let percents: Vec<u32> = shown
+        .split('%')
+        .filter_map(|before| before.rsplit([' ', '\u{1b}']).next()?.parse().ok())
+        .collect();
+    assert!(!percents.is_empty() && percents.is_sorted(), "{percents:?}");
+    assert!(percents.iter().all(|percent| *percent <= 100), "{percents:?}");
+    assert!(shown.contains("every   100000 "), "{shown}");
+}
+
+#[test]
 fn a_part_of_a_recording_and_of_the_rules_can_be_asked_for() {
     let (rules, input) = (case("lab.rule"), case("lab.ndjson"));
     // Mote 7's clock would have started at 0 and fired; mote 8 fires by the timer at the very end.

@@ -93,11 +93,21 @@ pub(super) fn encode_group(
     finish(buffer)
 }
 
-pub(super) fn decode_group(bytes: &[u8]) -> Result<GroupRow, RowError> {
+/// `topic` is that of the row before: groups that share one share its text.
+pub(super) fn decode_group(
+    bytes: &[u8],
+    topic: &mut Option<TopicName>,
+) -> Result<GroupRow, RowError> {
     let (version, mut reader) = open_window(bytes, VERSION)?;
+    let fingerprint = reader.u64()?;
+    let text = reader.text("topic")?;
+    let topic = match topic {
+        Some(topic) if topic.as_str() == text => topic.clone(),
+        _ => topic.insert(TopicName::parse(text).map_err(|_| RowError::Field("topic"))?).clone(),
+    };
     let row = GroupRow {
-        fingerprint: reader.u64()?,
-        topic: TopicName::parse(reader.text("topic")?).map_err(|_| RowError::Field("topic"))?,
+        fingerprint,
+        topic,
         watermark: reader.option("watermark", |reader| {
             let watermark = reader.watermark()?;
             let left_out = match version {
@@ -155,9 +165,8 @@ pub(super) fn decode_part(bytes: &[u8], id: u64, spec: &WindowSpec) -> Result<Pa
         let hops = reader.u8()?;
         let cells =
             spec.cells.iter().map(|of| reader.cell(Cell::new(of))).collect::<Result<_, _>>()?;
-        let mut pane = Pane::new(id, start, spec);
-        (pane.first, pane.last, pane.messages, pane.hops, pane.cells) =
-            (first, last, messages, hops, cells);
+        let mut pane = Pane::of_cells(id, start, cells);
+        (pane.first, pane.last, pane.messages, pane.hops) = (first, last, messages, hops);
         pane.is_stored = true;
         Part::Pane(pane)
     };

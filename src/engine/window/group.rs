@@ -8,8 +8,6 @@
 //! Windows of TUMBLE, HOP and SESSION take messages in any order. SLIDE and COUNT take them in the order
 //! of their times: with TIMESTAMP BY those wait until the watermark has passed them.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +33,7 @@ use crate::engine::window::encoding::Part;
 use crate::engine::window::pane::Pane;
 use crate::engine::window::pane::Sample;
 use crate::engine::window::pane::Slide;
+use crate::engine::window::panes::Panes;
 use crate::engine::window::spec::Shape;
 use crate::engine::window::spec::WindowSpec;
 use crate::engine::window::spec::first_end;
@@ -79,8 +78,7 @@ pub(super) struct Group {
     pub(super) closed: Timestamp,
     /// Messages taken in: the order of those of one time, and the numbers of rows.
     pub(super) turns: u64,
-    /// Most groups have one or two: a node of the tree has room for eleven.
-    panes: BTreeMap<Timestamp, Box<Pane>>,
+    panes: Panes,
     /// Of SLIDE and COUNT.
     in_order: Option<Box<InOrder>>,
     /// Bytes of all these.
@@ -109,7 +107,7 @@ impl Group {
             watermark: None,
             closed: Timestamp::from_millis(i64::MIN),
             turns: 0,
-            panes: BTreeMap::new(),
+            panes: Panes::default(),
             in_order: None,
             bytes: 0,
             counted: None,
@@ -194,15 +192,15 @@ impl Group {
 
     /// The sessions that a message of this time belongs to.
     fn sessions_near(&self, time: Timestamp, gap: i64) -> impl Iterator<Item = Timestamp> {
-        let before = self.panes.range(..shifted(time, gap));
-        let near = before.filter(move |(_, pane)| time < shifted(pane.last, gap));
-        near.map(|(start, _)| *start)
+        let before = self.panes.range(Timestamp::from_millis(i64::MIN)..shifted(time, gap));
+        let near = before.filter(move |pane| time < shifted(pane.last, gap));
+        near.map(|pane| pane.start)
     }
 
     /// Why a message of this time cannot be taken in, if it cannot.
     fn no_room(&self, time: Timestamp, desk: &Desk<'_>) -> Option<String> {
         let has_pane = match desk.spec.shape {
-            Shape::Hop { pane, .. } => self.panes.contains_key(&floor(time, pane)),
+            Shape::Hop { pane, .. } => self.panes.contains(floor(time, pane)),
             Shape::Session { gap } => self.sessions_near(time, gap).next().is_some(),
             Shape::Count { .. } => self.watermark.is_none() && !self.panes.is_empty(),
             Shape::Slide { .. } => false,
@@ -248,10 +246,8 @@ impl Group {
         desk: &mut Desk<'_>,
         out: &mut Transitions,
     ) {
-        let pane = self
-            .panes
-            .entry(start)
-            .or_insert_with(|| Box::new(Pane::new(sample.position.turn, start, desk.spec)));
+        let pane =
+            self.panes.get_or_make(start, || Pane::new(sample.position.turn, start, desk.spec));
         let before = if pane.messages == 0 { 0 } else { pane.bytes() };
         let added = pane.add(sample, desk.spec);
         self.bytes = self.bytes + pane.bytes() - before;
@@ -274,7 +270,7 @@ impl Group {
         let mut joined = Ok(());
         for start in others {
             let Some(other) = self.remove_pane(*start) else { continue };
-            if let Some(pane) = self.panes.get_mut(first) {
+            if let Some(pane) = self.panes.get_mut(*first) {
                 let before = pane.bytes();
                 joined = joined.and(pane.merge(&other));
                 self.bytes = self.bytes + pane.bytes() - before;
@@ -284,18 +280,18 @@ impl Group {
         let start = time.min(*first);
         // A pane stands under the time at which it begins.
         if start != *first
-            && let Some(mut pane) = self.panes.remove(first)
+            && let Some(mut pane) = self.panes.remove(*first)
         {
             pane.start = start;
             pane.is_changed = true;
             self.old_panes.push(start);
-            self.panes.insert(start, pane);
+            self.panes.insert(pane);
         }
         start
     }
 
     fn remove_pane(&mut self, start: Timestamp) -> Option<Box<Pane>> {
-        let pane = self.panes.remove(&start)?;
+        let pane = self.panes.remove(start)?;
         self.bytes -= pane.bytes();
         if pane.is_stored {
             self.gone.push(pane.id);
@@ -345,10 +341,10 @@ impl Group {
     fn next_closing(&self, shape: Shape) -> Option<Timestamp> {
         match shape {
             Shape::Hop { size, every, pane } => {
-                let (start, _) = self.panes.first_key_value()?;
-                Some(first_end(*start, self.closed, (size, every, pane)))
+                let first = self.panes.first()?;
+                Some(first_end(first.start, self.closed, (size, every, pane)))
             }
-            Shape::Session { gap } => self.panes.values().map(|pane| shifted(pane.last, gap)).min(),
+            Shape::Session { gap } => self.panes.iter().map(|pane| shifted(pane.last, gap)).min(),
             Shape::Slide { .. } | Shape::Count { .. } => self.in_order.as_ref()?.waiting.first(),
         }
     }
@@ -365,14 +361,13 @@ impl Group {
         let start = shifted(end, size.saturating_neg());
         let mut window = Pane::new(0, start, desk.spec);
         let mut merged = Ok(());
-        for pane in self.panes.range(start..end).map(|(_, pane)| pane) {
+        for pane in self.panes.range(start..end) {
             merged = merged.and(window.merge(pane));
         }
         self.tell_full(merged, desk, out);
-        while let Some((first, _)) = self.panes.first_key_value()
-            && last_end(*first, (size, every)) <= end
+        while let Some(first) = self.panes.first().map(|pane| pane.start)
+            && last_end(first, (size, every)) <= end
         {
-            let first = *first;
             self.remove_pane(first);
         }
         self.tell(&window, start, end, desk, out);
@@ -385,7 +380,7 @@ impl Group {
         desk: &mut Desk<'_>,
         out: &mut Transitions,
     ) {
-        let ended = self.panes.values().find(|pane| shifted(pane.last, gap) == end);
+        let ended = self.panes.iter().find(|pane| shifted(pane.last, gap) == end);
         let Some(start) = ended.map(|pane| pane.start) else { return };
         if let Some(pane) = self.remove_pane(start) {
             self.tell(&pane, pane.first, end, desk, out);
@@ -412,7 +407,7 @@ impl Group {
                 self.forget(&sample);
                 // There is one pane, whatever its time.
                 self.gather(Timestamp::EPOCH, &sample, desk, out);
-                if self.panes.values().any(|pane| pane.messages >= messages)
+                if self.panes.iter().any(|pane| pane.messages >= messages)
                     && let Some(pane) = self.remove_pane(Timestamp::EPOCH)
                 {
                     self.tell(&pane, pane.first, pane.last, desk, out);
@@ -498,7 +493,7 @@ impl Group {
     pub(super) fn heard(&self, shape: Shape) -> Option<Timestamp> {
         match (shape, self.watermark) {
             (Shape::Count { .. }, Some(watermark)) => Some(watermark.heard_at),
-            (Shape::Count { .. }, None) => self.panes.values().map(|pane| pane.last).max(),
+            (Shape::Count { .. }, None) => self.panes.iter().map(|pane| pane.last).max(),
             _ => None,
         }
     }
@@ -520,7 +515,7 @@ impl Group {
     /// How many windows, panes and messages it has, to be told when they are discarded.
     pub(super) fn discarded(mut self) -> (usize, Vec<WaitingChange>) {
         let parts = self.parts();
-        let stored = self.panes.values().filter(|pane| pane.is_stored).map(|pane| pane.id);
+        let stored = self.panes.iter().filter(|pane| pane.is_stored).map(|pane| pane.id);
         let mut gone: Vec<u64> = stored.collect();
         gone.append(&mut self.gone);
         if let Some(mut kept) = self.in_order {
@@ -547,24 +542,22 @@ impl Group {
         let was_ahead = self.closed > now;
         self.closed = self.closed.min(now);
         let ahead: Vec<Timestamp> =
-            self.panes.values().filter(|pane| pane.last > now).map(|pane| pane.start).collect();
+            self.panes.iter().filter(|pane| pane.last > now).map(|pane| pane.start).collect();
         for start in &ahead {
-            let Some(mut pane) = self.panes.remove(start) else { continue };
+            let Some(mut pane) = self.panes.remove(*start) else { continue };
             pane.set_back(now);
             pane.start = match spec.shape {
                 Shape::Hop { pane, .. } => floor(now, pane).min(*start),
                 _ => now.min(*start),
             };
-            let into = self.panes.entry(pane.start);
             self.old_panes.push(pane.start);
-            match into {
-                Entry::Vacant(place) => {
+            match self.panes.get_mut(pane.start) {
+                None => {
                     pane.is_changed = true;
-                    place.insert(pane);
+                    self.panes.insert(pane);
                 }
-                Entry::Occupied(mut place) => {
-                    let before = pane.bytes() + place.get().bytes();
-                    let kept = place.get_mut();
+                Some(kept) => {
+                    let before = pane.bytes() + kept.bytes();
                     // What an aggregate has no room for counts in the others.
                     kept.merge(&pane).ok();
                     kept.is_changed = true;
@@ -587,7 +580,7 @@ impl Group {
         match part {
             Part::Pane(pane) => {
                 self.bytes += pane.bytes();
-                self.panes.insert(pane.start, Box::new(pane));
+                self.panes.insert(Box::new(pane));
             }
             Part::Sample(sample) => {
                 let bytes = sample.bytes();
@@ -617,7 +610,7 @@ impl Group {
                 kept.old_samples.clear();
             }
             for start in self.old_panes.drain(..) {
-                if let Some(pane) = self.panes.get_mut(&start) {
+                if let Some(pane) = self.panes.get_mut(start) {
                     pane.is_changed = false;
                 }
             }
@@ -626,7 +619,7 @@ impl Group {
         let gone = self.gone.drain(..).map(|turn| WaitingChange { turn, message: None });
         let mut changes: Vec<WaitingChange> = gone.collect();
         for start in self.old_panes.drain(..) {
-            let Some(pane) = self.panes.get_mut(&start).filter(|pane| pane.is_changed) else {
+            let Some(pane) = self.panes.get_mut(start).filter(|pane| pane.is_changed) else {
                 continue;
             };
             (pane.is_changed, pane.is_stored) = (false, true);

@@ -25,6 +25,7 @@ mod cell;
 mod encoding;
 mod group;
 mod pane;
+mod panes;
 mod quantile;
 mod restore;
 pub(super) mod spec;

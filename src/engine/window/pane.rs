@@ -56,6 +56,11 @@ pub(super) struct Pane {
 impl Pane {
     /// Nothing yet.
     pub(super) fn new(id: u64, start: Timestamp, spec: &WindowSpec) -> Self {
+        Pane::of_cells(id, start, spec.cells.iter().map(Cell::new).collect())
+    }
+
+    /// No message yet, but what others have given.
+    pub(super) fn of_cells(id: u64, start: Timestamp, cells: Box<[Cell]>) -> Self {
         Pane {
             id,
             start,
@@ -63,7 +68,7 @@ impl Pane {
             last: Timestamp::from_millis(i64::MIN),
             messages: 0,
             hops: 0,
-            cells: spec.cells.iter().map(Cell::new).collect(),
+            cells,
             is_changed: false,
             is_stored: false,
         }

@@ -158,7 +158,7 @@ impl Remembers for WindowTable {
         outage: &mut Outage,
         out: &mut Transitions,
     ) -> Result<bool, RowError> {
-        let row = encoding::decode_group(saved.state)?;
+        let row = encoding::decode_group(saved.state, &mut outage.topic)?;
         let SavedRow { rule, key, beside: parts, index: known, .. } = saved;
         let same = known.and_then(|index| self.rules.get_mut(index));
         let Some(of) = same.filter(|of| of.fingerprint == row.fingerprint) else {
