@@ -520,6 +520,17 @@ pub const DELIVERY_PREFIX_BYTES_MAX: usize = 1024;
 pub const FILE_NAME_BYTES_MAX: usize = 255;
 /// The path of a field, bytes.
 pub const FIELD_PATH_BYTES_MAX: usize = 256;
+/// Columns of a delivered table, those inside others counted: each has buffers, and a place in each row group.
+pub const COLUMNS_MAX: usize = CSV_COLUMNS_MAX;
+/// How deep a column's type, and a record that becomes a row, may be nested.
+pub const COLUMN_NESTING_MAX: usize = 16;
+/// Cells that one record may take in a table, those that are null counted: a list of empty objects takes as many for each
+/// as they have columns.
+pub const PARQUET_RECORD_CELLS_MAX: usize = 1 << 20;
+/// Values of a row group, bytes: they are in memory, encoded too, for each file that is written.
+pub const PARQUET_GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Rows of a row group, where they take next to nothing.
+pub const PARQUET_GROUP_ROWS_MAX: usize = 1 << 20;
 /// What stands behind each raw record, bytes.
 pub const DELIVERY_DELIMITER_BYTES_MAX: usize = 16;
 /// How long a partition in which nothing waits is kept: as long as the tasks and rows of many are nothing.

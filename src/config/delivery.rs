@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use toml::de::DeValue;
 
 use super::code;
+use super::column_type::Column;
 use super::field_path::FieldPath;
 use super::object_prefix::ObjectPrefix;
 use super::read::MIB;
@@ -21,6 +22,7 @@ use super::section::integer;
 use super::section::path;
 use super::section::size;
 use super::section::text;
+use crate::limits::COLUMNS_MAX;
 use crate::limits::CSV_COLUMNS_MAX;
 use crate::limits::DELIVERY_DELIMITER_BYTES_MAX;
 use crate::limits::DELIVERY_PARTITION_KEYS_MAX;
@@ -75,6 +77,8 @@ pub enum Format {
     },
     /// `csv`
     Csv(CsvConfig),
+    /// `parquet`
+    Parquet(ParquetConfig),
 }
 
 impl Format {
@@ -84,6 +88,7 @@ impl Format {
             Format::Jsonl => "jsonl",
             Format::Raw { .. } => "raw",
             Format::Csv(_) => "csv",
+            Format::Parquet(_) => "parquet",
         }
     }
 }
@@ -97,6 +102,13 @@ pub struct CsvConfig {
     pub header: bool,
     /// `separator`: a character of ASCII.
     pub separator: char,
+}
+
+/// `[delivery.NAME.parquet]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParquetConfig {
+    /// `columns`. Empty: those of the records of each file.
+    pub columns: Vec<Column>,
 }
 
 /// `[delivery.NAME]`
@@ -161,7 +173,7 @@ pub(super) fn read_delivery(
     let directory = |value: &DeValue<'_>| path(value).map(Some);
     section.read("directory", &mut delivery.directory, directory, findings);
     delivery.format = read_format(&mut section, findings);
-    section.read("compression", &mut delivery.compression, compression, findings);
+    read_compression(&mut section, &mut delivery, findings);
     section.read("time_zone", &mut delivery.time_zone, time_zone, findings);
     let count = integer(1..=DELIVERY_PARTITIONS_MAX);
     section.read("partitions_max", &mut delivery.partitions_max, count, findings);
@@ -240,12 +252,37 @@ enum Kind {
     Jsonl,
     Raw,
     Csv,
+    Parquet,
 }
 
 fn read_format(section: &mut Section<'_>, findings: &mut Findings) -> Format {
     let (mut kind, mut delimiter) = (Kind::Jsonl, "\n".to_owned());
     let format_at = section.read("format", &mut kind, format, findings);
     let delimiter_at = section.read("delimiter", &mut delimiter, read_delimiter, findings);
+    let csv = read_csv(section, kind, format_at, findings);
+    let parquet = read_parquet(section, findings);
+    if kind != Kind::Raw && delimiter != "\n" {
+        let problem = Problem::new(
+            code::CONTRADICTION,
+            "only raw records have a delimiter",
+            "format = \"raw\"",
+        );
+        findings.diagnostics.push(problem.at(delimiter_at.unwrap_or_default(), ""));
+    }
+    match kind {
+        Kind::Jsonl => Format::Jsonl,
+        Kind::Raw => Format::Raw { delimiter },
+        Kind::Csv => Format::Csv(csv),
+        Kind::Parquet => Format::Parquet(parquet),
+    }
+}
+
+fn read_csv(
+    section: &mut Section<'_>,
+    kind: Kind,
+    format_at: Option<Range<usize>>,
+    findings: &mut Findings,
+) -> CsvConfig {
     let mut csv = CsvConfig { columns: Vec::new(), header: true, separator: ',' };
     let mut table = section.section("csv", findings);
     let columns = |value: &DeValue<'_>| {
@@ -262,21 +299,49 @@ fn read_format(section: &mut Section<'_>, findings: &mut Findings) -> Format {
     if many || (kind == Kind::Csv && csv.columns.is_empty()) {
         let message = format!("a CSV file has 1 to {CSV_COLUMNS_MAX} columns");
         let help = "columns = [\".id\", \".device.room\"] in [delivery.NAME.csv]";
-        let at = format_at.clone().or_else(|| section.place("csv")).unwrap_or_default();
+        let at = format_at.or_else(|| section.place("csv")).unwrap_or_default();
         findings.diagnostics.push(Problem::new(code::MISSING, message, help).at(at, ""));
     }
-    if kind != Kind::Raw && delimiter != "\n" {
-        let problem = Problem::new(
-            code::CONTRADICTION,
-            "only raw records have a delimiter",
-            "format = \"raw\"",
-        );
-        findings.diagnostics.push(problem.at(delimiter_at.unwrap_or_default(), ""));
+    csv
+}
+
+fn read_parquet(section: &mut Section<'_>, findings: &mut Findings) -> ParquetConfig {
+    let mut parquet = ParquetConfig::default();
+    let mut table = section.section("parquet", findings);
+    let columns = |value: &DeValue<'_>| {
+        let help =
+            "a column is a name and a type: \"id bigint\", \"at struct<room:string,level:int>\"";
+        let problem = |reason: String| Problem::new(code::VALUE, reason, help);
+        let column = Column::parse(&text(value)?).map_err(problem)?;
+        if parquet.columns.iter().any(|other| other.name == column.name) {
+            return Err(problem(format!("there are two columns {:?}", column.name)));
+        }
+        parquet.columns.push(column);
+        Ok(())
+    };
+    let at = table.read_list("columns", columns, findings);
+    table.finish(findings);
+    let leaves: usize = parquet.columns.iter().map(|column| column.kind.leaves()).sum();
+    if leaves > COLUMNS_MAX {
+        let message = format!("there are {leaves} columns, those inside others counted");
+        let problem = Problem::new(code::RANGE, message, format!("at most {COLUMNS_MAX}"));
+        findings.diagnostics.push(problem.at(at.unwrap_or_default(), "too many"));
     }
-    match kind {
-        Kind::Jsonl => Format::Jsonl,
-        Kind::Raw => Format::Raw { delimiter },
-        Kind::Csv => Format::Csv(csv),
+    parquet
+}
+
+fn read_compression(
+    section: &mut Section<'_>,
+    delivery: &mut DeliveryConfig,
+    findings: &mut Findings,
+) {
+    let at = section.read("compression", &mut delivery.compression, compression, findings);
+    let is_of_files = matches!(delivery.compression, Compression::Zip | Compression::HadoopSnappy);
+    if is_of_files && matches!(delivery.format, Format::Parquet(_)) {
+        let message = format!("Parquet has no compression \"{}\"", delivery.compression.name());
+        let help = "\"none\", \"gzip\", \"snappy\" or \"zstd\"";
+        let problem = Problem::new(code::CONTRADICTION, message, help);
+        findings.diagnostics.push(problem.at(at.unwrap_or_default(), ""));
     }
 }
 
@@ -285,9 +350,10 @@ fn format(value: &DeValue<'_>) -> Result<Kind, Problem> {
         "jsonl" => Ok(Kind::Jsonl),
         "raw" => Ok(Kind::Raw),
         "csv" => Ok(Kind::Csv),
+        "parquet" => Ok(Kind::Parquet),
         other => {
             let message = format!("{other:?} is not a format of files");
-            Err(Problem::new(code::VALUE, message, "\"jsonl\", \"raw\" or \"csv\""))
+            Err(Problem::new(code::VALUE, message, "\"jsonl\", \"raw\", \"csv\" or \"parquet\""))
         }
     }
 }

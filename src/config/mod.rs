@@ -7,6 +7,7 @@
 
 mod access;
 mod code;
+mod column_type;
 mod delivery;
 mod document;
 mod encryption;
@@ -36,10 +37,13 @@ pub use access::JwtConfig;
 pub use access::Method;
 pub use access::Overrun;
 pub use access::RateConfig;
+pub use column_type::Column;
+pub use column_type::ColumnType;
 pub use delivery::Compression;
 pub use delivery::CsvConfig;
 pub use delivery::DeliveryConfig;
 pub use delivery::Format;
+pub use delivery::ParquetConfig;
 pub use document::LoadError;
 pub use document::Remarks;
 pub use document::load;

@@ -46,6 +46,11 @@ impl<'a> Fields<'a> {
         serde_json::from_slice(data).ok()
     }
 
+    /// In the order of the record.
+    pub(super) fn into_members(self) -> Vec<(Cow<'a, str>, &'a RawValue)> {
+        self.0
+    }
+
     /// What stands at `path`, as it is written. Of members with the same name the last counts.
     pub(super) fn find(&self, path: &FieldPath) -> Option<&'a RawValue> {
         let (first, rest) = path.steps().split_first()?;

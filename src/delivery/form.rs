@@ -3,16 +3,21 @@
 //! The form is fixed with the batch, on disk, as its name is: a retry after a change of the configuration
 //! writes the same bytes again.
 
+use std::borrow::Cow;
+use std::io;
+
 use csv_core::WriteResult;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::config::Column;
 use crate::config::Compression;
 use crate::config::DeliveryConfig;
 use crate::config::FieldPath;
 use crate::config::Format;
 use crate::json_line::json_line;
 
+use super::columnar::ColumnFile;
 use super::fields::Fields;
 use super::fields::scalar_text;
 use super::object::push_line;
@@ -27,6 +32,8 @@ enum Records {
     Raw { delimiter: String },
     /// Fields of an object.
     Csv { columns: Vec<String>, header: bool, separator: char },
+    /// Columns of objects. None: those of the records.
+    Parquet { columns: Vec<String> },
 }
 
 /// What a batch is written as.
@@ -58,6 +65,9 @@ impl Form {
                 columns: csv.columns.iter().map(ToString::to_string).collect(),
                 header: csv.header,
                 separator: csv.separator,
+            },
+            Format::Parquet(parquet) => Records::Parquet {
+                columns: parquet.columns.iter().map(ToString::to_string).collect(),
             },
         };
         let compression = match config.compression {
@@ -92,9 +102,17 @@ impl Form {
         serde_json::from_str(text).ok()
     }
 
-    /// How the whole is compressed.
+    /// How the whole is compressed. Parquet does that page by page.
     pub(super) fn packing(&self) -> Packing {
-        self.compression
+        match self.records {
+            Records::Parquet { .. } => Packing::None,
+            _ => self.compression,
+        }
+    }
+
+    /// Whether the columns must be known from the records, before one can be written.
+    pub(super) fn is_inferred(&self) -> bool {
+        matches!(&self.records, Records::Parquet { columns } if columns.is_empty())
     }
 
     /// What the name of such a file ends in.
@@ -103,6 +121,7 @@ impl Form {
             Records::Jsonl => ".jsonl",
             Records::Raw { .. } => ".raw",
             Records::Csv { .. } => ".csv",
+            Records::Parquet { .. } => return ".parquet".to_owned(),
         };
         let compression = match self.compression {
             Packing::None => "",
@@ -114,59 +133,104 @@ impl Form {
         format!("{records}{compression}")
     }
 
-    /// Writes records of this form.
-    pub(super) fn encoder(&self) -> Encoder {
-        let columns = match &self.records {
-            Records::Csv { columns, .. } => {
-                // A path that was stored was read from a configuration before.
-                columns.iter().filter_map(|path| FieldPath::parse(path).ok()).collect()
+    /// Writes records of this form; `inferred` has their columns where [`Form::is_inferred`].
+    pub(super) fn encoder(&self, inferred: Option<Vec<Column>>) -> io::Result<Encoder> {
+        // A column that was stored was read from a configuration before.
+        let read = |column: &String| Column::parse(column).ok();
+        Ok(match &self.records {
+            Records::Jsonl => Encoder::Jsonl,
+            Records::Raw { delimiter } => Encoder::Raw { delimiter: delimiter.clone() },
+            Records::Csv { columns, header, separator } => {
+                let paths = columns.iter().filter_map(|path| FieldPath::parse(path).ok());
+                Encoder::Csv(CsvRows {
+                    paths: paths.collect(),
+                    header: *header,
+                    separator: *separator,
+                })
             }
-            _ => Vec::new(),
-        };
-        Encoder { records: self.records.clone(), columns }
+            Records::Parquet { columns } => {
+                let is_inferred = inferred.is_some();
+                let columns = inferred.unwrap_or_else(|| columns.iter().filter_map(read).collect());
+                let file = ColumnFile::new(&columns, is_inferred, self.compression)?;
+                Encoder::Parquet(Box::new(file))
+            }
+        })
     }
 }
 
+/// Why a record is not in a file.
+#[derive(Debug)]
+pub(super) enum NotPushed {
+    /// It does not fit, for this reason; nothing of it was added.
+    Misfit(Cow<'static, str>),
+    /// The file cannot be made.
+    Failed(io::Error),
+}
+
 /// Records → bytes of a file.
-pub(super) struct Encoder {
-    records: Records,
-    columns: Vec<FieldPath>,
+pub(super) enum Encoder {
+    Jsonl,
+    Raw { delimiter: String },
+    Csv(CsvRows),
+    Parquet(Box<ColumnFile>),
+}
+
+/// What the rows of a CSV file are like.
+pub(super) struct CsvRows {
+    paths: Vec<FieldPath>,
+    header: bool,
+    separator: char,
 }
 
 impl Encoder {
     /// What a file begins with.
     pub(super) fn begin(&self, out: &mut Vec<u8>) {
-        if let Records::Csv { columns, header: true, separator } = &self.records {
-            let names = columns.iter().map(|path| path.trim_start_matches('.').as_bytes());
-            push_row(out, names, *separator);
+        if let Encoder::Csv(CsvRows { paths, header: true, separator }) = self {
+            let names = paths.iter().map(ToString::to_string);
+            push_row(out, names.map(|path| path.trim_start_matches('.').to_owned()), *separator);
         }
     }
 
-    /// Adds a record, or says why it cannot be in such a file, having added nothing.
-    pub(super) fn push(&self, data: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
-        match &self.records {
-            Records::Jsonl => push_line(out, data),
-            Records::Raw { delimiter } => {
+    /// Adds a record; `out` gets what of the file is ready.
+    pub(super) fn push(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), NotPushed> {
+        match self {
+            Encoder::Jsonl => push_line(out, data),
+            Encoder::Raw { delimiter } => {
                 out.extend_from_slice(data);
                 out.extend_from_slice(delimiter.as_bytes());
             }
-            Records::Csv { separator, .. } => {
-                let fields = Fields::of(data).ok_or("the record is not a JSON object")?;
-                let cells = self.columns.iter().map(|path| {
-                    let Some(value) = fields.find(path) else { return Vec::new() };
-                    match scalar_text(value) {
-                        Some(text) => text.into_owned().into_bytes(),
-                        None if value.get() == "null" => Vec::new(),
-                        // An object or array, as JSON on one line.
-                        None => {
-                            let line = json_line(value.get().as_bytes());
-                            line.map_or_else(Vec::new, |json| json.get().as_bytes().to_vec())
-                        }
-                    }
-                });
-                push_row(out, cells, *separator);
-            }
+            Encoder::Csv(rows) => rows.push(data, out)?,
+            Encoder::Parquet(file) => file.push(data, out)?,
         }
+        Ok(())
+    }
+
+    /// What a file ends with.
+    pub(super) fn finish(self, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Encoder::Parquet(file) => file.finish(out),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl CsvRows {
+    fn push(&self, data: &[u8], out: &mut Vec<u8>) -> Result<(), NotPushed> {
+        let why = "the record is not a JSON object";
+        let fields = Fields::of(data).ok_or(NotPushed::Misfit(Cow::Borrowed(why)))?;
+        let cells = self.paths.iter().map(|path| {
+            let Some(value) = fields.find(path) else { return Vec::new() };
+            match scalar_text(value) {
+                Some(text) => text.into_owned().into_bytes(),
+                None if value.get() == "null" => Vec::new(),
+                // An object or array, as JSON on one line.
+                None => {
+                    let line = json_line(value.get().as_bytes());
+                    line.map_or_else(Vec::new, |json| json.get().as_bytes().to_vec())
+                }
+            }
+        });
+        push_row(out, cells, self.separator);
         Ok(())
     }
 }
@@ -200,15 +264,21 @@ mod tests {
     use super::*;
     use crate::config::CsvConfig;
 
-    fn written(format: Format, records: &[&str]) -> (String, Vec<&'static str>) {
+    fn written(format: Format, records: &[&str]) -> (String, Vec<String>) {
         let form = Form::of(&DeliveryConfig { format, ..DeliveryConfig::default() });
         let form = Form::from_text(&form.to_text()).unwrap();
-        let encoder = form.encoder();
+        let mut encoder = form.encoder(None).unwrap();
         let mut out = Vec::new();
         encoder.begin(&mut out);
-        let refused =
-            records.iter().filter_map(|data| encoder.push(data.as_bytes(), &mut out).err());
-        let refused = refused.collect();
+        let mut refused = Vec::new();
+        for data in records {
+            match encoder.push(data.as_bytes(), &mut out) {
+                Ok(()) => {}
+                Err(NotPushed::Misfit(why)) => refused.push(why.into_owned()),
+                Err(NotPushed::Failed(error)) => panic!("{error}"),
+            }
+        }
+        encoder.finish(&mut out).unwrap();
         (String::from_utf8(out).unwrap(), refused)
     }
 

@@ -3,7 +3,7 @@
 //! The model is Firehose's. In: [`Accounts`] says which partition a record belongs to and whether there is
 //! room; [`Appender`], driven by the journal's writer, adds the entries of a
 //! commit to each buffer as one block and announces them in [`Backlogs`]. Out: one worker a
-//! buffer writes files (see [`layout`] for names, [`form`] for records, [`packing`] for compression) as soon as
+//! buffer writes files (see [`layout`] for names, [`form`] for records, [`columnar`] for Parquet, [`packing`] for compression) as soon as
 //! `buffer_bytes` wait, the oldest entry is `buffer_interval` old, or a flush is asked for.
 //!
 //! A delivery has one buffer, or one for each partition that has something to deliver, and one for what
@@ -41,8 +41,10 @@
 
 mod account;
 mod backlog;
+mod batch_file;
 mod block;
 mod buffer_name;
+mod columnar;
 mod failed_record;
 mod fields;
 mod form;

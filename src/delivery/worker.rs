@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -33,19 +32,14 @@ use super::FailureSink;
 use super::backlog::Backlog;
 use super::backlog::Backlogs;
 use super::backlog::Extent;
-use super::block::read_block;
+use super::batch_file::Written;
 use super::buffer_name;
-use super::failed_record;
 use super::failed_record::FORMAT_FAILED;
 use super::failed_record::PROCESSING_FAILED;
-use super::failed_record::Reason;
-use super::form::Encoder;
 use super::form::Form;
-use super::form::Packing;
 use super::layout;
 use super::metrics::OneDelivery;
 use super::object::ObjectError;
-use super::object::ObjectWriter;
 use super::table;
 use super::table::Batch;
 use super::table::DeliveryRow;
@@ -58,6 +52,8 @@ const RETRY: Backoff =
 pub(super) enum FlushError {
     #[error(transparent)]
     Object(#[from] ObjectError),
+    #[error("cannot encode the batch")]
+    Encode(#[from] std::io::Error),
     #[error("cannot read the buffer")]
     Read(#[from] SqliteError),
     #[error("cannot record the batch")]
@@ -122,25 +118,6 @@ pub(super) struct Worker {
     pub(super) backlog: Arc<Backlog>,
     /// What the gauges of the delivery have of this buffer.
     shown: Arc<Mutex<Extent>>,
-}
-
-/// A written file.
-pub(super) struct Written {
-    path: PathBuf,
-    file_bytes: u64,
-    records: u64,
-    /// Records that went to the error output instead.
-    failed: u64,
-}
-
-/// A part of a file, encoded.
-#[derive(Default)]
-struct Part {
-    bytes: Vec<u8>,
-    records: u64,
-    /// Lines of the error output.
-    errors: Vec<u8>,
-    failed: u64,
 }
 
 /// What ended a wait.
@@ -365,93 +342,14 @@ impl Worker {
         Ok(Some((Batch { last, object, form, error_object }, false)))
     }
 
-    /// Writes the whole file, and one of the records that cannot be in it. Reads a part of the batch at a time:
-    /// neither the memory nor a read transaction grows with it.
-    pub(super) fn write_object(&self, batch: Batch) -> Result<Written, FlushError> {
-        let directory = &self.delivery.directory;
-        let mut file = ObjectWriter::create(directory, &batch.object, batch.form.packing())?;
-        let mut errors: Option<ObjectWriter> = None;
-        let encoder = batch.form.encoder();
-        let (mut records, mut failed) = (0, 0);
-        let mut part = Part::default();
-        encoder.begin(&mut part.bytes);
-        let mut block = self.backlog.extent().floor.block;
-        while block < batch.last.block {
-            if self.tools.abort.load(Ordering::Relaxed) {
-                return Err(FlushError::Stopped);
-            }
-            block = self.read_part(block, batch.last.block, &encoder, &mut part)?;
-            file.write(&part.bytes)?;
-            if !part.errors.is_empty() {
-                let errors = match &mut errors {
-                    Some(errors) => errors,
-                    None => {
-                        let made =
-                            ObjectWriter::create(directory, &batch.error_object, Packing::None)?;
-                        errors.insert(made)
-                    }
-                };
-                errors.write(&part.errors)?;
-            }
-            records += part.records;
-            failed += part.failed;
-            part = Part::default();
-        }
-        // First, so that what is finished is finished whole.
-        let error_path = errors.map(ObjectWriter::finish).transpose()?;
-        // A file of nothing but a header is nobody's.
-        let (path, file_bytes) = match error_path {
-            Some(errors) if records == 0 => errors,
-            _ => file.finish()?,
-        };
-        Ok(Written { path, file_bytes, records, failed })
-    }
-
-    /// Encodes the next blocks behind `block`; answers the last of them.
-    fn read_part(
-        &self,
-        block: i64,
-        last: i64,
-        encoder: &Encoder,
-        part: &mut Part,
-    ) -> Result<i64, FlushError> {
-        let mut blocks = Vec::new();
-        let read = table::read_blocks(
-            self.tools.reader.lock().sqlite(),
-            self.backlog.row,
-            block,
-            last,
-            |number, oldest, blob| blocks.push((number, oldest, blob.to_vec())),
-        )?;
-        for (number, oldest, blob) in blocks {
-            let read = read_block(&blob, |data| match encoder.push(data, &mut part.bytes) {
-                Ok(()) => part.records += 1,
-                Err(why) => {
-                    let line = failed_record::line(data, oldest, Reason::Format, why);
-                    part.errors.extend_from_slice(&line);
-                    part.errors.push(b'\n');
-                    part.failed += 1;
-                }
-            });
-            if let Err(damage) = read {
-                self.delivery.metrics.damaged_blocks.inc();
-                tracing::error!(
-                    delivery = %self.delivery.name, block = number, error = %damage,
-                    "a block of a delivery buffer cannot be read; its records are lost"
-                );
-            }
-        }
-        Ok(read)
-    }
-
     fn note_delivered(&self, batch: &Batch, written: Written) {
-        let Written { path, file_bytes, records, failed } = written;
+        let Written { path, file_bytes, files, records, failed } = written;
         let floor = self.backlog.extent().floor;
         tracing::info!(
             delivery = %self.delivery.name, path = %path.display(), records, failed, file_bytes,
             "delivered a file"
         );
-        self.delivery.metrics.files.inc();
+        self.delivery.metrics.files.inc_by(files);
         let (records, failed) = match buffer_name::is_errors(&self.backlog.name) {
             true => (0, records),
             false => (records, failed),

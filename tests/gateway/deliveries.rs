@@ -276,3 +276,91 @@ fn csv_and_raw_files_have_what_they_are_told() {
     assert_eq!(raw.matches("}|").count(), 3, "{raw}");
     assert!(raw.ends_with(r#"|{"d":7}|"#), "{raw}");
 }
+
+/// The rows of [`other_programs_read_parquet_with_equal_values_and_types`], without and with what only one has.
+fn parquet_rows(since: &str, more: bool) -> Value {
+    let mut rows = json!([
+        {
+            "id": 9_007_199_254_740_993_u64, "t": 21.0,
+            "at": {"room": "a", "since": since}, "tags": ["x", null],
+        },
+        {"id": 2, "t": 0.1, "at": {"room": "ü", "since": null}, "tags": []},
+        {"id": 3, "t": null, "at": null, "tags": null},
+    ]);
+    let deep = json!({"deep": [{"n": 1}, {"n": 2}]});
+    for (row, value) in [json!(null), deep, json!(null)].into_iter().enumerate() {
+        if more {
+            rows[row]["more"] = value;
+        }
+    }
+    rows
+}
+
+#[test]
+fn other_programs_read_parquet_with_equal_values_and_types() {
+    let columns = r#"["id bigint", "t double", "at struct<room:string,since:timestamp>", "tags array<string>"]"#;
+    let site = Site::with_rules(
+        "CREATE RULE all AS SELECT VALUE d FROM 'x' DO DELIVER given, DELIVER inferred;",
+    );
+    site.write(
+        "tidegate.toml",
+        &format!(
+            "[delivery.given]\nbuffer_interval = \"15m\"\nformat = \"parquet\"\ncompression = \"zstd\"\n\
+             [delivery.given.parquet]\ncolumns = {columns}\n\
+             [delivery.inferred]\nbuffer_interval = \"15m\"\nformat = \"parquet\"\ncompression = \"snappy\"\n"
+        ),
+    );
+    let gateway = site.start();
+    for d in [
+        r#"{"id":9007199254740993,"t":21,"at":{"room":"a","since":"2026-11-22T01:02:03.5Z"},"tags":["x",null]}"#,
+        r#"{"id":2,"t":0.1,"at":{"room":"\u00fc"},"tags":[],"more":{"deep":[{"n":1},{"n":2}]}}"#,
+        r#"{"id":3,"at":null}"#,
+        r#"{"id":"four"}"#,
+    ] {
+        gateway.publish("x", &format!("{{\"d\":{d}}}"));
+    }
+    assert_eq!((flush(&gateway, "given"), flush(&gateway, "inferred")), (204, 204));
+    let seen = |delivery: &str| {
+        let files = site.files_below(&format!("data/delivery/{delivery}"));
+        let file = files.iter().find(|file| file.to_string_lossy().ends_with(".parquet"));
+        let file = file.unwrap_or_else(|| panic!("{files:?}"));
+        let errors: Vec<Value> = site.delivered(delivery);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(errors[0]["errorMessage"], "the field id is a text, its column bigint");
+        clients::answer(clients::python("parquet_file.py").arg(file))
+    };
+    let given = seen("given");
+    for reader in ["pyarrow", "duckdb"] {
+        assert_eq!(
+            given[reader]["rows"],
+            parquet_rows("2026-11-22T01:02:03.500000+00:00", false),
+            "{reader}"
+        );
+    }
+    let types = json!({
+        "id": "int64", "t": "double",
+        "at": "struct<room: string, since: timestamp[us, tz=UTC]>", "tags": "list<element: string>",
+    });
+    assert_eq!(given["pyarrow"]["types"], types);
+    let types = json!({
+        "id": "BIGINT", "t": "DOUBLE",
+        "at": "STRUCT(room VARCHAR, since TIMESTAMP WITH TIME ZONE)", "tags": "VARCHAR[]",
+    });
+    assert_eq!(given["duckdb"]["types"], types);
+    let footer = &given["pyarrow"];
+    assert_eq!((&footer["groups"], &footer["codecs"]), (&json!(1), &json!(["ZSTD"])));
+    assert_eq!((&footer["statistics"], &footer["dictionary"]), (&json!(true), &json!(true)));
+    assert_eq!(footer["first"], json!([2, 9_007_199_254_740_993_u64]));
+
+    let inferred = seen("inferred");
+    for reader in ["pyarrow", "duckdb"] {
+        assert_eq!(
+            inferred[reader]["rows"],
+            parquet_rows("2026-11-22T01:02:03.5Z", true),
+            "{reader}"
+        );
+    }
+    assert_eq!(inferred["duckdb"]["types"]["more"], "STRUCT(deep STRUCT(n BIGINT)[])");
+    assert_eq!(inferred["pyarrow"]["types"]["t"], "double");
+    assert_eq!(inferred["pyarrow"]["codecs"], json!(["SNAPPY"]));
+}

@@ -108,6 +108,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/config/upstream.rs",
         ],
     ),
+    ("parquet", &["src/delivery/columnar/"]),
     ("prost", &["src/engine/decode/"]),
     ("jsonwebtoken", &["src/access/jwt.rs"]),
     ("argon2", &["src/access/users.rs"]),
