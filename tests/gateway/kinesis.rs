@@ -1,4 +1,5 @@
-//! Kinesis Data Streams' API, spoken by the clients that programs use: boto3, the AWS CLI, the SDK for JavaScript.
+//! Kinesis Data Streams' API, spoken by the clients that programs use: boto3, the AWS CLI, the SDKs for JavaScript
+//! and for Rust.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,6 +14,7 @@ use crate::clients::python;
 use crate::live::Gateway;
 use crate::live::Site;
 use crate::live::eventually;
+use crate::transport::site as certified;
 
 /// Kills in the loop.
 const KILLS: usize = 8;
@@ -259,6 +261,43 @@ fn the_sdk_for_javascript_works_over_http_2() {
         "handler": "NodeHttp2Handler",
     });
     assert_eq!(seen, expected);
+}
+
+/// What the program over the SDK for Rust sees of a gateway.
+fn sdk_for_rust(arguments: &[&str]) {
+    let program =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients-rust/debug/kinesis-client");
+    assert!(program.exists(), "run tests/clients/install first");
+    let expected = json!({
+        "failed": 0,
+        "in_order": true,
+        "arrived": true,
+        "refused": "true: Stream none under account 000000000000 not found.",
+        "pushed": ["0", "1", "2", "3", "4"],
+        "goes_on": true,
+    });
+    assert_eq!(answer(Command::new(program).args(arguments)), expected);
+}
+
+#[test]
+fn the_sdk_for_rust_puts_reads_and_is_pushed_records() {
+    let site = Site::with_rules(KEPT);
+    sdk_for_rust(&[&site.start().http]);
+}
+
+#[test]
+fn the_sdk_for_rust_does_it_all_over_one_connection_of_http_2() {
+    let site = certified(KEPT);
+    let listener = "[listener.data]\nprotocol = \"https\"\nlisten = \"127.0.0.1:0\"\n\
+                    certificate = \"certs/server.pem\"\nkey = \"certs/server.key\"\n";
+    site.write("tidegate.toml", listener);
+    let gateway = site.start();
+    let endpoint = format!("https://localhost:{}", gateway.port_of("data"));
+    let authority = site.path("certs/ca.pem");
+    sdk_for_rust(&[&endpoint, authority.to_str().expect("UTF-8")]);
+    // Records are put while the answer with the events goes on: over HTTP/1.1 that takes a second connection.
+    let accepted = "tidegate_listener_connections_accepted_total{listener=\"data\"} ";
+    assert_eq!(metric(&gateway, accepted), 1);
 }
 
 #[test]
