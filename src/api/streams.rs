@@ -14,6 +14,7 @@ use crate::api::query::Params;
 use crate::api::routes::Name;
 use crate::api::routes::Shared;
 use crate::api::routes::json_body;
+use crate::api::view::Kept;
 use crate::api::view::Millis;
 use crate::api::view::StreamView;
 use crate::api::view::Text;
@@ -60,16 +61,9 @@ pub struct ShardView {
     /// Since when it takes no records any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed: Option<Millis>,
-    /// Records kept.
-    pub records: u64,
-    /// Bytes of their data and keys.
-    pub bytes: u64,
-    /// Arrival of the oldest record kept, to within its block.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub oldest: Option<Millis>,
-    /// Arrival of the newest one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub newest: Option<Millis>,
+    /// What is in it.
+    #[serde(flatten)]
+    pub kept: Kept,
     /// Records that came in.
     pub in_records: u64,
     /// Bytes that came in.

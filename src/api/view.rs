@@ -338,19 +338,27 @@ pub struct StreamView {
     pub name: Text,
     /// Shards that take records.
     pub shards: u32,
+    /// What is in it.
+    #[serde(flatten)]
+    pub kept: Kept,
+    /// How long a record is kept.
+    #[serde(serialize_with = "duration_ms", rename = "retention_ms")]
+    pub retention: Duration,
+}
+
+/// What is in a stream, or in a shard.
+#[derive(Clone, Debug, Serialize)]
+pub struct Kept {
     /// Records kept.
     pub records: u64,
-    /// Bytes they take.
+    /// Bytes of their data and keys.
     pub bytes: u64,
-    /// Arrival of the oldest record kept.
+    /// Arrival of the oldest record kept, to within its block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Millis>,
     /// Arrival of the newest one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<Millis>,
-    /// How long a record is kept.
-    #[serde(serialize_with = "duration_ms", rename = "retention_ms")]
-    pub retention: Duration,
 }
 
 /// A table of latest values.

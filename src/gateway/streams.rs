@@ -123,10 +123,12 @@ pub(super) fn stream_view(stream: StreamSummary) -> view::StreamView {
     view::StreamView {
         name: view::Text::from(stream.name.as_str()),
         shards: u32::try_from(stream.shards).unwrap_or(u32::MAX),
-        records: stream.records,
-        bytes: stream.bytes,
-        oldest: stream.first_at.map(Into::into),
-        newest: stream.last_at.map(Into::into),
+        kept: view::Kept {
+            records: stream.records,
+            bytes: stream.bytes,
+            oldest: stream.first_at.map(Into::into),
+            newest: stream.last_at.map(Into::into),
+        },
         retention: stream.retention,
     }
 }
@@ -267,10 +269,12 @@ fn shard_view(shard: &Shard, stream: &StreamMeter, now: Timestamp) -> ShardView 
         ending_hash_key: shard.range.end.to_string(),
         parents: shard.parents.iter().flatten().map(ToString::to_string).collect(),
         closed: shard.closed_at.map(Into::into),
-        records: shard.records,
-        bytes: shard.bytes,
-        oldest: shard.first_at.map(Into::into),
-        newest: shard.last_at.map(Into::into),
+        kept: view::Kept {
+            records: shard.records,
+            bytes: shard.bytes,
+            oldest: shard.first_at.map(Into::into),
+            newest: shard.last_at.map(Into::into),
+        },
         in_records: came_in.records,
         in_bytes: came_in.bytes,
         out_records: given.records,

@@ -32,6 +32,7 @@ mod metric_data;
 mod metrics;
 mod monitor;
 mod operation;
+mod operations;
 mod pool;
 mod protocol;
 mod put;
@@ -189,7 +190,13 @@ pub(crate) struct Kinesis {
     room: Arc<Semaphore>,
     /// What shards with limits have given lately, by stream and number. Written by reads of such shards
     /// only.
-    given: Mutex<HashMap<(String, ShardId), Allowance, foldhash::fast::RandomState>>,
+    given: Mutex<HashMap<(String, ShardId), Given, foldhash::fast::RandomState>>,
+}
+
+/// What is left of a second of what a shard with limits gives.
+struct Given {
+    pages: Allowance,
+    places: Allowance,
 }
 
 impl Kinesis {

@@ -10,6 +10,7 @@ use super::encryption;
 use super::fan_out;
 use super::fault::Fault;
 use super::monitor;
+use super::operations::operations;
 use super::put;
 use super::read;
 use super::refused;
@@ -20,36 +21,8 @@ use super::subscribe;
 use super::tags;
 use super::wire::Answer;
 
-/// Names each operation once, as the API does.
-macro_rules! operations {
-    ($($name:ident)*) => {
-        /// An operation of the API.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Operation {
-            $($name,)*
-        }
-
-        impl Operation {
-            pub(super) fn parse(name: &str) -> Option<Operation> {
-                match name {
-                    $(stringify!($name) => Some(Operation::$name),)*
-                    _ => None,
-                }
-            }
-
-            pub(super) fn name(self) -> &'static str {
-                match self {
-                    $(Operation::$name => stringify!($name),)*
-                }
-            }
-
-            /// All of them.
-            pub(super) const ALL: &'static [Operation] = &[$(Operation::$name,)*];
-        }
-    };
-}
-
 operations! {
+    "":
     AddTagsToStream CreateStream DecreaseStreamRetentionPeriod DeleteResourcePolicy DeleteStream
     DeregisterStreamConsumer DescribeAccountSettings DescribeLimits DescribeStream
     DescribeStreamConsumer DescribeStreamSummary DisableEnhancedMonitoring
@@ -58,7 +31,7 @@ operations! {
     ListTagsForStream MergeShards PutRecord PutRecords PutResourcePolicy RegisterStreamConsumer
     RemoveTagsFromStream SplitShard StartStreamEncryption StopStreamEncryption SubscribeToShard
     TagResource UntagResource UpdateAccountSettings UpdateMaxRecordSize UpdateShardCount
-    UpdateStreamMode UpdateStreamWarmThroughput
+    UpdateStreamMode UpdateStreamRecordDistributionStrategy UpdateStreamWarmThroughput
 }
 
 impl Operation {
@@ -132,6 +105,7 @@ impl Operation {
             Operation::UpdateMaxRecordSize => done!(control::max_record_size),
             Operation::UpdateShardCount => answered!(control::shard_count),
             Operation::UpdateStreamMode => done!(control::mode),
+            Operation::UpdateStreamRecordDistributionStrategy => refused!(refused::DISTRIBUTION),
             Operation::UpdateStreamWarmThroughput => refused!(refused::WARM_THROUGHPUT),
         }
     }
@@ -161,6 +135,7 @@ impl Operation {
             | Operation::GetResourcePolicy
             | Operation::PutResourcePolicy
             | Operation::UpdateAccountSettings
+            | Operation::UpdateStreamRecordDistributionStrategy
             | Operation::UpdateStreamWarmThroughput => reads!(Ignored),
             Operation::DisableEnhancedMonitoring | Operation::EnableEnhancedMonitoring => {
                 reads!(monitor::MonitorRequest)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::Given;
 use super::Kinesis;
 use super::answer;
 use super::answer::Blob;
@@ -130,9 +131,10 @@ pub(super) async fn iterator(
     let shard = request.shard_id.map(|shard| shard.0).unwrap_or_default();
     let kind = request.shard_iterator_type.map(|kind| kind.0).unwrap_or_default();
     let number = request.starting_sequence_number.map(|number| number.0);
-    let (now, account) = (kinesis.clock.now(), kinesis.account_id.clone());
+    let (now, this) = (kinesis.clock.now(), Arc::clone(kinesis));
     let place = kinesis.pool.read(move |reader| {
-        let described = live(reader, &stream, &account)?;
+        let account = &this.account_id;
+        let described = live(reader, &stream, account)?;
         let of = format!("in stream {stream} under account {account}");
         let found = match shard_id(&shard) {
             Some(id) => reader.shard_entry(&described, id)?,
@@ -142,6 +144,9 @@ pub(super) async fn iterator(
             let shard = shortened(&shard);
             return Err(Fault::not_found(format!("Shard {shard} {of} does not exist")));
         };
+        if described.is_limited {
+            this.admit_read(&stream, entry.id, now, |given| &mut given.places)?;
+        }
         let start = start_at(&kind, number, request.timestamp, now, |number| {
             format!(
                 "StartingSequenceNumber {number} used in GetShardIterator on shard {shard} {of} is \
@@ -235,7 +240,7 @@ pub(super) async fn records(
         };
         let cursor = entry.resume(place).ok_or_else(|| Fault::invalid("Invalid ShardIterator."))?;
         if described.is_limited {
-            this.begin_read(&stream, entry.id, now)?;
+            this.admit_read(&stream, entry.id, now, |given| &mut given.pages)?;
         }
         let (page, cursor) = this.page(reader, &stream, cursor, (limit, KINESIS_PAGE_BYTES_MAX))?;
         let bytes = page.payload_bytes();
@@ -309,13 +314,21 @@ impl Kinesis {
         self.meter.stream(stream).shard(shard).give(given, age, now);
     }
 
-    fn begin_read(&self, stream: &str, shard: ShardId, now: Timestamp) -> Result<(), Fault> {
+    /// Takes one of the calls that a shard with limits answers in a second.
+    fn admit_read(
+        &self,
+        stream: &str,
+        shard: ShardId,
+        now: Timestamp,
+        of: impl Fn(&mut Given) -> &mut Allowance,
+    ) -> Result<(), Fault> {
         let mut given = self.given.lock();
         if given.len() >= SHARD_RATES_MAX {
-            given.retain(|_, allowance| !allowance.is_full(now));
+            given.retain(|_, given| !(given.pages.is_full(now) && given.places.is_full(now)));
         }
         let key = (stream.to_owned(), shard);
-        if given.entry(key).or_insert_with(Allowance::to_read).begin(now) {
+        let fresh = || Given { pages: Allowance::to_read(), places: Allowance::to_place() };
+        if of(given.entry(key).or_insert_with(fresh)).begin(now) {
             return Ok(());
         }
         self.metrics.count_throttled(Way::Out, 1);
@@ -325,8 +338,8 @@ impl Kinesis {
     }
 
     fn spend_read(&self, stream: &str, shard: ShardId, bytes: usize) {
-        if let Some(allowance) = self.given.lock().get_mut(&(stream.to_owned(), shard)) {
-            allowance.spend(bytes);
+        if let Some(given) = self.given.lock().get_mut(&(stream.to_owned(), shard)) {
+            given.pages.spend(bytes);
         }
     }
 }

@@ -21,6 +21,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 pub mod value;
+mod verify;
 
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ use value::Item;
 use value::Value;
 
 pub(crate) use table::SCHEMA;
+pub use verify::verify;
 
 /// An attribute of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]

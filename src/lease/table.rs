@@ -256,6 +256,55 @@ fn parse(text: &str) -> rusqlite::Result<Item> {
     item.and_then(Result::ok).ok_or_else(|| damaged("an item"))
 }
 
+/// Tells what is wrong with a table and its items.
+pub(super) fn verify(
+    connection: &Connection,
+    name: &str,
+    told: &mut Vec<String>,
+) -> rusqlite::Result<()> {
+    let (id, described) = match find(connection, name) {
+        Ok(Ok(found)) => found,
+        Ok(Err(_)) => return Ok(()),
+        Err(rusqlite::Error::FromSqlConversionFailure(..)) => {
+            told.push(format!("the table of leases '{name}' has no definition that can be read"));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let schema = &described.definition.key;
+    let mut select =
+        connection.prepare_cached("SELECT key, item FROM lease_item WHERE lease_table = ?1")?;
+    let mut rows = select.query([id])?;
+    let (mut items, mut bytes, mut unreadable, mut misplaced) = (0_u64, 0_u64, 0_u64, 0_u64);
+    while let Some(row) = rows.next()? {
+        items += 1;
+        let (key, text): (Vec<u8>, String) = (row.get(0)?, row.get(1)?);
+        match parse(&text) {
+            Ok(item) => {
+                bytes += item_size(&item) as u64;
+                misplaced += u64::from(to_blob(schema, &item) != key);
+            }
+            Err(_) => unreadable += 1,
+        }
+    }
+    for (count, what) in [
+        (unreadable, "cannot be read"),
+        (misplaced, "have another key than the one they are stored under"),
+    ] {
+        if count > 0 {
+            told.push(format!("{count} items of the table of leases '{name}' {what}"));
+        }
+    }
+    if unreadable == 0 && (items, bytes) != (described.items, described.bytes) {
+        let (told_items, told_bytes) = (described.items, described.bytes);
+        told.push(format!(
+            "the table of leases '{name}' has {items} items of {bytes} bytes, and counts {told_items} of \
+             {told_bytes}"
+        ));
+    }
+    Ok(())
+}
+
 fn load(connection: &Connection, table: i64, key: &[u8]) -> rusqlite::Result<Option<Item>> {
     let text: Option<String> = connection
         .prepare_cached("SELECT item FROM lease_item WHERE lease_table = ?1 AND key = ?2")?

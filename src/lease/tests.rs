@@ -163,6 +163,38 @@ fn of_two_that_want_a_lease_one_gets_it() {
 }
 
 #[test]
+fn what_is_wrong_with_tables_of_leases_is_told() {
+    let told_after = |sql: &str| {
+        let mut world = World::new();
+        for n in 0..3 {
+            let n = n.to_string();
+            world.put(json!({"group": {"S": "g"}, "n": {"N": n}, "at": {"S": "7"}})).unwrap();
+        }
+        assert_eq!(verify(&world.reader()).unwrap(), [""; 0], "whole before");
+        world.writer.execute_batch(&format!("PRAGMA foreign_keys = 0; {sql}")).unwrap();
+        verify(&world.reader()).unwrap()
+    };
+    let of = "of the table of leases 'leases'";
+    let first = "key = (SELECT min(key) FROM lease_item)";
+    assert_eq!(
+        told_after(&format!("UPDATE lease_item SET item = '{{' WHERE {first}")),
+        [format!("1 items {of} cannot be read")]
+    );
+    assert_eq!(
+        told_after(&format!("UPDATE lease_item SET key = x'00' WHERE {first}")),
+        [format!("1 items {of} have another key than the one they are stored under")]
+    );
+    let counted = "the table of leases 'leases' has 2 items of";
+    let told = told_after(&format!("DELETE FROM lease_item WHERE {first}"));
+    assert!(told.len() == 1 && told[0].starts_with(counted), "{told:?}");
+    assert_eq!(
+        told_after("UPDATE lease_table SET definition = '[]'"),
+        ["the table of leases 'leases' has no definition that can be read"]
+    );
+    assert_eq!(told_after("DELETE FROM lease_table"), ["3 items belong to no table of leases"]);
+}
+
+#[test]
 fn what_does_not_fit_the_table_changes_nothing() {
     let mut world = World::new();
     for (wrong, says) in [

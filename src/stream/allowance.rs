@@ -12,6 +12,8 @@ use crate::clock::Timestamp;
 const RECORDS_IN: f64 = 1000.0;
 /// Bytes of data and keys that it takes.
 const BYTES_IN: f64 = 1_048_576.0;
+/// Places that it gives (`GetShardIterator`).
+const PLACES_OUT: f64 = 5.0;
 /// Reads that it answers.
 const READS_OUT: f64 = 5.0;
 /// Bytes of data and keys that it gives.
@@ -37,6 +39,11 @@ impl Allowance {
     /// 5 reads and 2 MiB a second.
     pub fn to_read() -> Allowance {
         Allowance::full(READS_OUT, BYTES_OUT)
+    }
+
+    /// 5 places a second.
+    pub fn to_place() -> Allowance {
+        Allowance::full(PLACES_OUT, BYTES_OUT)
     }
 
     /// 2 MiB a second in any number of calls: what one consumer is pushed of a shard.

@@ -290,6 +290,11 @@ def reshard_often(options):
     return {"count": number, "shards": len(shards)}
 
 
+def until_refused(call):
+    """The first refusal of a call that is made again and again."""
+    return next(filter(None, (call() for _ in range(200))), None)
+
+
 def limits(options):
     """Meets the limits of a provisioned shard."""
     kinesis = client_of(options, config=Config(retries={"total_max_attempts": 1}))
@@ -301,7 +306,10 @@ def limits(options):
         StreamName="slow", ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
     )["ShardIterator"]
     reads = [refusal(kinesis.get_records, ShardIterator=iterator, Limit=1) for _ in range(20)]
+    place = {"StreamName": "slow", "ShardId": "shardId-000000000000", "ShardIteratorType": "LATEST"}
+    iterators = until_refused(lambda: refusal(kinesis.get_shard_iterator, **place))
     return {
+        "iterators": iterators,
         "first": answers[0]["FailedRecordCount"],
         "failed": len(failed) > 0 and len(failed) == sum(a["FailedRecordCount"] for a in answers),
         "says": sorted({(record["ErrorCode"], record["ErrorMessage"]) for record in failed}),

@@ -209,6 +209,7 @@ fn the_limits_of_a_provisioned_shard_throttle_and_say_so() {
         "failed": true,
         "says": [[throughput, says]],
         "reads": [null, [throughput]],
+        "iterators": [throughput, 400, says],
     });
     assert_eq!(seen, expected);
     assert!(metric(&gateway, "tidegate_kinesis_throttled_total{direction=\"in\"} ") > 0);

@@ -16,6 +16,7 @@ use super::super::listing::ListArgs;
 use super::super::progress::Progress;
 use super::Outcome;
 use crate::diagnostic::render::counted;
+use crate::lease;
 use crate::storage::Storage;
 use crate::storage::StorageError;
 use crate::stream::Aspect;
@@ -32,8 +33,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 const VERIFY_HELP: &str = "\
 Reads everything and changes nothing; runs beside a gateway or without one. Checks SQLite's pages and
 indexes, the checksum and the form of each block, block numbers without gaps, running totals, hash
-keys, shards and their parents, where rules stand that read a stream, and retention. Goes on behind
-what is damaged.
+keys, shards and their parents, where rules stand that read a stream, registered consumers, retention,
+and the tables of leases. Goes on behind what is damaged.
 
 Exit code 0 when all is whole, 1 when something is damaged, 3 when it could not be checked. Records
 that are kept for too long are a warning: a gateway deletes them within minutes of running.";
@@ -110,14 +111,7 @@ pub(super) fn run(args: &VerifyArgs, answer: &mut dyn Write) -> anyhow::Result<O
         }
         // A file that SQLite does not take for a database is a finding, and no failure to look.
         Err(error @ StorageError::Damaged { .. }) => {
-            report.found(Finding {
-                aspect: Aspect::Database,
-                stream: None,
-                shard: None,
-                block: None,
-                record: None,
-                message: crate::retry::describe(&error),
-            });
+            report.found(finding(Aspect::Database, crate::retry::describe(&error)));
             Verified::default()
         }
         Err(error) => return Err(error.into()),
@@ -128,6 +122,11 @@ pub(super) fn run(args: &VerifyArgs, answer: &mut dyn Write) -> anyhow::Result<O
     report.finish(&verified)
 }
 
+/// Of no stream.
+fn finding(aspect: Aspect, message: String) -> Finding {
+    Finding { aspect, stream: None, shard: None, block: None, record: None, message }
+}
+
 fn verify(args: &VerifyArgs, reader: &Reader, report: &mut Report<'_>) -> anyhow::Result<Verified> {
     let name = args.name.as_deref();
     // Only for the bar: what cannot be counted is told of by the check itself.
@@ -136,14 +135,19 @@ fn verify(args: &VerifyArgs, reader: &Reader, report: &mut Report<'_>) -> anyhow
     let shown = Arc::clone(&report.done);
     let line = move || format!("{} read", bytes_text(shown.load(Ordering::Relaxed)));
     let progress = Progress::start(total, done, Some(LINE_EVERY), line);
-    let checked = reader.verify(name, report).and_then(|verified| {
+    let checked = reader.verify(name, report).map_err(anyhow::Error::from).and_then(|verified| {
+        if args.name.is_none() {
+            for message in lease::verify(&args.list.data.peek()?)? {
+                report.found(finding(Aspect::Lease, message));
+            }
+        }
         if !args.quick {
             reader.check_database()?.into_iter().for_each(|finding| report.found(finding));
         }
         Ok(verified)
     });
     progress.finish();
-    Ok(checked?)
+    checked
 }
 
 impl Report<'_> {

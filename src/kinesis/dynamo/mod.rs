@@ -18,43 +18,15 @@ use serde_json::Value as Json;
 
 use super::Kinesis;
 use super::fault::Fault;
+use super::operations::operations;
 use super::wire::Answer;
 use crate::lease::LeaseError;
 use crate::lease::Refused;
 use crate::lease::value::Item;
 use crate::lease::value::parse_item;
 
-/// Names each operation once, as the API does, with the name that it is counted under.
-macro_rules! operations {
-    ($($name:ident)*) => {
-        /// An operation of the API.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Operation {
-            $($name,)*
-        }
-
-        impl Operation {
-            pub(super) fn parse(name: &str) -> Option<Operation> {
-                match name {
-                    $(stringify!($name) => Some(Operation::$name),)*
-                    _ => None,
-                }
-            }
-
-            pub(super) fn name(self) -> &'static str {
-                match self {
-                    $(Operation::$name => concat!("DynamoDB.", stringify!($name)),)*
-                }
-            }
-
-            /// All of them.
-            #[cfg(test)]
-            const ALL: &'static [Operation] = &[$(Operation::$name,)*];
-        }
-    };
-}
-
 operations! {
+    "DynamoDB.":
     BatchGetItem BatchWriteItem CreateTable DeleteItem DeleteTable DescribeTable DescribeTimeToLive
     GetItem ListTables ListTagsOfResource PutItem Query Scan TagResource UntagResource UpdateItem
     UpdateTable UpdateTimeToLive

@@ -60,6 +60,10 @@ pub enum Aspect {
     Retention,
     /// Readers stand at a place that there is, or was.
     Checkpoint,
+    /// Registered consumers have names, and are not too many.
+    Consumer,
+    /// Items of the lease tables can be read, have the key they are stored under, and are as many as is counted.
+    Lease,
     /// A block is encrypted with a key that is not there, so that it cannot be checked.
     Key,
 }
@@ -75,6 +79,8 @@ impl Aspect {
             Aspect::Lineage => "lineage",
             Aspect::Retention => "retention",
             Aspect::Checkpoint => "checkpoint",
+            Aspect::Consumer => "consumer",
+            Aspect::Lease => "lease",
             Aspect::Key => "key",
         }
     }
@@ -243,6 +249,16 @@ impl Check<'_> {
         }
         for (shard, message) in positions {
             self.tell(Place { shard, ..place }, Aspect::Checkpoint, message);
+        }
+        match table::misregistered(sqlite, stream) {
+            Ok(told) => {
+                told.into_iter().for_each(|message| self.tell(place, Aspect::Consumer, message));
+            }
+            Err(error) if table::is_damage(&error) => {
+                let message = format!("its registered consumers cannot be read: {error}");
+                self.tell(place, Aspect::Database, message);
+            }
+            Err(error) => return Err(error.into()),
         }
         for shard in &shards {
             self.verified.shards += 1;

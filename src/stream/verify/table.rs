@@ -6,8 +6,10 @@ use rusqlite::OptionalExtension;
 use rusqlite::params;
 
 use crate::clock::Timestamp;
+use crate::limits;
 use crate::stream::HashRange;
 use crate::stream::ShardId;
+use crate::stream::check_name;
 use crate::stream::retention;
 use crate::stream::sequence::Position;
 use crate::stream::table;
@@ -146,6 +148,32 @@ pub(super) fn shape(
     Ok((shards, wrong))
 }
 
+/// What is wrong with the registered consumers of a stream.
+pub(super) fn misregistered(
+    connection: &Connection,
+    stream: &StreamRow,
+) -> rusqlite::Result<Vec<String>> {
+    let mut select = connection
+        .prepare_cached("SELECT name, created_at FROM stream_registered WHERE stream = ?1")?;
+    let mut rows = select.query([stream.row])?;
+    let (mut told, mut count) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let (name, created_at): (String, i64) = (row.get(0)?, row.get(1)?);
+        count += 1;
+        if check_name(&name).is_err() {
+            told.push(format!("{name:?} is no name of a registered consumer"));
+        }
+        if created_at < 0 {
+            told.push(format!("the registered consumer {name} was made before 1970"));
+        }
+    }
+    if count > limits::STREAM_CONSUMERS_MAX {
+        let most = limits::STREAM_CONSUMERS_MAX;
+        told.push(format!("it has {count} registered consumers, and at most {most} are taken"));
+    }
+    Ok(told)
+}
+
 fn misplaced_readers(
     snapshot: &Connection,
     stream: &StreamRow,
@@ -254,6 +282,16 @@ pub(super) fn strays(connection: &Connection) -> rusqlite::Result<Vec<String>> {
         (
             "shards belong to no stream",
             "SELECT count(*) FROM stream_shard WHERE stream NOT IN (SELECT id FROM stream)",
+        ),
+        (
+            "consumers are registered with no stream",
+            "SELECT count(*) FROM stream_registered WHERE stream NOT IN (SELECT id FROM stream)",
+        ),
+        (
+            "tags belong to no registered consumer, or to no stream",
+            "SELECT (SELECT count(*) FROM stream_registered_tag
+                 WHERE consumer NOT IN (SELECT id FROM stream_registered))
+             + (SELECT count(*) FROM stream_tag WHERE stream NOT IN (SELECT id FROM stream))",
         ),
         (
             "places of readers belong to no reader, or to no shard",

@@ -312,6 +312,37 @@ fn readers_that_stand_nowhere_are_told() {
 }
 
 #[test]
+fn registered_consumers_that_cannot_be_are_told() {
+    let insert =
+        "PRAGMA foreign_keys = 0; INSERT INTO stream_registered (stream, name, created_at)";
+    assert_eq!(World::after(&format!("{insert} VALUES (1, 'ok', 0)")), [""; 0]);
+    assert_eq!(
+        World::after(&format!("{insert} VALUES (1, 'a b', 0), (1, 'c', -1)")),
+        [
+            "s: \"a b\" is no name of a registered consumer",
+            "s: the registered consumer c was made before 1970",
+        ]
+    );
+    let many = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 21)";
+    assert_eq!(
+        World::after(&format!(
+            "PRAGMA foreign_keys = 0; {many}
+             INSERT INTO stream_registered (stream, name, created_at) SELECT 1, 'c' || n, 0 FROM n"
+        )),
+        ["s: it has 21 registered consumers, and at most 20 are taken"]
+    );
+    assert_eq!(
+        World::after(&format!(
+            "{insert} VALUES (7, 'c', 0); INSERT INTO stream_registered_tag VALUES (9, 'k', 'v')"
+        )),
+        [
+            "database: 1 consumers are registered with no stream",
+            "database: 1 tags belong to no registered consumer, or to no stream",
+        ]
+    );
+}
+
+#[test]
 fn rows_that_belong_to_nothing_are_told() {
     assert_eq!(
         World::after(

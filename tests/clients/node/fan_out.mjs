@@ -1,16 +1,10 @@
 // A registered consumer with the AWS SDK for JavaScript, which subscribes over HTTP/2. Prints what it saw as JSON.
 import {
-  CreateStreamCommand, DescribeStreamSummaryCommand, KinesisClient, PutRecordCommand,
+  CreateStreamCommand, DescribeStreamSummaryCommand, PutRecordCommand,
   RegisterStreamConsumerCommand, SubscribeToShardCommand,
 } from "@aws-sdk/client-kinesis";
+import { client } from "./client.mjs";
 
-const [endpoint] = process.argv.slice(2);
-const client = new KinesisClient({
-  endpoint,
-  region: "eu-central-1",
-  credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" },
-  maxAttempts: 1,
-});
 const StreamName = "pushed";
 await client.send(new CreateStreamCommand({ StreamName, ShardCount: 1 }));
 const { StreamDescriptionSummary } = await client.send(new DescribeStreamSummaryCommand({ StreamName }));

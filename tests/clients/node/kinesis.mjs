@@ -1,16 +1,10 @@
 // The AWS SDK for JavaScript, whose Kinesis client begins with HTTP/2 without TLS. Prints what it saw as JSON.
 import {
-  CreateStreamCommand, GetRecordsCommand, GetShardIteratorCommand, KinesisClient, ListShardsCommand,
+  CreateStreamCommand, GetRecordsCommand, GetShardIteratorCommand, ListShardsCommand,
   PutRecordsCommand, DescribeStreamCommand,
 } from "@aws-sdk/client-kinesis";
+import { client } from "./client.mjs";
 
-const [endpoint] = process.argv.slice(2);
-const client = new KinesisClient({
-  endpoint,
-  region: "eu-central-1",
-  credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" },
-  maxAttempts: 1,
-});
 const StreamName = "node";
 await client.send(new CreateStreamCommand({ StreamName, ShardCount: 2 }));
 const Records = [...Array(50).keys()].map((n) => ({ PartitionKey: `k${n}`, Data: Buffer.from(`${n}`) }));
