@@ -14,10 +14,8 @@ macro_rules! operations {
             pub(super) const ALL: &'static [Operation] = &[$(Operation::$name,)*];
 
             pub(super) fn parse(name: &str) -> Option<Operation> {
-                match name {
-                    $(stringify!($name) => Some(Operation::$name),)*
-                    _ => None,
-                }
+                let is_named = |known: &Operation| known.name().strip_prefix($counted) == Some(name);
+                Operation::ALL.iter().copied().find(is_named)
             }
 
             /// As it is counted.

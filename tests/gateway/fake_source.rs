@@ -37,6 +37,7 @@ use tidegate::api::view::DeliveryView;
 use tidegate::api::view::HitView;
 use tidegate::api::view::Holds;
 use tidegate::api::view::HookView;
+use tidegate::api::view::Kept;
 use tidegate::api::view::Key;
 use tidegate::api::view::ListenerView;
 use tidegate::api::view::Overview;
@@ -121,15 +122,16 @@ pub(crate) fn rule(name: &str) -> Rule {
     }
 }
 
+fn nothing_kept() -> Kept {
+    Kept { records: 0, bytes: 0, oldest: None, newest: None }
+}
+
 /// An empty stream.
 pub(crate) fn stream(name: &str) -> StreamView {
     StreamView {
         name: name.into(),
         shards: 2,
-        records: 0,
-        bytes: 0,
-        oldest: None,
-        newest: None,
+        kept: nothing_kept(),
         retention: Duration::from_secs(86_400),
     }
 }
@@ -142,10 +144,7 @@ fn shard(number: u32) -> ShardView {
         ending_hash_key: u128::MAX.to_string(),
         parents: Vec::new(),
         closed: None,
-        records: 0,
-        bytes: 0,
-        oldest: None,
-        newest: None,
+        kept: nothing_kept(),
         in_records: 0,
         in_bytes: 0,
         out_records: 0,

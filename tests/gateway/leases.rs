@@ -95,3 +95,14 @@ fn lifion_kinesis_shares_a_stream_by_leases() {
     // The second goes on where the first has stopped.
     assert_eq!(seen, json!({"first": 50, "second": 30, "all": 80}));
 }
+
+#[test]
+fn lifion_kinesis_is_pushed_records() {
+    let site = Site::with_rules(KEPT);
+    site.write("tidegate.toml", "[http]\nhosts = [\"kinesis.eu-central-1.amazonaws.com\"]\n");
+    let gateway = site.start();
+    let program =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/node/lifion_fan_out.cjs");
+    let seen = answer(Command::new("node").arg(program).arg(&gateway.http));
+    assert_eq!(seen, json!([0, 1, 2, 3, 4, 5]));
+}
