@@ -248,6 +248,11 @@ impl<'t, T: Remembers> Restoring<'t, T> {
         }
     }
 
+    /// Leaves a row of a key alone.
+    pub(super) fn reject(&mut self, stored: StoredKey<'_>, error: RowError) {
+        self.outage.restored.reject(stored.rule, stored.key, error);
+    }
+
     /// There are no more keys.
     pub(crate) fn finish(self) -> Restored {
         let Restoring { table, outage, .. } = self;

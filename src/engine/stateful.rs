@@ -17,6 +17,7 @@ use crate::engine::hold::HoldCounts;
 use crate::engine::hold::HoldTable;
 use crate::engine::hold::HoldView;
 use crate::engine::hold::Progress;
+use crate::engine::hold::RowError;
 use crate::engine::hold::Transitions;
 use crate::engine::hold::WatchedRule;
 use crate::engine::hold::fingerprint;
@@ -299,11 +300,12 @@ impl StateRestoring<'_> {
         if stored.beside.iter().all(|row| is_of_window(row.message) == is_windowed) {
             return self.give(is_windowed, stored, out);
         }
-        // The rule has become one of the other kind, and something is left of what it was.
-        let of_kind = |kind| move |row: &&WaitingRow<'_>| is_of_window(row.message) == kind;
-        let own: Vec<_> = stored.beside.iter().filter(of_kind(is_windowed)).copied().collect();
-        let others: Vec<_> = stored.beside.iter().filter(of_kind(!is_windowed)).copied().collect();
-        self.give(!is_windowed, StoredKey { state: None, beside: &others, ..stored }, out);
+        // No rule has both: a row of the other kind is damaged, or was put there by somebody else.
+        let is_own = |row: &&WaitingRow<'_>| is_of_window(row.message) == is_windowed;
+        let own: Vec<_> = stored.beside.iter().filter(is_own).copied().collect();
+        for _ in own.len()..stored.beside.len() {
+            self.hold.reject(stored, RowError::Field("version"));
+        }
         self.give(is_windowed, StoredKey { beside: &own, ..stored }, out);
     }
 

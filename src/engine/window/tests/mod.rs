@@ -510,6 +510,22 @@ fn a_row_that_cannot_be_read_costs_its_window_alone() {
 }
 
 #[test]
+fn a_row_of_a_condition_beside_a_group_is_left_alone() {
+    let mut bench = Bench::new(&rule("TUMBLE(10 SECONDS)"));
+    bench.publish(1, &payload("a", "1"));
+    let (rule, key, _) = bench.parts.keys().next().unwrap().clone();
+    bench.parts.insert((rule, key, 999), Bytes::from_static(b"\x01"));
+    for _ in 0..2 {
+        let restored = bench.restart(2, 3);
+        assert_eq!((restored.kept, restored.rejected), (1, 1));
+    }
+    bench.publish(5, &payload("a", "7"));
+    bench.advance(10_000);
+    assert_eq!(bench.told(), [r#"10000 {"k":"a","n":2,"sum":8,"at":0}"#]);
+    assert_eq!(bench.parts.len(), 1, "{:?}", bench.parts);
+}
+
+#[test]
 fn foreach_adds_each_element_and_a_key_that_is_undefined_is_null() {
     let mut bench = Bench::new(
         "CREATE RULE r AS SELECT r.id AS id, sum(r.v) AS sum FROM 'm/+' FOREACH all AS r
