@@ -46,6 +46,13 @@ impl Site {
         site
     }
 
+    /// What the database says.
+    pub(crate) fn on_disk<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
+        let database = rusqlite::Connection::open(self.path("data/tidegate.db"));
+        let database = database.expect("a database");
+        database.query_row(sql, (), |row| row.get(0)).expect("an answer")
+    }
+
     /// Writes a file below the site's folder.
     pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("a file of the site");

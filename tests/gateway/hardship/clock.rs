@@ -7,12 +7,6 @@ use crate::live::eventually;
 
 const KEEP: &str = "CREATE RULE keep AS SELECT id FROM 'in' DO STREAM s KEY 'k';";
 
-/// What the database of a gateway that is down says.
-fn on_disk<T: rusqlite::types::FromSql>(site: &Site, sql: &str) -> T {
-    let database = rusqlite::Connection::open(site.path("data/tidegate.db")).expect("a database");
-    database.query_row(sql, (), |row| row.get(0)).expect("an answer")
-}
-
 fn change(site: &Site, sql: &str) {
     let database = rusqlite::Connection::open(site.path("data/tidegate.db")).expect("a database");
     database.execute_batch(sql).expect("changed");
@@ -20,7 +14,7 @@ fn change(site: &Site, sql: &str) {
 
 /// Waits until retention has had its first look of a run.
 fn looked(site: &Site, runs: i64) {
-    let count = || on_disk::<i64>(site, "SELECT count(*) FROM stream_run");
+    let count = || site.on_disk::<i64>("SELECT count(*) FROM stream_run");
     eventually("retention has looked", || (count() >= runs).then_some(()));
 }
 
@@ -69,14 +63,14 @@ fn a_start_without_the_configuration_keeps_what_it_declared() {
          UPDATE stream_run SET began_at = began_at - 200000000;",
     );
     std::fs::remove_file(site.path("tidegate.toml")).expect("removed");
-    let before = on_disk::<i64>(&site, "SELECT ended_at FROM stream_run");
+    let before = site.on_disk::<i64>("SELECT ended_at FROM stream_run");
     let gateway = site.start();
-    let ended = || on_disk::<i64>(&site, "SELECT ended_at FROM stream_run");
+    let ended = || site.on_disk::<i64>("SELECT ended_at FROM stream_run");
     eventually("retention has looked", || (ended() > before).then_some(()));
     let (_, log) = gateway.terminate();
     assert!(!log.contains("WARN"), "nothing is declared otherwise: {log}");
     let retention = "SELECT retention_ms / 86400000 FROM stream";
-    assert_eq!(on_disk::<i64>(&site, retention), 30);
+    assert_eq!(site.on_disk::<i64>(retention), 30);
     assert_eq!(site.records("s").len(), 1);
     // Whoever declares less is told, and gets it.
     site.write("tidegate.toml", "[stream.s]\nshards = 3\nretention = \"24h\"\n");
@@ -84,7 +78,7 @@ fn a_start_without_the_configuration_keeps_what_it_declared() {
     eventually("retention", || site.records("s").is_empty().then_some(()));
     let (_, log) = gateway.terminate();
     assert!(log.contains("shortens the retention of the stream"), "{log}");
-    assert_eq!(on_disk::<i64>(&site, retention), 1);
+    assert_eq!(site.on_disk::<i64>(retention), 1);
 }
 
 #[test]

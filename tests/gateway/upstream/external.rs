@@ -136,7 +136,7 @@ fn a_broker_that_is_away_is_waited_for_and_found_again() {
 
 const REPUBLISH: &str = "
 CREATE RULE hot AS SELECT id, 'hot' AS state FROM 'lab/+' WHERE t > 30 DO REPUBLISH 'alarms/lab';
-CREATE RULE open AS SELECT id, 'open' AS state FROM 'door/+' WHEN t > 0 FOR 2 SECONDS
+CREATE RULE open AS SELECT id, 'open' AS state FROM 'door/+' WHEN t > 0 FOR 5 SECONDS
   DO REPUBLISH 'alarms/door';
 CREATE RULE alarms AS SELECT id FROM 'alarms/#' DO STREAM alarms KEY id;
 ";
@@ -163,6 +163,10 @@ fn what_rules_republish_goes_out(kind: Kind, settings: &str) {
     assert_eq!(first[0]["topic"], "alarms/lab");
 
     broker.publish("door/1", r#"{"id":3,"t":1}"#);
+    eventually("it pends", || {
+        let (_, text) = gateway.get("/metrics");
+        text.contains("\ntidegate_rule_keys_pending{rule=\"open\"} 1\n").then_some(())
+    });
     broker.stop();
     let waiting = |gateway: &Gateway| metric(gateway, "backlog_messages");
     eventually("it is committed", || (waiting(&gateway) == 1).then_some(()));
