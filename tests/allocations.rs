@@ -254,7 +254,7 @@ fn a_flood_of_keys_that_has_ended_leaves_nothing() {
 }
 
 /// What a group takes with one open window, beside the text of its key, bytes.
-const GROUP_BYTES: i64 = 900;
+const GROUP_BYTES: i64 = 650;
 
 #[test]
 fn a_group_takes_as_little_as_is_said() {
