@@ -175,7 +175,17 @@ fn a_retained_message_outlives_a_kill_and_an_empty_one_ends_it() {
     let left = [publish(1, "keep/ü", 0, None, short)];
     assert_eq!(retained(&gateway), left);
     gateway.kill();
-    assert_eq!(retained(&site.start()), left);
+    let gateway = site.start();
+    assert_eq!(retained(&gateway), left);
+    // The kill comes right behind the acknowledgement.
+    let mut device = Device::connect(&gateway, v4("device"));
+    device.send(&publish(RETAINED_QOS_1, "keep/ü", 4, None, b""));
+    assert_eq!(device.recv(), puback(4));
+    gateway.kill();
+    let gateway = site.start();
+    assert_eq!(retained(&gateway), [[0; 0]; 0], "gone");
+    gateway.kill();
+    assert_eq!(retained(&site.start()), [[0; 0]; 0], "and it stays so");
 }
 
 #[test]
