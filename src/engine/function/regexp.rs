@@ -196,8 +196,37 @@ mod tests {
         check(replace, &["7 May", r"(?<day>\d+) (?<month>\w+)", "${month} ${day}"], "May 7");
         check(replace, &["a", "(?<x>a)", "${y}"], "Undefined");
         check(replace, &["abc", "x*", "-"], "-a-b-c-");
+        // An empty match may stand right behind another one.
+        check(replace, &["ab ab", "b?", "-"], "-a-- -a--");
+        check(replace, &["éab", "[éa]*+", "<$0>"], "<éa><>b<>");
+        check(replace, &["a b", "(?=b)?", "-"], "-a- -b-");
         check(replace, &["a", "(b)?a", "[$1]"], "[]");
         check(replace, &["12345", r"(?<=\d)(?=(?:\d{3})+$)", ","], "12,345");
+    }
+
+    #[test]
+    fn places_are_java_s() {
+        for (text, expression, expected) in [
+            ("b\n", r"(?m)^", "-b\n"),
+            ("", r"(?m)^", ""),
+            ("", r"(?m)$", "-"),
+            ("a\u{2028}b", r"(?m)^", "-a\u{2028}-b"),
+            ("a\u{2028}b", r"(?m)$", "a-\u{2028}b-"),
+            ("a\r\nb", r"(?m)^", "-a\r\n-b"),
+            ("a\r\nb", r"(?m)$", "a-\r\nb-"),
+            ("a\r\n", r"(?m)$", "a-\r\n-"),
+            ("a\nb\n", r"(?dm)^", "-a\n-b\n"),
+            ("a\rb\n", r"(?dm)$", "a\rb-\n-"),
+            ("a\u{85}b", r"(?m)^", "-a\u{85}-b"),
+            ("ab", r"^*", "-a-b-"),
+            ("ab", r"\b+b", "ab"),
+            ("ab", r"(?:^)??a", "-b"),
+            ("ab", r"\1a|b", "a-"),
+            ("ab", r"$?", "-a-b-"),
+            ("ab", r"(?!a){2}", "a-b-"),
+        ] {
+            check(replace, &[text, expression, "-"], expected);
+        }
     }
 
     #[test]

@@ -28,9 +28,10 @@ pub use steps::Steps;
 #[derive(Debug)]
 pub struct JavaRegex {
     matcher: Matcher,
-    /// For texts that end with a line terminator, before which `$` matches too; `None` where that makes
-    /// no difference.
-    at_terminator: Option<Matcher>,
+    /// What anchors of lines mean in texts with some line terminators, where that cannot be searched for linearly.
+    exact: Option<Matcher>,
+    /// Whether there are such anchors under the flag `m`.
+    has_lines: bool,
     groups: usize,
     names: Vec<(String, usize)>,
 }
@@ -78,15 +79,15 @@ impl JavaRegex {
             return Err(RegexError::Invalid(problem));
         }
         let translated = translate::translate(pattern)?;
-        let (matcher, at_terminator) = if translated.needs_backtracking {
+        let (matcher, exact) = if translated.needs_backtracking {
             (backtracking(&translated)?, None)
-        } else if translated.has_dollar() {
+        } else if translated.has_line_anchors() {
             (linear(&translated.text)?, Some(backtracking(&translated)?))
         } else {
             (linear(&translated.text)?, None)
         };
-        let Translated { groups, names, .. } = translated;
-        Ok(JavaRegex { matcher, at_terminator, groups, names })
+        let Translated { groups, names, has_lines, .. } = translated;
+        Ok(JavaRegex { matcher, exact, has_lines, groups, names })
     }
 
     /// How many groups it has, the whole match not counted.
@@ -145,20 +146,24 @@ impl JavaRegex {
         match self.matcher_for(text) {
             Matcher::Linear(regex) => {
                 steps.take_linear(text)?;
-                for captures in regex.captures_iter(text) {
+                let mut from = Some(0);
+                while let Some(captures) = from.and_then(|from| regex.captures_at(text, from)) {
                     steps.take(2 + self.groups)?;
                     groups.clear();
                     groups.extend(captures.iter().map(|group| group.map(|group| group.range())));
                     if !visit(&groups) {
                         break;
                     }
+                    from = captures.get(0).and_then(|found| behind(text, found.range()));
                 }
             }
             Matcher::Backtracking(regex) => {
                 let (regex, cost) = regex.for_all(text, steps)?;
-                for captures in regex.captures_iter(text) {
+                let mut next = Some(0);
+                while let Some(from) = next {
                     steps.take(cost)?;
-                    let captures = captures.map_err(|_| TooCostly)?;
+                    let found = regex.captures_from_pos(text, from).map_err(|_| TooCostly)?;
+                    let Some(captures) = found else { break };
                     groups.clear();
                     let range =
                         |number| captures.get(number).map(|group| group.start()..group.end());
@@ -166,6 +171,7 @@ impl JavaRegex {
                     if !visit(&groups) {
                         break;
                     }
+                    next = captures.get(0).and_then(|found| behind(text, found.range()));
                 }
             }
         }
@@ -173,15 +179,32 @@ impl JavaRegex {
     }
 
     fn matcher_for(&self, text: &str) -> &Matcher {
-        match &self.at_terminator {
-            Some(other) if text.ends_with(LINE_TERMINATORS) => other,
+        let asks_for_exact = || {
+            text.is_empty()
+                || text.ends_with(LINE_TERMINATORS)
+                || self.has_lines && text.contains(RARE_TERMINATORS)
+        };
+        match &self.exact {
+            Some(exact) if asks_for_exact() => exact,
             _ => &self.matcher,
         }
     }
 }
 
+/// Where the search for the next match begins, as in Java: behind the last one, and a character further when that
+/// was empty. So an empty match may stand right behind one that is not.
+fn behind(text: &str, found: Range<usize>) -> Option<usize> {
+    if !found.is_empty() {
+        return Some(found.end);
+    }
+    let next = text.get(found.end..)?.chars().next()?;
+    Some(found.end + next.len_utf8())
+}
+
 /// Java's line terminators.
 const LINE_TERMINATORS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+/// Those of them that a linear search does not know.
+const RARE_TERMINATORS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 
 fn linear(text: &str) -> Result<Matcher, RegexError> {
     let mut builder = regex::RegexBuilder::new(text);
@@ -195,7 +218,7 @@ fn linear(text: &str) -> Result<Matcher, RegexError> {
 }
 
 fn backtracking(translated: &Translated) -> Result<Matcher, RegexError> {
-    Backtracking::new(translated.before_terminators()).map(Box::new).map(Matcher::Backtracking)
+    Backtracking::new(translated.exact()).map(Box::new).map(Matcher::Backtracking)
 }
 
 #[cfg(test)]
@@ -319,7 +342,7 @@ mod tests {
         refused("a{2,1}", "");
         refused(r"\q", "escape");
         refused(r"a\", "escape");
-        refused(r"\2(a)", "no group");
+        refused(r"\1(a)", "behind it is not supported");
         refused(r"\k<x>", "no group");
         refused(r"\G", "not supported");
         refused(r"\X", "not supported");

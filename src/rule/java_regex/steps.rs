@@ -13,6 +13,7 @@ use crate::limits::REGEX_STEPS_MAX;
 
 use super::RegexError;
 use super::TooCostly;
+use super::behind;
 
 /// The bounds. Most searches over the text of a sensor are done within the first.
 const BOUNDS: [usize; 7] = [64, 256, 1024, 4096, 16_384, 65_536, REGEX_STEPS_MAX];
@@ -100,12 +101,12 @@ impl Backtracking {
             let Some(regex) = self.under(place) else { continue };
             steps.take(cost)?;
             let mut is_enough = true;
-            for found in regex.find_iter(text) {
+            let mut next = Some(0);
+            while let Some(from) = next {
                 steps.take(cost)?;
+                let found = regex.find_from_pos(text, from);
                 is_enough = found.is_ok();
-                if !is_enough {
-                    break;
-                }
+                next = found.ok().flatten().and_then(|found| behind(text, found.range()));
             }
             if is_enough {
                 return Ok((regex, cost));

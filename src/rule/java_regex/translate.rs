@@ -17,8 +17,10 @@ const GROUPS_DEEP_MAX: usize = 60;
 pub(super) struct Translated {
     /// Its text, where `$` matches at the very end only.
     pub(super) text: String,
-    /// Where in `text` a `$` became `\z`, and what it is before a last line terminator.
-    dollars: Vec<(usize, &'static str)>,
+    /// The anchors in `text` that mean more in a text with certain line terminators, from the first.
+    line_anchors: Vec<(usize, LineAnchor)>,
+    /// Whether there is one of the flag `m` among them.
+    pub(super) has_lines: bool,
     /// Whether no linear search can do it.
     pub(super) needs_backtracking: bool,
     /// How many groups it has.
@@ -27,26 +29,45 @@ pub(super) struct Translated {
     pub(super) names: Vec<(String, usize)>,
 }
 
-/// What `$` becomes first.
-const AT_END: &str = r"\z";
-/// `$` before a last line terminator, and never inside `\r\n`.
-const BEFORE_TERMINATOR: &str = r"(?=(?:\r\n|(?<!\r)\n|[\r\x85\u{2028}\u{2029}])?\z)";
+/// What an anchor of lines becomes.
+#[derive(Clone, Copy, Debug)]
+struct LineAnchor {
+    /// In a text that has characters, does not end with a line terminator, and has no `\x85`, `\u2028` or
+    /// `\u2029` in it: what a linear search can do.
+    plain: &'static str,
+    /// In every text.
+    exact: &'static str,
+}
+
+/// `$` and `\Z`, also before a last line terminator, and never inside `\r\n`.
+const END: LineAnchor =
+    LineAnchor { plain: r"\z", exact: r"(?=(?:\r\n|(?<!\r)\n|[\r\x85\u{2028}\u{2029}])?\z)" };
 /// The same under the flag `d`.
-const BEFORE_LINE_FEED: &str = r"(?=\n?\z)";
+const UNIX_END: LineAnchor = LineAnchor { plain: r"\z", exact: r"(?=\n?\z)" };
+/// `^` under the flag `m`: behind a line terminator, but not at the end of the text.
+const LINE_START: LineAnchor = LineAnchor {
+    plain: "(?mR:^)",
+    exact: r"(?:\A|(?<=[\n\x85\u{2028}\u{2029}])|(?<=\r)(?!\n))(?!\z)",
+};
+/// The same under `d`.
+const UNIX_LINE_START: LineAnchor = LineAnchor { plain: "(?m:^)", exact: r"(?m:^)(?!\z)" };
+/// `$` under the flag `m`.
+const LINE_END: LineAnchor =
+    LineAnchor { plain: "(?mR:$)", exact: r"(?:(?=[\r\x85\u{2028}\u{2029}]|\z)|(?<!\r)(?=\n))" };
 
 impl Translated {
-    pub(super) fn has_dollar(&self) -> bool {
-        !self.dollars.is_empty()
+    pub(super) fn has_line_anchors(&self) -> bool {
+        !self.line_anchors.is_empty()
     }
 
-    /// The text in which `$` matches before a last line terminator too.
-    pub(super) fn before_terminators(&self) -> String {
+    /// The text with the exact meaning of its anchors.
+    pub(super) fn exact(&self) -> String {
         let mut text = String::with_capacity(self.text.len());
         let mut from = 0;
-        for (at, meaning) in &self.dollars {
+        for (at, anchor) in &self.line_anchors {
             text.push_str(self.text.get(from..*at).unwrap_or_default());
-            text.push_str(meaning);
-            from = at + AT_END.len();
+            text.push_str(anchor.exact);
+            from = at + anchor.plain.len();
         }
         text.push_str(self.text.get(from..).unwrap_or_default());
         text
@@ -60,12 +81,16 @@ pub(super) fn translate(pattern: &str) -> Result<Translated, RegexError> {
         flags: Flags::default(),
         open: Vec::new(),
         atom: None,
+        forward: None,
     };
     while let Some(next) = translator.next() {
         translator.piece(next)?;
     }
     match translator.open.pop() {
         Some(_) => Err(invalid("a group is not closed")),
+        None if translator.forward.is_some_and(|number| number <= translator.out.groups) => {
+            unsupported("a reference to a group behind it is")
+        }
         None => Ok(translator.out),
     }
 }
@@ -101,10 +126,21 @@ struct Translator<'p> {
     rest: &'p str,
     out: Translated,
     flags: Flags,
-    /// Open groups: where they begin in the output, and the flags before them.
-    open: Vec<(usize, Flags)>,
-    /// Where the piece that a quantifier would repeat begins in the output.
-    atom: Option<usize>,
+    /// Open groups: what they are, and the flags before them.
+    open: Vec<(Atom, Flags)>,
+    /// The piece that a quantifier would repeat.
+    atom: Option<Atom>,
+    /// The smallest number of a reference that stands before its group, or has none.
+    forward: Option<usize>,
+}
+
+/// A piece that may be repeated.
+#[derive(Clone, Copy)]
+struct Atom {
+    /// Where it begins in the output.
+    start: usize,
+    /// It matches a place: an anchor, or what looks around.
+    is_place: bool,
 }
 
 /// One member of a set, or a class of several.
@@ -139,13 +175,13 @@ impl<'p> Translator<'p> {
 
     /// Writes a piece that may be repeated.
     fn write(&mut self, text: &str) {
-        self.atom = Some(self.out.text.len());
+        self.atom = Some(Atom { start: self.out.text.len(), is_place: false });
         self.out.text.push_str(text);
     }
 
-    /// Writes what takes no room and may not be repeated.
+    /// Writes what matches a place.
     fn write_anchor(&mut self, text: &str) {
-        self.atom = None;
+        self.atom = Some(Atom { start: self.out.text.len(), is_place: true });
         self.out.text.push_str(text);
     }
 
@@ -155,28 +191,28 @@ impl<'p> Translator<'p> {
             '[' => return self.set(),
             '(' => return self.group(),
             ')' => {
-                let Some((start, flags)) = self.open.pop() else {
+                let Some((group, flags)) = self.open.pop() else {
                     return Err(invalid("`)` closes nothing"));
                 };
                 self.out.text.push(')');
-                self.atom = Some(start);
+                self.atom = Some(group);
                 self.flags = flags;
             }
-            '|' => self.write_anchor("|"),
+            '|' => {
+                self.out.text.push('|');
+                self.atom = None;
+            }
             '.' => self.write(match (self.flags.dot_all, self.flags.unix_lines) {
                 (true, _) => "(?s:.)",
                 (false, true) => r"[^\n]",
                 (false, false) => r"[^\n\r\x85\u{2028}\u{2029}]",
             }),
-            '^' => self.write_anchor(match (self.flags.lines, self.flags.unix_lines) {
-                (true, true) => "(?m:^)",
-                (true, false) => "(?mR:^)",
-                (false, _) => r"\A",
+            '^' if self.flags.lines => self.line_anchor(match self.flags.unix_lines {
+                true => UNIX_LINE_START,
+                false => LINE_START,
             }),
-            '$' if self.flags.lines => {
-                self.write_anchor(if self.flags.unix_lines { "(?m:$)" } else { "(?mR:$)" });
-            }
-            '$' => self.dollar(),
+            '^' => self.write_anchor(r"\A"),
+            '$' => self.dollar(self.flags.lines),
             '*' | '+' | '?' => return self.repeat(next.to_string()),
             '{' => {
                 let counts = self.until('}').filter(|counts| are_counts(counts));
@@ -197,33 +233,64 @@ impl<'p> Translator<'p> {
         self.rest = self.rest.get(end..).unwrap_or_default();
     }
 
-    fn dollar(&mut self) {
-        let meaning = if self.flags.unix_lines { BEFORE_LINE_FEED } else { BEFORE_TERMINATOR };
-        self.out.dollars.push((self.out.text.len(), meaning));
-        self.write_anchor(AT_END);
+    fn dollar(&mut self, is_of_lines: bool) {
+        match (is_of_lines, self.flags.unix_lines) {
+            // It means the same in every text.
+            (true, true) => self.write_anchor("(?m:$)"),
+            (true, false) => self.line_anchor(LINE_END),
+            (false, true) => self.line_anchor(UNIX_END),
+            (false, false) => self.line_anchor(END),
+        }
+    }
+
+    fn line_anchor(&mut self, anchor: LineAnchor) {
+        self.out.has_lines |= self.flags.lines;
+        self.out.line_anchors.push((self.out.text.len(), anchor));
+        self.write_anchor(anchor.plain);
     }
 
     fn repeat(&mut self, quantifier: String) -> Result<(), RegexError> {
-        let Some(start) = self.atom.take() else {
+        let Some(Atom { start, is_place }) = self.atom.take() else {
             return Err(invalid(format!("there is nothing before `{quantifier}` to repeat")));
         };
-        if self.take("+") {
-            // Possessive: what it has taken it keeps.
-            const ATOMIC: &str = "(?>";
-            self.out.text.insert_str(start, ATOMIC);
-            for (at, _) in &mut self.out.dollars {
-                *at += if *at >= start { ATOMIC.len() } else { 0 };
-            }
+        let is_possessive = self.take("+");
+        let is_lazy = !is_possessive && self.take("?");
+        if is_place {
+            self.repeat_place(start, &quantifier, is_lazy);
+        } else if is_possessive {
+            // What it has taken it keeps.
+            self.insert(start, "(?>");
             self.out.text.push_str(&quantifier);
             self.out.text.push(')');
             self.out.needs_backtracking = true;
         } else {
             self.out.text.push_str(&quantifier);
-            if self.take("?") {
+            if is_lazy {
                 self.out.text.push('?');
             }
         }
         Ok(())
+    }
+
+    /// A place that is repeated is that place, or, where none is enough, that place or any.
+    fn repeat_place(&mut self, start: usize, quantifier: &str, is_lazy: bool) {
+        let least = quantifier.trim_start_matches('{').trim_start_matches('0');
+        let is_optional = matches!(quantifier, "*" | "?")
+            || quantifier.starts_with("{0") && least.starts_with([',', '}']);
+        if is_optional && is_lazy {
+            self.insert(start, "(?:|");
+            self.out.text.push(')');
+        } else if is_optional {
+            self.insert(start, "(?:");
+            self.out.text.push_str("|)");
+        }
+    }
+
+    fn insert(&mut self, start: usize, text: &str) {
+        self.out.text.insert_str(start, text);
+        for (at, _) in &mut self.out.line_anchors {
+            *at += if *at >= start { text.len() } else { 0 };
+        }
     }
 
     fn literal(&mut self, literal: char) {
@@ -244,7 +311,7 @@ impl<'p> Translator<'p> {
         if self.open.len() >= GROUPS_DEEP_MAX {
             return Err(invalid(format!("more than {GROUPS_DEEP_MAX} groups inside one another")));
         }
-        let start = self.out.text.len();
+        let mut group = Atom { start: self.out.text.len(), is_place: false };
         let before = self.flags;
         if !self.take("?") {
             self.out.groups += 1;
@@ -253,6 +320,7 @@ impl<'p> Translator<'p> {
             ["=", "!", "<=", "<!", ">"].into_iter().find(|look| self.rest.starts_with(look))
         {
             self.take(look);
+            group.is_place = look != ">";
             self.out.needs_backtracking = true;
             self.out.text.push_str("(?");
             self.out.text.push_str(look);
@@ -272,10 +340,11 @@ impl<'p> Translator<'p> {
         } else if self.flags()? {
             self.out.text.push_str("(?:");
         } else {
-            // `(?i)` holds to the end of the group around.
+            // `(?i)` holds to the end of the group around, and matches any place.
+            self.write_anchor("");
             return Ok(());
         }
-        self.open.push((start, before));
+        self.open.push((group, before));
         self.atom = None;
         Ok(())
     }
@@ -318,7 +387,7 @@ impl<'p> Translator<'p> {
         let anchor = match letter {
             'A' => Some(r"\A"),
             'z' => Some(r"\z"),
-            'b' if !self.rest.starts_with("b{") => Some(r"\b"),
+            'b' if !self.rest.starts_with("b{g") => Some(r"\b"),
             'B' => Some(r"\B"),
             _ => None,
         };
@@ -334,7 +403,7 @@ impl<'p> Translator<'p> {
             'N' => return unsupported("`\\N{…}` is"),
             'Z' => {
                 self.next();
-                self.dollar();
+                self.dollar(false);
             }
             'R' => {
                 self.next();
@@ -365,7 +434,7 @@ impl<'p> Translator<'p> {
         Ok(())
     }
 
-    /// `\1`: as many digits as there are groups so far.
+    /// `\1`: as many digits as there are groups so far. One of no group matches nothing.
     fn numbered(&mut self) -> Result<(), RegexError> {
         let mut number = 0;
         while let Some(digit) = self.rest.chars().next().and_then(|next| next.to_digit(10)) {
@@ -377,7 +446,10 @@ impl<'p> Translator<'p> {
             self.next();
         }
         if number > self.out.groups {
-            return Err(invalid(format!("there is no group {number} before `\\{number}`")));
+            // What has not been matched is not matched again.
+            self.forward = Some(self.forward.map_or(number, |least| least.min(number)));
+            self.write(r"[^\s\S]");
+            return Ok(());
         }
         self.reference(number);
         Ok(())
