@@ -520,6 +520,14 @@ pub const DELIVERY_PREFIX_BYTES_MAX: usize = 1024;
 pub const FILE_NAME_BYTES_MAX: usize = 255;
 /// The path of a field, bytes.
 pub const FIELD_PATH_BYTES_MAX: usize = 256;
+/// Deliveries that programs make: each has tasks, and files open while it writes.
+pub const DELIVERIES_MADE_MAX: usize = 100;
+/// Data of a record that is put into a delivery by Firehose's API, bytes (Firehose).
+pub const FIREHOSE_RECORD_BYTES_MAX: usize = 1_024_000;
+/// Records of one of its requests (Firehose).
+pub const FIREHOSE_BATCH_RECORDS_MAX: usize = 500;
+/// All data of one of its requests, bytes (Firehose).
+pub const FIREHOSE_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Columns of a delivered table, those inside others counted: each has buffers, and a place in each row group.
 pub const COLUMNS_MAX: usize = CSV_COLUMNS_MAX;
 /// How deep a column's type, and a record that becomes a row, may be nested.

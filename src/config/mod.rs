@@ -101,6 +101,8 @@ pub struct Config {
     pub stream_room: RoomConfig,
     /// `[stream.NAME]`
     pub streams: BTreeMap<String, StreamConfig>,
+    /// `[delivery] root`: the folder of what stands for buckets; default `<data_dir>/buckets`.
+    pub delivery_root: Option<PathBuf>,
     /// `[delivery.NAME]`
     pub deliveries: BTreeMap<String, DeliveryConfig>,
     /// `[hook.NAME]`
@@ -282,6 +284,13 @@ impl Default for ShadowConfig {
     }
 }
 
+impl Config {
+    /// The folder of the folders that stand for S3's buckets.
+    pub fn buckets(&self) -> PathBuf {
+        self.delivery_root.clone().unwrap_or_else(|| self.data_dir.join("buckets"))
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -299,6 +308,7 @@ impl Default for Config {
             journal: JournalConfig::default(),
             stream_room: RoomConfig::default(),
             streams: BTreeMap::new(),
+            delivery_root: None,
             deliveries: BTreeMap::new(),
             hooks: BTreeMap::new(),
             secrets: BTreeMap::new(),

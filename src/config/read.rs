@@ -94,7 +94,10 @@ pub(super) fn read(table: &DeTable<'_>, findings: &mut Findings) -> Config {
     config.journal = read_journal(root.section("journal", findings), findings);
     config.stream_room = read_room(root.section("streams", findings), findings);
     config.streams = read_named(root.named("stream", findings), read_stream, findings);
-    config.deliveries = read_named(root.named("delivery", findings), read_delivery, findings);
+    let (mut all, named) = root.named_beside("delivery", "root", findings);
+    let folder = |value: &DeValue<'_>| path(value).map(Some);
+    all.read("root", &mut config.delivery_root, folder, findings);
+    config.deliveries = read_named(named, read_delivery, findings);
     config.secrets = read_named(root.named("secret", findings), read_secret, findings);
     config.access_keys =
         read_access_keys(root.named("access_key", findings), &config.secrets, findings);

@@ -92,10 +92,26 @@ impl<'t> Section<'t> {
         key: &'static str,
         findings: &mut Findings,
     ) -> Vec<(Spanned<String>, Section<'t>)> {
+        self.named_beside(key, "", findings).1
+    }
+
+    /// The same where one setting of all, `own`, stands beside them; it is in the section that comes first, unless it is a
+    /// table, which is one of the others.
+    pub(super) fn named_beside(
+        &mut self,
+        key: &'static str,
+        own: &str,
+        findings: &mut Findings,
+    ) -> (Section<'t>, Vec<(Spanned<String>, Section<'t>)>) {
         let path = self.path_of(key);
         let table = self.value(key).and_then(|value| as_table(&path, value, findings));
+        let is_own = |value: &Spanned<DeValue<'t>>| value.get_ref().as_table().is_none();
+        let beside = table.filter(|table| table.get(own).is_some_and(is_own));
         let mut sections = Vec::new();
         for (name, value) in table.into_iter().flatten() {
+            if beside.is_some() && name.get_ref() == own {
+                continue;
+            }
             let Some(table) = value.get_ref().as_table() else {
                 let help = format!("settings stand in a section with a name: [{path}.NAME]");
                 let problem = wrong_type("a section", value.get_ref(), help);
@@ -106,7 +122,7 @@ impl<'t> Section<'t> {
             let name = Spanned::new(name.span(), name.get_ref().to_string());
             sections.push((name, Section { path, table: Some(table), known: Vec::new() }));
         }
-        sections
+        (Section { path, table: beside, known: Vec::new() }, sections)
     }
 
     /// All keys with text values, whatever their names; for free-form tables.

@@ -16,7 +16,8 @@ const WITHOUT_DEFAULT: [&str; 7] =
     ["external", "share", "client_id", "password", "ca_file", "certificate_file", "key_file"];
 
 /// Keys that have no default to put into the example, and what the manual says instead.
-const NOT_IN_EXAMPLE: [(&str, &str); 10] = [
+const NOT_IN_EXAMPLE: [(&str, &str); 11] = [
+    ("delivery.root", "data_dir`/buckets"),
     ("delivery.NAME.directory", "data_dir`/delivery/NAME"),
     ("streams.size_max", "none"),
     ("stream.NAME.size_max", "as `[streams]` says"),
@@ -74,7 +75,8 @@ fn the_example_lists_every_key_at_its_default() {
                     "streams.size_max",
                     "stream.alerts.size_max",
                     "stream.alerts.full",
-                    // It depends on data_dir.
+                    // These depend on data_dir.
+                    "delivery.root",
                     "delivery.archive.directory",
                 ]
                 .map(str::to_owned),
@@ -115,6 +117,18 @@ fn an_encryption_key_is_in_one_place_and_no_alias_means_two() {
         let told = rejection(wrong);
         assert!(told.contains(says), "{wrong}: {told}");
     }
+}
+
+#[test]
+fn a_delivery_may_be_called_root() {
+    let (config, _) = document::parse("[delivery]\nroot = \"/srv\"\n[delivery.a]\n").unwrap();
+    assert_eq!(config.buckets(), std::path::Path::new("/srv"));
+    assert_eq!(config.deliveries.keys().collect::<Vec<_>>(), ["a"]);
+    let (config, _) = document::parse("[delivery.root]\n").unwrap();
+    assert_eq!(config.buckets(), std::path::Path::new("data/buckets"));
+    assert_eq!(config.deliveries.keys().collect::<Vec<_>>(), ["root"]);
+    assert!(rejection("[delivery]\nroot = 7\n").contains("delivery.root"));
+    assert!(rejection("[delivery]\nroof = \"/srv\"\n").contains("[delivery.NAME]"));
 }
 
 #[test]

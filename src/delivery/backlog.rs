@@ -2,6 +2,7 @@
 //! the delivery's worker after each batch, read by the worker and by whoever shows it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -12,6 +13,7 @@ use crate::clock::Timestamp;
 
 use super::account::Account;
 use super::account::Accounts;
+use super::buffer_name;
 use super::table::DeliveryRow;
 
 /// A place between entries, by running counts since the delivery was made.
@@ -182,6 +184,11 @@ impl Backlog {
         self.state.lock().failures_in_row
     }
 
+    /// Its delivery has other settings: what they say of when a batch is due is looked at again.
+    pub(super) fn settings_changed(&self) {
+        self.changed.notify_one();
+    }
+
     /// Waits for the next commit that adds something, or a flush that is asked for. A wake-up between two
     /// calls is not lost.
     pub(super) async fn changed(&self) {
@@ -244,9 +251,16 @@ impl Backlogs {
     pub(super) fn take_away_retired(&self) -> bool {
         let retired = std::mem::take(&mut *self.retired.lock());
         for name in &retired {
-            self.by_name.lock().remove(name);
-            if let Some(account) = self.accounts.get().and_then(|accounts| accounts.of(name)) {
-                account.close(name);
+            let mut by_name = self.by_name.lock();
+            by_name.remove(name);
+            // The buffers of a delivery stand side by side, it first.
+            let delivery = buffer_name::delivery_of(name);
+            let behind = (Bound::Included(delivery), Bound::Unbounded);
+            let next = by_name.range::<str, _>(behind).next();
+            let is_last = next.is_none_or(|(next, _)| buffer_name::delivery_of(next) != delivery);
+            drop(by_name);
+            if let Some(accounts) = self.accounts.get() {
+                accounts.close(name, is_last);
             }
         }
         !retired.is_empty()

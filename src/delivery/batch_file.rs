@@ -3,6 +3,7 @@
 //! The batch is read a part at a time: neither the memory nor a read transaction grows with it. Where its columns
 //! come from its records it is read twice.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -52,7 +53,7 @@ impl Worker {
     pub(super) fn write_object(&self, batch: Batch) -> Result<Written, FlushError> {
         let inferred = batch.form.is_inferred().then(|| self.infer(&batch)).transpose()?;
         let mut encoder = batch.form.encoder(inferred)?;
-        let directory = &self.delivery.directory;
+        let directory = &self.delivery.directory(&self.delivery.config());
         let mut file = ObjectWriter::create(directory, &batch.object, batch.form.packing())?;
         let (mut out, mut records, mut errors) = (Vec::new(), 0, Errors::default());
         encoder.begin(&mut out);
@@ -75,7 +76,7 @@ impl Worker {
             }
             file.write(&out)?;
             out.clear();
-            errors.write(self, &batch)
+            errors.write(directory, &batch)
         })?;
         encoder.finish(&mut out)?;
         file.write(&out)?;
@@ -138,14 +139,13 @@ impl Errors {
     }
 
     /// Writes what has been pushed.
-    fn write(&mut self, worker: &Worker, batch: &Batch) -> Result<(), FlushError> {
+    fn write(&mut self, directory: &Path, batch: &Batch) -> Result<(), FlushError> {
         if self.lines.is_empty() {
             return Ok(());
         }
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let directory = &worker.delivery.directory;
                 let made = ObjectWriter::create(directory, &batch.error_object, Packing::None)?;
                 self.file.insert(made)
             }

@@ -85,6 +85,20 @@ impl DeliveryMetrics {
         );
     }
 
+    /// A delivery is gone: nothing of it is shown any more.
+    pub(super) fn forget(&self, delivery: &str) {
+        let label = DeliveryLabel { delivery: delivery.to_owned() };
+        self.records.remove(&label);
+        self.record_bytes.remove(&label);
+        self.failed_records.remove(&label);
+        self.files.remove(&label);
+        self.failures.remove(&label);
+        self.damaged_blocks.remove(&label);
+        self.buffered_records.remove(&label);
+        self.buffered_bytes.remove(&label);
+        self.oldest.remove(&label);
+    }
+
     pub(super) fn of(&self, delivery: &Arc<str>) -> OneDelivery {
         let label = DeliveryLabel { delivery: delivery.to_string() };
         OneDelivery {

@@ -14,6 +14,7 @@
 //! | `delivery` | a buffer, and how far it has come (the floor) | name |
 //! | `delivery_block` | the entries one commit added | buffer's row × 2^43 + block number |
 //! | `delivery_batch` | the batch that may be on its way | buffer |
+//! | `delivery_made` | a delivery that a program has made ([`made`]) | name |
 //! | `delivery_retired` | the highest entry id of the buffers of partitions that were taken away | one row |
 //!
 //! Blocks are numbered without gaps and carry running totals, so what waits is known without
@@ -49,17 +50,18 @@ mod failed_record;
 mod fields;
 mod form;
 mod layout;
+mod made;
 mod metrics;
 mod object;
 mod outbox;
 mod packing;
+mod put;
 mod table;
 #[cfg(test)]
 mod tests;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -77,7 +79,6 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::clock::Timestamp;
-use crate::config::DeliveryConfig;
 use crate::limits;
 use crate::retry::Failure;
 use crate::storage::ExecuteError;
@@ -89,16 +90,22 @@ pub use account::Accounts;
 pub use account::DeliveryFull;
 pub use backlog::Backlogs;
 pub use buffer_name::delivery_of;
+pub use made::MadeDeliveries;
+pub use made::MadeDelivery;
+pub use made::NotMade;
 pub use metrics::DeliveryMetrics;
 pub use outbox::Entry;
 pub use outbox::Outbox;
 pub use outbox::PREFIX as OUTBOX_PREFIX;
 pub use outbox::Page;
 pub use outbox::Waiting;
+pub use put::DeliveryPut;
 pub use table::Appender;
 pub(crate) use table::FORM_SCHEMA;
+pub(crate) use table::MADE_SCHEMA;
 pub(crate) use table::PARTITION_SCHEMA;
 pub(crate) use table::SCHEMA;
+pub use table::load_made;
 
 use backlog::Backlog;
 use worker::STOP_GRACE;
@@ -182,10 +189,8 @@ pub struct DeliverySetup {
     pub reader: ReadConnection,
     /// Shared with the journal's [`Appender`].
     pub backlogs: Arc<Backlogs>,
-    /// Shared with whoever asks whether there is room.
+    /// The settings of deliveries. Shared with whoever asks whether there is room.
     pub accounts: Arc<Accounts>,
-    /// `[delivery.NAME]`; others have the defaults.
-    pub config: BTreeMap<String, DeliveryConfig>,
     /// Files without a configured directory go to `delivery/NAME` in here.
     pub data_dir: PathBuf,
     /// The process's clock.
@@ -202,7 +207,7 @@ type Workers = Arc<Mutex<BTreeMap<Arc<str>, Worker>>>;
 #[derive(Debug)]
 pub struct Deliveries {
     backlogs: Arc<Backlogs>,
-    config: Arc<BTreeMap<String, DeliveryConfig>>,
+    accounts: Arc<Accounts>,
     /// Written by the supervisor, read for the status.
     workers: Workers,
     stop: watch::Sender<bool>,
@@ -218,14 +223,13 @@ impl Deliveries {
             reader,
             backlogs,
             accounts,
-            config,
             data_dir,
             clock,
             failures,
             metrics,
         } = setup;
-        backlogs.keep_accounts(accounts);
-        let names: Vec<Arc<str>> = config.keys().map(|name| Arc::from(name.as_str())).collect();
+        backlogs.keep_accounts(Arc::clone(&accounts));
+        let names: Vec<Arc<str>> = accounts.declared().into_iter().map(Arc::from).collect();
         let now = clock.now();
         executor.execute(move |tx| table::declare(tx, &names, now)).await?;
         for (name, row) in table::list(reader.sqlite())? {
@@ -244,12 +248,12 @@ impl Deliveries {
             stop: stopped,
             abort: Arc::clone(&abort),
         };
-        let (workers, config) = (Workers::default(), Arc::new(config));
-        let (all, settings) = (Arc::clone(&backlogs), Arc::clone(&config));
+        let workers = Workers::default();
+        let (all, settings) = (Arc::clone(&backlogs), Arc::clone(&accounts));
         let mut supervisor = Supervisor {
             tools,
             backlogs,
-            config,
+            accounts,
             data_dir,
             metrics,
             workers: Arc::clone(&workers),
@@ -258,7 +262,7 @@ impl Deliveries {
         };
         supervisor.start_missing();
         let supervisor = Mutex::new(Some(tokio::spawn(supervisor.run())));
-        Ok(Deliveries { backlogs: all, config: settings, workers, stop, abort, supervisor })
+        Ok(Deliveries { backlogs: all, accounts: settings, workers, stop, abort, supervisor })
     }
 
     /// All deliveries, by name. Answers from memory.
@@ -292,6 +296,20 @@ impl Deliveries {
         }
     }
 
+    /// A delivery has other settings.
+    fn settings_changed(&self, name: &str) {
+        for buffer in self.buffers(|delivery| delivery == name) {
+            buffer.settings_changed();
+        }
+    }
+
+    /// A delivery has been deleted: its buffers go, in which nothing waits.
+    fn end(&self, name: &str) {
+        let has_buffers = !self.buffers(|delivery| delivery == name).is_empty();
+        self.accounts.end(name, has_buffers);
+        self.settings_changed(name);
+    }
+
     /// The buffers of the deliveries that are `wanted`, by their names.
     fn buffers(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Backlog>> {
         let mut buffers = self.backlogs.list();
@@ -305,8 +323,7 @@ impl Deliveries {
     /// Stops before the journal does, and before that writes what waits where that is wanted. A file under
     /// way is finished if that is quick, else given up; its batch goes on after the next start.
     pub async fn shutdown(&self) {
-        let is_wanted =
-            |name: &str| self.config.get(name).is_none_or(|config| config.flush_on_stop);
+        let is_wanted = |name: &str| self.accounts.settings(name).flush_on_stop;
         let buffers = self.buffers(is_wanted);
         // One that fails is told of by its worker, and holds up nobody.
         let flushed = join_all(buffers.iter().map(|buffer| buffer.flush()));
@@ -332,11 +349,12 @@ impl Deliveries {
 
 fn to_status(worker: &Worker) -> DeliveryStatus {
     let delivery = &worker.delivery;
+    let config = delivery.config();
     let mut status = DeliveryStatus {
         name: Arc::clone(&delivery.name),
-        directory: delivery.directory.clone(),
-        buffer_bytes: delivery.config.buffer_bytes,
-        buffer_interval: delivery.config.buffer_interval,
+        directory: delivery.directory(&config),
+        buffer_bytes: config.buffer_bytes,
+        buffer_interval: config.buffer_interval,
         buffers: 0,
         buffered_records: 0,
         buffered_bytes: 0,
@@ -366,7 +384,7 @@ fn add_buffer(status: &mut DeliveryStatus, worker: &Worker) {
 struct Supervisor {
     tools: Tools,
     backlogs: Arc<Backlogs>,
-    config: Arc<BTreeMap<String, DeliveryConfig>>,
+    accounts: Arc<Accounts>,
     data_dir: PathBuf,
     metrics: DeliveryMetrics,
     workers: Workers,
@@ -394,7 +412,7 @@ impl Supervisor {
 
     /// The worker of a partition ends with it. Another ends early only by a bug or because the journal has
     /// ended; then its backlog waits for the next start.
-    fn note_end(&self, ended: Result<Arc<Backlog>, JoinError>) {
+    fn note_end(&mut self, ended: Result<Arc<Backlog>, JoinError>) {
         match ended {
             Ok(backlog) if *self.tools.stop.borrow() => drop(backlog),
             Ok(backlog) => {
@@ -403,6 +421,12 @@ impl Supervisor {
                 // One that came back at once has a worker of its own by now.
                 if workers.get(&backlog.name).is_some_and(is_its) {
                     workers.remove(&backlog.name);
+                }
+                let delivery = buffer_name::delivery_of(&backlog.name);
+                let is_left = workers.values().any(|worker| *worker.delivery.name == *delivery);
+                if !is_left && self.accounts.is_over(delivery) {
+                    self.shared.remove(delivery);
+                    self.metrics.forget(delivery);
                 }
             }
             Err(error) => tracing::error!(error = %error, "a delivery's worker panicked"),
@@ -432,18 +456,10 @@ impl Supervisor {
             return Arc::clone(shared);
         }
         let name: Arc<str> = Arc::from(name);
-        let config = self.config.get(&*name).cloned().unwrap_or_default();
-        let directory = directory_of(&name, &config, &self.data_dir);
-        let metrics = self.metrics.of(&name);
-        let shared = Arc::new(Shared::new(Arc::clone(&name), config, directory, metrics));
+        let folder = self.data_dir.join("delivery").join(&*layout::to_path_part(&name));
+        let (accounts, metrics) = (Arc::clone(&self.accounts), self.metrics.of(&name));
+        let shared = Arc::new(Shared::new(Arc::clone(&name), accounts, folder, metrics));
         self.shared.insert(name, Arc::clone(&shared));
         shared
-    }
-}
-
-fn directory_of(name: &str, config: &DeliveryConfig, data_dir: &Path) -> PathBuf {
-    match &config.directory {
-        Some(directory) => directory.clone(),
-        None => data_dir.join("delivery").join(&*layout::to_path_part(name)),
     }
 }

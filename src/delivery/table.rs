@@ -17,6 +17,7 @@ use super::backlog::Extent;
 use super::backlog::Point;
 use super::block::BlockWriter;
 use super::form::Form;
+use super::made::MadeDelivery;
 
 /// Version 1. Everything up to `floor_…` has been delivered. The row of `delivery_batch` is a batch
 /// that may be on its way; it ends at `last_…`, and begins behind the floor.
@@ -58,6 +59,19 @@ CREATE TABLE delivery_retired (
 pub(crate) const FORM_SCHEMA: &str = "
 ALTER TABLE delivery_batch ADD COLUMN form TEXT NOT NULL DEFAULT '';
 ALTER TABLE delivery_batch ADD COLUMN error_object TEXT NOT NULL DEFAULT '';
+";
+
+/// Version 16. Deliveries of programs: what they asked for as JSON, and tags as a JSON object.
+pub(crate) const MADE_SCHEMA: &str = "
+CREATE TABLE delivery_made (
+    name TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    is_ending INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    destination TEXT NOT NULL,
+    tags TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The low bits of a block's row id are its number, those above it the delivery's row: a hundred
@@ -475,6 +489,56 @@ pub(super) fn retire(transaction: &Connection, row: DeliveryRow) -> rusqlite::Re
         .execute([row.0])?;
     transaction.prepare_cached("DELETE FROM delivery WHERE id = ?1")?.execute([row.0])?;
     Ok(true)
+}
+
+/// The deliveries that programs have made, by name.
+///
+/// # Errors
+/// What SQLite says.
+pub fn load_made(connection: &Connection) -> rusqlite::Result<Vec<MadeDelivery>> {
+    connection
+        .prepare_cached(
+            "SELECT name, version, is_ending, created_at, updated_at, destination, tags
+             FROM delivery_made ORDER BY name",
+        )?
+        .query_map([], |row| {
+            let tags: String = row.get(6)?;
+            Ok(MadeDelivery {
+                name: row.get(0)?,
+                version: row.get(1)?,
+                is_ending: row.get(2)?,
+                created_at: Timestamp::from_millis(row.get(3)?),
+                updated_at: Timestamp::from_millis(row.get(4)?),
+                destination: row.get(5)?,
+                tags: serde_json::from_str(&tags).unwrap_or_default(),
+            })
+        })?
+        .collect()
+}
+
+/// Writes one of them.
+pub(super) fn store_made(transaction: &Connection, made: &MadeDelivery) -> rusqlite::Result<()> {
+    let tags = serde_json::to_string(&made.tags).expect("texts are JSON");
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO delivery_made VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+        .execute(params![
+            made.name,
+            made.version,
+            made.is_ending,
+            made.created_at.as_millis(),
+            made.updated_at.as_millis(),
+            made.destination,
+            tags
+        ])
+        .map(drop)
+}
+
+/// Deletes one of them.
+pub(super) fn delete_made(transaction: &Connection, name: &str) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("DELETE FROM delivery_made WHERE name = ?1")?
+        .execute([name])
+        .map(drop)
 }
 
 /// Breaks the blob of a block.

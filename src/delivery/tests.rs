@@ -1,10 +1,12 @@
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::config::Compression;
+use crate::config::DeliveryConfig;
 use crate::journal::Effect;
 use crate::journal::effect_stage::EffectJournal;
 
@@ -49,7 +51,6 @@ async fn start(journal: &EffectJournal, config: &[(&str, DeliveryConfig)]) -> De
         reader: journal.storage.reader().unwrap(),
         backlogs: journal.journal.delivery_backlogs(),
         accounts: Arc::new(Accounts::new(&config)),
-        config,
         data_dir: journal.storage.folder().to_owned(),
         clock: journal.clock,
         failures: Arc::new(Unheard),
@@ -328,7 +329,7 @@ async fn every_entry_is_in_one_file(steps: Vec<Step>, compression: Compression) 
             Step::CrashAfterFix => drop(worker.fix_batch().await.unwrap()),
             Step::CrashWhileWriting => {
                 if let Some(batch) = worker.fix_batch().await.unwrap() {
-                    let directory = &worker.delivery.directory;
+                    let directory = &worker.delivery.directory(&config);
                     let mut file = object::ObjectWriter::create(
                         directory,
                         &batch.object,

@@ -28,6 +28,7 @@ use crate::storage::Executor;
 use crate::storage::ReadConnection;
 use crate::storage::SqliteError;
 
+use super::Accounts;
 use super::FailureSink;
 use super::backlog::Backlog;
 use super::backlog::Backlogs;
@@ -68,8 +69,9 @@ pub(super) enum FlushError {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
-    pub(super) config: DeliveryConfig,
-    pub(super) directory: PathBuf,
+    accounts: Arc<Accounts>,
+    /// Where its files go that have no configured directory.
+    folder: PathBuf,
     pub(super) metrics: OneDelivery,
     /// The newest file.
     pub(super) last_file: Mutex<Option<PathBuf>>,
@@ -84,13 +86,28 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         name: Arc<str>,
-        config: DeliveryConfig,
-        directory: PathBuf,
+        accounts: Arc<Accounts>,
+        folder: PathBuf,
         metrics: OneDelivery,
     ) -> Shared {
         let (last_file, last_error, oldest) = Default::default();
         let files = Semaphore::new(limits::DELIVERY_FILES_MAX);
-        Shared { name, config, directory, metrics, last_file, last_error, files, oldest }
+        Shared { name, accounts, folder, metrics, last_file, last_error, files, oldest }
+    }
+
+    /// Its settings as they are now.
+    pub(super) fn config(&self) -> Arc<DeliveryConfig> {
+        self.accounts.settings(&self.name)
+    }
+
+    /// Whether it has been deleted.
+    fn is_over(&self) -> bool {
+        self.accounts.is_over(&self.name)
+    }
+
+    /// Where its files go.
+    pub(super) fn directory(&self, config: &DeliveryConfig) -> PathBuf {
+        config.directory.clone().unwrap_or_else(|| self.folder.clone())
     }
 }
 
@@ -214,8 +231,8 @@ impl Worker {
     }
 
     async fn wait_until_due(&self) -> Wake {
-        let config = &self.delivery.config;
         loop {
+            let config = self.delivery.config();
             let extent = self.show();
             let is_full = extent.bytes() >= config.buffer_bytes as u64;
             if extent.records() > 0 && (is_full || self.backlog.is_asked()) {
@@ -226,7 +243,9 @@ impl Worker {
                     let due = self.tools.clock.instant_at(oldest + config.buffer_interval);
                     (Some(due), Wake::Due)
                 }
-                None if buffer_name::is_partition(&self.backlog.name) => {
+                None if buffer_name::is_partition(&self.backlog.name)
+                    || self.delivery.is_over() =>
+                {
                     (Some(Clock::instant() + limits::DELIVERY_PARTITION_IDLE), Wake::Idle)
                 }
                 None => (None, Wake::Idle),
@@ -326,7 +345,7 @@ impl Worker {
         let Some(oldest) = table::oldest_after(connection, row, extent.floor)? else {
             return Ok(None);
         };
-        let config = &self.delivery.config;
+        let config = &*self.delivery.config();
         let bytes_max = i64::try_from(config.buffer_bytes).unwrap_or(i64::MAX);
         let last = table::find_bound(connection, row, extent, bytes_max)?;
         let buffer = &self.backlog.name;

@@ -10,6 +10,9 @@ use axum::Router;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::clock::Timestamp;
+use crate::delivery::Deliveries;
+use crate::delivery::DeliveryPut;
 use crate::journal::AckSlot;
 use crate::journal::JournalHealth;
 use crate::journal::Submission;
@@ -27,6 +30,7 @@ use crate::stream::Put;
 
 use super::Parts;
 use super::encryption::lock_streams;
+use super::intake::Ways;
 use super::rules::RunningRules;
 use super::secrets;
 use super::stage::Work;
@@ -45,15 +49,22 @@ struct StreamIntake {
 }
 
 impl StreamIntake {
-    async fn submit(&self, put: Arc<Put>) -> Result<(), NotPut> {
+    /// Hands work to the journal, of so many records and bytes that have arrived at `at`, and answers when it is on disk.
+    async fn submit(
+        &self,
+        at: Timestamp,
+        work: Work,
+        records: usize,
+        bytes: usize,
+    ) -> Result<(), NotPut> {
         if let Some(stall) = self.health.stall() {
             let reason = format!("no commit since {}: {}", stall.since, stall.reason);
             return Err(NotPut::Refused(reason));
         }
         let slot = Arc::new(AckSlot::default());
-        let bytes = put.payload_bytes() + put.records().len() * RECORD_OVERHEAD_BYTES;
+        let bytes = bytes + records * RECORD_OVERHEAD_BYTES;
         let ack = Some((Arc::clone(&slot), 1));
-        let submission = Submission { at: put.at(), work: Work::Put(put), bytes, ack };
+        let submission = Submission { at, work, bytes, ack };
         let submitted = async {
             let closed = || NotPut::Refused("the gateway is stopping".to_owned());
             self.journal.submit(submission).await.map_err(|_| closed())?;
@@ -76,7 +87,16 @@ impl StreamIntake {
 
 impl Intake for StreamIntake {
     fn put(&self, put: Arc<Put>) -> Pin<Box<dyn Future<Output = Result<(), NotPut>> + Send + '_>> {
-        Box::pin(self.submit(put))
+        let (at, records, bytes) = (put.at(), put.records().len(), put.payload_bytes());
+        Box::pin(self.submit(at, Work::Put(put), records, bytes))
+    }
+
+    fn deliver(
+        &self,
+        put: Arc<DeliveryPut>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), NotPut>> + Send + '_>> {
+        let (at, records, bytes) = (put.at(), put.count(), put.payload_bytes());
+        Box::pin(self.submit(at, Work::Deliver(put), records, bytes))
     }
 
     fn named_by(&self, stream: &str) -> Option<String> {
@@ -88,13 +108,16 @@ impl Intake for StreamIntake {
 }
 
 impl Parts<'_> {
-    /// The routes of the Kinesis API.
-    pub(super) fn kinesis(
+    /// The routes of the Kinesis API, and the deliveries that it is for as well.
+    pub(super) async fn kinesis(
         &self,
         running: &Arc<RunningRules>,
-        stopped: watch::Receiver<bool>,
+        stopped: &watch::Receiver<bool>,
+        ways: &Ways,
         registry: &mut Registry,
-    ) -> anyhow::Result<Router> {
+    ) -> anyhow::Result<(Router, Arc<Deliveries>)> {
+        let (deliveries, made) =
+            self.start_deliveries(Arc::clone(&ways.accounts), registry).await?;
         let Parts { storage, journal, config, clock, .. } = *self;
         let metrics = KinesisMetrics::default();
         metrics.register(registry);
@@ -122,9 +145,11 @@ impl Parts<'_> {
             running: Arc::clone(running),
             declared: config.streams.keys().cloned().collect(),
         };
-        Ok(kinesis::router(kinesis::Setup {
+        let router = kinesis::router(kinesis::Setup {
             intake: Arc::new(intake),
             lineage: Lineage::new(storage.executor(), clock),
+            made,
+            buckets: config.buckets(),
             leases: lease::Tables::new(storage.executor(), storage.reader()?, clock),
             readers,
             clock,
@@ -133,11 +158,12 @@ impl Parts<'_> {
             keys: AccessKeys::new(keys),
             keyring: Arc::clone(storage.keys()),
             arrivals: journal.arrivals(),
-            stopped,
+            stopped: stopped.clone(),
             subscription_life: limits::KINESIS_SUBSCRIPTION_LIFE,
             body_timeout: config.http.body_timeout,
             metrics,
             meter,
-        }))
+        });
+        Ok((router, deliveries))
     }
 }

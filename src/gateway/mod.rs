@@ -79,6 +79,7 @@ use crate::delivery;
 use crate::delivery::Accounts;
 use crate::delivery::Deliveries;
 use crate::delivery::DeliverySetup;
+use crate::delivery::MadeDeliveries;
 use crate::engine::Engine;
 use crate::engine::history::HistoryTable;
 use crate::engine::hold::Transitions;
@@ -89,6 +90,7 @@ use crate::journal::Batch;
 use crate::journal::Effect;
 use crate::journal::Journal;
 use crate::journal::JournalHealth;
+use crate::kinesis::restore_deliveries;
 use crate::lambda;
 use crate::lambda::Caller;
 use crate::lambda::HookError;
@@ -264,7 +266,7 @@ impl Gateway {
         let hooks = parts.start_hooks(&running, &caller, hook_metrics).await?;
         register_metrics(&journal, &handle, &hits, &http_metrics, &mut registry);
 
-        let streams = parts.kinesis(&running, stopped.clone(), &mut registry)?;
+        let (streams, deliveries) = parts.kinesis(&running, &stopped, &ways, &mut registry).await?;
         let access_files = AccessFiles::new(guard.access, handle.clone());
         let read = Reading { inputs: loaded.inputs, parses: loaded.parses };
         let (reloader, reloads) =
@@ -292,7 +294,7 @@ impl Gateway {
             executor: storage.executor(),
             streams: Arc::new(Mutex::new(stream::Reader::new(storage.reader()?))),
             latest: Arc::new(Mutex::new(latest::Reader::new(storage.reader()?))),
-            deliveries: parts.start_deliveries(ways.accounts, &mut registry).await?,
+            deliveries,
             hooks,
             registry,
         });
@@ -666,21 +668,25 @@ impl Parts<'_> {
         &self,
         accounts: Arc<Accounts>,
         registry: &mut Registry,
-    ) -> anyhow::Result<Arc<Deliveries>> {
+    ) -> anyhow::Result<(Arc<Deliveries>, Arc<MadeDeliveries>)> {
+        let made = delivery::load_made(self.storage.reader()?.sqlite())?;
+        restore_deliveries(&made, &accounts, &self.config.buckets());
         let metrics = delivery::DeliveryMetrics::default();
         metrics.register(registry);
         let setup = DeliverySetup {
             executor: self.storage.executor(),
             reader: self.storage.reader()?,
             backlogs: self.journal.delivery_backlogs(),
-            accounts,
-            config: self.config.deliveries.clone(),
+            accounts: Arc::clone(&accounts),
             data_dir: self.config.data_dir.clone(),
             clock: self.clock,
             failures: Arc::new(self.events.clone()),
             metrics,
         };
-        Ok(Arc::new(Deliveries::start(setup).await?))
+        let deliveries = Arc::new(Deliveries::start(setup).await?);
+        let (executor, clock) = (self.storage.executor(), self.clock);
+        let made = MadeDeliveries::new(executor, clock, accounts, Arc::clone(&deliveries), made);
+        Ok((deliveries, made))
     }
 
     async fn start_hooks(

@@ -89,6 +89,8 @@ pub(super) enum Work {
     },
     /// Records from outside the rules; whoever put them waits for the acknowledgement.
     Put(Arc<stream::Put>),
+    /// The same for a delivery.
+    Deliver(Arc<delivery::DeliveryPut>),
     /// What sessions have for the next commit is to be written though nothing else is.
     Settle,
     /// Another rule set takes over.
@@ -530,6 +532,7 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
                 answer.send(was_there).ok();
             }
             Work::Put(put) => batch.effects.push(Effect::Put(put)),
+            Work::Deliver(put) => batch.effects.extend(put.admit(&self.episodes.ways.accounts)),
             Work::Settle => self.settles = true,
             Work::Replace(rules) => self.replace(at, rules, batch),
             Work::View { rule, limit, answer } => {
@@ -548,7 +551,11 @@ impl<A: AfterCommit> Stage for GatewayStage<A> {
     fn is_timeless(&self, work: &Work) -> bool {
         match work {
             Work::Messages { observations, .. } => observations.is_empty(),
-            Work::Put(_) | Work::Forget { .. } | Work::View { .. } | Work::Settle => true,
+            Work::Put(_)
+            | Work::Deliver(_)
+            | Work::Forget { .. }
+            | Work::View { .. }
+            | Work::Settle => true,
             Work::Replace(_) => false,
         }
     }

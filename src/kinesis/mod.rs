@@ -12,7 +12,7 @@
 //! to consumers that are registered, in an answer that goes on for minutes.
 //!
 //! The same route has what consumers need besides: [`dynamo`] is the API of the lease tables, [`metric_data`] takes
-//! their metrics; [`protocol`] tells them apart.
+//! their metrics; and [`firehose`], the API of deliveries. [`protocol`] tells them apart.
 //!
 //! Invariants: at most [`KINESIS_REQUESTS_MAX`] requests are under way; what their bodies and answers hold is
 //! bounded by [`KINESIS_BYTES_MAX`]; every answer is bounded by the API's own limits; a request that cannot be
@@ -28,6 +28,7 @@ mod encryption;
 mod event_stream;
 mod fan_out;
 mod fault;
+mod firehose;
 mod metric_data;
 mod metrics;
 mod monitor;
@@ -50,6 +51,8 @@ mod wire;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +63,10 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::clock::Timestamp;
+use crate::delivery::Accounts;
+use crate::delivery::DeliveryPut;
+use crate::delivery::MadeDeliveries;
+use crate::delivery::MadeDelivery;
 use crate::lease::Tables;
 use crate::limits::KINESIS_BYTES_MAX;
 use crate::limits::KINESIS_EVENTS_BYTES_MAX;
@@ -103,9 +110,28 @@ pub fn probe(bytes: &[u8]) -> bool {
         drop(NextPage::parse(text, now));
     }
     dynamo::probe(body);
+    firehose::probe(body);
     drop(metric_data::count(Protocol::Query, body));
     drop(metric_data::count(Protocol::Rpc, body));
     operation.reads(format, body).is_ok()
+}
+
+/// Gives the deliveries that programs have made the settings that they asked for, buckets being folders in `buckets`.
+pub fn restore_deliveries(made: &[MadeDelivery], accounts: &Accounts, buckets: &Path) {
+    for MadeDelivery { name, destination, .. } in made {
+        if accounts.is_declared(name) {
+            tracing::warn!(delivery = %name, "a program has made this delivery; the configuration is followed");
+            continue;
+        }
+        let members = serde_json::from_str(destination).unwrap_or_default();
+        match firehose::destination::settings(&members, buckets) {
+            Ok(config) => accounts.set(name, config),
+            // It was read when it was made; its records go to the folder of its name.
+            Err(reason) => {
+                tracing::error!(delivery = %name, reason, "a delivery's settings are lost")
+            }
+        }
+    }
 }
 
 /// Why records are not known to be stored.
@@ -124,6 +150,12 @@ pub trait Intake: Send + Sync + 'static {
     /// Hands records to the journal, and answers when the commit that has them is on disk.
     fn put(&self, put: Arc<Put>) -> Pin<Box<dyn Future<Output = Result<(), NotPut>> + Send + '_>>;
 
+    /// The same for a delivery.
+    fn deliver(
+        &self,
+        put: Arc<DeliveryPut>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), NotPut>> + Send + '_>>;
+
     /// Who names the stream, so that it cannot be deleted: the configuration, or a rule.
     fn named_by(&self, stream: &str) -> Option<String>;
 }
@@ -134,6 +166,10 @@ pub struct Setup {
     pub intake: Arc<dyn Intake>,
     /// What changes streams and shards.
     pub lineage: Lineage,
+    /// Deliveries that programs make.
+    pub made: Arc<MadeDeliveries>,
+    /// The folder of the folders that stand for buckets.
+    pub buckets: PathBuf,
     /// What consumers share the shards by.
     pub leases: Tables,
     /// Connections of its own, one at least.
@@ -166,6 +202,8 @@ pub struct Setup {
 pub(crate) struct Kinesis {
     intake: Arc<dyn Intake>,
     lineage: Lineage,
+    made: Arc<MadeDeliveries>,
+    buckets: PathBuf,
     leases: Tables,
     pool: Pool,
     clock: Clock,
@@ -204,6 +242,8 @@ impl Kinesis {
         Kinesis {
             intake: setup.intake,
             lineage: setup.lineage,
+            made: setup.made,
+            buckets: setup.buckets,
             leases: setup.leases,
             pool: Pool::new(setup.readers),
             clock: setup.clock,

@@ -169,7 +169,10 @@ impl Operation {
     }
 }
 
-fn read_request<T: serde::de::DeserializeOwned>(format: Format, body: &[u8]) -> Result<T, Fault> {
+pub(super) fn read_request<T: serde::de::DeserializeOwned>(
+    format: Format,
+    body: &[u8],
+) -> Result<T, Fault> {
     parse(format, body).map_err(|message| Fault::new("SerializationException", message))
 }
 

@@ -1,7 +1,7 @@
 //! In which of AWS's protocols a request speaks, and what it wants.
 //!
-//! The APIs of Kinesis, of the lease tables and of metrics share one route. Kinesis speaks AWS JSON 1.1 or its CBOR
-//! twin, DynamoDB AWS JSON 1.0, CloudWatch whichever of JSON 1.0, the query protocol (a form, answered in XML) and
+//! The APIs of Kinesis, of Firehose, of the lease tables and of metrics share one route. Kinesis speaks AWS JSON 1.1 or its
+//! CBOR twin, Firehose AWS JSON 1.1, DynamoDB AWS JSON 1.0, CloudWatch whichever of JSON 1.0, the query protocol (a form, answered in XML) and
 //! Smithy's RPC v2 over CBOR a client's age says.
 
 use axum::http::HeaderMap;
@@ -14,11 +14,13 @@ use super::answer;
 use super::dynamo;
 use super::fault::Fault;
 use super::fault::shortened;
+use super::firehose;
 use super::operation::Operation;
 use super::shape::Format;
 
 const TARGET: &str = "x-amz-target";
 const KINESIS: &str = "Kinesis_20131202.";
+const FIREHOSE: &str = "Firehose_20150804.";
 const DYNAMO: &str = "DynamoDB_20120810.";
 const PUT_METRICS: &str = "GraniteServiceVersion20100801.PutMetricData";
 /// The path of Smithy's RPC v2 for it.
@@ -44,6 +46,7 @@ pub(super) enum Protocol {
 pub(super) enum Wanted {
     Stream(Operation),
     Lease(dynamo::Operation),
+    Delivery(firehose::Operation),
     PutMetrics,
 }
 
@@ -53,6 +56,7 @@ impl Wanted {
         match self {
             Wanted::Stream(operation) => operation.name(),
             Wanted::Lease(operation) => operation.name(),
+            Wanted::Delivery(operation) => operation.name(),
             Wanted::PutMetrics => "CloudWatch.PutMetricData",
         }
     }
@@ -68,6 +72,9 @@ impl Wanted {
             Protocol::Json10 | Protocol::Json11 => stream(target).or_else(|| {
                 if target == PUT_METRICS {
                     return Some(Wanted::PutMetrics);
+                }
+                if let Some(name) = target.strip_prefix(FIREHOSE) {
+                    return firehose::Operation::parse(name).map(Wanted::Delivery);
                 }
                 target.strip_prefix(DYNAMO).and_then(dynamo::Operation::parse).map(Wanted::Lease)
             }),
@@ -190,6 +197,14 @@ mod tests {
             ("application/x-amz-json-1.1", "/", "Kinesis_20131202.PutRecord", Ok("PutRecord")),
             ("application/x-amz-cbor-1.1", "/", "Kinesis_20131202.PutRecord", Ok("PutRecord")),
             ("application/x-amz-json-1.0", "/", "DynamoDB_20120810.Scan", Ok("DynamoDB.Scan")),
+            (
+                "application/x-amz-json-1.1",
+                "/",
+                "Firehose_20150804.PutRecord",
+                Ok("Firehose.PutRecord"),
+            ),
+            ("application/x-amz-cbor-1.1", "/", "Firehose_20150804.PutRecord", unknown),
+            ("application/x-amz-json-1.1", "/", "Firehose_20150804.Put", unknown),
             ("application/x-amz-cbor-1.1", "/", "DynamoDB_20120810.Scan", unknown),
             ("application/x-amz-json-1.0", "/", "DynamoDB_20120810.Drop", unknown),
             ("application/x-amz-json-1.0", "/", PUT_METRICS, Ok("CloudWatch.PutMetricData")),

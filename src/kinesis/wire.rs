@@ -146,6 +146,13 @@ async fn call(
             let _tree = kinesis.room_for_tree(&body).await?;
             operation.call(kinesis, &body).await
         }
+        Wanted::Delivery(operation) => {
+            let _tree = match operation.takes_tree() {
+                true => Some(kinesis.room_for_tree(&body).await?),
+                false => None,
+            };
+            operation.call(kinesis, &body).await
+        }
         Wanted::PutMetrics => {
             let _tree = kinesis.room_for_tree(&body).await?;
             let count = metric_data::count(protocol, &body)?;

@@ -32,6 +32,7 @@ const STEPS: &[Step] = &[
     &[crate::delivery::PARTITION_SCHEMA],
     &[crate::delivery::FORM_SCHEMA],
     &[crate::stream::ENCRYPTION_SCHEMA],
+    &[crate::delivery::MADE_SCHEMA],
 ];
 
 /// The version this program reads and writes.

@@ -18,6 +18,7 @@ mod encryption;
 mod events;
 mod fake_source;
 mod fan_out;
+mod firehose;
 mod formats;
 mod functions;
 mod generate;

@@ -45,7 +45,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("access", &["config", "clock", "limits", "peer", "topic"]),
     ("lease", &["storage", "clock", "limits"]),
-    ("kinesis", &["api", "lease", "stream", "storage", "clock", "limits", "retry"]),
+    (
+        "kinesis",
+        &["api", "config", "delivery", "lease", "stream", "storage", "clock", "limits", "retry"],
+    ),
     (
         "upstream",
         &[

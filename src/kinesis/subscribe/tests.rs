@@ -3,6 +3,14 @@
 use http_body_util::BodyExt;
 
 use super::*;
+use crate::clock::Timestamp;
+use crate::delivery::Accounts;
+use crate::delivery::Deliveries;
+use crate::delivery::DeliveryMetrics;
+use crate::delivery::DeliveryPut;
+use crate::delivery::DeliverySetup;
+use crate::delivery::FailureSink;
+use crate::delivery::MadeDeliveries;
 use crate::kinesis::AccessKeys;
 use crate::kinesis::Intake;
 use crate::kinesis::KinesisMetrics;
@@ -18,6 +26,7 @@ use crate::stream::Lineage;
 use crate::stream::NewStream;
 use crate::stream::Put;
 
+#[derive(Debug)]
 struct NoIntake;
 
 impl Intake for NoIntake {
@@ -25,9 +34,36 @@ impl Intake for NoIntake {
         Box::pin(async { Err(NotPut::Refused("nothing is put here".to_owned())) })
     }
 
+    fn deliver(
+        &self,
+        _: Arc<DeliveryPut>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), NotPut>> + Send + '_>> {
+        Box::pin(async { Err(NotPut::Refused("nothing is put here".to_owned())) })
+    }
+
     fn named_by(&self, _: &str) -> Option<String> {
         None
     }
+}
+
+impl FailureSink for NoIntake {
+    fn failed(&self, _: &Arc<str>, _: Timestamp, _: &str) {}
+}
+
+async fn no_deliveries(storage: &Storage, clock: Clock) -> Arc<MadeDeliveries> {
+    let accounts: Arc<Accounts> = Arc::default();
+    let deliveries = Deliveries::start(DeliverySetup {
+        executor: storage.executor(),
+        reader: storage.reader().unwrap(),
+        backlogs: Arc::default(),
+        accounts: Arc::clone(&accounts),
+        data_dir: storage.folder().to_owned(),
+        clock,
+        failures: Arc::new(NoIntake),
+        metrics: DeliveryMetrics::default(),
+    });
+    let deliveries = Arc::new(deliveries.await.unwrap());
+    MadeDeliveries::new(storage.executor(), clock, accounts, deliveries, Vec::new())
 }
 
 /// Makes the jobs of a storage on a thread, each in a transaction of its own.
@@ -64,6 +100,8 @@ async fn a_subscription_ends_when_its_time_is_over() {
         intake: Arc::new(NoIntake),
         leases: Tables::new(storage.executor(), storage.reader().unwrap(), clock),
         lineage,
+        made: no_deliveries(&storage, clock).await,
+        buckets: folder.path().to_owned(),
         readers: vec![Reader::new(storage.reader().unwrap())],
         clock,
         account_id: "000000000000".to_owned(),
