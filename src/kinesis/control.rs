@@ -13,6 +13,7 @@ use super::shape::Flag;
 use super::shape::Integer;
 use super::shape::Text;
 use super::shape::Texts;
+use super::shape::structure;
 use super::tags::checked_tags;
 use super::target::checked_name;
 use super::target::shard_id;
@@ -45,6 +46,7 @@ struct ModeRequest {
 pub(super) struct CreateRequest {
     stream_name: Option<Text>,
     shard_count: Option<Integer>,
+    #[serde(default, deserialize_with = "structure")]
     stream_mode_details: Option<ModeRequest>,
     tags: Option<Texts>,
     #[serde(rename = "MaxRecordSizeInKiB")]
@@ -319,6 +321,7 @@ pub(super) async fn shard_count(
 pub(super) struct StreamModeRequest {
     #[serde(rename = "StreamARN")]
     stream_arn: Option<Text>,
+    #[serde(default, deserialize_with = "structure")]
     stream_mode_details: Option<ModeRequest>,
 }
 

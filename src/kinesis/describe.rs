@@ -17,6 +17,7 @@ use super::shape::Ignored;
 use super::shape::Integer;
 use super::shape::Text;
 use super::shape::Time;
+use super::shape::structure;
 use super::target::checked_name;
 use super::target::live;
 use super::target::no_stream;
@@ -308,6 +309,7 @@ pub(super) struct ShardsRequest {
     exclusive_start_shard_id: Option<Text>,
     max_results: Option<Integer>,
     stream_creation_timestamp: Option<Time>,
+    #[serde(default, deserialize_with = "structure")]
     shard_filter: Option<FilterRequest>,
 }
 

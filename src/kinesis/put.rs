@@ -15,6 +15,7 @@ use super::fault::Findings;
 use super::metrics::Way;
 use super::shape::Blob;
 use super::shape::List;
+use super::shape::Structure;
 use super::shape::Text;
 use super::target::stream_name;
 use crate::limits::KINESIS_BATCH_BYTES_MAX;
@@ -63,7 +64,7 @@ pub(super) struct ManyRequest {
     stream_name: Option<Text>,
     #[serde(rename = "StreamARN")]
     stream_arn: Option<Text>,
-    records: Option<List<Entry>>,
+    records: Option<List<Structure<Entry>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -199,7 +200,7 @@ pub(super) async fn records(
             let value = format!("[{count} records]");
             findings.add(Some(&value), "records", &format!("have length {side}"));
         }
-        for (place, entry) in items.iter().take(KINESIS_BATCH_RECORDS_MAX).enumerate() {
+        for (place, Structure(entry)) in items.iter().take(KINESIS_BATCH_RECORDS_MAX).enumerate() {
             entry.check(&mut findings, |member| format!("records.{}.member.{member}", place + 1));
         }
     }
@@ -209,7 +210,7 @@ pub(super) async fn records(
     let stream = stream_name(request.stream_name, request.stream_arn)?;
     let entries = records.map(|records| records.items).unwrap_or_default();
     let records: Vec<PutRecord> =
-        entries.into_iter().map(Entry::record).collect::<Result<_, _>>()?;
+        entries.into_iter().map(|Structure(entry)| entry.record()).collect::<Result<_, _>>()?;
     if records.iter().map(PutRecord::payload_bytes).sum::<usize>() > KINESIS_BATCH_BYTES_MAX {
         return Err(Fault::invalid("Records size exceeds 10 MB limit"));
     }

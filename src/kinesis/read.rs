@@ -147,23 +147,35 @@ pub(super) async fn iterator(
         if described.is_limited {
             this.admit_read(&stream, entry.id, now, |given| &mut given.places)?;
         }
-        let start = start_at(&kind, number, request.timestamp, now, |number| {
-            format!(
-                "StartingSequenceNumber {number} used in GetShardIterator on shard {shard} {of} is \
-                 invalid because it did not come from this stream."
-            )
-        })?;
-        let cursor = reader.cursor_in(&entry, start).map_err(|error| match error {
-            StreamError::ForeignSequence { number, .. } => Fault::invalid(format!(
-                "Invalid StartingSequenceNumber. It encodes {}, while it was used in a call to a \
-                 shard with {shard}: {number}",
-                number.shard()
-            )),
-            other => other.into(),
-        })?;
+        let call = format!("GetShardIterator on shard {shard} {of}");
+        let start = start_at(&kind, number, request.timestamp, now, &call)?;
+        let cursor = reader.cursor_in(&entry, start);
+        let cursor = cursor.map_err(|error| foreign(error, &call))?;
         Ok(ShardIterator { stream, place: cursor.bookmark() })
     });
     Ok(IteratorAnswer { shard_iterator: place.await?.issue(now) })
+}
+
+/// Why a place in a shard cannot be had: `call` says of what operation, shard and stream.
+pub(super) fn foreign(error: StreamError, call: &str) -> Fault {
+    match error {
+        StreamError::ForeignSequence { number, shard } if number.shard() == shard => {
+            not_of_stream(&number.to_string(), call)
+        }
+        StreamError::ForeignSequence { number, shard } => Fault::invalid(format!(
+            "Invalid StartingSequenceNumber. It encodes {}, while it was used in a call to a shard \
+             with {shard}: {number}",
+            number.shard()
+        )),
+        other => other.into(),
+    }
+}
+
+fn not_of_stream(number: &str, call: &str) -> Fault {
+    Fault::invalid(format!(
+        "StartingSequenceNumber {number} used in {call} is invalid because it did not come from \
+         this stream."
+    ))
 }
 
 /// The start that a type, with what has to go with it, means.
@@ -172,7 +184,7 @@ pub(super) fn start_at(
     number: Option<String>,
     time: Option<Time>,
     now: Timestamp,
-    foreign: impl Fn(&str) -> String,
+    call: &str,
 ) -> Result<StartAt, Fault> {
     let is_by_number = matches!(kind, "AT_SEQUENCE_NUMBER" | "AFTER_SEQUENCE_NUMBER");
     if is_by_number != number.is_some() {
@@ -184,7 +196,7 @@ pub(super) fn start_at(
         )));
     }
     if let Some(text) = number {
-        let number = text.parse().map_err(|_| Fault::invalid(foreign(&text)))?;
+        let number = text.parse().map_err(|_| not_of_stream(&text, call))?;
         return Ok(match kind {
             "AT_SEQUENCE_NUMBER" => StartAt::AtSequence(number),
             _ => StartAt::AfterSequence(number),

@@ -18,6 +18,7 @@ use serde::de::IgnoredAny;
 use serde::de::MapAccess;
 use serde::de::SeqAccess;
 use serde::de::Visitor;
+use serde::de::value::MapAccessDeserializer;
 
 use crate::clock::Timestamp;
 use crate::limits::KINESIS_LIST_MAX;
@@ -322,19 +323,58 @@ impl Format {
     }
 }
 
+/// A structure as a map alone: serde would take a list of its members as well.
+#[derive(Debug)]
+pub(super) struct Structure<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Structure<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StructureVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for StructureVisitor<T> {
+            type Value = Structure<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a structure")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
+                Err(A::Error::custom(LIST_FOUND))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Structure)
+            }
+        }
+
+        deserializer.deserialize_map(StructureVisitor(PhantomData))
+    }
+}
+
+/// A member that is a [`Structure`], or not there.
+pub(super) fn structure<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Structure<T>>::deserialize(deserializer)?.map(|structure| structure.0))
+}
+
 /// Reads a request. An error is what a `SerializationException` says; empty where AWS says nothing.
 ///
 /// # Errors
 /// The body is not of the format, or a member is of another type.
 pub(super) fn parse<T: DeserializeOwned>(format: Format, body: &[u8]) -> Result<T, String> {
     match format {
-        Format::Json => serde_json::from_slice(body).map_err(|error| match error.is_data() {
-            true => without_place(&error.to_string()),
-            false => String::new(),
-        }),
+        Format::Json => {
+            let read: Result<Structure<T>, _> = serde_json::from_slice(body);
+            read.map(|read| read.0).map_err(|error| match error.is_data() {
+                true => without_place(&error.to_string()),
+                false => String::new(),
+            })
+        }
         Format::Cbor => {
             let mut rest = body;
-            let read = ciborium::from_reader(&mut rest).map_err(|error| match error {
+            let read = ciborium::from_reader(&mut rest);
+            let Structure(read) = read.map_err(|error| match error {
                 ciborium::de::Error::Semantic(_, message) => message,
                 _ => String::new(),
             })?;
@@ -400,6 +440,8 @@ mod tests {
             (r#"{"Name":5}"#, "NUMBER_VALUE can not be converted to a String"),
             (r#"{"Name":true}"#, "TRUE_VALUE can not be converted to a String"),
             (r#"{"Name":[]}"#, "Start of list found where not expected"),
+            ("[]", "Start of list found where not expected"),
+            ("[null,null,null,null,null,null,null]", "Start of list found where not expected"),
             (r#"{"Name":{}}"#, "Start of structure or map found where not expected."),
             (r#"{"Count":"5"}"#, "STRING_VALUE can not be converted to an Integer"),
             (r#"{"Flag":1}"#, "NUMBER_VALUE can not be converted to a Boolean"),

@@ -36,10 +36,12 @@ use super::metrics::Way;
 use super::read::RecordAnswer;
 use super::read::START_TYPES;
 use super::read::behind;
+use super::read::foreign;
 use super::read::start_at;
 use super::shape::Format;
 use super::shape::Text;
 use super::shape::Time;
+use super::shape::structure;
 use super::subscriptions::Claim;
 use super::subscriptions::Seat;
 use super::target::consumer_in_arn;
@@ -57,7 +59,6 @@ use crate::stream::Described;
 use crate::stream::Reader;
 use crate::stream::SequenceNumber;
 use crate::stream::ShardEntry;
-use crate::stream::StreamError;
 
 /// Bytes of an event beside its records' data and keys, for each record, about.
 const RECORD_OVERHEAD_BYTES: usize = 256;
@@ -69,6 +70,7 @@ pub(super) struct SubscribeRequest {
     #[serde(rename = "ConsumerARN")]
     consumer_arn: Option<Text>,
     shard_id: Option<Text>,
+    #[serde(default, deserialize_with = "structure")]
     starting_position: Option<PositionRequest>,
 }
 
@@ -191,13 +193,10 @@ impl Kinesis {
         let PositionRequest { kind, sequence_number, timestamp } = start;
         let kind = kind.map(|kind| kind.0).unwrap_or_default();
         let number = sequence_number.map(|number| number.0);
-        let start = start_at(&kind, number, timestamp, self.clock.now(), |number| {
-            format!(
-                "StartingSequenceNumber {number} used in SubscribeToShard on shard {shard} {of} is \
-                 invalid because it did not come from this stream."
-            )
-        })?;
-        let cursor = reader.cursor_in(&entry, start).map_err(foreign)?;
+        let call = format!("SubscribeToShard on shard {shard} {of}");
+        let start = start_at(&kind, number, timestamp, self.clock.now(), &call)?;
+        let cursor = reader.cursor_in(&entry, start);
+        let cursor = cursor.map_err(|error| foreign(error, &call))?;
         let record_bytes_max = described.record_bytes_max;
         Ok(Beginning { place: cursor.bookmark(), consumer, record_bytes_max })
     }
@@ -210,17 +209,6 @@ impl Kinesis {
             self.account_id,
             place.shard()
         ))
-    }
-}
-
-fn foreign(error: StreamError) -> Fault {
-    match error {
-        StreamError::ForeignSequence { number, shard } => Fault::invalid(format!(
-            "Invalid StartingSequenceNumber. It encodes {}, while it was used in a call to a shard \
-             with {shard}: {number}",
-            number.shard()
-        )),
-        other => other.into(),
     }
 }
 

@@ -167,6 +167,13 @@ def control_plane(options):
                 TargetShardCount=4,
                 ScalingType="UNIFORM_SCALING",
             ),
+            "number": refusal(
+                kinesis.get_shard_iterator,
+                StreamName="kept",
+                ShardId="0",
+                ShardIteratorType="AFTER_SEQUENCE_NUMBER",
+                StartingSequenceNumber="0",
+            ),
             "iterator": refusal(
                 kinesis.get_shard_iterator,
                 StreamName="kept",

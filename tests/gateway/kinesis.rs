@@ -102,6 +102,13 @@ fn boto3_makes_changes_describes_and_deletes_streams() {
                 "ValidationException", 400,
                 format!("Request is invalid. Stream kept {account} is in On-Demand mode."),
             ],
+            "number": [
+                "InvalidArgumentException", 400,
+                format!(
+                    "StartingSequenceNumber 0 used in GetShardIterator on shard 0 in stream kept {account} \
+                     is invalid because it did not come from this stream."
+                ),
+            ],
             "iterator": [
                 "ResourceNotFoundException", 400,
                 format!("Shard shardId-000000000099 in stream kept {account} does not exist"),
@@ -333,6 +340,9 @@ fn cbor_gzip_and_what_is_wrong_get_aws_answers() {
                 [400, "UnknownOperationException", "There is no operation 'Kinesis_20131202.None'."],
             "content_type": [404, "UnknownOperationException"],
             "syntax": serialization(""),
+            "list": serialization("Start of list found where not expected"),
+            "entry": serialization("Start of list found where not expected"),
+            "filter": serialization("Start of list found where not expected"),
             "empty": serialization(""),
             "type": serialization("NUMBER_VALUE can not be converted to a String"),
             "base64": [400, "SerializationException"],
