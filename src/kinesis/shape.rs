@@ -347,7 +347,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Structure<T> {
             }
         }
 
-        deserializer.deserialize_map(StructureVisitor(PhantomData))
+        deserializer.deserialize_any(StructureVisitor(PhantomData))
     }
 }
 
