@@ -1,4 +1,4 @@
-//! The API of Kinesis Data Streams, called by commands: a gateway's, Amazon's, or another's.
+//! The APIs of Kinesis Data Streams and Firehose, called by commands: a gateway's, Amazon's, or another's.
 //!
 //! Requests are signed when there are access keys where the AWS CLI looks for them too: the environment
 //! (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`), or the profile (`AWS_PROFILE`) in the files that
@@ -56,9 +56,37 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// What is called at an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    /// Kinesis Data Streams.
+    Streams,
+    /// Amazon Data Firehose.
+    Firehose,
+}
+
+impl Service {
+    /// What its operations are called behind.
+    fn target(self) -> &'static str {
+        match self {
+            Service::Streams => "Kinesis_20131202",
+            Service::Firehose => "Firehose_20150804",
+        }
+    }
+
+    /// Its name in hosts and signatures.
+    fn name(self) -> &'static str {
+        match self {
+            Service::Streams => "kinesis",
+            Service::Firehose => "firehose",
+        }
+    }
+}
+
 /// An endpoint that can be called. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct KinesisApi {
+    service: Service,
     url: Url,
     signer: Option<Signer>,
     client: reqwest::Client,
@@ -77,7 +105,13 @@ impl KinesisApi {
             .timeout(TIMEOUT)
             .build()
             .context("the HTTP client did not start")?;
-        Ok(KinesisApi { url, signer, client, clock: Clock::start() })
+        let service = Service::Streams;
+        Ok(KinesisApi { service, url, signer, client, clock: Clock::start() })
+    }
+
+    /// Another service there.
+    pub(super) fn of(self, service: Service) -> KinesisApi {
+        KinesisApi { service, ..self }
     }
 
     /// The one that is named, or else that of the gateway on the data folder.
@@ -105,11 +139,12 @@ impl KinesisApi {
         let body = request.to_string();
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
-        let target = format!("Kinesis_20131202.{operation}");
+        let target = format!("{}.{operation}", self.service.target());
         headers.insert("x-amz-target", HeaderValue::try_from(target)?);
         if let Some(signer) = &self.signer {
             let uri = self.url.as_str().parse().context("the endpoint is no URL")?;
-            signer.sign(&uri, &mut headers, body.as_bytes(), self.clock.now())?;
+            let (service, now) = (self.service.name(), self.clock.now());
+            signer.sign(service, &uri, &mut headers, body.as_bytes(), now)?;
         }
         let sent = self.client.post(self.url.clone()).headers(headers).body(body).send().await;
         let response = sent.with_context(|| format!("{} does not answer", self.url))?;
@@ -192,7 +227,7 @@ fn profile(
 /// `eu-central-1` of `kinesis.eu-central-1.amazonaws.com`.
 fn region_of(url: &Url) -> Option<String> {
     let host = url.host_str()?;
-    let (_, rest) = host.split_once("kinesis.")?;
+    let (_, rest) = host.split_once("kinesis.").or_else(|| host.split_once("firehose."))?;
     let (region, domain) = rest.split_once('.')?;
     domain.starts_with("amazonaws.com").then(|| region.to_owned())
 }

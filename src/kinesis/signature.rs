@@ -143,12 +143,13 @@ impl fmt::Debug for Signer {
 
 impl Signer {
     /// Adds to the headers of a POST what says who sends it, `body` being what it is sent with. All of `headers` are
-    /// signed, and the host of `uri`.
+    /// signed, and the host of `uri`. `service` is the API's name in signatures: `kinesis`, `firehose`.
     ///
     /// # Errors
     /// The session token cannot be a header.
     pub fn sign(
         &self,
+        service: &str,
         uri: &Uri,
         headers: &mut HeaderMap,
         body: &[u8],
@@ -161,7 +162,7 @@ impl Signer {
             headers.insert("x-amz-security-token", HeaderValue::try_from(token)?);
         }
         let day = date.split('T').next().unwrap_or_default();
-        let scope = format!("{day}/{}/kinesis/aws4_request", self.region);
+        let scope = format!("{day}/{}/{service}/aws4_request", self.region);
         let mut signed: Vec<&str> =
             headers.keys().map(HeaderName::as_str).chain(["host"]).collect();
         signed.sort_unstable();

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::live::Gateway;
 use crate::live::Site;
+use crate::live::eventually;
 use crate::live::json_lines;
 use crate::live::tidegate;
 
@@ -39,9 +40,12 @@ fn without_keys<'c>(command: &'c mut Command, site: &Site) -> &'c mut Command {
 }
 
 #[test]
-fn as_many_records_as_are_wanted_come_into_a_stream() {
+fn as_many_records_as_are_wanted_come_into_a_stream_or_a_delivery() {
     let site = Site::with_rules(RULES);
-    site.write("tidegate.toml", "[stream.made]\nshards = 2\n");
+    site.write(
+        "tidegate.toml",
+        "[stream.made]\nshards = 2\n[delivery.made]\nbuffer_interval = \"1s\"\n",
+    );
     let _gateway = site.start();
     let template = "{\"n\": {{sequence}}, \"temp\": {{random.number(20,40)}}}";
     let words =
@@ -60,6 +64,21 @@ fn as_many_records_as_are_wanted_come_into_a_stream() {
         records.iter().filter_map(|record| record["shard"].as_str()).collect();
     assert_eq!(shards.len(), 2, "partition keys differ");
 
+    let words = ["--template", template, "--to", "firehose:made", "--rate", "5000"];
+    let output = generate(&site, &[&words[..], &["--count", "700"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).starts_with("700 acknowledged in "), "{}", text(&output.stdout));
+    let numbers = eventually("the records are in files", || {
+        let delivered = site.delivered("made");
+        let numbers = delivered.iter().filter_map(|record| record["n"].as_u64());
+        Some(numbers.collect::<BTreeSet<u64>>()).filter(|numbers| numbers.len() == 700)
+    });
+    assert_eq!(numbers.last(), Some(&700));
+    assert_eq!(site.delivered("made").len(), 700, "each once");
+
+    let output = generate(&site, &["--template", "x", "--to", "firehose:none", "--count", "1"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("ResourceNotFoundException"), "{}", text(&output.stderr));
     let output = generate(&site, &["--template", "x", "--to", "stream:none", "--count", "1"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("ResourceNotFoundException"), "{}", text(&output.stderr));

@@ -79,8 +79,12 @@ pub(super) struct GenerateArgs {
     /// A file with the template; a newline at its end is no part of it
     #[arg(long, value_name = "FILE")]
     template_file: Option<PathBuf>,
-    /// Where records go: stream:NAME, or mqtt:TOPIC, which is a template too
-    #[arg(long, value_name = "stream:NAME|mqtt:TOPIC", required_unless_present = "dry_run")]
+    /// Where records go: stream:NAME, firehose:NAME (a delivery), or mqtt:TOPIC, which is a template too
+    #[arg(
+        long,
+        value_name = "stream:NAME|firehose:NAME|mqtt:TOPIC",
+        required_unless_present = "dry_run"
+    )]
     to: Option<Destination>,
     /// Records a second
     #[arg(long, value_name = "N", default_value = "100", value_parser = parse_rate)]
@@ -113,6 +117,7 @@ pub(super) struct GenerateArgs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Destination {
     Stream(String),
+    Delivery(String),
     Mqtt(String),
 }
 
@@ -126,12 +131,10 @@ impl FromStr for Destination {
                 Err(error) => Err(error.to_string()),
             },
             Some(("mqtt", topic)) if !topic.is_empty() => Ok(Destination::Mqtt(topic.to_owned())),
-            Some(("firehose", _)) => {
-                Err("records cannot be put into deliveries yet; a rule with DELIVER can: \
-                     mqtt:TOPIC of a rule's topic"
-                    .to_owned())
+            Some(("firehose", name)) if !name.is_empty() => {
+                Ok(Destination::Delivery(name.to_owned()))
             }
-            _ => Err("expected stream:NAME or mqtt:TOPIC".to_owned()),
+            _ => Err("expected stream:NAME, firehose:NAME or mqtt:TOPIC".to_owned()),
         }
     }
 }
@@ -244,6 +247,10 @@ async fn generate(args: &GenerateArgs, maker: Maker, tally: &Arc<Tally>) -> anyh
             let api = KinesisApi::open(&args.endpoint, &args.data)?;
             Target::stream(api, name, Arc::clone(tally))
         }
+        Some(Destination::Delivery(name)) => {
+            let api = KinesisApi::open(&args.endpoint, &args.data)?;
+            Target::delivery(api, name, Arc::clone(tally))
+        }
         Some(Destination::Mqtt(_)) => Target::mqtt(&args.broker, Arc::clone(tally)),
         None => return Err(WrongUsage("--to says where records go".into()).into()),
     };
@@ -279,7 +286,13 @@ async fn feed(
         while due >= 1.0 && left > 0 {
             (due, left) = (due - 1.0, left - 1);
             let made = maker.make();
-            if made.data.len() + made.place.len() > limits::STREAM_RECORD_BYTES_MAX {
+            let (bytes, most) = match &args.to {
+                Some(Destination::Delivery(_)) => {
+                    (made.data.len(), limits::FIREHOSE_RECORD_BYTES_MAX)
+                }
+                _ => (made.data.len() + made.place.len(), limits::STREAM_RECORD_BYTES_MAX),
+            };
+            if bytes > most {
                 anyhow::bail!("record {} has {} bytes", maker.moment.sequence, made.data.len());
             }
             tokio::select! {

@@ -1,6 +1,5 @@
 //! Where made-up records go.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,19 +13,22 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::cli::kinesis_api::KinesisApi;
+use crate::cli::kinesis_api::Service;
 use crate::cli::replay::BrokerAddress;
 use crate::cli::replay::Fleet;
 use crate::cli::replay::Tally as FleetTally;
 use crate::clock::Timestamp;
+use crate::limits::FIREHOSE_BATCH_BYTES_MAX;
+use crate::limits::FIREHOSE_BATCH_RECORDS_MAX;
 use crate::limits::KINESIS_BATCH_BYTES_MAX;
 use crate::limits::KINESIS_BATCH_RECORDS_MAX;
 use crate::publish::QoS;
 use crate::recording::RecordedPublish;
 use crate::topic::TopicName;
 
-/// Requests to a stream under way at once.
+/// Requests to an API under way at once.
 const REQUESTS_MAX: usize = 4;
-/// How often what a stream throttles is sent again, and the pause before the first time; then twice as long each time.
+/// How often what is throttled is sent again, and the pause before the first time; then twice as long each time.
 const ATTEMPTS_MAX: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Connections that MQTT messages take turns over.
@@ -81,14 +83,57 @@ impl Tally {
 
 /// Takes records.
 pub(super) enum Target {
-    Stream(StreamTarget),
+    Api(ApiTarget),
     Mqtt { fleet: Fleet, sent: u64 },
 }
 
-/// A stream behind the Kinesis API.
-pub(super) struct StreamTarget {
+/// What takes batches of records behind an API.
+#[derive(Clone, Debug)]
+enum Taker {
+    /// A stream.
+    Stream(Arc<str>),
+    /// A delivery, behind Firehose's API.
+    Delivery(Arc<str>),
+}
+
+impl Taker {
+    /// The most records and bytes of a batch.
+    fn batch_max(&self) -> (usize, usize) {
+        match self {
+            Taker::Stream(_) => (KINESIS_BATCH_RECORDS_MAX, KINESIS_BATCH_BYTES_MAX),
+            Taker::Delivery(_) => (FIREHOSE_BATCH_RECORDS_MAX, FIREHOSE_BATCH_BYTES_MAX),
+        }
+    }
+
+    /// Puts a batch; answers which of its records are stored.
+    async fn put(&self, api: &KinesisApi, batch: &[Made]) -> anyhow::Result<Vec<bool>> {
+        let entry = |made: &Made| match self {
+            Taker::Stream(_) => {
+                json!({"Data": STANDARD.encode(&made.data), "PartitionKey": made.place})
+            }
+            Taker::Delivery(_) => json!({"Data": STANDARD.encode(&made.data)}),
+        };
+        let records: Vec<Value> = batch.iter().map(entry).collect();
+        let (operation, request, results, stored) = match self {
+            Taker::Stream(name) => {
+                let request = json!({"StreamName": **name, "Records": records});
+                ("PutRecords", request, "Records", "SequenceNumber")
+            }
+            Taker::Delivery(name) => {
+                let request = json!({"DeliveryStreamName": **name, "Records": records});
+                ("PutRecordBatch", request, "RequestResponses", "RecordId")
+            }
+        };
+        let answer = api.call(operation, &request).await?;
+        let results = answer[results].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(results.iter().map(|result| result[stored].is_string()).collect())
+    }
+}
+
+/// A stream or a delivery behind an API.
+pub(super) struct ApiTarget {
     api: KinesisApi,
-    stream: Arc<str>,
+    taker: Taker,
     tally: Arc<Tally>,
     /// Not handed over yet.
     batch: Vec<Made>,
@@ -99,15 +144,17 @@ pub(super) struct StreamTarget {
 impl Target {
     /// A stream.
     pub(super) fn stream(api: KinesisApi, stream: &str, tally: Arc<Tally>) -> Target {
+        Target::of(api, Taker::Stream(stream.into()), tally)
+    }
+
+    /// A delivery.
+    pub(super) fn delivery(api: KinesisApi, delivery: &str, tally: Arc<Tally>) -> Target {
+        Target::of(api.of(Service::Firehose), Taker::Delivery(delivery.into()), tally)
+    }
+
+    fn of(api: KinesisApi, taker: Taker, tally: Arc<Tally>) -> Target {
         let (batch, requests) = (Vec::new(), JoinSet::new());
-        Target::Stream(StreamTarget {
-            api,
-            stream: stream.into(),
-            tally,
-            batch,
-            bytes: 0,
-            requests,
-        })
+        Target::Api(ApiTarget { api, taker, tally, batch, bytes: 0, requests })
     }
 
     /// A broker.
@@ -119,7 +166,7 @@ impl Target {
     /// Takes a record; waits while too many are under way.
     pub(super) async fn send(&mut self, made: Made) -> anyhow::Result<()> {
         match self {
-            Target::Stream(stream) => stream.send(made).await,
+            Target::Api(target) => target.send(made).await,
             Target::Mqtt { fleet, sent } => {
                 *sent += 1;
                 let topic = TopicName::parse(&made.place)
@@ -142,7 +189,7 @@ impl Target {
     /// Hands over what was taken.
     pub(super) async fn flush(&mut self) -> anyhow::Result<()> {
         match self {
-            Target::Stream(stream) => stream.flush().await,
+            Target::Api(target) => target.flush().await,
             Target::Mqtt { .. } => Ok(()),
         }
     }
@@ -150,9 +197,9 @@ impl Target {
     /// Waits until everything is acknowledged.
     pub(super) async fn land(self) -> anyhow::Result<()> {
         match self {
-            Target::Stream(mut stream) => {
-                stream.flush().await?;
-                while let Some(ended) = stream.requests.join_next().await {
+            Target::Api(mut target) => {
+                target.flush().await?;
+                while let Some(ended) = target.requests.join_next().await {
                     ended??;
                 }
                 Ok(())
@@ -162,12 +209,11 @@ impl Target {
     }
 }
 
-impl StreamTarget {
+impl ApiTarget {
     async fn send(&mut self, made: Made) -> anyhow::Result<()> {
         let bytes = made.data.len() + made.place.len();
-        if self.batch.len() >= KINESIS_BATCH_RECORDS_MAX
-            || self.bytes + bytes > KINESIS_BATCH_BYTES_MAX
-        {
+        let (records_max, bytes_max) = self.taker.batch_max();
+        if self.batch.len() >= records_max || self.bytes + bytes > bytes_max {
             self.flush().await?;
         }
         self.bytes += bytes;
@@ -188,10 +234,9 @@ impl StreamTarget {
             ended??;
         }
         self.bytes = 0;
-        let batch = VecDeque::from(std::mem::take(&mut self.batch));
-        let (api, stream, tally) =
-            (self.api.clone(), Arc::clone(&self.stream), Arc::clone(&self.tally));
-        self.requests.spawn(put(api, stream, tally, batch));
+        let batch = std::mem::take(&mut self.batch);
+        let (api, taker) = (self.api.clone(), self.taker.clone());
+        self.requests.spawn(put(api, taker, Arc::clone(&self.tally), batch));
         Ok(())
     }
 }
@@ -199,21 +244,15 @@ impl StreamTarget {
 /// Puts records, and those that are throttled again, until all are stored or it has been tried often enough.
 async fn put(
     api: KinesisApi,
-    stream: Arc<str>,
+    taker: Taker,
     tally: Arc<Tally>,
-    batch: VecDeque<Made>,
+    batch: Vec<Made>,
 ) -> anyhow::Result<()> {
-    let mut left = Vec::from(batch);
+    let mut left = batch;
     let mut pause = PAUSE;
     for _ in 0..ATTEMPTS_MAX {
-        let entry =
-            |made: &Made| json!({"Data": STANDARD.encode(&made.data), "PartitionKey": made.place});
-        let entries: Vec<Value> = left.iter().map(entry).collect();
-        let answer =
-            api.call("PutRecords", &json!({"StreamName": *stream, "Records": entries})).await?;
-        let results = answer["Records"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let is_stored =
-            |n: usize| results.get(n).is_some_and(|result| result["SequenceNumber"].is_string());
+        let stored = taker.put(&api, &left).await?;
+        let is_stored = |n: usize| stored.get(n).copied().unwrap_or_default();
         let before = left.len();
         left = left
             .into_iter()

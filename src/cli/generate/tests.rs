@@ -45,8 +45,11 @@ fn a_template_may_be_a_file_and_a_wrong_one_is_rejected() {
 #[test]
 fn what_cannot_be_meant_is_a_wrong_usage() {
     for (words, expected) in [
-        (["--template", "x", "--to", "firehose:f"], "cannot be put into deliveries yet"),
-        (["--template", "x", "--to", "lab"], "expected stream:NAME or mqtt:TOPIC"),
+        (
+            ["--template", "x", "--to", "firehose:"],
+            "expected stream:NAME, firehose:NAME or mqtt:TOPIC",
+        ),
+        (["--template", "x", "--to", "lab"], "expected stream:NAME, firehose:NAME or mqtt:TOPIC"),
         (["--template", "x", "--to", "stream:a b"], "is not a stream name"),
         (["--template", "x", "--rate", "0"], "a number above 0"),
         (["--template", "x", "--for", "5"], "expected a duration"),

@@ -205,7 +205,7 @@ fn what_is_signed_here_is_accepted_here() {
         let signer = Signer { key, secret, session_token, region: "eu-west-1".to_owned() };
         let mut headers = HeaderMap::new();
         headers.insert("x-amz-target", HeaderValue::from_static("Kinesis_20131202.ListStreams"));
-        signer.sign(&uri, &mut headers, b"{}", NOW).unwrap();
+        signer.sign("kinesis", &uri, &mut headers, b"{}", NOW).unwrap();
         headers.insert("host", HeaderValue::from_static("127.0.0.1:8080"));
         let mut request = Request::new("POST", "/", &[], b"{}");
         request.headers = headers;
