@@ -174,18 +174,12 @@ fn execute(command: Command, answer: &mut dyn Write) -> anyhow::Result<Outcome> 
 }
 
 /// The runtime of a command that talks to the network.
-///
-/// One core is left to the journal's thread: it works whenever the connections do, and a worker in its
-/// place would be moved about between the cores, with what their caches hold. tokio's own
-/// `TOKIO_WORKER_THREADS` says otherwise.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     use anyhow::Context;
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        builder.worker_threads(cores.saturating_sub(1).max(1));
-    }
-    builder.enable_all().build().context("the asynchronous runtime did not start")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime did not start")
 }
 
 #[cfg(test)]
